@@ -1,0 +1,219 @@
+"""Every error that loom_nb raises, one tree.
+
+::
+
+    LoomError                     code, cause and fixes; one short block in a notebook
+    ├── SetupError                the user can mend it: it says what to change
+    │   ├── LoomUsageError        a cell, a flag or an argument is mistyped
+    │   ├── LoomKeyError          no API key for a vendor
+    │   └── NotBuiltError         announced, but not part of this version
+    ├── BorderError               JSON from outside breaks the rules of the border
+    ├── ToolError                 a tool could not do it; the model reads the text and may mend it
+    ├── ModelError                the call of a language model failed; `fault` says how
+    ├── LoomContextError          the request does not fit
+    ├── StoreError                the log could not be read or written
+    │   ├── SessionBusy           another process writes this session
+    │   ├── LeaseLost             the right to write this session has passed to another process
+    │   └── StoreDamaged          a row does not match its hash
+    ├── ReplayDrift               a recorded run and this one differ
+    └── RunFailed                 a run that did not complete, raised on request; `status` says how
+        ├── RunStopped            a person or a caller stopped it
+        ├── RunLimited            a limit of turns, tokens, time or cost was reached
+        └── RunDenied             a rule refused what the run needed
+"""
+
+from collections.abc import Iterable
+from typing import Literal
+
+Fault = Literal[
+    "auth",
+    "billing",
+    "rate_limit",
+    "overloaded",
+    "server_error",
+    "timeout",
+    "connection",
+    "context_overflow",
+    "payload_too_large",
+    "model_not_found",
+    "format",
+    "content_filter",
+    "cut_stream",
+    "unknown",
+]
+"""How a model call fails, in one vocabulary for every vendor."""
+
+PASSING_FAULTS: frozenset[str] = frozenset(
+    {"rate_limit", "overloaded", "server_error", "timeout", "connection", "cut_stream"}
+)
+"""The faults that may be gone at the next attempt."""
+
+
+class LoomError(Exception):
+    """What went wrong, why, and up to three things to type instead.
+
+    Args:
+        title: one line, what went wrong.
+        cause: one line, why; may be empty.
+        fixes: what to do, each short enough to paste.
+    """
+
+    code = "L-GEN-01"
+
+    def __init__(self, title: str, *, cause: str = "", fixes: Iterable[str] = ()) -> None:
+        super().__init__(title)
+        self.title = title
+        self.cause = cause
+        self.fixes = tuple(fixes)[:3]
+
+    def __str__(self) -> str:
+        lines = [self.title]
+        if self.cause:
+            lines.append(f"  Cause  {self.cause}")
+        lines += [f"  {'Fix   ' if n == 0 else '   or '} {fix}" for n, fix in enumerate(self.fixes)]
+        return "\n".join(lines)
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback (see ``%loom traceback`` for the whole)."""
+        return [f"{type(self).__name__}: {self}", f"  Code   {self.code}"]
+
+
+class SetupError(LoomError):
+    """The user can mend it."""
+
+    code = "L-SETUP-01"
+
+
+class LoomUsageError(SetupError):
+    """A cell, a flag or an argument is mistyped."""
+
+    code = "L-USE-01"
+
+
+class LoomKeyError(SetupError):
+    """No API key for a vendor."""
+
+    code = "L-KEY-01"
+
+
+class NotBuiltError(SetupError):
+    """Announced, but not part of this version: refused rather than ignored."""
+
+    code = "L-SETUP-02"
+
+
+class BorderError(LoomError, ValueError):
+    """JSON from outside breaks the rules of the border."""
+
+    code = "L-JSON-01"
+
+
+class ToolError(LoomError):
+    """Raised by a tool: the text goes to the model, which may try again."""
+
+    code = "L-TOOL-01"
+
+
+class ModelError(LoomError):
+    """The call of a language model failed.
+
+    Args:
+        title: what the vendor said, without secrets.
+        fault: which kind of failure.
+        status: the HTTP status, where there was one.
+        retry_after: seconds the vendor asks to wait, where it does.
+        request_id: the vendor's id of the request, for its support.
+        final: the vendor says that trying again is useless, whatever the fault.
+        cause: one more line of why.
+        fixes: what to do.
+    """
+
+    code = "L-MODEL-01"
+
+    def __init__(
+        self,
+        title: str,
+        *,
+        fault: Fault,
+        status: int | None = None,
+        retry_after: float | None = None,
+        request_id: str = "",
+        final: bool = False,
+        cause: str = "",
+        fixes: Iterable[str] = (),
+    ) -> None:
+        super().__init__(title, cause=cause, fixes=fixes)
+        self.fault: Fault = fault
+        self.status = status
+        self.retry_after = retry_after
+        self.request_id = request_id
+        self.passing = fault in PASSING_FAULTS and not final
+
+
+class LoomContextError(LoomError):
+    """The request does not fit the model's window."""
+
+    code = "L-CTX-01"
+
+
+class StoreError(LoomError):
+    """The log could not be read or written."""
+
+    code = "L-STORE-01"
+
+
+class SessionBusy(StoreError):
+    """Another process writes this session."""
+
+    code = "L-STORE-02"
+
+
+class LeaseLost(StoreError):
+    """The right to write this session has passed to another process."""
+
+    code = "L-STORE-03"
+
+
+class StoreDamaged(StoreError):
+    """A row does not match its hash."""
+
+    code = "L-STORE-04"
+
+
+class ReplayDrift(LoomError):
+    """A recorded run and this one differ."""
+
+    code = "L-REPLAY-01"
+
+
+class RunFailed(LoomError):
+    """A run that did not complete. `status`, `reason` and `fault` are those of its RunFinished event."""
+
+    code = "L-RUN-01"
+    status = "failed"
+
+    def __init__(self, title: str, *, reason: str = "", fault: str = "", fixes: Iterable[str] = ()) -> None:
+        super().__init__(title, cause=reason, fixes=fixes)
+        self.reason = reason
+        self.fault = fault
+
+
+class RunStopped(RunFailed):
+    """A person or a caller stopped the run."""
+
+    code = "L-RUN-02"
+    status = "stopped"
+
+
+class RunLimited(RunFailed):
+    """A limit of turns, tokens, time or cost was reached."""
+
+    code = "L-RUN-03"
+    status = "limit"
+
+
+class RunDenied(RunFailed):
+    """A rule refused what the run needed."""
+
+    code = "L-RUN-04"
+    status = "denied"

@@ -1,0 +1,221 @@
+"""All that comes out of a session: facts in the past tense.
+
+An event says what happened, nothing about where it is kept: a `LogEntry` puts it into a session's
+log with its number, run and time. Deltas are shown as they come and never kept; the finished
+message is. `event.type` is the name of the class and `event.payload` its fields as plain data.
+"""
+
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from loom_nb.errors import Fault
+from loom_nb.messages import Message, ToolResultPart, Usage
+
+SCHEMA = 1
+"""Version of the JSON form of the events."""
+
+Status = Literal["completed", "stopped", "limit", "denied", "failed"]
+"""How a run ends. Only `completed` is a success."""
+
+StopReason = Literal["end", "tool_calls", "length", "stop_sequence", "refusal", "content_filter", "other"]
+"""Why a model ended its message, in one vocabulary for every vendor."""
+
+
+class _Fact(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, tag_field="type"):
+    @property
+    def type(self) -> str:
+        """The name of the fact."""
+        return type(self).__name__
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """The fields as plain data."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        plain.pop("type")
+        return plain
+
+
+class SessionOpened(_Fact, frozen=True):
+    """A session got its log. The first event of every session."""
+
+    schema: int = SCHEMA
+    metadata: dict[str, Any] = {}
+
+
+class RunStarted(_Fact, frozen=True):
+    """A run began. The user's message follows as a MessageAdded."""
+
+    model: str
+    goal: str
+    metadata: dict[str, Any] = {}
+
+
+class MessageAdded(_Fact, frozen=True):
+    """The conversation grew by one message."""
+
+    message: Message
+
+
+class TurnStarted(_Fact, frozen=True):
+    """A model call began; `tokens` is the estimate of its request."""
+
+    turn: int
+    tokens: int = 0
+
+
+class RetryScheduled(_Fact, frozen=True):
+    """A model call failed in a way that may pass; it is tried again after `delay` seconds."""
+
+    attempt: int
+    delay: float
+    fault: Fault
+    message: str
+
+
+class TurnFinished(_Fact, frozen=True):
+    """A model call ended. The message itself came as a MessageAdded before this."""
+
+    turn: int
+    usage: Usage
+    stop_reason: StopReason
+    model: str = ""
+    """The model that answered, as the vendor names it."""
+    seconds: float = 0.0
+
+
+class CallJudged(_Fact, frozen=True):
+    """The governance decided on a call. `by` names the rule."""
+
+    call_id: str
+    name: str
+    decision: Literal["allow", "ask", "deny"]
+    reason: str = ""
+    by: str = ""
+
+
+class CallStarted(_Fact, frozen=True):
+    """A tool is about to run: kept before the effect, so that a crash cannot hide it."""
+
+    call_id: str
+    name: str
+    arguments: dict[str, Any]
+    effects: tuple[str, ...] = ()
+
+
+class CallFinished(_Fact, frozen=True):
+    """A tool call has its result. `outcome` says how; an error result is not a crash."""
+
+    result: ToolResultPart
+    outcome: Literal["ok", "error", "invalid", "unknown_tool", "denied", "timeout", "stopped", "lost"] = "ok"
+    seconds: float = 0.0
+    chars: int = 0
+    """Length of the whole result, where the model was given only its head and tail; else 0."""
+
+    @property
+    def call_id(self) -> str:
+        """The call this is the result of."""
+        return self.result.call_id
+
+
+class ResultKept(_Fact, frozen=True):
+    """The whole text of a result that was too long for the request; `read_result` reads it."""
+
+    call_id: str
+    text: str
+
+
+class Noticed(_Fact, frozen=True):
+    """Something the reader should know: a dropped option, a shortened result, a hook that failed."""
+
+    text: str
+    level: Literal["info", "warning"] = "info"
+
+
+class RunInterrupted(_Fact, frozen=True):
+    """A process died in the middle of this run; written by the next one that opens the session."""
+
+    reason: str = "the process ended before the run did"
+
+
+class RunFinished(_Fact, frozen=True):
+    """A run ended, and how. Never `completed` unless the model ended its answer by itself."""
+
+    status: Status
+    output: str = ""
+    reason: str = ""
+    fault: str = ""
+    """The class of the failure: a Fault of a model call, or "key", "turns", "timeout", "store", …"""
+    usage: Usage = Usage()
+    cost: float | None = None
+    """In US dollars; None where the price is not known."""
+    turns: int = 0
+    seconds: float = 0.0
+    data: Any = None
+    """The structured output, where the run asked for one."""
+
+
+class TextDelta(_Fact, frozen=True):
+    """More words of the answer. Shown, never kept."""
+
+    text: str
+
+
+class ThinkingDelta(_Fact, frozen=True):
+    """More reasoning. Shown, never kept."""
+
+    text: str
+
+
+class CallDelta(_Fact, frozen=True):
+    """More of a call's arguments, as JSON text. Shown, never kept."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+Delta: TypeAlias = TextDelta | ThinkingDelta | CallDelta
+Kept: TypeAlias = (
+    SessionOpened
+    | RunStarted
+    | MessageAdded
+    | TurnStarted
+    | RetryScheduled
+    | TurnFinished
+    | CallJudged
+    | CallStarted
+    | CallFinished
+    | ResultKept
+    | Noticed
+    | RunInterrupted
+    | RunFinished
+)
+Event: TypeAlias = Kept | Delta
+
+
+class LogEntry(msgspec.Struct, frozen=True):
+    """One event in the log of a session."""
+
+    session: str
+    seq: int
+    """Dense from 1 in each session."""
+    run: str
+    """Empty for events of the session itself."""
+    time: float
+    """Seconds since the epoch, UTC."""
+    event: Kept
+
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER: msgspec.json.Decoder[Kept] = msgspec.json.Decoder(Kept)
+
+
+def event_to_json(event: Event) -> bytes:
+    """An event as one line of JSON."""
+    return _ENCODER.encode(event)
+
+
+def event_from_json(data: bytes | str) -> Kept:
+    """The inverse. Raises msgspec.ValidationError for anything that is not an event of ours."""
+    return _DECODER.decode(data)

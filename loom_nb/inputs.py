@@ -1,0 +1,46 @@
+"""All that goes into a session: a task, what it may use, and a stop."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from loom_nb.messages import Part
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeTask:
+    """Structured work. A plain string is a task with just a goal."""
+
+    goal: str
+    input: Mapping[str, Any] = field(default_factory=dict)
+    """Values by name; each travels as a data part, apart from the goal."""
+    criteria: tuple[str, ...] | list[str] = ()
+    """What the result must meet; shown to the model."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Kept with the run in the log; the model does not see it."""
+    attachments: tuple[Part, ...] = ()
+    """Images, files and data parts that travel with the goal."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What a single run may use beside its task."""
+
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    """Values by name; each travels as a data part."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionConfig:
+    """Which conversation: the same id in the same store is the same session."""
+
+    id: str = ""
+    """Empty: a new id is made."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Ask a run to end now; what had been done is kept."""
+
+    reason: str = "stopped by the caller"

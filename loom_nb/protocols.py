@@ -1,0 +1,239 @@
+"""The sockets, on one page: what can be plugged into the machine, and the values that pass there.
+
+Everything here is structural: any object of the right shape fits, nothing needs to be inherited.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from loom_nb.events import Delta, Kept, LogEntry, StopReason
+from loom_nb.messages import Conversation, Message, Usage
+from loom_nb.tools import Tool
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """Sampling options of a request. None leaves the choice to the vendor.
+
+    A model client sends each of these or says in a notice that its vendor does not take it.
+    """
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_output_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high"] | None = None
+    thinking_tokens: int | None = None
+    """Budget of shown reasoning, where the vendor has one."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSchema:
+    """The form the answer must have: a JSON schema with a name."""
+
+    name: str
+    schema: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Request:
+    """One model call. The conversation is shared and append-only: read it, never change it."""
+
+    system: str
+    conversation: Conversation
+    tools: Sequence[Tool] = ()
+    generation: Generation = Generation()
+    output: OutputSchema | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer of a model: only ever made when the stream came to its proper end."""
+
+    message: Message
+    usage: Usage = Usage()
+    stop_reason: StopReason = "end"
+    model: str = ""
+    notices: tuple[str, ...] = ()
+    """What the reader should know, for example an option that was dropped."""
+
+
+class LanguageModel(Protocol):
+    """An opened model."""
+
+    name: str
+    """`vendor:model`, as a person would type it."""
+
+    async def reply(self, request: Request, emit: Callable[[Delta], None]) -> Reply:
+        """Answer, calling `emit` for each delta as it comes.
+
+        Raises `ModelError` for every failure of the call, `LoomKeyError` without a key. A stream
+        that ends before its end mark is a ModelError with fault `cut_stream`, never a Reply.
+        Cancelling the task closes the connection.
+        """
+        ...
+
+    def encode(self, request: Request) -> bytes:
+        """The exact body that `reply` would send."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections. May be called twice."""
+        ...
+
+
+class Lease(Protocol):
+    """The right to write one session, held by one process at a time."""
+
+    session: str
+    fence: int
+    """Grows with each new holder: a store refuses writes under an older number."""
+
+
+class Store(Protocol):
+    """Keeps the log of every session. All calls are synchronous and may come from any thread."""
+
+    durable: bool
+    """Whether an acknowledged event survives the process."""
+
+    def acquire(self, session: str) -> Lease:
+        """Become the writer of a session, which need not exist. Raises `SessionBusy`."""
+        ...
+
+    def renew(self, lease: Lease) -> None:
+        """Say that the holder lives. Raises `LeaseLost`."""
+        ...
+
+    def release(self, lease: Lease) -> None:
+        """Give the right back. Never raises for a lease that was lost."""
+        ...
+
+    def append(self, lease: Lease, entries: Sequence[LogEntry]) -> None:
+        """Keep entries, all or none; they are acknowledged when this returns.
+
+        Raises `LeaseLost` when another holder came, `StoreError` when the disk refuses.
+        """
+        ...
+
+    def read(self, session: str, *, after: int = 0) -> Iterable[LogEntry]:
+        """The entries of a session with `seq > after`, in order. Raises `StoreDamaged` at a bad row."""
+        ...
+
+    def sessions(self) -> Sequence["SessionRow"]:
+        """All sessions, newest first."""
+        ...
+
+    def runs(self, session: str | None = None, *, limit: int = 100) -> Sequence["RunRow"]:
+        """The runs of one session or of all, newest first."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files. May be called twice."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """A session in a listing."""
+
+    id: str
+    entries: int
+    started: float
+    updated: float
+    writer: str = ""
+    """Who holds the lease now, as `host:pid`; empty when nobody does."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run in a listing. `status` is "running", "interrupted" or a Status."""
+
+    session: str
+    run: str
+    started: float
+    goal: str
+    model: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A tool call as the judge sees it: arguments already validated."""
+
+    id: str
+    name: str
+    arguments: Mapping[str, Any]
+    tool: Tool
+    run: str = ""
+    session: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a rule or the whole policy says of one call."""
+
+    decision: Literal["allow", "ask", "deny"]
+    reason: str = ""
+    by: str = ""
+
+
+class Rule(Protocol):
+    """One opinion about a call. An exception in a rule denies the call."""
+
+    name: str
+
+    def judge(self, call: Call) -> Verdict | None | Awaitable[Verdict | None]:
+        """A verdict, or None for no opinion."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionItem:
+    """A piece of text a toolset adds to the system side of a request, with where it came from."""
+
+    id: str
+    text: str
+    partition: Literal["system", "memory", "skill", "working"] = "working"
+
+
+@dataclass(slots=True)
+class Toolset:
+    """What an opened capability brings."""
+
+    tools: Sequence[Tool] = ()
+    partitions: Callable[[], Sequence[PartitionItem]] = field(default=lambda: ())
+    rules: Sequence[Rule] = ()
+    close: Callable[[], Awaitable[None]] | None = None
+
+
+@runtime_checkable
+class Capability(Protocol):
+    """A frozen description of something an agent can be given."""
+
+    name: str
+
+    async def open(self) -> Toolset:
+        """Connect, and bring the tools."""
+        ...
+
+
+class Clock(Protocol):
+    """Time, handed in so that tests need none."""
+
+    def now(self) -> float:
+        """Seconds since the epoch, UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never run backwards."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+Sink = Callable[[str, "Kept | Delta"], None]
+"""A reader of events: called with the run's id and the event, at once and in order; must not raise."""

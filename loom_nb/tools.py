@@ -1,0 +1,407 @@
+"""A function that a model may call: its name, its schema, what it does to the world.
+
+    @tool(read_only=True)
+    def search(query: str, limit: int = 5) -> list[str]:
+        '''Search the documentation.
+
+        Args:
+            query: what to look for.
+        '''
+
+The schema comes from the annotations and the docstring. A tool that declares no effects counts as
+one that writes.
+"""
+
+import dataclasses
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
+
+import msgspec
+
+from loom_nb.border import clean, parse_object
+from loom_nb.errors import LoomUsageError, SetupError, ToolError
+from loom_nb.messages import FilePart, ImagePart, ResultPart, TextPart
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+Effect = Literal["reads", "writes", "runs", "network"]
+EFFECTS: tuple[Effect, ...] = ("reads", "writes", "runs", "network")
+
+DEFAULT_TIMEOUT = 300.0
+"""Seconds that a tool may take where it names no limit of its own."""
+DEFAULT_MAX_CHARS = 20_000
+"""Characters of a result that the model is given; the middle of a longer one is read on request."""
+
+ToolFunction: TypeAlias = Callable[..., Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Tool:
+    """A named function with its schema and its effects."""
+
+    function: ToolFunction
+    name: str
+    description: str
+    effects: frozenset[Effect] = frozenset({"writes"})
+    destructive: bool = False
+    """Whether what it does cannot be taken back."""
+    idempotent: bool = False
+    """Whether running it twice is the same as once: only then is it repeated after a crash."""
+    parallel: bool = True
+    """Whether it may run beside other tools of the same turn."""
+    timeout: float = DEFAULT_TIMEOUT
+    max_chars: int = DEFAULT_MAX_CHARS
+    json_schema: Mapping[str, Any] | None = None
+    """Given: the schema as it is, and the function is called with the arguments as they come."""
+    inline: bool = False
+    """Run a synchronous function on the event loop: only for what takes microseconds."""
+
+    def __post_init__(self) -> None:
+        if not _is_name(self.name):
+            raise LoomUsageError(
+                f"'{self.name}' is no name for a tool",
+                cause="a name has 1 to 64 letters, digits, '_' or '-'",
+            )
+        unknown = sorted(set(self.effects) - set(EFFECTS))
+        if unknown:
+            raise LoomUsageError(f"tool {self.name}: unknown effect {unknown[0]!r}", fixes=[f"one of {', '.join(EFFECTS)}"])
+        if not self.timeout > 0:
+            raise LoomUsageError(f"tool {self.name}: timeout must be a positive number of seconds")
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it only looks."""
+        return self.effects <= {"reads", "network"} and not self.destructive
+
+    @cached_property
+    def is_async(self) -> bool:
+        """Whether the function is a coroutine function."""
+        return inspect.iscoroutinefunction(self.function)
+
+    @cached_property
+    def schema(self) -> dict[str, Any]:
+        """The JSON schema of the arguments, an object."""
+        if self.json_schema is not None:
+            return dict(self.json_schema)
+        return _tidy(self._arguments.model_json_schema())
+
+    @cached_property
+    def encoded_schema(self) -> bytes:
+        """`schema` as JSON, made once."""
+        return msgspec.json.encode(self.schema)
+
+    @cached_property
+    def _arguments(self) -> "type[BaseModel]":
+        return _arguments_model(self.function, self.name)
+
+    @cached_property
+    def _fields(self) -> tuple[tuple[str, str], ...]:
+        """(parameter of the function, attribute of the arguments model)."""
+        return tuple((info.alias or name, name) for name, info in self._arguments.model_fields.items())
+
+    def validate(self, arguments: str | bytes | Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments as the function takes them.
+
+        Raises:
+            ToolError: names each wrong field, for the model to mend.
+            BorderError: the text is not JSON of the border's rules.
+        """
+        plain = (
+            dict(arguments)
+            if isinstance(arguments, Mapping)
+            else parse_object(arguments or "{}", what=f"arguments of {self.name}")
+        )
+        if self.json_schema is not None:
+            return _check_against_schema(self.json_schema, plain, self.name)
+        from pydantic import ValidationError
+
+        try:
+            values = self._arguments.__pydantic_validator__.validate_python(plain)
+        except ValidationError as error:
+            raise ToolError(_what_is_wrong(error, self.name)) from None
+        return {parameter: getattr(values, attribute) for parameter, attribute in self._fields}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function itself, as if it had not been decorated."""
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<Tool {self.name} ({', '.join(sorted(self.effects))})>"
+
+
+@overload
+def tool(function: ToolFunction, /) -> Tool: ...
+@overload
+def tool(
+    *,
+    name: str | None = ...,
+    description: str | None = ...,
+    read_only: bool = ...,
+    effects: Iterable[Effect] | None = ...,
+    destructive: bool = ...,
+    idempotent: bool = ...,
+    parallel: bool = ...,
+    timeout: float = ...,
+    max_chars: int = ...,
+) -> Callable[[ToolFunction], Tool]: ...
+def tool(
+    function: ToolFunction | None = None,
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    read_only: bool = False,
+    effects: Iterable[Effect] | None = None,
+    destructive: bool = False,
+    idempotent: bool = False,
+    parallel: bool = True,
+    timeout: float = DEFAULT_TIMEOUT,
+    max_chars: int = DEFAULT_MAX_CHARS,
+) -> Tool | Callable[[ToolFunction], Tool]:
+    """Make a tool of a function, with or without arguments: ``@tool`` or ``@tool(read_only=True)``.
+
+    Args:
+        function: a plain or async function whose parameters can be passed by name.
+        name: what the model calls it; the function's name by default.
+        description: what the model is told; the docstring's first part by default.
+        read_only: short for ``effects=["reads"]``.
+        effects: what it does to the world; nothing said counts as ``["writes"]``.
+        destructive: what it does cannot be taken back.
+        idempotent: running it twice is the same as once.
+        parallel: it may run beside other tools of the same turn.
+        timeout: seconds.
+        max_chars: characters of the result that the model is given at once.
+    """
+    if read_only and (destructive or (effects is not None and not {*effects} <= {"reads", "network"})):
+        raise LoomUsageError("a tool cannot be read_only and have effects", fixes=["drop one of the two"])
+
+    def decorate(target: ToolFunction) -> Tool:
+        summary = description if description is not None else _summary(target)
+        declared = effects if effects is not None else ("reads",) if read_only else ("writes",)
+        return Tool(
+            function=target,
+            name=name or getattr(target, "__name__", type(target).__name__),
+            description=summary,
+            effects=frozenset(declared),
+            destructive=destructive,
+            idempotent=idempotent or read_only,
+            parallel=parallel,
+            timeout=timeout,
+            max_chars=max_chars,
+        )
+
+    return decorate if function is None else decorate(function)
+
+
+def as_tool(value: Tool | ToolFunction) -> Tool:
+    """`value` itself if it is a tool, else the function as a tool."""
+    if isinstance(value, Tool):
+        return value
+    if callable(value):
+        return tool(value)
+    raise SetupError(f"a tool is a function or a Tool, not {type(value).__name__}", fixes=["tools=[my_function]"])
+
+
+def result_parts(value: Any, source: str) -> tuple[ResultPart, ...]:
+    """What a function returned, as parts that a model can read.
+
+    Text stays text; parts stay parts; None is said in words; figures become images; objects with
+    `_repr_llm_` say it themselves; frames become tables; the rest becomes JSON, or `repr` at last.
+    """
+    from loom_nb.messages import Origin
+
+    origin = Origin("tool", source)
+    if isinstance(value, ImagePart | FilePart):
+        return (value,)
+    if isinstance(value, list | tuple) and value and all(isinstance(v, TextPart | ImagePart | FilePart) for v in value):
+        return tuple(value)
+    png = _png(value)
+    if png is not None:
+        return (ImagePart(png, "image/png", origin),)
+    return (TextPart(clean(readable(value)), origin),)
+
+
+def readable(value: Any) -> str:
+    """A value as text for a model."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, TextPart):
+        return value.text
+    if value is None:
+        return "(no result)"
+    own = getattr(type(value), "_repr_llm_", None)
+    if own is not None:
+        return str(own(value))
+    if "pandas" in sys.modules and type(value).__module__.startswith("pandas."):
+        return _table(value)
+    try:
+        return msgspec.json.encode(value, enc_hook=_plain).decode()
+    except (TypeError, ValueError, UnicodeError, RecursionError):
+        return repr(value)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if hasattr(value, "tolist"):  # numpy scalars and arrays
+        return value.tolist()
+    raise NotImplementedError  # tells msgspec that there is no plain form
+
+
+def _table(value: Any) -> str:
+    if hasattr(value, "columns"):
+        head = value.head(50)
+        shape = f"DataFrame, {value.shape[0]:,} rows x {value.shape[1]:,} columns"
+        more = "" if len(head) == len(value) else f"\n... first {len(head)} rows of {len(value):,}"
+        return f"{shape}\n{head.to_string(max_colwidth=80)}{more}"
+    if hasattr(value, "to_string"):
+        return str(value.head(50).to_string())
+    return repr(value)
+
+
+def _png(value: Any) -> bytes | None:
+    if "matplotlib" in sys.modules and type(value).__module__.startswith("matplotlib.figure"):
+        import io
+
+        buffer = io.BytesIO()
+        value.savefig(buffer, format="png")
+        return buffer.getvalue()
+    return None
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= 64 and all(c.isascii() and (c.isalnum() or c in "_-") for c in text)
+
+
+def _summary(function: ToolFunction) -> str:
+    from docstring_parser import parse
+
+    doc = inspect.getdoc(function)
+    if not doc or isinstance(function, type):
+        return ""
+    told = parse(doc)
+    text = "\n\n".join(part for part in (told.short_description, told.long_description) if part)
+    if told.returns and told.returns.description:
+        text += f"\n\nReturns: {told.returns.description}"
+    return text.strip()
+
+
+def _arguments_model(function: ToolFunction, name: str) -> "type[BaseModel]":
+    """A pydantic model of a function's parameters; anything else than those is refused."""
+    from docstring_parser import parse
+    from pydantic import ConfigDict, Field, create_model
+    from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+
+    told = _parameter_docs(parse(inspect.getdoc(function) or ""))
+    hints = _hints(function, name)
+    fields: dict[str, Any] = {}
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+            if parameter.kind is parameter.POSITIONAL_ONLY:
+                raise SetupError(
+                    f"tool {name}: parameter '{parameter.name}' can only be passed by position",
+                    fixes=["remove the '/' from the signature"],
+                )
+            raise SetupError(
+                f"tool {name}: '*{parameter.name}' cannot be described to a model",
+                fixes=["name each parameter, or take one list or dict"],
+            )
+        default = ... if parameter.default is parameter.empty else parameter.default
+        # the model's own attribute names must not collide with pydantic's: data lives behind an alias
+        fields[f"a_{parameter.name}"] = (
+            hints.get(parameter.name, Any),
+            Field(default, alias=parameter.name, description=told.get(parameter.name)),
+        )
+    try:
+        return create_model(
+            f"{name}_arguments",
+            __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=False, validate_default=False, populate_by_name=False),
+            **fields,
+        )
+    except (PydanticSchemaGenerationError, PydanticUserError) as error:
+        raise SetupError(
+            f"tool {name}: a parameter has a type that JSON cannot carry",
+            cause=str(error).splitlines()[0],
+            fixes=["use str, int, float, bool, list, dict, Literal, an enum, a dataclass or a pydantic model"],
+        ) from None
+
+
+def _hints(function: ToolFunction, name: str) -> dict[str, Any]:
+    """Annotations with strings resolved: also postponed ones, and those that name locals."""
+    target = function if inspect.isroutine(function) else type(function).__call__
+    names: dict[str, Any] = {}
+    closure = inspect.getclosurevars(target).nonlocals if inspect.isfunction(target) else {}
+    names.update(closure)
+    try:
+        return typing.get_type_hints(inspect.unwrap(target), localns=names, include_extras=True)
+    except NameError as error:
+        raise SetupError(
+            f"tool {name}: the annotation {error.name!r} is not defined",
+            fixes=[f"define {error.name} before the tool, at the top level of the notebook or module"],
+        ) from None
+
+
+def _parameter_docs(told: Any) -> dict[str, str]:
+    docs: dict[str, str] = {}
+    for parameter in told.params:
+        for single in parameter.arg_name.split(","):  # NumPy style: "a, b : int"
+            if parameter.description:
+                docs[single.strip()] = " ".join(parameter.description.split())
+    return docs
+
+
+def _tidy(schema: dict[str, Any]) -> dict[str, Any]:
+    """Without the titles that pydantic adds and no model needs."""
+
+    def walk(node: Any, *, names: bool = False) -> Any:
+        if isinstance(node, dict):
+            return {
+                key: walk(value, names=key in ("properties", "$defs") and not names)
+                for key, value in node.items()
+                if names or key != "title" or not isinstance(value, str)
+            }
+        if isinstance(node, list):
+            return [walk(value) for value in node]
+        return node
+
+    tidied: dict[str, Any] = walk(schema)
+    tidied.setdefault("properties", {})
+    return tidied
+
+
+def _what_is_wrong(error: Any, name: str) -> str:
+    lines = []
+    for problem in error.errors(include_url=False, include_context=False, include_input=True):
+        where = ".".join(str(step).removeprefix("a_") if n == 0 else str(step) for n, step in enumerate(problem["loc"]))
+        got = "" if problem["type"] == "missing" else f" (got {_short(problem['input'])})"
+        lines.append(f"{where or 'arguments'}: {problem['msg']}{got}")
+    return f"{name} was not called, its arguments are wrong: " + "; ".join(lines)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _check_against_schema(schema: Mapping[str, Any], arguments: dict[str, Any], name: str) -> dict[str, Any]:
+    """The check for tools that bring a schema of their own."""
+    from jsonschema import SchemaError
+    from jsonschema.validators import validator_for
+
+    try:
+        problems = list(validator_for(schema)(schema).iter_errors(arguments))
+    except SchemaError as error:
+        raise SetupError(f"tool {name}: its schema is not valid", cause=error.message) from None
+    if problems:
+        told = [f"{'.'.join(str(s) for s in p.absolute_path) or 'arguments'}: {_short_text(p.message)}" for p in problems]
+        raise ToolError(f"{name} was not called, its arguments are wrong: " + "; ".join(told))
+    return arguments
+
+
+def _short_text(text: str) -> str:
+    return text if len(text) <= 200 else text[:197] + "..."
