@@ -1,3 +1,119 @@
-"""loom_nb: an agent runtime that lives in your notebook."""
+"""loom_nb: an agent runtime that lives in your notebook.
+
+    %load_ext loom_nb
+
+    %%loom
+    what data do I have here?
+
+The names below are loaded on first use, so that importing the package costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0.dev0"
+
+if TYPE_CHECKING:
+    from loom_nb.agent import Agent
+    from loom_nb.capabilities import Capability
+    from loom_nb.errors import LoomError, ModelError, RunFailed, SetupError, ToolError
+    from loom_nb.inputs import RunContext, RuntimeTask, SessionConfig, Stop
+    from loom_nb.messages import Message, Usage
+    from loom_nb.models.registry import Model
+    from loom_nb.protocols import Generation
+    from loom_nb.runtime.governance import GovernancePolicy
+    from loom_nb.runtime.limits import Limits
+    from loom_nb.runtime.policies import Runtime
+    from loom_nb.runtime.retry import RetryPolicy
+    from loom_nb.runtime.run import Run, RunResult
+    from loom_nb.runtime.session import Session
+    from loom_nb.stores.memory import MemoryStore
+    from loom_nb.stores.sqlite import SqliteStore
+    from loom_nb.tools import Tool, tool
+
+_HOMES = {
+    "Agent": "loom_nb.agent",
+    "Capability": "loom_nb.capabilities",
+    "Generation": "loom_nb.protocols",
+    "GovernancePolicy": "loom_nb.runtime.governance",
+    "Limits": "loom_nb.runtime.limits",
+    "LoomError": "loom_nb.errors",
+    "MemoryStore": "loom_nb.stores.memory",
+    "Message": "loom_nb.messages",
+    "Model": "loom_nb.models.registry",
+    "ModelError": "loom_nb.errors",
+    "RetryPolicy": "loom_nb.runtime.retry",
+    "Run": "loom_nb.runtime.run",
+    "RunContext": "loom_nb.inputs",
+    "RunFailed": "loom_nb.errors",
+    "RunResult": "loom_nb.runtime.run",
+    "Runtime": "loom_nb.runtime.policies",
+    "RuntimeTask": "loom_nb.inputs",
+    "Session": "loom_nb.runtime.session",
+    "SessionConfig": "loom_nb.inputs",
+    "SetupError": "loom_nb.errors",
+    "SqliteStore": "loom_nb.stores.sqlite",
+    "Stop": "loom_nb.inputs",
+    "Tool": "loom_nb.tools",
+    "ToolError": "loom_nb.errors",
+    "Usage": "loom_nb.messages",
+    "tool": "loom_nb.tools",
+}
+
+__all__ = [
+    "Agent",
+    "Capability",
+    "Generation",
+    "GovernancePolicy",
+    "Limits",
+    "LoomError",
+    "MemoryStore",
+    "Message",
+    "Model",
+    "ModelError",
+    "RetryPolicy",
+    "Run",
+    "RunContext",
+    "RunFailed",
+    "RunResult",
+    "Runtime",
+    "RuntimeTask",
+    "Session",
+    "SessionConfig",
+    "SetupError",
+    "SqliteStore",
+    "Stop",
+    "Tool",
+    "ToolError",
+    "Usage",
+    "load_ipython_extension",
+    "tool",
+    "unload_ipython_extension",
+]
+
+
+def load_ipython_extension(ipython: Any) -> None:
+    """What `%load_ext loom_nb` calls."""
+    from loom_nb.notebook.extension import load_ipython_extension as load
+
+    load(ipython)
+
+
+def unload_ipython_extension(ipython: Any) -> None:
+    """What `%unload_ext loom_nb` calls."""
+    from loom_nb.notebook.extension import unload_ipython_extension as unload
+
+    unload(ipython)
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'loom_nb' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

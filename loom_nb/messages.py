@@ -8,7 +8,9 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-OriginKind = Literal["user", "system", "notebook", "model", "tool", "file", "web", "mcp", "memory", "skill", "signal"]
+OriginKind = Literal[
+    "user", "system", "notebook", "model", "tool", "file", "web", "mcp", "memory", "skill", "signal"
+]
 
 
 class Origin(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -124,7 +126,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, weakref=True):
     @property
     def calls(self) -> tuple[ToolCallPart, ...]:
         """The tools that the message asks for."""
-        return tuple(part for part in self.parts if isinstance(part, ToolCallPart))
+        return tuple([part for part in self.parts if type(part) is ToolCallPart])
 
 
 def user(text: str, *parts: Part) -> Message:
@@ -177,7 +179,7 @@ class Conversation:
         """The messages encoded by `encode`, one fragment each; only new ones are encoded."""
         kept = self._fragments.setdefault(dialect, [])
         for message in self.messages[len(kept) :]:
-            kept.append(encode(message))  # noqa: PERF401  a failure half way must keep what was done
+            kept.append(encode(message))
         return kept
 
     def __len__(self) -> int:

@@ -44,7 +44,7 @@ class Request:
     system: str
     conversation: Conversation
     tools: Sequence[Tool] = ()
-    generation: Generation = Generation()
+    generation: Generation = field(default_factory=Generation)
     output: OutputSchema | None = None
 
 
@@ -53,7 +53,7 @@ class Reply:
     """A whole answer of a model: only ever made when the stream came to its proper end."""
 
     message: Message
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     stop_reason: StopReason = "end"
     model: str = ""
     notices: tuple[str, ...] = ()
@@ -63,8 +63,10 @@ class Reply:
 class LanguageModel(Protocol):
     """An opened model."""
 
-    name: str
-    """`vendor:model`, as a person would type it."""
+    @property
+    def name(self) -> str:
+        """`vendor:model`, as a person would type it."""
+        ...
 
     async def reply(self, request: Request, emit: Callable[[Delta], None]) -> Reply:
         """Answer, calling `emit` for each delta as it comes.
@@ -87,16 +89,24 @@ class LanguageModel(Protocol):
 class Lease(Protocol):
     """The right to write one session, held by one process at a time."""
 
-    session: str
-    fence: int
-    """Grows with each new holder: a store refuses writes under an older number."""
+    @property
+    def session(self) -> str:
+        """The id of the session."""
+        ...
+
+    @property
+    def fence(self) -> int:
+        """Grows with each new holder: a store refuses writes under an older number."""
+        ...
 
 
 class Store(Protocol):
     """Keeps the log of every session. All calls are synchronous and may come from any thread."""
 
-    durable: bool
-    """Whether an acknowledged event survives the process."""
+    @property
+    def durable(self) -> bool:
+        """Whether an acknowledged event survives the process."""
+        ...
 
     def acquire(self, session: str) -> Lease:
         """Become the writer of a session, which need not exist. Raises `SessionBusy`."""
@@ -182,9 +192,12 @@ class Verdict:
 class Rule(Protocol):
     """One opinion about a call. An exception in a rule denies the call."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What a verdict is signed with."""
+        ...
 
-    def judge(self, call: Call) -> Verdict | None | Awaitable[Verdict | None]:
+    def judge(self, call: Call) -> Verdict | Awaitable[Verdict | None] | None:
         """A verdict, or None for no opinion."""
         ...
 
@@ -212,7 +225,10 @@ class Toolset:
 class Capability(Protocol):
     """A frozen description of something an agent can be given."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What it is called in listings."""
+        ...
 
     async def open(self) -> Toolset:
         """Connect, and bring the tools."""

@@ -4,7 +4,7 @@
     def search(query: str, limit: int = 5) -> list[str]:
         '''Search the documentation.
 
-        Args:
+Args:
             query: what to look for.
         '''
 
@@ -24,7 +24,7 @@ import msgspec
 
 from loom_nb.border import clean, parse_object
 from loom_nb.errors import LoomUsageError, SetupError, ToolError
-from loom_nb.messages import FilePart, ImagePart, ResultPart, TextPart
+from loom_nb.messages import FilePart, ImagePart, Origin, ResultPart, TextPart
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -52,8 +52,8 @@ class Tool:
     """Whether what it does cannot be taken back."""
     idempotent: bool = False
     """Whether running it twice is the same as once: only then is it repeated after a crash."""
-    parallel: bool = True
-    """Whether it may run beside other tools of the same turn."""
+    parallel: bool | None = None
+    """Whether it may run beside other tools of the same turn; by default only what just reads may."""
     timeout: float = DEFAULT_TIMEOUT
     max_chars: int = DEFAULT_MAX_CHARS
     json_schema: Mapping[str, Any] | None = None
@@ -69,14 +69,31 @@ class Tool:
             )
         unknown = sorted(set(self.effects) - set(EFFECTS))
         if unknown:
-            raise LoomUsageError(f"tool {self.name}: unknown effect {unknown[0]!r}", fixes=[f"one of {', '.join(EFFECTS)}"])
+            raise LoomUsageError(
+                f"tool {self.name}: unknown effect {unknown[0]!r}", fixes=[f"one of {', '.join(EFFECTS)}"]
+            )
         if not self.timeout > 0:
             raise LoomUsageError(f"tool {self.name}: timeout must be a positive number of seconds")
 
-    @property
+    @cached_property
     def read_only(self) -> bool:
         """Whether it only looks."""
         return self.effects <= {"reads", "network"} and not self.destructive
+
+    @cached_property
+    def sorted_effects(self) -> tuple[str, ...]:
+        """`effects` in the order of the alphabet."""
+        return tuple(sorted(self.effects))
+
+    @cached_property
+    def origin(self) -> Origin:
+        """The origin of what it returns."""
+        return Origin("tool", self.name)
+
+    @cached_property
+    def side_by_side(self) -> bool:
+        """Whether it may run beside other tools of the same turn."""
+        return self.read_only if self.parallel is None else self.parallel
 
     @cached_property
     def is_async(self) -> bool:
@@ -100,22 +117,26 @@ class Tool:
         return _arguments_model(self.function, self.name)
 
     @cached_property
+    def _what(self) -> str:
+        return f"arguments of {self.name}"
+
+    @cached_property
     def _fields(self) -> tuple[tuple[str, str], ...]:
         """(parameter of the function, attribute of the arguments model)."""
         return tuple((info.alias or name, name) for name, info in self._arguments.model_fields.items())
 
+    def parse(self, arguments: str | bytes) -> dict[str, Any]:
+        """The arguments as plain data. Raises `BorderError` where the text breaks the border's rules."""
+        return parse_object(arguments or "{}", what=self._what)
+
     def validate(self, arguments: str | bytes | Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments as the function takes them.
+        """The arguments as the function takes them, by parameter.
 
         Raises:
             ToolError: names each wrong field, for the model to mend.
             BorderError: the text is not JSON of the border's rules.
         """
-        plain = (
-            dict(arguments)
-            if isinstance(arguments, Mapping)
-            else parse_object(arguments or "{}", what=f"arguments of {self.name}")
-        )
+        plain = self.parse(arguments) if isinstance(arguments, str | bytes) else dict(arguments)
         if self.json_schema is not None:
             return _check_against_schema(self.json_schema, plain, self.name)
         from pydantic import ValidationError
@@ -145,7 +166,7 @@ def tool(
     effects: Iterable[Effect] | None = ...,
     destructive: bool = ...,
     idempotent: bool = ...,
-    parallel: bool = ...,
+    parallel: bool | None = ...,
     timeout: float = ...,
     max_chars: int = ...,
 ) -> Callable[[ToolFunction], Tool]: ...
@@ -159,7 +180,7 @@ def tool(
     effects: Iterable[Effect] | None = None,
     destructive: bool = False,
     idempotent: bool = False,
-    parallel: bool = True,
+    parallel: bool | None = None,
     timeout: float = DEFAULT_TIMEOUT,
     max_chars: int = DEFAULT_MAX_CHARS,
 ) -> Tool | Callable[[ToolFunction], Tool]:
@@ -173,7 +194,7 @@ def tool(
         effects: what it does to the world; nothing said counts as ``["writes"]``.
         destructive: what it does cannot be taken back.
         idempotent: running it twice is the same as once.
-        parallel: it may run beside other tools of the same turn.
+        parallel: it may run beside other tools of the same turn; by default only what just reads may.
         timeout: seconds.
         max_chars: characters of the result that the model is given at once.
     """
@@ -204,21 +225,26 @@ def as_tool(value: Tool | ToolFunction) -> Tool:
         return value
     if callable(value):
         return tool(value)
-    raise SetupError(f"a tool is a function or a Tool, not {type(value).__name__}", fixes=["tools=[my_function]"])
+    raise SetupError(
+        f"a tool is a function or a Tool, not {type(value).__name__}", fixes=["tools=[my_function]"]
+    )
 
 
-def result_parts(value: Any, source: str) -> tuple[ResultPart, ...]:
+def result_parts(value: Any, origin: Origin) -> tuple[ResultPart, ...]:
     """What a function returned, as parts that a model can read.
 
     Text stays text; parts stay parts; None is said in words; figures become images; objects with
     `_repr_llm_` say it themselves; frames become tables; the rest becomes JSON, or `repr` at last.
     """
-    from loom_nb.messages import Origin
-
-    origin = Origin("tool", source)
+    if isinstance(value, str):
+        return (TextPart(clean(value), origin),)
     if isinstance(value, ImagePart | FilePart):
         return (value,)
-    if isinstance(value, list | tuple) and value and all(isinstance(v, TextPart | ImagePart | FilePart) for v in value):
+    if (
+        isinstance(value, list | tuple)
+        and value
+        and all(isinstance(v, TextPart | ImagePart | FilePart) for v in value)
+    ):
         return tuple(value)
     png = _png(value)
     if png is not None:
@@ -320,14 +346,18 @@ def _arguments_model(function: ToolFunction, name: str) -> "type[BaseModel]":
     try:
         return create_model(
             f"{name}_arguments",
-            __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=False, validate_default=False, populate_by_name=False),
+            __config__=ConfigDict(
+                extra="forbid", arbitrary_types_allowed=False, validate_default=False, populate_by_name=False
+            ),
             **fields,
         )
     except (PydanticSchemaGenerationError, PydanticUserError) as error:
         raise SetupError(
             f"tool {name}: a parameter has a type that JSON cannot carry",
             cause=str(error).splitlines()[0],
-            fixes=["use str, int, float, bool, list, dict, Literal, an enum, a dataclass or a pydantic model"],
+            fixes=[
+                "use str, int, float, bool, list, dict, Literal, an enum, a dataclass or a pydantic model"
+            ],
         ) from None
 
 
@@ -377,7 +407,9 @@ def _tidy(schema: dict[str, Any]) -> dict[str, Any]:
 def _what_is_wrong(error: Any, name: str) -> str:
     lines = []
     for problem in error.errors(include_url=False, include_context=False, include_input=True):
-        where = ".".join(str(step).removeprefix("a_") if n == 0 else str(step) for n, step in enumerate(problem["loc"]))
+        where = ".".join(
+            str(step).removeprefix("a_") if n == 0 else str(step) for n, step in enumerate(problem["loc"])
+        )
         got = "" if problem["type"] == "missing" else f" (got {_short(problem['input'])})"
         lines.append(f"{where or 'arguments'}: {problem['msg']}{got}")
     return f"{name} was not called, its arguments are wrong: " + "; ".join(lines)
@@ -398,7 +430,10 @@ def _check_against_schema(schema: Mapping[str, Any], arguments: dict[str, Any], 
     except SchemaError as error:
         raise SetupError(f"tool {name}: its schema is not valid", cause=error.message) from None
     if problems:
-        told = [f"{'.'.join(str(s) for s in p.absolute_path) or 'arguments'}: {_short_text(p.message)}" for p in problems]
+        told = [
+            f"{'.'.join(str(s) for s in p.absolute_path) or 'arguments'}: {_short_text(p.message)}"
+            for p in problems
+        ]
         raise ToolError(f"{name} was not called, its arguments are wrong: " + "; ".join(told))
     return arguments
 

@@ -1,0 +1,191 @@
+"""Agent: who answers. A frozen description; sessions hold the conversations."""
+
+import asyncio
+import contextvars
+import threading
+import weakref
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from loom_nb.errors import LoomUsageError, NotBuiltError
+from loom_nb.events import Event
+from loom_nb.inputs import RunContext, RuntimeTask, SessionConfig
+from loom_nb.models.registry import Model
+from loom_nb.protocols import Capability, Generation, Store
+from loom_nb.runtime.hooks import Hook, Hooks
+from loom_nb.runtime.policies import Runtime
+from loom_nb.runtime.run import RunResult
+from loom_nb.runtime.session import Session
+from loom_nb.tools import Tool, ToolFunction, as_tool
+
+_LATER = (
+    "skills",
+    "knowledge",
+    "memory",
+    "policy",
+    "schedule",
+    "orchestration",
+    "heartbeat",
+    "gateways",
+    "safety_rules",
+)
+
+
+@dataclass(frozen=True, init=False, eq=False)
+class Agent:
+    """A frozen description of who answers: model, instructions, tools, capabilities, runtime.
+
+    It holds no conversation: one Agent may serve many sessions, which share nothing.
+
+    Args:
+        model: a Model, or its name as `vendor:model`; the offline demo model by default.
+        instructions: what it is and how it should work; the system side of every request.
+        tools: plain functions or `@tool`s.
+        capabilities: what else it is given, for example `Capability.files()`.
+        generation: sampling options.
+        runtime: the policies of its runs.
+        session_store: where sessions keep their logs; a SQLite file of the user by default.
+        name: what it is called.
+
+    Raises:
+        LoomUsageError: names the field that is of a wrong type.
+        NotBuiltError: for a field that is announced and not part of this version.
+    """
+
+    model: Model
+    instructions: str
+    tools: tuple[Tool, ...]
+    capabilities: tuple[Capability, ...]
+    generation: Generation
+    runtime: Runtime
+    session_store: Store | None
+    name: str
+    hooks: Hooks = field(repr=False)
+
+    def __init__(
+        self,
+        model: Model | str | None = None,
+        *,
+        instructions: str = "",
+        tools: Sequence[Tool | ToolFunction] = (),
+        capabilities: Sequence[Capability] = (),
+        generation: Generation | None = None,
+        runtime: Runtime | None = None,
+        session_store: Store | None = None,
+        name: str = "agent",
+        **later: Any,
+    ) -> None:
+        for unknown in later:
+            if unknown in _LATER:
+                raise NotBuiltError(
+                    f"Agent({unknown}=…) is not part of this version",
+                    cause="it would be accepted and ignored",
+                )
+            raise LoomUsageError(f"Agent has no field '{unknown}'")
+        model = (
+            Model.offline() if model is None else Model.from_name(model) if isinstance(model, str) else model
+        )
+        _expect("model", model, Model)
+        _expect("instructions", instructions, str)
+        _expect("generation", generation, Generation | None)
+        _expect("runtime", runtime, Runtime | None)
+        if callable(tools):
+            raise LoomUsageError("Agent.tools is a list of functions", fixes=["tools=[my_function]"])
+        for capability in capabilities:
+            _expect("capabilities", capability, Capability)
+        values: dict[str, Any] = {
+            "model": model,
+            "instructions": instructions,
+            "tools": tuple(as_tool(one) for one in tools),
+            "capabilities": tuple(capabilities),
+            "generation": generation or Generation(),
+            "runtime": runtime or Runtime.sdk(),
+            "session_store": session_store,
+            "name": name,
+            "hooks": Hooks(),
+            "_sessions": weakref.WeakValueDictionary(),
+        }
+        for field_name, value in values.items():
+            object.__setattr__(self, field_name, value)
+
+    def session(self, config: SessionConfig | None = None) -> Session:
+        """A conversation. The same id gives the same session, as long as it is open somewhere."""
+        config = config or SessionConfig()
+        sessions: weakref.WeakValueDictionary[str, Session] = self._sessions  # type: ignore[attr-defined]  # set in __init__
+        known = sessions.get(config.id) if config.id else None
+        if known is not None and not known._closed:
+            known.metadata.update(config.metadata)
+            return known
+        store = self.session_store
+        session = Session(self, config, store or _default_store(), owns_store=store is None)
+        sessions[session.id] = session
+        return session
+
+    async def run(
+        self, task: str | RuntimeTask, *, context: RunContext | None = None, schema: Any = None
+    ) -> RunResult:
+        """Carry out one task in a session of its own.
+
+        Never raises for a task that fails: see `result.status`, or `result.raise_for_status()`.
+        """
+        async with self.session() as session:
+            return await session.run(task, context=context, schema=schema)
+
+    async def stream(
+        self, task: str | RuntimeTask, *, context: RunContext | None = None, schema: Any = None
+    ) -> AsyncIterator[Event]:
+        """Carry out one task in a session of its own, giving every event as it happens."""
+        async with self.session() as session:
+            async for event in session.stream(task, context=context, schema=schema):
+                yield event
+
+    def run_sync(
+        self, task: str | RuntimeTask, *, context: RunContext | None = None, schema: Any = None
+    ) -> RunResult:
+        """`run` for code that is not async: in a script, and inside a notebook's running loop too."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(self.run(task, context=context, schema=schema))
+        return _in_own_loop(lambda: asyncio.run(self.run(task, context=context, schema=schema)))
+
+    def on(self, hook: str, function: Hook) -> None:
+        """Have `function(**event)` called at a point of every run; see `loom_nb.runtime.hooks`."""
+        self.hooks.on(hook, function)
+
+    def off(self, hook: str, function: Hook) -> None:
+        """Take a hook back."""
+        self.hooks.off(hook, function)
+
+
+def _expect(name: str, value: object, kind: Any) -> None:
+    if not isinstance(value, kind):
+        wanted = getattr(kind, "__name__", str(kind))
+        raise LoomUsageError(f"Agent.{name} must be a {wanted}, not {type(value).__name__}")
+
+
+def _default_store() -> Store:
+    from loom_nb.stores import default_store
+
+    return default_store()
+
+
+def _in_own_loop(work: Callable[[], RunResult]) -> RunResult:
+    """Run a coroutine to its end in a thread with a loop of its own; what it raises is raised here."""
+    outcome: list[RunResult | BaseException] = []
+    context = contextvars.copy_context()
+
+    def target() -> None:
+        try:
+            outcome.append(context.run(work))
+        except BaseException as error:  # noqa: BLE001  carried over to the calling thread, whatever it is
+            outcome.append(error)
+
+    thread = threading.Thread(target=target, name="loom-run-sync", daemon=True)
+    thread.start()
+    thread.join()
+    (result,) = outcome
+    if isinstance(result, BaseException):
+        raise result
+    return result

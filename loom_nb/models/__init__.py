@@ -1,0 +1,1 @@
+"""Language models: references to them, and the clients that speak to them."""

@@ -1,0 +1,23 @@
+"""What tokens cost, where it is known: the bundled table of the genai-prices package, no network."""
+
+from loom_nb.messages import Usage
+
+
+def cost(vendor: str, model: str, usage: Usage) -> float | None:
+    """US dollars at the list price, or None for a model whose price is not known."""
+    from genai_prices import Usage as PricedUsage
+    from genai_prices import calc_price
+
+    priced = PricedUsage(
+        input_tokens=usage.input_tokens,
+        cache_read_tokens=usage.cache_read_tokens or None,
+        cache_write_tokens=usage.cache_write_tokens or None,
+        output_tokens=usage.output_tokens,
+    )
+    try:
+        return float(calc_price(priced, model, provider_id=_PROVIDERS.get(vendor, vendor)).total_price)
+    except (LookupError, ValueError):
+        return None
+
+
+_PROVIDERS = {"gemini": "google", "qwen": "alibaba"}

@@ -1,0 +1,163 @@
+"""A model that answers from a script: for tests, documents and demos of your own.
+
+    Model.scripted([Call("add", {"a": 1, "b": 2}), "It is 3."])
+
+A reply is a text, a `Call`, a `Thought`, a list of these, an exception to raise, a whole `Reply`, or
+a function of the conversation's messages that gives one of these. The script goes on from run to
+run; asking for more than it holds is an error, and `script.assert_used()` finds what was left over.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from loom_nb.errors import SetupError
+from loom_nb.events import CallDelta, Delta, StopReason, TextDelta, ThinkingDelta
+from loom_nb.messages import MODEL, Message, TextPart, ThinkingPart, ToolCallPart, Usage, to_json
+from loom_nb.protocols import Reply, Request
+from loom_nb.tokens import estimate, estimate_message
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The model asks for a tool."""
+
+    name: str
+    arguments: Mapping[str, Any] | str = field(default_factory=dict)
+    """A mapping, or JSON text as it is (also broken)."""
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """The model thinks aloud."""
+
+    text: str
+
+
+Piece: TypeAlias = str | Call | Thought
+Scripted: TypeAlias = "Piece | Sequence[Piece] | BaseException | Reply | Callable[[list[Message]], Any]"
+
+
+class Script:
+    """The replies in order, and how many were given."""
+
+    def __init__(self, replies: Sequence[Scripted]) -> None:
+        self.replies = tuple(replies)
+        self.given = 0
+
+    def next(self) -> Scripted:
+        """The next reply. Raises `SetupError` at the end."""
+        if self.given >= len(self.replies):
+            raise SetupError(
+                f"the script holds {len(self.replies)} replies and is asked for one more",
+                fixes=["add a reply to Model.scripted([...])"],
+            )
+        self.given += 1
+        return self.replies[self.given - 1]
+
+    @property
+    def leftover(self) -> tuple[Scripted, ...]:
+        """The replies nobody asked for."""
+        return self.replies[self.given :]
+
+    def assert_used(self) -> None:
+        """Raise AssertionError if a reply was not asked for."""
+        if self.leftover:
+            raise AssertionError(
+                f"{len(self.leftover)} scripted replies were not asked for: {self.leftover[0]!r}, …"
+            )
+
+
+class ScriptedModel:
+    """A LanguageModel that answers from a `Script`.
+
+    Args:
+        script: shared between all who open the same Model.
+        chunk: characters of text in a delta; 0 streams a text as one delta.
+        delay: seconds before each delta.
+    """
+
+    def __init__(self, script: Script, *, chunk: int = 0, delay: float = 0.0) -> None:
+        self.name = "scripted:script"
+        self._script = script
+        self._chunk = chunk
+        self._delay = delay
+        self._calls = 0
+
+    async def reply(self, request: Request, emit: Callable[[Delta], None]) -> Reply:
+        """The next reply of the script."""
+        said = self._script.next()
+        if callable(said) and not isinstance(said, type):
+            said = said(list(request.conversation.messages))
+        if isinstance(said, BaseException):
+            raise said
+        if isinstance(said, Reply):
+            return said
+        pieces: Sequence[Piece] = (said,) if isinstance(said, str | Call | Thought) else said
+        parts = [await self._say(piece, emit) for piece in pieces]
+        message = Message("assistant", tuple(parts))
+        stop: StopReason = "tool_calls" if message.calls else "end"
+        return Reply(message, self._usage(request, message), stop, "scripted")
+
+    async def _say(
+        self, piece: Piece, emit: Callable[[Delta], None]
+    ) -> TextPart | ThinkingPart | ToolCallPart:
+        match piece:
+            case Call(name=name, arguments=arguments, id=given):
+                self._calls += 1
+                text = arguments if isinstance(arguments, str) else to_json(arguments).decode()
+                part = ToolCallPart(given or f"call_{self._script.given}_{self._calls}", name, text)
+                await self._pace()
+                emit(CallDelta(part.id, name, text))
+                return part
+            case Thought(text=text):
+                await self._stream(text, ThinkingDelta, emit)
+                return ThinkingPart(text)
+            case str():
+                await self._stream(piece, TextDelta, emit)
+                return TextPart(piece, MODEL)
+        raise SetupError(
+            f"a scripted reply cannot hold a {type(piece).__name__}", fixes=["use a text, Call or Thought"]
+        )
+
+    async def _stream(
+        self, text: str, kind: type[TextDelta] | type[ThinkingDelta], emit: Callable[[Delta], None]
+    ) -> None:
+        step = self._chunk or len(text) or 1
+        for start in range(0, len(text), step):
+            if self._delay:
+                await self._pace()
+            emit(kind(text[start : start + step]))
+
+    async def _pace(self) -> None:
+        if self._delay:
+            await asyncio.sleep(self._delay)
+
+    @staticmethod
+    def _usage(request: Request, message: Message) -> Usage:
+        """Estimates: a script has no vendor to count. Grows by what the last turn added."""
+        recent = request.conversation.messages[-2:]
+        return Usage(estimate(request.system) + sum(map(estimate_message, recent)), estimate_message(message))
+
+    def encode(self, request: Request) -> bytes:
+        """The request as plain JSON: a script has no vendor's form."""
+        return plain_request(self.name, request)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def plain_request(name: str, request: Request) -> bytes:
+    """A request as plain JSON, for models that have no vendor's form of their own."""
+    return to_json(
+        {
+            "model": name,
+            "system": request.system,
+            "tools": [
+                {"name": t.name, "description": t.description, "parameters": t.schema} for t in request.tools
+            ],
+            "messages": request.conversation.messages,
+        }
+    )

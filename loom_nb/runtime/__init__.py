@@ -1,0 +1,1 @@
+"""The machine: sessions, runs, the loop and its policies."""

@@ -1,0 +1,227 @@
+"""The tool calls of one turn: check, judge, note, run, shorten.
+
+Tools that only look run side by side; the others one after the other, in the order of the calls.
+Results are in the order of the calls always. What a tool raises is told to the model.
+"""
+
+import asyncio
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from loom_nb.border import clean
+from loom_nb.errors import BorderError, LoomError, ToolError
+from loom_nb.events import CallFinished, CallJudged, CallStarted, Noticed, ResultKept
+from loom_nb.messages import Origin, ResultPart, TextPart, ToolCallPart, ToolResultPart, to_json
+from loom_nb.protocols import Call
+from loom_nb.runtime.stage import Stage
+from loom_nb.runtime.threads import in_thread
+from loom_nb.tools import Tool, result_parts
+
+Outcome = Literal["ok", "error", "invalid", "unknown_tool", "denied", "timeout", "stopped", "lost"]
+
+HEAD_SHARE = 0.7
+"""Part of a shortened result that is its beginning; the rest is its end."""
+
+
+@dataclass(slots=True)
+class _Ready:
+    """A call that may run."""
+
+    place: int
+    """Of the call in its message."""
+    part: ToolCallPart
+    tool: Tool
+    plain: dict[str, Any]
+    """The arguments as the model wrote them."""
+    arguments: dict[str, Any]
+    """The arguments as the function takes them."""
+
+
+async def perform(stage: Stage, calls: Sequence[ToolCallPart], *, cut: bool) -> list[ToolResultPart]:
+    """Carry out the calls of one message; one result for each, in order.
+
+    Args:
+        stage: the run.
+        calls: as the model wrote them.
+        cut: the message ended at its token limit, so that its last call may be half a call.
+    """
+    results: dict[int, ToolResultPart] = {}
+    stage.results = []
+    group: list[_Ready] = []
+    for place, part in enumerate(calls):
+        ready = await _prepare(stage, place, part, cut=cut and place == len(calls) - 1)
+        if isinstance(ready, ToolResultPart):
+            results[place] = ready
+            continue
+        if group and not (ready.tool.side_by_side and group[-1].tool.side_by_side):
+            await _run_group(stage, group, results)
+            group = []
+        group.append(ready)
+    if group:
+        await _run_group(stage, group, results)
+    return [results[place] for place in range(len(calls))]
+
+
+async def _prepare(stage: Stage, place: int, part: ToolCallPart, *, cut: bool) -> _Ready | ToolResultPart:
+    """Find the tool, check the arguments, ask the judge."""
+    tool = stage.kit.get(part.name)
+    if tool is None:
+        return _refuse(stage, part, "unknown_tool", stage.kit.unknown(part.name))
+    if cut:
+        text = f"{part.name} was not called: the message was cut at its token limit."
+        return _refuse(stage, part, "invalid", text)
+    try:
+        plain = tool.parse(part.arguments)
+        arguments = tool.validate(plain)
+    except (ToolError, BorderError) as error:
+        return _refuse(stage, part, "invalid", error.title)
+    verdict = await stage.governance.judge(
+        Call(part.id, part.name, arguments, tool, stage.run, stage.session)
+    )
+    stage.say(CallJudged(part.id, part.name, verdict.decision, verdict.reason, verdict.by))
+    if verdict.decision != "allow":
+        nobody = "; nobody can be asked in this version" if verdict.decision == "ask" else ""
+        stage.denied.append(f"{part.name}: {verdict.reason}{nobody}")
+        return _refuse(stage, part, "denied", f"{part.name} was refused: {verdict.reason}{nobody}")
+    if stage.hooks:
+        await tell(stage, "before_tool", tool_name=part.name, call_id=part.id, arguments=arguments)
+    return _Ready(place, part, tool, plain, arguments)
+
+
+async def _run_group(stage: Stage, group: list[_Ready], results: dict[int, ToolResultPart]) -> None:
+    """Run one call directly, several as tasks side by side."""
+    for ready in group:
+        stage.say(CallStarted(ready.part.id, ready.part.name, ready.plain, ready.tool.sorted_effects))
+    if stage.commit is not None and not all(ready.tool.read_only for ready in group):
+        await stage.commit()  # the intent is on disk before the effect
+    if len(group) == 1:
+        results[group[0].place] = await _run(stage, group[0])
+        return
+    tasks = [asyncio.ensure_future(_run(stage, ready)) for ready in group]
+    try:
+        await asyncio.wait(tasks)
+    except asyncio.CancelledError:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=1.0)  # a tool that holds on to its life is left behind
+        raise
+    for ready, task in zip(group, tasks, strict=True):
+        results[ready.place] = task.result()
+
+
+async def _run(stage: Stage, ready: _Ready) -> ToolResultPart:
+    """One call within its time; what it raises is its result."""
+    part, tool, clock = ready.part, ready.tool, stage.clock.monotonic
+    started = clock()
+    outcome, parts = await _within(tool, ready.arguments)
+    parts, chars = _shorten(stage, part.id, tool, parts)
+    result = ToolResultPart(part.id, part.name, parts, outcome != "ok", tool.origin)
+    stage.results.append(result)
+    stage.say(CallFinished(result, outcome, clock() - started, chars))
+    if stage.hooks:
+        success = not result.is_error
+        await tell(
+            stage, "after_tool", tool_name=part.name, call_id=part.id, success=success, result=result.text
+        )
+    return result
+
+
+async def _within(tool: Tool, arguments: dict[str, Any]) -> tuple[Outcome, tuple[ResultPart, ...]]:
+    """Call the function within its time limit.
+
+    A timer of our own in place of asyncio.timeout, which costs more than the rest of a call.
+    """
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101  we are in a coroutine
+    expired = False
+
+    def expire() -> None:
+        nonlocal expired
+        expired = True
+        task.cancel()
+
+    timer = asyncio.get_running_loop().call_later(tool.timeout, expire)
+    try:
+        if tool.is_async:
+            value = await tool.function(**arguments)
+        else:
+            value = tool.function(**arguments) if tool.inline else await in_thread(tool.function, **arguments)
+            if asyncio.iscoroutine(value):
+                value = await value
+        return "ok", result_parts(value, tool.origin)
+    except asyncio.CancelledError:
+        if expired and task.uncancel() == 0:
+            return "timeout", _words(
+                f"{tool.name} was stopped after {tool.timeout:g} s, its time limit.", tool
+            )
+        if task.cancelling():
+            raise
+        return "error", _words(f"{tool.name} cancelled itself.", tool)
+    except Exception as error:  # noqa: BLE001  the border: what a tool raises is a result for the model
+        return "error", _words(_told(error, tool), tool)
+    finally:
+        timer.cancel()
+
+
+def _words(text: str, tool: Tool) -> tuple[ResultPart, ...]:
+    return (TextPart(clean(text), tool.origin),)
+
+
+def _refuse(stage: Stage, part: ToolCallPart, outcome: Outcome, text: str) -> ToolResultPart:
+    """A result for a call that does not run."""
+    origin = Origin("tool", part.name)
+    result = ToolResultPart(
+        part.id, part.name, (TextPart(clean(text), origin),), is_error=True, origin=origin
+    )
+    stage.results.append(result)
+    stage.say(CallFinished(result, outcome))
+    return result
+
+
+def _told(error: BaseException, tool: Tool) -> str:
+    """What the model is told of an exception: the words of a ToolError, else the class and the place."""
+    if isinstance(error, LoomError):
+        return str(error)
+    place = ""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.name == getattr(tool.function, "__name__", "") or "loom_nb" not in frame.filename:
+            place = f" (line {frame.lineno} of {frame.name})"
+            break
+    return f"{tool.name} failed: {type(error).__name__}: {error}{place}"
+
+
+def _shorten(
+    stage: Stage, call_id: str, tool: Tool, parts: tuple[ResultPart, ...]
+) -> tuple[tuple[ResultPart, ...], int]:
+    """Head and tail of a text that is too long; the whole is kept and can be read by `read_result`."""
+    if len(parts) == 1 and isinstance(parts[0], TextPart) and len(parts[0].text) <= tool.max_chars:
+        return parts, 0
+    if sum(len(part.text) for part in parts if isinstance(part, TextPart)) <= tool.max_chars:
+        return parts, 0
+    text = "\n".join(part.text for part in parts if isinstance(part, TextPart))
+    others = tuple(part for part in parts if not isinstance(part, TextPart))
+    head = int(tool.max_chars * HEAD_SHARE)
+    tail = tool.max_chars - head
+    left_out = len(text) - head - tail
+    way = f'read_result(call_id="{call_id}", start={head})'
+    mark = f"\n[... {left_out:,} of {len(text):,} characters left out: {way} reads on ...]\n"
+    stage.kit.keep(call_id, text)
+    stage.request.tools = stage.kit.offer_reader()
+    stage.say(ResultKept(call_id, text))
+    origin = next(part.origin for part in parts if isinstance(part, TextPart))
+    return (TextPart(text[:head] + mark + text[len(text) - tail :], origin), *others), len(text)
+
+
+async def tell(stage: Stage, hook: str, **event: Any) -> None:
+    """Call the hooks of that name; their failures become notices."""
+    for failure in await stage.hooks.call(hook, run_id=stage.run, session_id=stage.session, **event):
+        stage.say(Noticed(failure, "warning"))
+
+
+def canonical(arguments: Any) -> bytes:
+    """Arguments as JSON with sorted keys: equal arguments give equal bytes."""
+    import msgspec
+
+    return msgspec.json.encode(msgspec.json.decode(to_json(arguments)), order="deterministic")

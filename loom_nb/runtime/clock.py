@@ -1,0 +1,14 @@
+"""The time of the machine we run on."""
+
+import asyncio
+import time
+
+
+class SystemClock:
+    """The system's own clock."""
+
+    __slots__ = ()
+
+    now = staticmethod(time.time)
+    monotonic = staticmethod(time.monotonic)
+    sleep = staticmethod(asyncio.sleep)

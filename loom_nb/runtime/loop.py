@@ -1,0 +1,116 @@
+"""The agent loop, whole, on one page.
+
+Ask the model; carry out the tools it asks for; again, until it is done or a limit is reached. One
+loop for streaming and not, for a notebook, a script and a server. It keeps no state of its own.
+"""
+
+from loom_nb.errors import ModelError, ToolError
+from loom_nb.events import MessageAdded, Noticed, RetryScheduled, RunFinished, TurnFinished, TurnStarted
+from loom_nb.messages import Message, user
+from loom_nb.protocols import Reply
+from loom_nb.runtime.calls import perform, tell
+from loom_nb.runtime.stage import Stage
+
+MAX_REPAIRS = 2
+"""How often a model may mend a structured answer that does not fit its schema."""
+
+
+async def carry_out(stage: Stage) -> RunFinished:
+    """Turn after turn. Raises what a model call raised when it did not pass."""
+    repairs = 0
+    while True:
+        exceeded = stage.runtime.limits.exceeded(stage.turns, stage.usage, stage.price)
+        if exceeded is not None:
+            return stage.finished("limit", fault=exceeded[0], reason=exceeded[1])
+        reply = await _turn(stage)
+        calls = reply.message.calls
+        if calls:
+            results = await perform(stage, calls, cut=reply.stop_reason == "length")
+            _add(stage, Message("tool", tuple(results)))
+        else:
+            wrong = _schema_problem(stage, reply)
+            if wrong is None or repairs == MAX_REPAIRS:
+                return _ending(stage, reply, wrong)
+            repairs += 1
+            _add(
+                stage,
+                user(
+                    f"Your answer does not fit the schema: {wrong}\nAnswer again with nothing but JSON that fits."
+                ),
+            )
+        if stage.commit is not None:
+            await stage.commit()
+
+
+async def _turn(stage: Stage) -> Reply:
+    """One model call, its failures retried where they may pass."""
+    stage.turns += 1
+    stage.say(TurnStarted(stage.turns, stage.meter.tokens))
+    if stage.hooks:
+        await tell(stage, "before_llm", iteration=stage.turns, model=stage.model.name)
+    started = stage.clock.monotonic()
+    reply = await _ask(stage)
+    stage.deltas.clear()
+    _add(stage, reply.message)
+    stage.usage = stage.usage + reply.usage if stage.turns > 1 else reply.usage
+    stage.meter.counted_by_vendor(reply.usage)
+    stage.say(
+        TurnFinished(
+            stage.turns, reply.usage, reply.stop_reason, reply.model, stage.clock.monotonic() - started
+        )
+    )
+    for notice in reply.notices:
+        stage.say(Noticed(notice))
+    if stage.hooks:
+        await tell(
+            stage, "after_llm", iteration=stage.turns, model=reply.model, stop_reason=reply.stop_reason
+        )
+    return reply
+
+
+async def _ask(stage: Stage) -> Reply:
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            return await stage.model.reply(stage.request, stage.show)
+        except ModelError as error:
+            delay = None if stage.deltas else stage.runtime.retry.delay(error, attempt, stage.random)
+            if delay is None:
+                raise
+            stage.say(RetryScheduled(attempt + 1, delay, error.fault, error.title))
+        await stage.clock.sleep(delay)
+
+
+def _add(stage: Stage, message: Message) -> None:
+    stage.add(message)
+    stage.say(MessageAdded(message))
+
+
+def _schema_problem(stage: Stage, reply: Reply) -> str | None:
+    """Why the answer does not fit the schema that the run asked for, or None."""
+    if stage.accept is None or reply.stop_reason not in ("end", "stop_sequence", "other"):
+        return None
+    try:
+        stage.accept(reply.message.text)
+    except ToolError as error:
+        return error.title
+    return None
+
+
+def _ending(stage: Stage, reply: Reply, wrong: str | None) -> RunFinished:
+    """How a run ends whose model asked for nothing more: a cut or refused answer is not completed."""
+    text = reply.message.text
+    match reply.stop_reason:
+        case "length":
+            return stage.finished("limit", text, "length", "the answer was cut at the model's output limit")
+        case "refusal" | "content_filter":
+            return stage.finished("failed", text, "content_filter", "the model refused to answer")
+        case "tool_calls":
+            return stage.finished("failed", text, "format", "the model announced tool calls and sent none")
+    if wrong is not None:
+        return stage.finished("failed", text, "format", f"the answer does not fit the schema: {wrong}")
+    if stage.denied:
+        return stage.finished("denied", text, "denied", "; ".join(stage.denied))
+    data = stage.accept(text) if stage.accept is not None else None
+    return stage.finished("completed", text, data=data)

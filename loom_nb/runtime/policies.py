@@ -1,0 +1,91 @@
+"""Runtime: the policies of a run, bundled."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from loom_nb.errors import LoomUsageError, NotBuiltError
+from loom_nb.runtime.governance import GovernancePolicy
+from loom_nb.runtime.limits import Limits
+from loom_nb.runtime.retry import RetryPolicy
+
+_LATER = (
+    "context",
+    "continuity",
+    "harness",
+    "quality",
+    "delegation",
+    "feedback",
+    "attention",
+    "session_restore",
+)
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Runtime:
+    """How runs are carried out. Every field has an effect; what is not built yet is refused by name."""
+
+    limits: Limits = field(default_factory=Limits)
+    governance: GovernancePolicy = field(default_factory=GovernancePolicy.default)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+
+    def __init__(
+        self,
+        *,
+        limits: Limits | None = None,
+        governance: GovernancePolicy | None = None,
+        retry: RetryPolicy | None = None,
+        **later: Any,
+    ) -> None:
+        for name in later:
+            if name in _LATER:
+                raise NotBuiltError(
+                    f"Runtime({name}=…) is not part of this version",
+                    cause="it would be accepted and ignored",
+                    fixes=["built so far: limits, governance, retry"],
+                )
+            raise LoomUsageError(f"Runtime has no field '{name}'", fixes=["limits, governance, retry"])
+        for name, value, kind in (
+            ("limits", limits, Limits),
+            ("governance", governance, GovernancePolicy),
+            ("retry", retry, RetryPolicy),
+        ):
+            if value is not None and not isinstance(value, kind):
+                raise LoomUsageError(f"Runtime.{name} must be a {kind.__name__}, not {type(value).__name__}")
+            object.__setattr__(self, name, kind() if value is None else value)
+
+    @classmethod
+    def sdk(cls, *, max_iterations: int = 50) -> "Runtime":
+        """The plain loop: turns, tools, retries, limits."""
+        return cls(limits=Limits(max_iterations=max_iterations))
+
+    @classmethod
+    def long_running(cls, **options: Any) -> "Runtime":
+        """Not built yet: needs context, continuity and quality policies."""
+        raise _not_built("long_running", options)
+
+    @classmethod
+    def supervised(cls, **options: Any) -> "Runtime":
+        """Not built yet: needs a way to ask a person."""
+        raise _not_built("supervised", options)
+
+    @classmethod
+    def autonomous(cls, **options: Any) -> "Runtime":
+        """Not built yet: needs delegation and quality policies."""
+        raise _not_built("autonomous", options)
+
+    def describe(self) -> dict[str, Any]:
+        """What this runtime will do, as plain data."""
+        limits = self.limits
+        return {
+            "model calls": limits.max_iterations,
+            "tokens": limits.max_tokens,
+            "cost": limits.max_cost,
+            "seconds": limits.timeout,
+            "attempts per model call": self.retry.max_attempts,
+            "governance": list(self.governance.describe()),
+        }
+
+
+def _not_built(preset: str, options: dict[str, Any]) -> NotBuiltError:
+    told = ", ".join(f"{name}=…" for name in options)
+    return NotBuiltError(f"Runtime.{preset}({told}) is not part of this version", fixes=["Runtime.sdk()"])

@@ -1,0 +1,106 @@
+"""What a log says of the past, and how a run that broke off is brought to a valid end.
+
+A model is never shown a call without its result: what did not finish gets a result that says so.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from loom_nb.events import (
+    CallFinished,
+    Kept,
+    LogEntry,
+    MessageAdded,
+    ResultKept,
+    RunFinished,
+    RunInterrupted,
+    RunStarted,
+    TurnFinished,
+)
+from loom_nb.messages import Conversation, Message, Origin, TextPart, ToolResultPart
+from loom_nb.runtime.stage import Meter, Stage, partial_message
+
+_STOPPED = "This call was stopped before it ended; whatever it had done until then is not undone."
+_LOST = (
+    "The outcome of this call is not known: the process ended while it ran. It may or may not have happened."
+)
+
+
+@dataclass(slots=True)
+class Past:
+    """The fold of a session's log."""
+
+    conversation: Conversation = field(default_factory=Conversation)
+    meter: Meter = field(default_factory=Meter)
+    kept: dict[str, str] = field(default_factory=dict)
+    seq: int = 0
+    runs: int = 0
+    repairs: list[tuple[str, Kept]] = field(default_factory=list)
+    """(run, event) to append so that the log is whole again: a process died in these runs."""
+
+
+def read_past(entries: Iterable[LogEntry]) -> Past:
+    """Fold a log from its first entry to its last."""
+    past = Past()
+    open_runs: dict[str, list[ToolResultPart]] = {}
+    for entry in entries:
+        past.seq = entry.seq
+        match entry.event:
+            case RunStarted():
+                past.runs += 1
+                open_runs[entry.run] = []
+            case MessageAdded(message=message):
+                past.conversation.add(message)
+                past.meter.added(message)
+                open_runs.get(entry.run, []).clear()
+            case CallFinished(result=result):
+                open_runs.get(entry.run, []).append(result)
+            case TurnFinished(usage=usage):
+                past.meter.counted_by_vendor(usage)
+            case ResultKept(call_id=call_id, text=text):
+                past.kept[call_id] = text
+            case RunFinished() | RunInterrupted():
+                open_runs.pop(entry.run, None)
+    for run, results in open_runs.items():
+        repairs = [*_close_calls(past.conversation.messages, results, "lost"), RunInterrupted()]
+        past.repairs += [(run, event) for event in repairs]
+    return past
+
+
+def settle(stage: Stage) -> list[Kept]:
+    """What must be said so that a conversation broken off at any point is valid again.
+
+    The words that had arrived are kept; every call without a result gets one.
+    """
+    said: list[Kept] = []
+    partial = partial_message(stage.deltas)
+    if partial is not None:
+        said.append(MessageAdded(partial))
+    else:
+        said += _close_calls(stage.request.conversation.messages, stage.results, "stopped")
+    for event in said:
+        if isinstance(event, MessageAdded):
+            stage.add(event.message)
+    return said
+
+
+def _close_calls(
+    messages: Sequence[Message], results: Sequence[ToolResultPart], outcome: Literal["lost", "stopped"]
+) -> list[Kept]:
+    """Results for the calls of the last message, if it is one that asks for any."""
+    if not messages or not messages[-1].calls:
+        return []
+    have = {result.call_id: result for result in results}
+    events: list[Kept] = []
+    for call in messages[-1].calls:
+        if call.id in have:
+            continue
+        text = _LOST if outcome == "lost" else _STOPPED
+        result = ToolResultPart(
+            call.id, call.name, (TextPart(text, Origin("system")),), is_error=True, origin=Origin("system")
+        )
+        have[call.id] = result
+        events.append(CallFinished(result, outcome))
+    events.append(MessageAdded(Message("tool", tuple(have[call.id] for call in messages[-1].calls))))
+    return events

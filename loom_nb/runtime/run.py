@@ -1,0 +1,321 @@
+"""Run and RunResult: one task being carried out, and what came of it."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Generator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from loom_nb.errors import LoomError, LoomUsageError, RunDenied, RunFailed, RunLimited, RunStopped
+from loom_nb.events import CallFinished, CallStarted, Event, Kept, LogEntry, MessageAdded, RunFinished, Status
+from loom_nb.messages import Message, Usage
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_FAILURES: dict[str, type[RunFailed]] = {"stopped": RunStopped, "limit": RunLimited, "denied": RunDenied}
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUse:
+    """One tool call of a run, folded from its events."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any]
+    outcome: str
+    result: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RunResult:
+    """What came of a run. `str(result)` is its answer.
+
+    It is there for every run: look at `status`, or call `raise_for_status()`.
+    """
+
+    id: str
+    session_id: str
+    model: str
+    finished: RunFinished
+    events: tuple[LogEntry, ...]
+    """What the log holds of the run, in order."""
+    error: BaseException | None = field(default=None, compare=False)
+    """The exception behind a failure, where there was one. Not in the log."""
+
+    @property
+    def output(self) -> str:
+        """The last words of the model."""
+        return self.finished.output
+
+    @property
+    def data(self) -> Any:
+        """The answer as a value of the schema that the run asked for, or None."""
+        return self.finished.data
+
+    @property
+    def status(self) -> Status:
+        """completed, stopped, limit, denied or failed."""
+        return self.finished.status
+
+    @property
+    def reason(self) -> str:
+        """Why it did not complete."""
+        return self.finished.reason
+
+    @property
+    def fault(self) -> str:
+        """The class of the failure."""
+        return self.finished.fault
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens of all model calls."""
+        return self.finished.usage
+
+    @property
+    def cost(self) -> float | None:
+        """US dollars, or None where the price is not known."""
+        return self.finished.cost
+
+    @property
+    def turns(self) -> int:
+        """Model calls."""
+        return self.finished.turns
+
+    @property
+    def seconds(self) -> float:
+        """Wall time."""
+        return self.finished.seconds
+
+    @property
+    def messages(self) -> list[Message]:
+        """The messages that the run added to the conversation."""
+        return [entry.event.message for entry in self.events if isinstance(entry.event, MessageAdded)]
+
+    @property
+    def tools(self) -> list[ToolUse]:
+        """The tool calls, in the order in which they ended."""
+        arguments = {
+            e.event.call_id: e.event.arguments for e in self.events if isinstance(e.event, CallStarted)
+        }
+        return [
+            ToolUse(
+                fact.call_id,
+                fact.result.name,
+                arguments.get(fact.call_id, {}),
+                fact.outcome,
+                fact.result.text,
+                fact.seconds,
+            )
+            for fact in (entry.event for entry in self.events)
+            if isinstance(fact, CallFinished)
+        ]
+
+    @property
+    def code(self) -> str:
+        """The first fenced code block of the answer, or an empty string."""
+        inside: list[str] | None = None
+        for line in self.output.splitlines():
+            if line.lstrip().startswith("```"):
+                if inside is not None:
+                    return "\n".join(inside)
+                inside = []
+            elif inside is not None:
+                inside.append(line)
+        return "\n".join(inside or ())
+
+    @property
+    def table(self) -> "pd.DataFrame":
+        """The first Markdown table of the answer as a DataFrame of strings and numbers."""
+        rows = _table_rows(self.output)
+        if not rows:
+            raise LoomUsageError(
+                f"the answer of {self.id} holds no table", fixes=["run.output shows it as it is"]
+            )
+        import pandas as pd
+
+        head, *body = rows
+        frame = pd.DataFrame([(row + [""] * len(head))[: len(head)] for row in body], columns=head)
+        for column in range(frame.shape[1]):
+            numbers = pd.to_numeric(frame.iloc[:, column].str.replace(",", ""), errors="coerce")
+            if len(numbers) and numbers.notna().all():
+                frame.isetitem(column, numbers.to_numpy())
+        return frame
+
+    def to_frame(self) -> "pd.DataFrame":
+        """The events as a table: seq, time, type and the fields as plain data."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            [{"seq": e.seq, "time": pd.Timestamp(e.time, unit="s", tz="UTC"), "type": e.event.type, "payload": e.event.payload}
+             for e in self.events],
+            columns=["seq", "time", "type", "payload"],
+        )  # fmt: skip
+
+    def raise_for_status(self) -> "RunResult":
+        """This result if the run completed; else raise what ended it.
+
+        Raises:
+            LoomError: the error itself where it has a class of its own (a missing key, a model call).
+            RunFailed: or its subclass for a run that was stopped, denied, or reached a limit.
+        """
+        if self.status == "completed":
+            return self
+        if isinstance(self.error, LoomError):
+            raise self.error
+        kind = _FAILURES.get(self.status, RunFailed)
+        raise kind(f"{self.id} {_VERBS[self.status]}", reason=self.reason, fault=self.fault) from self.error
+
+    def __str__(self) -> str:
+        return self.output
+
+    def __repr__(self) -> str:
+        turns = f"{self.turns} turn{'' if self.turns == 1 else 's'}"
+        cost = "" if self.cost is None else f" · ${self.cost:.4g}"
+        return f"<Run {self.id} {self.status} · {self.model} · {turns} · {_thousands(self.usage.total_tokens)} tok{cost}>"
+
+
+def _nobody(event: Kept) -> None:
+    """What a run says before its session gives it a voice."""
+
+
+_VERBS = {
+    "stopped": "was stopped",
+    "limit": "reached a limit",
+    "denied": "was denied something",
+    "failed": "failed",
+}
+
+
+class Run:
+    """One task being carried out in a session. Iterate its `events()`, `await` it for its result.
+
+    A run never raises for the failure of its task: the result says how it ended.
+    """
+
+    def __init__(self, session_id: str, run_id: str, model: str, loop: asyncio.AbstractEventLoop) -> None:
+        self.id = run_id
+        self.session_id = session_id
+        self.model = model
+        self.result: RunResult | None = None
+        self.stop_reason: str | None = None
+        """Why it was asked to end, once it was."""
+        self.expired = False
+        """Whether it ran out of time."""
+        self.task: asyncio.Task[None] | None = None
+        self.sinks: list[Callable[[Event], None]] = []
+        self.entries: list[LogEntry] = []
+        self.say: Callable[[Kept], None] = _nobody
+        self._loop = loop
+        self._waiters: list[asyncio.Future[None]] = []
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended."""
+        return self.result is not None
+
+    def subscribe(self, sink: Callable[[Event], None]) -> Callable[[], None]:
+        """Call `sink` with every event, what was kept so far first; gives the way to unsubscribe.
+
+        The sink is called on the loop's thread, at once and in order. It must not raise.
+        """
+        for entry in self.entries:
+            sink(entry.event)
+        self.sinks.append(sink)
+        return lambda: self.sinks.remove(sink) if sink in self.sinks else None
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Every event, what was kept so far first; ends with RunFinished."""
+        waiting: deque[Event] = deque()
+        wake = asyncio.Event()
+
+        def sink(event: Event) -> None:
+            waiting.append(event)
+            wake.set()
+
+        leave = self.subscribe(sink)
+        try:
+            while True:
+                while waiting:
+                    event = waiting.popleft()
+                    yield event
+                    if isinstance(event, RunFinished):
+                        return
+                wake.clear()
+                await wake.wait()
+        finally:
+            leave()
+
+    async def wait(self) -> RunResult:
+        """The result. Cancelling the waiting task stops the run and waits for its end."""
+        if self.result is None:
+            waiter: asyncio.Future[None] = self._loop.create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                self._stop_now("the task that waited for it was cancelled")
+                if self.task is not None and not self.task.done():
+                    await asyncio.wait([self.task])
+                raise
+        assert self.result is not None  # noqa: S101  set before the waiters are woken
+        return self.result
+
+    def end(self, result: RunResult) -> None:
+        """Hand out the result: the last event to every reader, then wake who waits."""
+        self.result = result
+        for sink in tuple(self.sinks):
+            sink(result.finished)
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def __await__(self) -> Generator[Any, None, RunResult]:
+        return self.wait().__await__()
+
+    def stop(self, reason: str = "stopped by the caller") -> None:
+        """End the run now: what was done is kept, and the next run finds a valid conversation.
+
+        May be called from any thread, and more than once.
+        """
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._stop_now, reason)
+
+    def expire(self) -> None:
+        """End the run because its time is up."""
+        self.expired = True
+        self._stop_now("time is up")
+
+    def _stop_now(self, reason: str) -> None:
+        if self.task is None or self.task.done() or self.stop_reason is not None:
+            return
+        self.stop_reason = reason
+        self.task.cancel()
+
+    def __repr__(self) -> str:
+        return f"<Run {self.id} {self.result.status if self.result else 'running'} · {self.model}>"
+
+
+def _table_rows(text: str) -> list[list[str]]:
+    """Cells of the first Markdown table: a head, a line of dashes, rows."""
+    lines = text.splitlines()
+    for number in range(len(lines) - 1):
+        head, rule = lines[number].strip(), lines[number + 1].strip()
+        if "|" in head and rule and set(rule) <= set("|-: ") and "-" in rule:
+            rows = [_cells(head)]
+            for line in lines[number + 2 :]:
+                if "|" not in line:
+                    break
+                rows.append(_cells(line.strip()))
+            return rows
+    return []
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip().replace("\\|", "|") for cell in line.strip("|").split("|")]
+
+
+def _thousands(count: int) -> str:
+    return f"{count / 1000:.1f}k" if count >= 1000 else str(count)

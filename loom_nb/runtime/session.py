@@ -1,0 +1,543 @@
+"""Session: one conversation, and the only writer of its log.
+
+Runs of a session queue; sessions run side by side. Facts are shown as they happen and durable
+after the next commit: before every effect, at the end of every turn, and before a run's result is
+handed out. A run that ends in any way leaves a conversation that the next one can go on from.
+"""
+
+import asyncio
+import random
+import uuid
+import weakref
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from loom_nb.errors import (
+    LeaseLost,
+    LoomError,
+    LoomKeyError,
+    LoomUsageError,
+    ModelError,
+    SetupError,
+    StoreError,
+)
+from loom_nb.events import Delta, Event, Kept, LogEntry, MessageAdded, RunFinished, RunStarted, SessionOpened
+from loom_nb.inputs import RunContext, RuntimeTask, SessionConfig, Stop
+from loom_nb.messages import Conversation, DataPart, Message, Origin, Part, Usage, user
+from loom_nb.protocols import Capability, Clock, Generation, LanguageModel, Lease, Request, Store
+from loom_nb.runtime.calls import tell
+from loom_nb.runtime.clock import SystemClock
+from loom_nb.runtime.governance import GovernancePolicy
+from loom_nb.runtime.hooks import Hooks
+from loom_nb.runtime.loop import carry_out
+from loom_nb.runtime.output import OutputType
+from loom_nb.runtime.policies import Runtime
+from loom_nb.runtime.restore import Past, read_past, settle
+from loom_nb.runtime.run import Run, RunResult
+from loom_nb.runtime.stage import Meter, Stage, partial_message
+from loom_nb.runtime.toolkit import Toolkit
+from loom_nb.tools import Tool, readable
+
+RENEW_SECONDS = 10.0
+"""How often a running session says that it lives, for writers on other machines."""
+
+
+class ModelReference(Protocol):
+    """What a session needs of a Model."""
+
+    @property
+    def name(self) -> str:
+        """`vendor:model`."""
+        ...
+
+    def open(self) -> LanguageModel:
+        """Make a client."""
+        ...
+
+    def cost(self, usage: Usage) -> float | None:
+        """US dollars, or None where the price is not known."""
+        ...
+
+
+class AgentDescription(Protocol):
+    """What a session needs of an Agent."""
+
+    @property
+    def model(self) -> ModelReference:
+        """Who speaks."""
+        ...
+
+    @property
+    def instructions(self) -> str:
+        """The system side of every request."""
+        ...
+
+    @property
+    def tools(self) -> Sequence[Tool]:
+        """What the model may call."""
+        ...
+
+    @property
+    def capabilities(self) -> Sequence[Capability]:
+        """What else it is given; opened by the session."""
+        ...
+
+    @property
+    def generation(self) -> Generation:
+        """Sampling options."""
+        ...
+
+    @property
+    def runtime(self) -> Runtime:
+        """The policies of its runs."""
+        ...
+
+    @property
+    def hooks(self) -> Hooks:
+        """Functions of the user that are told what happens."""
+        ...
+
+
+class Session:
+    """One conversation. Made by `agent.session()`; it opens its log at the first run.
+
+    Args:
+        agent: who answers, where a run names nobody else.
+        config: the id and metadata.
+        store: where the log is kept; closed with the session only if `owns_store`.
+        owns_store: whether the session opened the store for itself.
+        clock: the time.
+    """
+
+    def __init__(
+        self,
+        agent: AgentDescription,
+        config: SessionConfig,
+        store: Store,
+        *,
+        owns_store: bool = False,
+        clock: Clock | None = None,
+    ) -> None:
+        self.id = config.id or f"s-{uuid.uuid4().hex[:12]}"
+        self.metadata = dict(config.metadata)
+        self.agent = agent
+        self.store = store
+        self.conversation = Conversation()
+        self._owns_store = owns_store
+        self._clock: Clock = clock or SystemClock()
+        self._lease: Lease | None = None
+        self._release: Callable[[], object] | None = None
+        self._seq = 0
+        self._pending: list[LogEntry] = []
+        self._runs = 0
+        self._active: list[Run] = []
+        self._meter = Meter()
+        self._kept: dict[str, str] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._turnstile = asyncio.Lock()
+        self._models: dict[int, tuple[ModelReference, LanguageModel]] = {}
+        self._kits: dict[int, tuple[AgentDescription, Toolkit]] = {}
+        self._closed = False
+
+    # -- inputs ------------------------------------------------------------------------------------
+
+    def start(
+        self,
+        task: str | RuntimeTask,
+        *,
+        context: RunContext | None = None,
+        run_id: str | None = None,
+        agent: AgentDescription | None = None,
+        schema: Any = None,
+    ) -> Run:
+        """Begin a run, or queue it behind those of this session that have not ended.
+
+        Args:
+            task: what to do.
+            context: values for this run alone.
+            run_id: a name for it that the session has not used; `r1`, `r2`, … by default.
+            agent: answers this run in place of the session's own agent.
+            schema: a type: the answer must be JSON that fits, and is `result.data`.
+
+        Raises:
+            LoomUsageError: the task or the schema is of a wrong kind, or the session is closed.
+        """
+        if self._closed:
+            raise LoomUsageError(f"session {self.id} is closed", fixes=["agent.session() opens another"])
+        agent = agent or self.agent
+        message = _first_message(task, context)
+        output = OutputType(schema) if schema is not None else None
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._move_to(loop)
+        self._runs += 1
+        run = Run(self.id, run_id or f"r{self._runs}", agent.model.name, loop)
+        run.say = self._sayer(run)
+        self._active.append(run)
+        metadata = dict(task.metadata) if isinstance(task, RuntimeTask) else {}
+        run.task = loop.create_task(self._drive(run, agent, message, metadata, output))
+        return run
+
+    async def run(
+        self,
+        task: str | RuntimeTask,
+        *,
+        context: RunContext | None = None,
+        run_id: str | None = None,
+        agent: AgentDescription | None = None,
+        schema: Any = None,
+    ) -> RunResult:
+        """`start`, and wait for the result."""
+        return await self.start(task, context=context, run_id=run_id, agent=agent, schema=schema).wait()
+
+    async def stream(self, task: str | RuntimeTask, **options: Any) -> AsyncIterator[Event]:
+        """`start`, and every event as it happens. Leaving the iteration early stops the run."""
+        run = self.start(task, **options)
+        try:
+            async for event in run.events():
+                yield event
+        finally:
+            if not run.done:
+                run.stop("nobody listens any more")
+            await run.wait()
+
+    def send(self, what: Stop) -> None:
+        """Give the session an input: a `Stop` ends all its runs, also those that wait."""
+        for run in tuple(self._active):
+            run.stop(what.reason)
+
+    async def close(self) -> None:
+        """Stop what runs, let go of models, capabilities and the log. May be called twice."""
+        self._closed = True
+        for run in tuple(self._active):
+            run.stop("the session was closed")
+        if self._active:
+            await asyncio.wait([run.task for run in self._active if run.task is not None])
+        for _, kit in self._kits.values():
+            await kit.close()
+        for _, model in self._models.values():
+            await model.close()
+        self._kits.clear()
+        self._models.clear()
+        if self._release is not None:
+            self._release()
+            self._release = self._lease = None
+        if self._owns_store:
+            self.store.close()
+
+    async def __aenter__(self) -> "Session":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def events(self) -> list[LogEntry]:
+        """The log so far."""
+        return [*self.store.read(self.id), *self._pending]
+
+    def __repr__(self) -> str:
+        return f"<Session {self.id} · {len(self.conversation)} messages>"
+
+    # -- one run -----------------------------------------------------------------------------------
+
+    async def _drive(
+        self,
+        run: Run,
+        agent: AgentDescription,
+        message: Message,
+        metadata: dict[str, Any],
+        output: OutputType | None,
+    ) -> None:
+        """Carry out one run. Whatever happens, the run gets a result."""
+        error: BaseException | None = None
+        cancelled: asyncio.CancelledError | None = None
+        finished: RunFinished | None = None
+        try:
+            async with self._turnstile:
+                stage: Stage | None = None
+                timer: asyncio.TimerHandle | None = None
+                try:
+                    await self._open()
+                    await self._begin(run, message, metadata)
+                    stage = await self._set_stage(run, agent, output)
+                    limit = agent.runtime.limits.timeout
+                    if limit is not None:
+                        timer = asyncio.get_running_loop().call_later(limit, run.expire)
+                    if stage.hooks:
+                        await tell(stage, "before_run", goal=message.text)
+                    finished = await carry_out(stage)
+                except asyncio.CancelledError as stop:
+                    cancelled = stop
+                    finished = _stopped(stage, run)
+                except Exception as failure:  # noqa: BLE001  the border: a failure becomes the run's last event
+                    error = failure
+                    finished = _failed(stage, failure)
+                finally:
+                    if timer is not None:
+                        timer.cancel()
+                finished, error = await self._end(stage, run, finished, error)
+        except asyncio.CancelledError as stop:  # it was still waiting in the queue
+            cancelled = stop
+        self._active.remove(run)
+        finished = finished or _stopped(None, run)
+        run.end(RunResult(run.id, self.id, run.model, finished, tuple(run.entries), error))
+        if cancelled is not None and run.stop_reason is None:
+            raise cancelled
+
+    async def _begin(self, run: Run, message: Message, metadata: dict[str, Any]) -> None:
+        """The run is on disk from here on."""
+        run.say(RunStarted(run.model, message.text, metadata))
+        self._add(message)
+        run.say(MessageAdded(message))
+        try:
+            await self._commit()
+        except LeaseLost:  # another process wrote here since our last run: read what it added, once
+            mine = [entry.event for entry in self._pending]
+            self._lease = None
+            self._pending.clear()
+            run.entries.clear()
+            await self._open()
+            self._add(message)
+            for event in mine:
+                self._keep(run, event)
+            await self._commit()
+
+    async def _end(
+        self, stage: Stage | None, run: Run, finished: RunFinished, error: BaseException | None
+    ) -> tuple[RunFinished, BaseException | None]:
+        """Settle the conversation and keep the end; a store that refuses makes the run a failure."""
+        if stage is not None:
+            for event in settle(stage):
+                run.say(event)
+            if stage.hooks:
+                await _tell_the_end(stage, run, finished, error)
+        if self._lease is None:
+            return finished, error
+        self._keep(run, finished)
+        try:
+            await self._commit()
+        except StoreError as refused:  # what was said stays pending, and is written when the store takes it
+            finished = msgspec.structs.replace(finished, status="failed", fault="store", reason=refused.title)
+            run.entries[-1] = self._pending[-1] = msgspec.structs.replace(run.entries[-1], event=finished)
+            error = refused
+        return finished, error
+
+    async def _set_stage(self, run: Run, agent: AgentDescription, output: OutputType | None) -> Stage:
+        model = self._model(agent.model)
+        kit = await self._kit(agent)
+        request = Request(_system(agent.instructions, kit), self.conversation, kit.tools, agent.generation)
+        if output is not None:
+            request.output = output.schema
+        sinks, deltas = run.sinks, list[Delta]()
+        note = deltas.append
+        rules = kit.rules
+        governance = agent.runtime.governance
+
+        def show(delta: Delta) -> None:
+            note(delta)
+            for sink in sinks:
+                sink(delta)
+
+        return Stage(
+            session=self.id,
+            run=run.id,
+            model=model,
+            request=request,
+            kit=kit,
+            runtime=agent.runtime,
+            governance=GovernancePolicy((*rules, *governance.rules)) if rules else governance,
+            say=run.say,
+            show=show,
+            commit=self._commit if self.store.durable else None,
+            clock=self._clock,
+            hooks=agent.hooks,
+            meter=self._meter,
+            price=agent.model.cost,
+            random=random.random,
+            deltas=deltas,
+            started=self._clock.monotonic(),
+            accept=output.accept if output is not None else None,
+        )
+
+    # -- what is opened ----------------------------------------------------------------------------
+
+    def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Clients belong to the loop in which they were made: another one gets new ones."""
+        if self._loop is not None and any(not run.done for run in self._active):
+            raise LoomUsageError(
+                f"session {self.id} runs in another event loop", fixes=["wait for its run first"]
+            )
+        self._loop = loop
+        self._turnstile = asyncio.Lock()
+        self._models.clear()
+        self._kits.clear()
+
+    def _model(self, reference: ModelReference) -> LanguageModel:
+        opened = self._models.get(id(reference))
+        if opened is None:
+            opened = self._models[id(reference)] = (reference, reference.open())
+        return opened[1]
+
+    async def _kit(self, agent: AgentDescription) -> Toolkit:
+        known = self._kits.get(id(agent))
+        if known is None:
+            toolsets = [await capability.open() for capability in agent.capabilities]
+            known = self._kits[id(agent)] = (agent, Toolkit(agent.tools, toolsets, self._kept))
+        return known[1]
+
+    async def _open(self) -> None:
+        """Become the writer of the log and read what it holds."""
+        if self._lease is not None:
+            return
+        if self.store.durable:
+            lease, past = await asyncio.to_thread(self._acquire)
+        else:
+            lease, past = self._acquire()
+        self._lease = lease
+        self._release = weakref.finalize(self, self.store.release, lease)
+        self._seq = past.seq
+        self._runs = max(self._runs, past.runs)
+        self.conversation = past.conversation
+        self._meter = past.meter
+        self._kept.update(past.kept)
+        if past.seq == 0:
+            self._note("", SessionOpened(metadata=self.metadata))
+        for run_id, event in past.repairs:
+            self._note(run_id, event)
+            if isinstance(event, MessageAdded):
+                self._add(event.message)
+
+    def _acquire(self) -> tuple[Lease, Past]:
+        lease = self.store.acquire(self.id)
+        try:
+            return lease, read_past(self.store.read(self.id))
+        except BaseException:
+            self.store.release(lease)
+            raise
+
+    # -- the log -----------------------------------------------------------------------------------
+
+    def _note(self, run_id: str, event: Kept) -> LogEntry:
+        self._seq += 1
+        entry = LogEntry(self.id, self._seq, run_id, self._clock.now(), event)
+        self._pending.append(entry)
+        return entry
+
+    def _keep(self, run: Run, event: Kept) -> None:
+        run.entries.append(self._note(run.id, event))
+
+    def _sayer(self, run: Run) -> Callable[[Kept], None]:
+        """A function that keeps a fact of a run and shows it; made once a run, called for every fact."""
+        now, sinks, keep, pend = self._clock.now, run.sinks, run.entries.append, self._pending.append
+        session, run_id = self.id, run.id
+
+        def say(event: Kept) -> None:
+            self._seq = seq = self._seq + 1
+            entry = LogEntry(session, seq, run_id, now(), event)
+            pend(entry)
+            keep(entry)
+            for sink in sinks:
+                sink(event)
+
+        return say
+
+    def _add(self, message: Message) -> None:
+        self.conversation.add(message)
+        self._meter.added(message)
+
+    async def _commit(self) -> None:
+        """Make durable what was said. A cancellation waits for the disk, then goes on its way."""
+        if not self._pending:
+            return
+        assert self._lease is not None  # noqa: S101  nothing is said before the log is open
+        batch = tuple(self._pending)
+        if not self.store.durable:
+            self.store.append(self._lease, batch)
+        else:
+            writing = asyncio.ensure_future(asyncio.to_thread(self.store.append, self._lease, batch))
+            try:
+                await asyncio.shield(writing)
+            except asyncio.CancelledError:
+                await asyncio.wait([writing])
+                if writing.exception() is None:
+                    del self._pending[: len(batch)]
+                raise
+        del self._pending[: len(batch)]
+
+
+def _first_message(task: str | RuntimeTask, context: RunContext | None) -> Message:
+    """The user's message: the goal with its criteria, then every value as a data part."""
+    if isinstance(task, str):
+        if not task.strip():
+            raise LoomUsageError("the prompt is empty", fixes=["write what you want under %%loom"])
+        return user(task, *_inputs(context.inputs)) if context is not None and context.inputs else user(task)
+    if not isinstance(task, RuntimeTask):
+        raise LoomUsageError(f"a task is a string or a RuntimeTask, not {type(task).__name__}")
+    if not isinstance(task.goal, str) or not task.goal.strip():
+        raise LoomUsageError("RuntimeTask.goal must be a text that is not empty")
+    goal = task.goal
+    if task.criteria:
+        goal += "\n\nThe result must meet these criteria:\n" + "\n".join(
+            f"- {criterion}" for criterion in task.criteria
+        )
+    parts: list[Part] = [*task.attachments, *_inputs(task.input)]
+    if context is not None:
+        parts += _inputs(context.inputs)
+    return user(goal, *parts)
+
+
+def _inputs(values: Mapping[str, Any]) -> list[DataPart]:
+    return [
+        DataPart(name, text, Origin("user", name), f"{type(value).__name__}, {len(text):,} characters")
+        for name, value in values.items()
+        for text in (readable(value),)
+    ]
+
+
+def _system(instructions: str, kit: Toolkit) -> str:
+    items = [item.text for item in kit.partitions()]
+    return "\n\n".join(text for text in (instructions, *items) if text)
+
+
+async def _tell_the_end(stage: Stage, run: Run, finished: RunFinished, error: BaseException | None) -> None:
+    told = {"id": run.id, "status": finished.status, "output": finished.output, "reason": finished.reason}
+    if finished.status == "failed":
+        await tell(stage, "run_error", error=error, result=told)
+    await tell(stage, "after_run", result=told)
+
+
+def _stopped(stage: Stage | None, run: Run) -> RunFinished:
+    """The end of a run that was told to end: its words so far are its output."""
+    reason = run.stop_reason or "its task was cancelled"
+    if stage is None:
+        return RunFinished("stopped", reason=reason)
+    if run.expired:
+        seconds = stage.runtime.limits.timeout
+        return stage.finished("limit", _so_far(stage), "timeout", f"it took longer than {seconds:g} s")
+    return stage.finished("stopped", _so_far(stage), reason=reason)
+
+
+def _so_far(stage: Stage) -> str:
+    """The words of the message that was being written, or else of the last one."""
+    partial = partial_message(stage.deltas)
+    return partial.text if partial is not None else ""
+
+
+def _failed(stage: Stage | None, failure: Exception) -> RunFinished:
+    match failure:
+        case LoomKeyError():
+            fault = "key"
+        case ModelError():
+            fault = failure.fault
+        case StoreError():
+            fault = "store"
+        case SetupError():
+            fault = "setup"
+        case _:
+            fault = "internal"
+    reason = failure.title if isinstance(failure, LoomError) else f"{type(failure).__name__}: {failure}"
+    if stage is None:
+        return RunFinished("failed", reason=reason, fault=fault)
+    return stage.finished("failed", _so_far(stage), fault, reason)

@@ -1,0 +1,96 @@
+"""Toolkit: the tools of an agent by name, with the text and the rules that came with them."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from loom_nb.errors import SetupError, ToolError
+from loom_nb.protocols import PartitionItem, Rule, Toolset
+from loom_nb.tools import Tool, tool
+
+
+class Toolkit:
+    """Tools by name, made once for an agent; opened capabilities included."""
+
+    __slots__ = ("_by_name", "_kept", "_reader", "_toolsets", "rules", "tools")
+
+    def __init__(self, tools: Iterable[Tool], toolsets: Sequence[Toolset], kept: dict[str, str]) -> None:
+        self.tools: tuple[Tool, ...] = tuple(tools)
+        for toolset in toolsets:
+            self.tools += tuple(toolset.tools)
+        self.rules: tuple[Rule, ...] = tuple(rule for toolset in toolsets for rule in toolset.rules)
+        self._toolsets = tuple(toolsets)
+        self._kept = kept
+        self._reader: Tool | None = None
+        self._by_name: dict[str, Tool] = {}
+        for one in self.tools:
+            if one.name in self._by_name:
+                raise SetupError(
+                    f"two tools are called '{one.name}'",
+                    cause="a model could not tell them apart",
+                    fixes=[f"rename one: tool(name='{one.name}_2')"],
+                )
+            self._by_name[one.name] = one
+        if kept:
+            self.offer_reader()
+
+    def get(self, name: str) -> Tool | None:
+        """The tool of that name."""
+        return self._by_name.get(name)
+
+    def unknown(self, name: str) -> str:
+        """What the model is told of a tool that does not exist."""
+        near = difflib.get_close_matches(name, self._by_name, 1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        known = ", ".join(sorted(self._by_name)) or "none"
+        return f"There is no tool '{name}'.{hint} Known: {known}."
+
+    def partitions(self) -> list[PartitionItem]:
+        """The text that the capabilities add to the request."""
+        return [item for toolset in self._toolsets for item in toolset.partitions()]
+
+    def keep(self, call_id: str, text: str) -> None:
+        """Keep the whole of a result of which the model is given head and tail."""
+        self._kept[call_id] = text
+
+    def offer_reader(self) -> Sequence[Tool]:
+        """Offer `read_result` from now on, and give all tools."""
+        if self._reader is None and "read_result" not in self._by_name:
+            self._reader = _result_reader(self._kept)
+            self._by_name["read_result"] = self._reader
+            self.tools = (*self.tools, self._reader)
+        return self.tools
+
+    async def close(self) -> None:
+        """Close every capability, also when one of them fails to; the first failure is raised at the end."""
+        failures: list[BaseException] = []
+        for toolset in self._toolsets:
+            if toolset.close is None:
+                continue
+            try:
+                await toolset.close()
+            except Exception as error:  # noqa: BLE001  one that fails must not leave the others open
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+
+def _result_reader(kept: dict[str, str]) -> Tool:
+    def read_result(call_id: str, start: int = 0, length: int = 10_000) -> str:
+        """Read part of an earlier result that was too long to be shown whole.
+
+        Args:
+            call_id: the id named where the result was shortened.
+            start: first character, counted from 0.
+            length: number of characters, at most 20000.
+        """
+        text = kept.get(call_id)
+        if text is None:
+            raise ToolError(f"No long result has the id '{call_id}'. Known: {', '.join(kept) or 'none'}.")
+        if start < 0 or not 0 < length <= 20_000:
+            raise ToolError("start must be 0 or more, length 1 to 20000")
+        return text[start : start + length] or f"(nothing there: the result has {len(text)} characters)"
+
+    made: Any = tool(read_only=True, max_chars=20_001)(read_result)
+    assert isinstance(made, Tool)  # noqa: S101  tells the type checker
+    return made

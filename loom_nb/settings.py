@@ -1,0 +1,258 @@
+"""What the user has set, each value with where it came from.
+
+A value is looked for in this order: what the caller says, the environment (`LOOM_NB_MODEL`, …), the
+nearest project file (`loom.toml`, or `[tool.loom_nb]` in `pyproject.toml`), the default. A key that
+nobody knows in a project file is an error that names the file; nothing is ignored in silence.
+
+`read` is pure: it takes the environment and the files as values. `load` finds them.
+"""
+
+import difflib
+import math
+import os
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from loom_nb.errors import SetupError
+
+Render = Literal["auto", "live", "static", "plain"]
+
+PREFIX = "LOOM_NB_"
+"""Of the names in the environment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings in force."""
+
+    home: Path
+    """Where runs are kept, on this machine."""
+    model: str = "offline"
+    """The model of cells that name none: `offline`, or `vendor:name`."""
+    render: Render = "auto"
+    """How a run is painted; `auto` chooses by the front end."""
+    ascii: bool = False
+    """Plain text without box drawing and symbols."""
+    max_steps: int = 50
+    """Model calls of one run."""
+    timeout: float | None = None
+    """Seconds of one run; None for no limit."""
+    paint_hz: float = 12.0
+    """How often a second a running cell is painted."""
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """For each name above where its value came from: "default", "LOOM_NB_MODEL", a file, "given"."""
+    notices: tuple[str, ...] = ()
+    """What the reader should know, such as a mistyped name in the environment."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectFile:
+    """A project file as text."""
+
+    path: Path
+    text: str
+
+    @property
+    def label(self) -> str:
+        """The file and the table in it, for messages."""
+        return f"{self.path} [tool.loom_nb]" if self.path.name == "pyproject.toml" else str(self.path)
+
+
+NAMES = tuple(entry.name for entry in fields(Settings) if entry.name not in ("origins", "notices"))
+"""The names that can be set."""
+
+
+def load(*, folder: Path | None = None, **given: Any) -> Settings:
+    """The settings in force for `folder` (default: the working directory); `given` values win.
+
+    Raises SetupError for an unknown name, a value of the wrong kind, or a file that is not TOML.
+    """
+    return read(os.environ, project_files(folder or Path.cwd()), given)
+
+
+def read(
+    environment: Mapping[str, str],
+    files: Sequence[ProjectFile] = (),
+    given: Mapping[str, Any] = MappingProxyType({}),
+) -> Settings:
+    """The settings that these sources say, the nearest file first. A given None counts as not given.
+
+    Raises SetupError as `load` does.
+    """
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for origin, name, value in _found(environment, files, given):
+        if name not in values:
+            values[name], origins[name] = value, origin
+    if "home" not in values:
+        values["home"] = default_home()
+    for name in NAMES:
+        origins.setdefault(name, "default")
+    return Settings(**values, origins=MappingProxyType(origins), notices=_misspelt(environment))
+
+
+def project_files(folder: Path) -> tuple[ProjectFile, ...]:
+    """The nearest project file from `folder` upward, as a tuple of none or one.
+
+    The search ends with the folder that holds `.git`, with the user's home, or at the root.
+    """
+    folder = folder.resolve()
+    for place in (folder, *folder.parents):
+        for name in ("loom.toml", "pyproject.toml"):
+            file = _file(place / name)
+            if file and (name == "loom.toml" or _is_ours(file)):
+                return (file,)
+        if (place / ".git").exists() or place == Path.home():
+            break
+    return ()
+
+
+def default_home() -> Path:
+    """The folder for the user's data on this kind of machine."""
+    import platformdirs
+
+    return platformdirs.user_data_path("loom_nb", appauthor=False)
+
+
+def _found(
+    environment: Mapping[str, str], files: Sequence[ProjectFile], given: Mapping[str, Any]
+) -> list[tuple[str, str, Any]]:
+    """(origin, name, value) of everything that is set, the strongest first."""
+    found: list[tuple[str, str, Any]] = []
+    for name, value in given.items():
+        _known(name, "the call")
+        if value is not None:
+            found.append(("given", name, _value(name, value, "the call", Path())))
+    for name in NAMES:
+        variable = PREFIX + name.upper()
+        if text := environment.get(variable, "").strip():
+            found.append((variable, name, _value(name, _from_text(name, text), variable, Path())))
+    for file in files:
+        for name, value in _table(file).items():
+            _known(name, file.label)
+            found.append((file.label, name, _value(name, value, file.label, file.path.parent)))
+    return found
+
+
+def _known(name: str, origin: str) -> None:
+    if name in NAMES:
+        return
+    close = difflib.get_close_matches(name, NAMES, n=1)
+    raise SetupError(
+        f"no setting '{name}' in {origin}",
+        cause=f"known: {', '.join(NAMES)}",
+        fixes=[f"did you mean '{close[0]}'?"] if close else [f"remove '{name}'"],
+    )
+
+
+def _file(path: Path) -> ProjectFile | None:
+    try:
+        return ProjectFile(path, path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SetupError(f"cannot read {path}", cause=str(error)) from None
+
+
+def _is_ours(file: ProjectFile) -> bool:
+    # another tool's pyproject.toml may be broken without being our business
+    return "loom_nb" in file.text and bool(_table(file))
+
+
+def _table(file: ProjectFile) -> Mapping[str, Any]:
+    try:
+        whole: Any = tomllib.loads(file.text)
+    except tomllib.TOMLDecodeError as error:
+        raise SetupError(f"{file.path} is not TOML", cause=str(error)) from None
+    if file.path.name == "pyproject.toml":
+        whole = whole.get("tool", {}).get("loom_nb", {})
+    if not isinstance(whole, dict):
+        raise SetupError(f"{file.label} is not a table", fixes=['model = "offline"'])
+    return whole
+
+
+def _from_text(name: str, text: str) -> Any:
+    """A value of the environment as the same value would stand in TOML; odd text stays text."""
+    if name == "ascii":
+        return {"1": True, "true": True, "yes": True, "on": True}.get(
+            text.lower(), {"0": False, "false": False, "no": False, "off": False}.get(text.lower(), text)
+        )
+    if name == "timeout" and text.lower() == "none":
+        return math.inf
+    if name in ("max_steps", "timeout", "paint_hz"):
+        for kind in (int, float):
+            try:
+                return kind(text)
+            except ValueError:
+                continue
+    return text
+
+
+def _value(name: str, value: Any, origin: str, folder: Path) -> Any:
+    made = _KINDS[name][1](value, folder)
+    if made is _WRONG:
+        raise SetupError(f"{name} = {value!r} in {origin}", cause=f"{name} must be {_KINDS[name][0]}")
+    return None if made == math.inf else made
+
+
+_WRONG = object()
+
+
+def _text(value: Any, _: Path) -> Any:
+    return value.strip() if isinstance(value, str) and value.strip() else _WRONG
+
+
+def _render(value: Any, _: Path) -> Any:
+    return value if value in ("auto", "live", "static", "plain") else _WRONG
+
+
+def _path(value: Any, folder: Path) -> Any:
+    if not isinstance(value, str | Path) or not str(value):
+        return _WRONG
+    return (folder / Path(value).expanduser()).absolute()
+
+
+def _flag(value: Any, _: Path) -> Any:
+    return value if isinstance(value, bool) else _WRONG
+
+
+def _count(value: Any, _: Path) -> Any:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else _WRONG
+
+
+def _seconds(value: Any, _: Path) -> Any:
+    return float(value) if _is_number(value) and value > 0 else _WRONG
+
+
+def _hertz(value: Any, _: Path) -> Any:
+    return float(value) if _is_number(value) and 0 < value <= 30 else _WRONG
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+_KINDS: Mapping[str, tuple[str, Callable[[Any, Path], Any]]] = {
+    "home": ("the path of a folder", _path),
+    "model": ("the name of a model", _text),
+    "render": ("auto, live, static or plain", _render),
+    "ascii": ("true or false", _flag),
+    "max_steps": ("a whole number from 1", _count),
+    "timeout": ("seconds, more than 0 (inf for no limit)", _seconds),
+    "paint_hz": ("more than 0 and at most 30", _hertz),
+}
+
+
+def _misspelt(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Only near misses: the prefix is shared with programs around us that have variables of their own."""
+    known = [PREFIX + name.upper() for name in NAMES]
+    told = []
+    for variable in sorted(environment):
+        if variable.startswith(PREFIX) and variable not in known:
+            close = difflib.get_close_matches(variable, known, n=1, cutoff=0.9)
+            told += [f"{variable} is not a setting; did you mean {close[0]}?"] if close else []
+    return tuple(told)
