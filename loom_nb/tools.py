@@ -263,7 +263,7 @@ def readable(value: Any) -> str:
     own = getattr(type(value), "_repr_llm_", None)
     if own is not None:
         return str(own(value))
-    if "pandas" in sys.modules and type(value).__module__.startswith("pandas."):
+    if "pandas" in sys.modules and type(value).__module__.partition(".")[0] == "pandas":
         return _table(value)
     try:
         return msgspec.json.encode(value, enc_hook=_plain).decode()
@@ -276,7 +276,7 @@ def _plain(value: Any) -> Any:
         return value.model_dump(mode="json")
     if hasattr(value, "tolist"):  # numpy scalars and arrays
         return value.tolist()
-    raise NotImplementedError  # tells msgspec that there is no plain form
+    raise TypeError(f"{type(value).__name__} has no plain form")
 
 
 def _table(value: Any) -> str:

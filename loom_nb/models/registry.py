@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from loom_nb.errors import LoomUsageError
@@ -216,6 +217,17 @@ class Model:
             )
         return cls("scripted", "script", options={"script": Script(replies), "chunk": chunk, "delay": delay})
 
+    @classmethod
+    def cassette(
+        cls,
+        path: str | Path,
+        model: "Model | str",
+        mode: Literal["auto", "record", "replay", "strict"] = "auto",
+    ) -> "Model":
+        """A model whose replies are recorded in a file and played from it; see `loom_nb.models.cassette`."""
+        recorded = cls.from_name(model) if isinstance(model, str) else model
+        return cls("cassette", recorded.name, options={"path": Path(path), "model": recorded, "mode": mode})
+
     @property
     def script(self) -> Script:
         """The script of a scripted model."""
@@ -239,6 +251,13 @@ class Model:
                 from loom_nb.models.offline import OfflineModel
 
                 return OfflineModel(**self.options)
+            case "cassette":
+                from loom_nb.models.cassette import CassetteModel
+
+                recorded: Model = self.options["model"]
+                return CassetteModel(
+                    self.options["path"], recorded.name, recorded.open, mode=self.options["mode"]
+                )
             case "anthropic":
                 from loom_nb.models.anthropic import AnthropicMessages
 
@@ -278,7 +297,10 @@ class Model:
         """US dollars of these tokens, or None where the price is not known."""
         if self.vendor in ("offline", "scripted"):
             return 0.0
-        if self.vendor in ("ollama", "compatible", "cassette"):
+        if self.vendor == "cassette":
+            recorded: Model = self.options["model"]
+            return recorded.cost(usage)
+        if self.vendor in ("ollama", "compatible"):
             return None
         from loom_nb.models.prices import cost
 

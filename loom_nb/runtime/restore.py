@@ -35,7 +35,6 @@ class Past:
     meter: Meter = field(default_factory=Meter)
     kept: dict[str, str] = field(default_factory=dict)
     seq: int = 0
-    runs: int = 0
     repairs: list[tuple[str, Kept]] = field(default_factory=list)
     """(run, event) to append so that the log is whole again: a process died in these runs."""
 
@@ -48,7 +47,6 @@ def read_past(entries: Iterable[LogEntry]) -> Past:
         past.seq = entry.seq
         match entry.event:
             case RunStarted():
-                past.runs += 1
                 open_runs[entry.run] = []
             case MessageAdded(message=message):
                 past.conversation.add(message)

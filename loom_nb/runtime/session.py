@@ -9,7 +9,7 @@ import asyncio
 import random
 import uuid
 import weakref
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -131,7 +131,8 @@ class Session:
         self._release: Callable[[], object] | None = None
         self._seq = 0
         self._pending: list[LogEntry] = []
-        self._runs = 0
+        self._runs: int | None = None if config.id else 0
+        """Runs so far; None while the log of a session that may be an old one has not been asked."""
         self._active: list[Run] = []
         self._meter = Meter()
         self._kept: dict[str, str] = {}
@@ -164,20 +165,9 @@ class Session:
         Raises:
             LoomUsageError: the task or the schema is of a wrong kind, or the session is closed.
         """
-        if self._closed:
-            raise LoomUsageError(f"session {self.id} is closed", fixes=["agent.session() opens another"])
-        agent = agent or self.agent
-        message = _first_message(task, context)
-        output = OutputType(schema) if schema is not None else None
         loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            self._move_to(loop)
-        self._runs += 1
-        run = Run(self.id, run_id or f"r{self._runs}", agent.model.name, loop)
-        run.say = self._sayer(run)
-        self._active.append(run)
-        metadata = dict(task.metadata) if isinstance(task, RuntimeTask) else {}
-        run.task = loop.create_task(self._drive(run, agent, message, metadata, output))
+        run, work = self._enlist(loop, task, context, run_id, agent or self.agent, schema)
+        run.task = loop.create_task(work)
         return run
 
     async def run(
@@ -189,8 +179,38 @@ class Session:
         agent: AgentDescription | None = None,
         schema: Any = None,
     ) -> RunResult:
-        """`start`, and wait for the result."""
-        return await self.start(task, context=context, run_id=run_id, agent=agent, schema=schema).wait()
+        """`start`, and wait for the result: the same work, without a task of its own."""
+        loop = asyncio.get_running_loop()
+        run, work = self._enlist(loop, task, context, run_id, agent or self.agent, schema)
+        run.task = asyncio.current_task()
+        await work
+        assert run.result is not None  # noqa: S101  every run that ends has one
+        return run.result
+
+    def _enlist(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        task: str | RuntimeTask,
+        context: RunContext | None,
+        run_id: str | None,
+        agent: AgentDescription,
+        schema: Any,
+    ) -> tuple[Run, Coroutine[Any, Any, None]]:
+        """A new run of this session, and the work that carries it out."""
+        if self._closed:
+            raise LoomUsageError(f"session {self.id} is closed", fixes=["agent.session() opens another"])
+        message = _first_message(task, context)
+        output = OutputType(schema) if schema is not None else None
+        if loop is not self._loop:
+            self._move_to(loop)
+        if self._runs is None:
+            self._runs = _last_number(self.store, self.id)
+        self._runs += 1
+        run = Run(self.id, run_id or f"r{self._runs}", agent.model.name, loop)
+        run.say = self._sayer(run)
+        self._active.append(run)
+        metadata = dict(task.metadata) if isinstance(task, RuntimeTask) else {}
+        return run, self._drive(run, agent, message, metadata, output)
 
     async def stream(self, task: str | RuntimeTask, **options: Any) -> AsyncIterator[Event]:
         """`start`, and every event as it happens. Leaving the iteration early stops the run."""
@@ -283,8 +303,11 @@ class Session:
         self._active.remove(run)
         finished = finished or _stopped(None, run)
         run.end(RunResult(run.id, self.id, run.model, finished, tuple(run.entries), error))
-        if cancelled is not None and run.stop_reason is None:
-            raise cancelled
+        if cancelled is not None:
+            task = asyncio.current_task()
+            if run.stop_reason is None or task is None:
+                raise cancelled
+            task.uncancel()  # the cancellation was our own way to stop
 
     async def _begin(self, run: Run, message: Message, metadata: dict[str, Any]) -> None:
         """The run is on disk from here on."""
@@ -398,7 +421,6 @@ class Session:
         self._lease = lease
         self._release = weakref.finalize(self, self.store.release, lease)
         self._seq = past.seq
-        self._runs = max(self._runs, past.runs)
         self.conversation = past.conversation
         self._meter = past.meter
         self._kept.update(past.kept)
@@ -465,6 +487,12 @@ class Session:
                     del self._pending[: len(batch)]
                 raise
         del self._pending[: len(batch)]
+
+
+def _last_number(store: Store, session: str) -> int:
+    """The highest n of the runs called `rn`."""
+    names = [row.run for row in store.runs(session, limit=1_000_000)]
+    return max((int(name[1:]) for name in names if name[:1] == "r" and name[1:].isdecimal()), default=0)
 
 
 def _first_message(task: str | RuntimeTask, context: RunContext | None) -> Message:

@@ -21,15 +21,24 @@ async def in_thread(function: Callable[..., Any], /, **arguments: Any) -> Any:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Any] = loop.create_future()
     context = contextvars.copy_context()
+    ended = threading.Event()
 
     def work() -> None:
         try:
-            value = context.run(function, **arguments)
+            call()
         except _Interrupted:
             return
+
+    def call() -> None:
+        try:
+            value = context.run(function, **arguments)
+        except _Interrupted:
+            raise
         except BaseException as error:  # noqa: BLE001  carried over to the waiting task, whatever it is
+            ended.set()
             _hand_over(loop, future, None, error)
         else:
+            ended.set()
             _hand_over(loop, future, value, None)
 
     thread = threading.Thread(
@@ -39,7 +48,8 @@ async def in_thread(function: Callable[..., Any], /, **arguments: Any) -> Any:
     try:
         return await future
     except asyncio.CancelledError:
-        _interrupt(thread)
+        if not ended.is_set():
+            _interrupt(thread)
         raise
 
 

@@ -1,0 +1,345 @@
+"""Sessions: queueing, stopping at any point, restoring, two writers, a store that refuses."""
+
+import asyncio
+import gc
+
+import pytest
+
+from loom_nb import (
+    Agent,
+    LoomError,
+    MemoryStore,
+    Model,
+    Run,
+    RunContext,
+    SessionConfig,
+    SqliteStore,
+    Stop,
+    tool,
+)
+from loom_nb.errors import LoomUsageError, RunStopped, SessionBusy, StoreError
+from loom_nb.events import CallFinished, MessageAdded, RunFinished, RunInterrupted, RunStarted
+from loom_nb.messages import Message, ToolCallPart, ToolResultPart
+from loom_nb.models.scripted import Call
+
+
+@tool(read_only=True)
+async def forever() -> None:
+    await asyncio.sleep(3600)
+
+
+@tool(read_only=True)
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+def agent(*replies, store=None, chunk=0, delay=0.0, tools=(add, forever)):
+    return Agent(
+        Model.scripted(replies, chunk=chunk, delay=delay), tools=tools, session_store=store or MemoryStore()
+    )
+
+
+def valid(messages: list[Message]) -> bool:
+    """Every call is answered in the next message, in order; nothing else is."""
+    for number, message in enumerate(messages):
+        calls = [call.id for call in message.calls]
+        following = messages[number + 1] if number + 1 < len(messages) else None
+        results = [p.call_id for p in following.parts if isinstance(p, ToolResultPart)] if following else []
+        if calls != (results if following and following.role == "tool" else []):
+            return False
+    return True
+
+
+async def test_runs_of_a_session_queue_and_see_each_other():
+    session = agent("one", lambda messages: f"{len(messages)} messages").session()
+    first, second = session.start("a"), session.start("b")
+    results = await asyncio.gather(first, second)
+
+    assert [r.output for r in results] == ["one", "3 messages"]
+    assert [r.id for r in results] == ["r1", "r2"]
+    order = [(e.run, e.event.type) for e in session.events() if isinstance(e.event, RunStarted | RunFinished)]
+    assert order == [("r1", "RunStarted"), ("r1", "RunFinished"), ("r2", "RunStarted"), ("r2", "RunFinished")]
+
+
+async def test_sessions_run_side_by_side_and_share_nothing():
+    gate = asyncio.Barrier(2)
+
+    @tool(read_only=True)
+    async def meet() -> str:
+        await gate.wait()
+        return "met"
+
+    spec = agent(Call("meet"), Call("meet"), "done", "done", tools=(meet,))
+    one, two = spec.session(), spec.session()
+    results = await asyncio.gather(one.run("a"), two.run("b"))
+
+    assert [r.status for r in results] == ["completed", "completed"]
+    assert one.id != two.id
+    assert len(one.conversation) == len(two.conversation) == 4
+
+
+async def stop_after(run: Run, event_type: str) -> None:
+    async for event in run.events():
+        if event.type == event_type:
+            run.stop("enough")
+
+
+@pytest.mark.parametrize("where", ["RunStarted", "TurnStarted", "TextDelta", "CallDelta", "CallStarted"])
+@pytest.mark.parametrize("durable", [False, True])
+async def test_a_run_stopped_anywhere_ends_as_stopped_with_a_valid_conversation(where, durable, tmp_path):
+    store = SqliteStore(tmp_path / "loom.db") if durable else MemoryStore()
+    session = agent(
+        ["Some words ", Call("add", {"a": 1, "b": 1}), Call("forever")],
+        "later",
+        store=store,
+        chunk=4,
+        delay=0.01,
+    ).session()
+    run = session.start("go")
+    await asyncio.wait_for(stop_after(run, where), 5)
+    result = await run
+
+    assert (result.status, result.reason) == ("stopped", "enough")
+    assert valid(session.conversation.messages)
+    assert [e.event.type for e in result.events][-1] == "RunFinished"
+    with pytest.raises(RunStopped, match="r1 was stopped"):
+        result.raise_for_status()
+    if where == "CallStarted":
+        outcomes = {
+            e.event.result.name: e.event.outcome for e in result.events if isinstance(e.event, CallFinished)
+        }
+        assert outcomes["forever"] == "stopped"
+    assert (await session.run("again", agent=agent("fine"))).status == "completed"
+    assert valid(session.conversation.messages)
+    assert [e.seq for e in session.events()] == list(range(1, len(session.events()) + 1))
+    await session.close()
+    store.close()
+
+
+async def test_finished_siblings_keep_their_results_when_a_turn_is_stopped():
+    session = agent([Call("add", {"a": 1, "b": 1}), Call("forever")], "x").session()
+    run = session.start("go")
+
+    async for event in run.events():
+        if isinstance(event, CallFinished):
+            run.stop()
+    results = session.conversation.messages[-1].parts
+    assert [(p.name, p.is_error) for p in results] == [("add", False), ("forever", True)]
+    assert results[0].text == "2"
+
+
+async def test_a_run_that_waits_in_the_queue_can_be_stopped_before_it_begins():
+    session = agent(Call("forever"), "x").session()
+    first, second = session.start("a"), session.start("b")
+    await asyncio.sleep(0)
+    second.stop("changed my mind")
+    result = await second
+
+    assert (result.status, result.events) == ("stopped", ())
+    session.send(Stop("all of it"))
+    assert (await first).reason == "all of it"
+
+
+async def test_stop_works_from_another_thread_and_twice():
+    session = agent(Call("forever")).session()
+    run = session.start("go")
+    await asyncio.sleep(0.01)
+    await asyncio.to_thread(run.stop, "from afar")
+    run.stop("again")
+    assert (await run).reason == "from afar"
+
+
+async def test_cancelling_the_task_that_waits_stops_the_run_and_stays_a_cancellation():
+    session = agent(Call("forever"), Call("forever")).session()
+    for waiting in (session.run("inline"), session.start("task").wait()):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await waiting
+    last = [e.event for e in session.events() if isinstance(e.event, RunFinished)]
+    assert [f.status for f in last] == ["stopped", "stopped"]
+    assert valid(session.conversation.messages)
+
+
+async def test_a_stopped_inline_run_leaves_its_task_uncancelled():
+    session = agent(Call("forever")).session()
+    asyncio.get_running_loop().call_later(0.02, lambda: session.send(Stop("now")))
+    result = await session.run("go")
+
+    assert result.status == "stopped"
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+    await asyncio.sleep(0)
+
+
+async def test_leaving_a_stream_early_stops_the_run():
+    session = agent("a b c d e", "x", chunk=1, delay=0.01).session()
+    stream = session.stream("go")
+    async for event in stream:
+        if event.type == "TextDelta":
+            break
+    await stream.aclose()
+    assert [e.event.status for e in session.events() if isinstance(e.event, RunFinished)] == ["stopped"]
+
+
+async def test_a_session_goes_on_in_a_new_process_where_it_was(tmp_path):
+    path = tmp_path / "loom.db"
+    store = SqliteStore(path)
+    async with agent(Call("add", {"a": 2, "b": 2}), "four", store=store).session(
+        SessionConfig("talk")
+    ) as session:
+        before = await session.run("2+2?")
+    store.close()
+
+    store = SqliteStore(path)
+    again = agent(lambda messages: str(len(messages)), store=store).session(SessionConfig("talk"))
+    result = await again.run("and now?")
+
+    assert result.output == "5", "four kept messages and the new one"
+    assert result.id == "r2"
+    assert again.conversation.messages[:4] == before.messages
+    await again.close()
+    store.close()
+
+
+async def test_a_run_that_a_dead_process_left_open_is_marked_and_its_calls_are_closed():
+    store = MemoryStore()
+    lease = store.acquire("s")
+    from loom_nb.events import LogEntry, SessionOpened
+    from loom_nb.messages import user
+
+    message = Message("assistant", (ToolCallPart("c1", "add", "{}"),))
+    events = [
+        ("", SessionOpened()),
+        ("r1", RunStarted("m", "go")),
+        ("r1", MessageAdded(user("go"))),
+        ("r1", MessageAdded(message)),
+    ]
+    store.append(lease, [LogEntry("s", n + 1, run, 0.0, event) for n, (run, event) in enumerate(events)])
+    store.release(lease)
+
+    session = agent("fine", store=store).session(SessionConfig("s"))
+    result = await session.run("next")
+
+    assert result.status == "completed"
+    assert valid(session.conversation.messages)
+    marked = [e for e in session.events() if isinstance(e.event, RunInterrupted)]
+    assert [e.run for e in marked] == ["r1"]
+    (lost,) = [e.event for e in session.events() if isinstance(e.event, CallFinished)]
+    assert lost.outcome == "lost"
+    assert "not known" in lost.result.text
+
+
+async def test_two_sessions_of_one_id_cannot_write_side_by_side():
+    store = MemoryStore()
+    one = agent("a", store=store).session(SessionConfig("same"))
+    two = agent("b", store=store).session(SessionConfig("same"))
+    await one.run("x")
+    result = await two.run("y")
+
+    assert (result.status, result.fault) == ("failed", "store")
+    assert isinstance(result.error, SessionBusy)
+    await one.close()
+    assert (await two.run("y")).status == "completed"
+
+
+async def test_an_agent_gives_the_same_session_for_the_same_id_until_it_is_closed():
+    spec = agent("a", "b")
+    one = spec.session(SessionConfig("x", {"a": 1}))
+    assert spec.session(SessionConfig("x", {"b": 2})) is one
+    assert one.metadata == {"a": 1, "b": 2}
+    await one.close()
+    assert spec.session(SessionConfig("x")) is not one
+
+
+async def test_a_forgotten_session_gives_its_log_free():
+    store = MemoryStore()
+    spec = agent("a", "b", store=store)
+    await spec.session(SessionConfig("x")).run("go")
+    gc.collect()
+    assert (await spec.session(SessionConfig("x")).run("go")).status == "completed"
+
+
+class FullStore(MemoryStore):
+    """A disk that is full from the nth append on, until it is told otherwise."""
+
+    def __init__(self, good: int) -> None:
+        super().__init__()
+        self.left = good
+
+    def append(self, lease, entries):
+        self.left -= 1
+        if self.left < 0:
+            raise StoreError("the disk is full")
+        super().append(lease, entries)
+
+
+async def test_a_full_disk_is_a_failure_of_the_run_and_loses_nothing_once_there_is_room():
+    store = FullStore(1)
+    session = agent("the answer", "more", store=store).session()
+    result = await session.run("go")
+
+    assert (result.status, result.fault, result.output) == ("failed", "store", "the answer")
+    store.left = 100
+    assert (await session.run("again")).status == "completed"
+    kept = list(store.read(session.id))
+    assert [e.seq for e in kept] == list(range(1, len(kept) + 1))
+    assert "the answer" in [e.event.output for e in kept if isinstance(e.event, RunFinished)]
+
+
+async def test_hooks_are_told_and_their_failures_are_notices():
+    told = []
+    spec = agent(Call("add", {"a": 1, "b": 2}), "three")
+    for name in ("before_run", "before_llm", "after_llm", "before_tool", "after_tool", "after_run"):
+        spec.on(name, lambda name=name, **event: told.append((name, event)))
+
+    async def broken(**event):
+        raise ValueError("hook trouble")
+
+    spec.on("before_tool", broken)
+    result = await spec.run("1+2")
+
+    assert [name for name, _ in told] == [
+        "before_run", "before_llm", "after_llm", "before_tool", "after_tool", "before_llm", "after_llm", "after_run",
+    ]  # fmt: skip
+    facts = dict(told)
+    assert facts["before_tool"]["tool_name"] == "add"
+    assert facts["after_tool"]["success"] is True
+    assert facts["after_run"]["result"]["status"] == "completed"
+    assert facts["before_run"]["run_id"] == "r1"
+    assert "the hook before_tool failed: ValueError: hook trouble" in [
+        e.event.text for e in result.events if e.event.type == "Noticed"
+    ]
+    with pytest.raises(LoomUsageError, match="there is no hook 'befor_run'"):
+        spec.on("befor_run", print)
+    with pytest.raises(LoomError, match="not|nothing"):
+        spec.on("on_context_compact", print)
+
+
+async def test_wrong_tasks_are_refused_by_name():
+    session = agent("x").session()
+    with pytest.raises(LoomUsageError, match="empty"):
+        session.start("  ")
+    with pytest.raises(LoomUsageError, match="not int"):
+        session.start(3)  # type: ignore[arg-type]
+    with pytest.raises(LoomUsageError, match="cannot be the schema"):
+        session.start("x", schema=3)
+    await session.close()
+    with pytest.raises(LoomUsageError, match="closed"):
+        session.start("x")
+
+
+async def test_context_values_travel_as_data():
+    result = (
+        await agent(lambda messages: messages[0].parts[1].name)
+        .session()
+        .run("hi", context=RunContext(inputs={"previous": "text"}))
+    )
+    assert result.output == "previous"
+
+
+def test_one_session_works_in_one_event_loop_after_another():
+    store = MemoryStore()
+    session = agent("one", "two", store=store).session()
+    assert asyncio.run(session.run("a")).output == "one"
+    assert asyncio.run(session.run("b")).output == "two"
