@@ -280,14 +280,24 @@ def _plain(value: Any) -> Any:
 
 
 def _table(value: Any) -> str:
-    if hasattr(value, "columns"):
-        head = value.head(50)
-        shape = f"DataFrame, {value.shape[0]:,} rows x {value.shape[1]:,} columns"
-        more = "" if len(head) == len(value) else f"\n... first {len(head)} rows of {len(value):,}"
-        return f"{shape}\n{head.to_string(max_colwidth=80)}{more}"
-    if hasattr(value, "to_string"):
-        return str(value.head(50).to_string())
-    return repr(value)
+    """The first rows of a frame or series, cells between bars: short, and easy to read for a model."""
+    frame = value.to_frame() if hasattr(value, "to_frame") and not hasattr(value, "columns") else value
+    if not hasattr(frame, "columns"):
+        return repr(value)
+    head = frame.head(50)
+    if type(frame.index).__name__ != "RangeIndex":
+        head = head.reset_index()
+    lines = [f"{type(value).__name__}, {frame.shape[0]:,} rows x {frame.shape[1]:,} columns"]
+    lines.append(" | ".join(_cell(column) for column in head.columns))
+    lines += [" | ".join(map(_cell, row)) for row in head.itertuples(index=False, name=None)]
+    if len(head) < len(frame):
+        lines.append(f"... first {len(head)} rows of {len(frame):,}")
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:.6g}" if isinstance(value, float) else str(value).replace("\n", " ").replace("|", "\\|")
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _png(value: Any) -> bytes | None:

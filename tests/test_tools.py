@@ -269,8 +269,12 @@ def test_frames_become_tables_and_figures_become_images():
 
     frame = pd.DataFrame({"a": range(60)})
     text = readable(frame)
-    assert text.startswith("DataFrame, 60 rows x 1 columns\n")
+    assert text.startswith("DataFrame, 60 rows x 1 columns\na\n0\n1\n")
     assert text.endswith("first 50 rows of 60")
+
+    by_name = pd.DataFrame({"n": [1.0, 2.5]}, index=pd.Index(["x", "y|z"], name="who"))
+    assert readable(by_name) == "DataFrame, 2 rows x 1 columns\nwho | n\nx | 1\ny\\|z | 2.5"
+    assert readable(by_name["n"]).startswith("Series, 2 rows x 1 columns\nwho | n\n")
 
     figure = plt.figure()
     (part,) = result_parts(figure, Origin("tool", "plot"))

@@ -1,6 +1,7 @@
 """Run and RunResult: one task being carried out, and what came of it."""
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator
 from dataclasses import dataclass, field
@@ -314,7 +315,9 @@ def _table_rows(text: str) -> list[list[str]]:
 
 
 def _cells(line: str) -> list[str]:
-    return [cell.strip().replace("\\|", "|") for cell in line.strip("|").split("|")]
+    """The cells of a row, without the escapes of Markdown."""
+    cells = re.split(r"(?<!\\)\|", line.strip().removeprefix("|").removesuffix("|"))
+    return [re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", cell.strip()) for cell in cells]
 
 
 def _thousands(count: int) -> str:
