@@ -32,7 +32,7 @@ def parse(text: str | bytes, *, what: str = "JSON", max_bytes: int = MAX_BYTES) 
     try:
         value = jiter.from_json(data, allow_inf_nan=False, catch_duplicate_keys=True)
     except ValueError as error:
-        raise BorderError(f"{what}: {error}") from None
+        raise BorderError(f"{what}: {_brief(error)}") from None
     # only an exponent overflows to infinity, or a fraction after more than 308 digits
     if b"e" in data or b"E" in data or (b"." in data and len(data) > 308):
         _refuse_overflow(data, what)
@@ -58,4 +58,10 @@ def _refuse_overflow(data: bytes, what: str) -> None:
     try:
         msgspec.json.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:  # what the two parsers see differently is refused
-        raise BorderError(f"{what}: {error}") from None
+        raise BorderError(f"{what}: {_brief(error)}") from None
+
+
+def _brief(error: Exception) -> str:
+    """The parser's words; it quotes a duplicate key whole, however long it is."""
+    text = str(error)
+    return text if len(text) <= 300 else f"{text[:150]} … {text[-140:]}"

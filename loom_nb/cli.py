@@ -5,20 +5,20 @@ A face like the notebook: it reads its arguments, asks the rooms below, and prin
 
 import argparse
 import asyncio
+import contextlib
 import importlib.metadata
 import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from loom_nb import __version__
 from loom_nb.errors import LoomError, LoomUsageError, SetupError
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from loom_nb.protocols import RunRow
 
+LAB_EXTRA = 'pip install "loom-nb[lab]"'
+PACKAGE = Path(__file__).resolve().parent
 FIRST_LESSON = "00_first_cell.ipynb"
 TUTORIAL_COPY = "loom-nb-tutorial"
 """The folder in the working directory that gets a copy of an installed tutorial."""
@@ -40,8 +42,8 @@ _PROMPT = re.compile(r"(?:[ \t]*(?:#.*)?\n)*[ \t]*%%loom(?=\s|$)")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command; the exit code: 0 done, 1 failed, 2 mistyped, 130 interrupted."""
     options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace, Console], int] = options.command
     console = _console()
-    command: "Callable[[argparse.Namespace, Console], int]" = options.command
     try:
         return command(options, console)
     except LoomError as error:
@@ -99,11 +101,11 @@ def _print_error(console: "Console", error: LoomError) -> None:
 
 
 def _lab(options: argparse.Namespace, console: "Console") -> int:
-    if importlib.util.find_spec("jupyterlab") is None:
+    if not _is_installed("jupyterlab"):
         raise SetupError(
             "JupyterLab is not installed in this environment",
             cause=f"no module jupyterlab for {sys.executable}",
-            fixes=['pip install "loom-nb[lab]"'],
+            fixes=[LAB_EXTRA],
         )
     if options.folder is not None and not options.folder.is_dir():
         raise LoomUsageError(f"no folder {options.folder}")
@@ -116,6 +118,13 @@ def _lab(options: argparse.Namespace, console: "Console") -> int:
             return process.wait()
         except KeyboardInterrupt:
             continue  # the server got it too, and asks before it stops
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # what an import hook may say
+        return False
 
 
 def lab_command(folder: Path, *, port: int | None = None, browser: bool = True) -> list[str]:
@@ -132,13 +141,12 @@ def lab_command(folder: Path, *, port: int | None = None, browser: bool = True) 
     return command
 
 
-def tutorial_folder(working: Path) -> Path:
+def tutorial_folder(working: Path, *, package: Path = PACKAGE) -> Path:
     """The lessons, where they may be edited: those of the source tree, or a copy in `working`.
 
     A copy that is already there is kept, with the reader's changes; lessons it lacks are added.
     Raises SetupError when this installation has no lessons.
     """
-    package = Path(__file__).resolve().parent
     in_source_tree = package.parent / "tutorial"
     if (in_source_tree / FIRST_LESSON).is_file() and (package.parent / "pyproject.toml").is_file():
         return in_source_tree
@@ -167,10 +175,8 @@ def _run(options: argparse.Namespace, console: "Console") -> int:
     environment = {**os.environ, "LOOM_NB_MODEL": settings.model} if options.model else dict(os.environ)
     failure = _Execution(node, notebook, environment, options.cell_timeout, console).play()
 
-    import nbformat
-
     out.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(node, out)
+    _nbformat().write(node, out)
     if failure:
         console.print(f"\nStopped: {failure}", style="bold red", markup=False)
         console.print(f"What ran until then: {out}", markup=False)
@@ -181,18 +187,26 @@ def _run(options: argparse.Namespace, console: "Console") -> int:
 
 
 def _read_notebook(path: Path) -> Any:
-    import nbformat
-
+    nbformat = _nbformat()
     try:
         node = nbformat.read(path, as_version=4)
     except FileNotFoundError:
         raise LoomUsageError(f"no notebook {path}") from None
-    except (OSError, ValueError, nbformat.reader.NotJSONError) as error:
-        raise LoomUsageError(f"{path} is not a notebook", cause=str(error).splitlines()[0][:200]) from None
+    except (OSError, ValueError, nbformat.ValidationError, nbformat.reader.NotJSONError) as error:
+        raise LoomUsageError(f"{path} is not a notebook", cause=str(error).partition("\n")[0][:200]) from None
+    if not isinstance(node.get("cells"), list):
+        raise LoomUsageError(f"{path} is not a notebook", cause="it has no cells")
     language = node.metadata.get("kernelspec", {}).get("language", "python")
     if language != "python":
         raise LoomUsageError(f"{path} is a notebook for {language}", cause="loom_nb runs in Python")
     return node
+
+
+def _nbformat() -> Any:
+    """A library whose functions carry no types."""
+    import nbformat
+
+    return nbformat
 
 
 @dataclass
@@ -207,34 +221,40 @@ class _Execution:
 
     def play(self) -> str:
         """Execute the notebook in place; what stopped it, or nothing."""
-        from jupyter_client.kernelspec import KernelSpecManager
-        from jupyter_client.manager import AsyncKernelManager
-        from nbclient import NotebookClient
         from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-        # no kernel folders: only the kernel of this Python is left, whatever else is registered
-        kernel = AsyncKernelManager(
-            kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[])
-        )
-        client = NotebookClient(
-            self.node,
-            km=kernel,
-            timeout=self.cell_timeout,
-            resources={"metadata": {"path": str(self.path.resolve().parent)}},
-            on_cell_execute=self._started,
-            on_cell_executed=self._executed,
-        )
         try:
-            asyncio.run(client.async_execute(env=self.environment))
+            asyncio.run(self._execute())
         except CellExecutionError as error:
-            return f"{error.ename}: {error.evalue.splitlines()[0] if error.evalue else ''}"
+            first = (error.evalue or "").partition("\n")[0]
+            return f"{error.ename}: {first}".removesuffix(": ")
         except CellTimeoutError:
             return f"a cell took longer than {self.cell_timeout} s"
         except DeadKernelError:
             return "the kernel died"
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, asyncio.CancelledError):
             return "interrupted"
         return ""
+
+    async def _execute(self) -> None:
+        from jupyter_client.kernelspec import KernelSpecManager
+        from jupyter_client.manager import AsyncKernelManager
+        from nbclient import NotebookClient
+
+        # no kernel folders: only the kernel of this Python is left, whatever else is registered
+        specs = KernelSpecManager(kernel_dirs=[])
+        kernel = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=specs)
+        client = NotebookClient(
+            self.node,
+            km=kernel,
+            timeout=self.cell_timeout,
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],  # its warnings are not for the reader
+            resources={"metadata": {"path": str(self.path.resolve().parent)}},
+            on_notebook_start=lambda notebook: _interrupts(kernel, asyncio.current_task()),
+            on_cell_execute=self._started,
+            on_cell_executed=self._executed,
+        )
+        await client.async_execute(env=self.environment, cleanup_kc=True)
 
     def _started(self, cell: Any, cell_index: int) -> None:
         if is_prompt(cell):
@@ -256,6 +276,23 @@ class _Execution:
         if body.strip():
             self.console.print(Text(body.strip(), style="italic"))
             self.console.print()
+
+
+def _interrupts(kernel: Any, task: "asyncio.Task[Any] | None") -> None:
+    """The first Ctrl-C interrupts the cell, which keeps what it has said; the second ends it all."""
+    pressed = 0
+
+    def on_interrupt() -> None:
+        nonlocal pressed
+        pressed += 1
+        if pressed == 1:
+            waiting.append(asyncio.ensure_future(kernel.interrupt_kernel()))
+        elif task is not None:
+            task.cancel()
+
+    waiting: list[Any] = []  # a task that nobody holds may be collected
+    with contextlib.suppress(NotImplementedError, RuntimeError):  # Windows; a loop outside the main thread
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, on_interrupt)
 
 
 def is_prompt(cell: Any) -> bool:
@@ -288,9 +325,9 @@ def _runs(options: argparse.Namespace, console: "Console") -> int:
 
     home = load().home
     database = home / "loom.db"
-    rows: "Sequence[RunRow]" = ()
+    rows: Sequence[RunRow] = ()
     if database.exists():
-        with closing(default_store(database)) as store:
+        with contextlib.closing(default_store(database)) as store:
             rows = store.runs(limit=options.limit)
     if not rows:
         console.print(f"No runs in {home} yet.", markup=False)
@@ -306,87 +343,16 @@ def _runs(options: argparse.Namespace, console: "Console") -> int:
 # --- doctor ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One finding about an installation, and what to do about it."""
-
-    name: str
-    state: Literal["ok", "warn", "blocked"]
-    detail: str
-    action: str = ""
-
-
 def _doctor(options: argparse.Namespace, console: "Console") -> int:
     from rich.text import Text
 
-    found = tuple(checks(load()))
-    style = {"ok": "green", "warn": "yellow", "blocked": "bold red"}
-    for check in found:
-        console.print(
-            Text.assemble((f"{check.state:<8}", style[check.state]), f"{check.name}: {check.detail}")
-        )
-        if check.action:
-            console.print(Text(f"        → {check.action}"))
-    return 1 if any(check.state == "blocked" for check in found) else 0
+    from loom_nb.notebook import doctor
 
-
-def checks(settings: Settings) -> Iterator[Check]:
-    """What stands, what is missing, what to do: without network, without showing any key."""
-    yield Check("Python", "ok", f"{sys.version.split()[0]}, loom_nb {__version__}")
-    yield _check_packages()
-    yield _check_lab()
-    yield _check_home(settings.home)
-    yield from _check_model(settings)
-    for notice in settings.notices:
-        yield Check("environment", "warn", notice)
-
-
-def _check_packages() -> Check:
-    names = ("ipykernel", "ipywidgets", "anywidget", "nbclient")
-    missing = [name for name in names if importlib.util.find_spec(name) is None]
-    if missing:
-        return Check(
-            "notebook", "blocked", f"missing: {', '.join(missing)}", f"pip install {' '.join(missing)}"
-        )
-    return Check("notebook", "ok", ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names))
-
-
-def _check_lab() -> Check:
-    if importlib.util.find_spec("jupyterlab") is None:
-        return Check("JupyterLab", "warn", "not in this environment", 'pip install "loom-nb[lab]"')
-    from jupyter_core.paths import jupyter_path
-
-    version = importlib.metadata.version("jupyterlab")
-    places = [Path(place) / "loom-nb" / "package.json" for place in jupyter_path("labextensions")]
-    if not any(place.is_file() for place in places):
-        detail = f"{version}; %%loom cells are coloured as Python: the lab extension is not installed"
-        return Check("JupyterLab", "warn", detail, "install loom-nb as a wheel in JupyterLab's environment")
-    return Check("JupyterLab", "ok", f"{version}, with the lab extension")
-
-
-def _check_home(home: Path) -> Check:
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=home):
-            pass
-    except OSError as error:
-        return Check("runs", "blocked", f"cannot write in {home}: {error.strerror}", "set LOOM_NB_HOME")
-    return Check("runs", "ok", f"kept in {home}")
-
-
-def _check_model(settings: Settings) -> Iterator[Check]:
-    from loom_nb.models.registry import VENDORS, Model
-
-    origin = settings.origins["model"]
-    told = f"{settings.model} (from {origin})" if origin != "default" else settings.model
-    try:
-        model = Model.from_name(settings.model)
-    except SetupError as error:
-        yield Check("model", "blocked", f"{told}: {error.title}", next(iter(error.fixes), ""))
-        return
-    if model.has_key():
-        yield Check("model", "ok", told)
+    lab = "JupyterLab"
+    if _is_installed("jupyterlab"):
+        found = doctor.Check(lab, "ok", importlib.metadata.version("jupyterlab"))
     else:
-        yield Check("model", "blocked", f"{told} has no key", f"export {model.key_env[0]}=…")
-    set_here = sorted({name for v in VENDORS.values() for name in v.key_env if os.environ.get(name)})
-    yield Check("keys", "ok", f"in the environment: {', '.join(set_here) or 'none (offline needs none)'}")
+        found = doctor.Check(lab, "warn", "not in this environment", LAB_EXTRA)
+    checks = [*doctor.checks(load()), found]
+    console.print(Text(str(doctor.card(checks))))
+    return 1 if any(check.state == "blocked" for check in checks) else 0

@@ -36,14 +36,14 @@ class _Fact(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, tag_field
         return plain
 
 
-class SessionOpened(_Fact, frozen=True):
+class SessionOpened(_Fact, frozen=True, gc=False):
     """A session got its log. The first event of every session."""
 
     schema: int = SCHEMA
     metadata: dict[str, Any] = {}
 
 
-class RunStarted(_Fact, frozen=True):
+class RunStarted(_Fact, frozen=True, gc=False):
     """A run began. The user's message follows as a MessageAdded."""
 
     model: str
@@ -51,20 +51,20 @@ class RunStarted(_Fact, frozen=True):
     metadata: dict[str, Any] = {}
 
 
-class MessageAdded(_Fact, frozen=True):
+class MessageAdded(_Fact, frozen=True, gc=False):
     """The conversation grew by one message."""
 
     message: Message
 
 
-class TurnStarted(_Fact, frozen=True):
+class TurnStarted(_Fact, frozen=True, gc=False):
     """A model call began; `tokens` is the estimate of its request."""
 
     turn: int
     tokens: int = 0
 
 
-class RetryScheduled(_Fact, frozen=True):
+class RetryScheduled(_Fact, frozen=True, gc=False):
     """A model call failed in a way that may pass; it is tried again after `delay` seconds."""
 
     attempt: int
@@ -73,7 +73,7 @@ class RetryScheduled(_Fact, frozen=True):
     message: str
 
 
-class TurnFinished(_Fact, frozen=True):
+class TurnFinished(_Fact, frozen=True, gc=False):
     """A model call ended. The message itself came as a MessageAdded before this."""
 
     turn: int
@@ -84,7 +84,7 @@ class TurnFinished(_Fact, frozen=True):
     seconds: float = 0.0
 
 
-class CallJudged(_Fact, frozen=True):
+class CallJudged(_Fact, frozen=True, gc=False):
     """The governance decided on a call. `by` names the rule."""
 
     call_id: str
@@ -94,7 +94,7 @@ class CallJudged(_Fact, frozen=True):
     by: str = ""
 
 
-class CallStarted(_Fact, frozen=True):
+class CallStarted(_Fact, frozen=True, gc=False):
     """A tool is about to run: kept before the effect, so that a crash cannot hide it."""
 
     call_id: str
@@ -103,7 +103,7 @@ class CallStarted(_Fact, frozen=True):
     effects: tuple[str, ...] = ()
 
 
-class CallFinished(_Fact, frozen=True):
+class CallFinished(_Fact, frozen=True, gc=False):
     """A tool call has its result. `outcome` says how; an error result is not a crash."""
 
     result: ToolResultPart
@@ -118,21 +118,21 @@ class CallFinished(_Fact, frozen=True):
         return self.result.call_id
 
 
-class ResultKept(_Fact, frozen=True):
+class ResultKept(_Fact, frozen=True, gc=False):
     """The whole text of a result that was too long for the request; `read_result` reads it."""
 
     call_id: str
     text: str
 
 
-class Noticed(_Fact, frozen=True):
+class Noticed(_Fact, frozen=True, gc=False):
     """Something the reader should know: a dropped option, a shortened result, a hook that failed."""
 
     text: str
     level: Literal["info", "warning"] = "info"
 
 
-class RunInterrupted(_Fact, frozen=True):
+class RunInterrupted(_Fact, frozen=True, gc=False):
     """A process died in the middle of this run; written by the next one that opens the session."""
 
     reason: str = "the process ended before the run did"
@@ -155,19 +155,19 @@ class RunFinished(_Fact, frozen=True):
     """The structured output, where the run asked for one."""
 
 
-class TextDelta(_Fact, frozen=True):
+class TextDelta(_Fact, frozen=True, gc=False):
     """More words of the answer. Shown, never kept."""
 
     text: str
 
 
-class ThinkingDelta(_Fact, frozen=True):
+class ThinkingDelta(_Fact, frozen=True, gc=False):
     """More reasoning. Shown, never kept."""
 
     text: str
 
 
-class CallDelta(_Fact, frozen=True):
+class CallDelta(_Fact, frozen=True, gc=False):
     """More of a call's arguments, as JSON text. Shown, never kept."""
 
     call_id: str
@@ -194,7 +194,7 @@ Kept: TypeAlias = (
 Event: TypeAlias = Kept | Delta
 
 
-class LogEntry(msgspec.Struct, frozen=True):
+class LogEntry(msgspec.Struct, frozen=True, gc=False):
     """One event in the log of a session."""
 
     session: str

@@ -1,6 +1,7 @@
 """What a model reads and writes: messages of parts, each part with its origin.
 
-Values are msgspec Structs: frozen, compared by value, plain JSON both ways.
+Values are msgspec Structs: frozen, compared by value, plain JSON both ways. They are made bottom up
+and cannot form cycles, so the garbage collector need not look at them (`gc=False`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +14,7 @@ OriginKind = Literal[
 ]
 
 
-class Origin(msgspec.Struct, frozen=True, omit_defaults=True):
+class Origin(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Where a part comes from; `source` names it more closely ("df", "read_file", a URL)."""
 
     kind: OriginKind
@@ -33,14 +34,14 @@ SYSTEM = Origin("system")
 MODEL = Origin("model")
 
 
-class TextPart(msgspec.Struct, frozen=True, tag="text", omit_defaults=True):
+class TextPart(msgspec.Struct, frozen=True, gc=False, tag="text", omit_defaults=True):
     """Words."""
 
     text: str
     origin: Origin = USER
 
 
-class ThinkingPart(msgspec.Struct, frozen=True, tag="thinking", omit_defaults=True):
+class ThinkingPart(msgspec.Struct, frozen=True, gc=False, tag="thinking", omit_defaults=True):
     """Reasoning that the vendor shows, with what it wants back: a `signature`, or opaque `data`."""
 
     text: str
@@ -49,7 +50,7 @@ class ThinkingPart(msgspec.Struct, frozen=True, tag="thinking", omit_defaults=Tr
     origin: Origin = MODEL
 
 
-class DataPart(msgspec.Struct, frozen=True, tag="data", omit_defaults=True):
+class DataPart(msgspec.Struct, frozen=True, gc=False, tag="data", omit_defaults=True):
     """A named value as text. It reaches the model fenced as data, apart from the instruction."""
 
     name: str
@@ -59,7 +60,7 @@ class DataPart(msgspec.Struct, frozen=True, tag="data", omit_defaults=True):
     """What a reader is told of it: "DataFrame 1,204 x 8 -> schema + 5 rows"."""
 
 
-class ImagePart(msgspec.Struct, frozen=True, tag="image", omit_defaults=True):
+class ImagePart(msgspec.Struct, frozen=True, gc=False, tag="image", omit_defaults=True):
     """An image by its bytes."""
 
     data: bytes
@@ -68,7 +69,7 @@ class ImagePart(msgspec.Struct, frozen=True, tag="image", omit_defaults=True):
     name: str = ""
 
 
-class FilePart(msgspec.Struct, frozen=True, tag="file", omit_defaults=True):
+class FilePart(msgspec.Struct, frozen=True, gc=False, tag="file", omit_defaults=True):
     """A file by its bytes."""
 
     data: bytes
@@ -77,7 +78,7 @@ class FilePart(msgspec.Struct, frozen=True, tag="file", omit_defaults=True):
     origin: Origin = USER
 
 
-class ToolCallPart(msgspec.Struct, frozen=True, tag="tool_call", omit_defaults=True):
+class ToolCallPart(msgspec.Struct, frozen=True, gc=False, tag="tool_call", omit_defaults=True):
     """The model asks for a tool. `arguments` is the JSON text as the model wrote it, unjudged."""
 
     id: str
@@ -91,7 +92,7 @@ class ToolCallPart(msgspec.Struct, frozen=True, tag="tool_call", omit_defaults=T
 ResultPart: TypeAlias = TextPart | ImagePart | FilePart
 
 
-class ToolResultPart(msgspec.Struct, frozen=True, tag="tool_result", omit_defaults=True):
+class ToolResultPart(msgspec.Struct, frozen=True, gc=False, tag="tool_result", omit_defaults=True):
     """What a call gave: one for each ToolCallPart, in the order of the calls."""
 
     call_id: str
@@ -110,7 +111,7 @@ Part: TypeAlias = TextPart | ThinkingPart | DataPart | ImagePart | FilePart | To
 Role: TypeAlias = Literal["user", "assistant", "tool"]
 
 
-class Message(msgspec.Struct, frozen=True, omit_defaults=True, weakref=True):
+class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One step of a conversation. A "tool" message holds the results of all calls of a turn."""
 
     role: Role
@@ -134,7 +135,7 @@ def user(text: str, *parts: Part) -> Message:
     return Message("user", (TextPart(text), *parts))
 
 
-class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
+class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Tokens as the vendor counted them. Cached ones are part of `input_tokens`."""
 
     input_tokens: int = 0

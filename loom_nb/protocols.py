@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
+import msgspec
+
 from loom_nb.events import Delta, Kept, LogEntry, StopReason
 from loom_nb.messages import Conversation, Message, Usage
 from loom_nb.tools import Tool
@@ -168,8 +170,7 @@ class RunRow:
     status: str
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """A tool call as the judge sees it: arguments already validated."""
 
     id: str

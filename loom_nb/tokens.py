@@ -27,23 +27,30 @@ def estimate(text: str) -> int:
     if not text:
         return 0
     if text.isascii():
-        return max(1, round(len(text) / CHARS_PER_TOKEN))
+        return int(len(text) / CHARS_PER_TOKEN) or 1
     ascii_chars = len(text.encode("ascii", "ignore"))
     return max(1, round(ascii_chars / CHARS_PER_TOKEN + (len(text) - ascii_chars) / 1.5))
 
 
 def estimate_message(message: Message) -> int:
     """Tokens of a whole message, its calls, results and images included."""
-    return MESSAGE_TOKENS + sum(map(_estimate_part, message.parts))
+    total = MESSAGE_TOKENS
+    for part in message.parts:
+        total += _estimate_part(part)
+    return total
 
 
 def _estimate_part(part: Part) -> int:
-    if isinstance(part, TextPart | ThinkingPart):
+    kind = type(part)
+    if kind is TextPart or kind is ThinkingPart:
         return estimate(part.text)
-    if isinstance(part, ToolResultPart):
-        return 8 + sum(map(_estimate_part, part.parts))
-    if isinstance(part, ToolCallPart):
+    if kind is ToolResultPart:
+        total = 8
+        for inner in part.parts:
+            total += _estimate_part(inner)
+        return total
+    if kind is ToolCallPart:
         return 8 + estimate(part.name) + estimate(part.arguments)
-    if isinstance(part, DataPart):
+    if kind is DataPart:
         return 8 + estimate(part.name) + estimate(part.text)
-    return IMAGE_TOKENS if isinstance(part, ImagePart) else max(1, len(part.data) // 4)
+    return IMAGE_TOKENS if kind is ImagePart else max(1, len(part.data) // 4)

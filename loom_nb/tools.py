@@ -117,6 +117,10 @@ class Tool:
         return _arguments_model(self.function, self.name)
 
     @cached_property
+    def _check(self) -> Callable[[Any], Any]:
+        return self._arguments.__pydantic_validator__.validate_python
+
+    @cached_property
     def _what(self) -> str:
         return f"arguments of {self.name}"
 
@@ -136,14 +140,12 @@ class Tool:
             ToolError: names each wrong field, for the model to mend.
             BorderError: the text is not JSON of the border's rules.
         """
-        plain = self.parse(arguments) if isinstance(arguments, str | bytes) else dict(arguments)
+        plain = self.parse(arguments) if isinstance(arguments, (str, bytes)) else dict(arguments)
         if self.json_schema is not None:
             return _check_against_schema(self.json_schema, plain, self.name)
-        from pydantic import ValidationError
-
         try:
-            values = self._arguments.__pydantic_validator__.validate_python(plain)
-        except ValidationError as error:
+            values = self._check(plain)
+        except ValueError as error:  # pydantic's ValidationError is one
             raise ToolError(_what_is_wrong(error, self.name)) from None
         return {parameter: getattr(values, attribute) for parameter, attribute in self._fields}
 
@@ -206,7 +208,7 @@ def tool(
         declared = effects if effects is not None else ("reads",) if read_only else ("writes",)
         return Tool(
             function=target,
-            name=name or getattr(target, "__name__", type(target).__name__),
+            name=name or str(getattr(target, "__name__", type(target).__name__)),
             description=summary,
             effects=frozenset(declared),
             destructive=destructive,
@@ -230,6 +232,9 @@ def as_tool(value: Tool | ToolFunction) -> Tool:
     )
 
 
+_PARTS = (TextPart, ImagePart, FilePart)
+
+
 def result_parts(value: Any, origin: Origin) -> tuple[ResultPart, ...]:
     """What a function returned, as parts that a model can read.
 
@@ -238,13 +243,9 @@ def result_parts(value: Any, origin: Origin) -> tuple[ResultPart, ...]:
     """
     if isinstance(value, str):
         return (TextPart(clean(value), origin),)
-    if isinstance(value, ImagePart | FilePart):
+    if isinstance(value, _PARTS):
         return (value,)
-    if (
-        isinstance(value, list | tuple)
-        and value
-        and all(isinstance(v, TextPart | ImagePart | FilePart) for v in value)
-    ):
+    if isinstance(value, (list, tuple)) and value and all(isinstance(one, _PARTS) for one in value):
         return tuple(value)
     png = _png(value)
     if png is not None:

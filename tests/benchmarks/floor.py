@@ -1,12 +1,13 @@
 """The floor: the least that a typed async agent loop can be, written by hand.
 
-A dataclass message, a dict of tools, arguments checked by pydantic, usage added up, one queue of
-events. No sessions, no log, no governance, no limits. Every ratio of the benchmarks is to this.
+A dataclass message, a list of tools, arguments checked by pydantic, a streaming model as an async
+generator, usage added up, one queue of events. No sessions, no log, no governance, no limits.
+Every ratio of the benchmarks is to this.
 """
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,24 +41,25 @@ class FloorEvent:
     payload: Any = None
 
 
+@dataclass(slots=True)
 class FloorTool:
-    def __init__(self, name: str, function: Callable[..., Any], arguments: type[BaseModel]) -> None:
-        self.name = name
-        self.function = function
-        self.arguments = arguments
+    name: str
+    function: Callable[..., Any]
+    arguments: type[BaseModel]
 
 
-Script = Callable[[list[FloorMessage], Callable[[str], None]], Any]
+FloorModel = Callable[[list[FloorMessage]], AsyncIterator[Any]]
 
 
 async def floor_run(
     prompt: str,
-    model: Script,
-    tools: dict[str, FloorTool],
+    model: FloorModel,
+    tools: list[FloorTool],
     events: "asyncio.Queue[FloorEvent]",
     messages: list[FloorMessage] | None = None,
 ) -> str:
-    """The loop."""
+    """The loop. The model yields texts, then one (message, usage)."""
+    by_name = {tool.name: tool for tool in tools}
     messages = [] if messages is None else messages
     usage = FloorUsage()
     put = events.put_nowait
@@ -65,19 +67,26 @@ async def floor_run(
     put(FloorEvent("run_started", prompt))
     while True:
         put(FloorEvent("turn_started"))
-        message, spent = await model(messages, lambda text: put(FloorEvent("delta", text)))
-        usage.input += spent.input
-        usage.output += spent.output
+        message = FloorMessage("assistant")
+        async for said in model(messages):
+            if isinstance(said, str):
+                put(FloorEvent("delta", said))
+            else:
+                message, spent = said
+                usage.input += spent.input
+                usage.output += spent.output
         messages.append(message)
         put(FloorEvent("message", message))
         if not message.calls:
             put(FloorEvent("run_finished", usage))
-            return str(message.text)
+            return message.text
         for call in message.calls:
-            tool = tools[call.name]
+            tool = by_name[call.name]
             arguments = tool.arguments.model_validate_json(call.arguments)
             put(FloorEvent("call_started", call))
-            result = await tool.function(**{name: getattr(arguments, name) for name in type(arguments).model_fields})
+            result = await tool.function(
+                **{name: getattr(arguments, name) for name in type(arguments).model_fields}
+            )
             result_message = FloorMessage("tool", json.dumps(result), call_id=call.id)
             messages.append(result_message)
             put(FloorEvent("call_finished", result_message))

@@ -1,0 +1,496 @@
+"""A client for Anthropic's Messages API that decodes only what it needs.
+
+The official SDK gives authentication, headers, proxies and the connection. It is handed the body as
+ready bytes and asked for the raw response, both by `AsyncAnthropic.post`, its public way to endpoints
+that it has no method for; so it neither walks through the request nor builds an object per delta.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from loom_nb.border import clean
+from loom_nb.errors import BorderError, LoomKeyError, LoomUsageError
+from loom_nb.events import CallDelta, Delta, StopReason, TextDelta, ThinkingDelta
+from loom_nb.messages import MODEL, Message, Origin, Part, TextPart, ThinkingPart, ToolCallPart, Usage
+from loom_nb.models import anthropic_encode as encode
+from loom_nb.models import faults, tls
+from loom_nb.models.sse import EventSplitter
+from loom_nb.protocols import Reply, Request
+
+if TYPE_CHECKING:
+    import httpx2
+    from anthropic import AsyncAnthropic
+
+VENDOR = "anthropic"
+KEY_ENV = ("ANTHROPIC_API_KEY",)
+DEFAULT_TIMEOUT = 600.0
+"""Seconds of silence after which a call is given up."""
+
+_STOPS: dict[str, StopReason] = {
+    "end_turn": "end",
+    "tool_use": "tool_calls",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "stop_sequence": "stop_sequence",
+    "refusal": "refusal",
+}
+_THOUGHT = Origin("model", encode.DIALECT)
+
+
+class AnthropicMessages:
+    """A `LanguageModel` that speaks Anthropic's Messages API. Nothing is loaded before its first call.
+
+    Args:
+        model: the model's name: "claude-…".
+        base_url: where to call instead of the vendor's own address, without "/v1".
+        key_env: environment variables that may hold the key, in order; read at the first call.
+        api_key: the key itself, in place of the environment.
+        timeout: seconds of silence after which a call is given up.
+        max_output_tokens: asked for where a request does not say how many; by default what the model's
+            generation is known to take.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        base_url: str | None = None,
+        key_env: Sequence[str] = KEY_ENV,
+        api_key: str | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        max_output_tokens: int | None = None,
+    ) -> None:
+        if not model:
+            raise LoomUsageError("which model of anthropic?", fixes=['AnthropicMessages("claude-…")'])
+        self.name = f"{VENDOR}:{model}"
+        self._model = model
+        self._base_url = base_url.rstrip("/").removesuffix("/v1") if base_url else None
+        self._key_env = tuple(key_env) or KEY_ENV
+        self._key = _Key(api_key) if api_key else None
+        self._timeout = timeout
+        self._traits = encode.Traits.of(model)
+        self._max_tokens = max_output_tokens or self._traits.max_tokens
+        self._head: encode.Head | None = None
+        self._client: AsyncAnthropic | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def reply(self, request: Request, emit: Callable[[Delta], None]) -> Reply:
+        """Answer, calling `emit` for each delta as it comes. See `LanguageModel.reply`."""
+        body = self.encode(request)
+        notices = self._head.notices if self._head is not None else ()
+        key = self._find_key()
+        client = await self._open(key)
+        called = faults.Called(VENDOR, self._model, (key.reveal(),))
+        from anthropic import APIStatusError
+
+        began = False
+        try:
+            response = await _post(client, body)
+            began = True
+            called = replace(called, request_id=response.headers.get("request-id", ""))
+            reader = _Reader(called, emit, notices)
+            try:
+                await _read(response, reader)
+            finally:
+                await response.aclose()
+        except APIStatusError as error:
+            told = error.response
+            raise faults.from_status(called, told.status_code, error.body, told.headers) from None
+        except _wire_errors() as error:
+            raise faults.from_transport(called, error, streaming=began) from None
+        return reader.reply()
+
+    def encode(self, request: Request) -> bytes:
+        """The exact body that `reply` would send.
+
+        Raises:
+            ModelError: fault "format": the conversation holds a file that the vendor does not read.
+        """
+        if self._head is None or not self._head.fits(request):
+            limit = request.generation.max_output_tokens or self._max_tokens
+            self._head = encode.head(request, self._model, self._traits, limit)
+        fragments = request.conversation.fragments(encode.DIALECT, encode.message)
+        return encode.body(self._head, fragments)
+
+    async def close(self) -> None:
+        """Let go of connections. May be called twice."""
+        client, self._client = self._client, None
+        if client is not None and self._loop is asyncio.get_running_loop():
+            await client.close()
+
+    def __repr__(self) -> str:
+        return f"<AnthropicMessages {self._model}>"
+
+    async def _open(self, key: "_Key") -> "AsyncAnthropic":
+        loop = asyncio.get_running_loop()
+        if self._client is None or self._loop is not loop:  # connections belong to their loop
+            # importing the SDK takes more than a second of CPU, which the loop has better use for
+            threads = sys.platform != "emscripten"
+            client = await asyncio.to_thread(self._build, key) if threads else self._build(key)
+            if self._client is None or self._loop is not loop:  # else another task was faster
+                self._client, self._loop = client, loop
+        return self._client
+
+    def _build(self, key: "_Key") -> "AsyncAnthropic":
+        import httpx2
+        from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient
+
+        return AsyncAnthropic(
+            api_key=key.reveal(),
+            base_url=self._base_url,
+            max_retries=0,  # the runtime retries, and says so
+            timeout=httpx2.Timeout(self._timeout, connect=min(self._timeout, 15.0)),
+            http_client=DefaultAsyncHttpxClient(verify=tls.context()),
+        )
+
+    def _find_key(self) -> "_Key":
+        if self._key is None:
+            value = next((v for name in self._key_env if (v := os.environ.get(name, "").strip())), "")
+            if not value:
+                raise _no_key(self._key_env)
+            self._key = _Key(value)
+        if not all(" " < char <= "~" for char in self._key.reveal()):
+            raise LoomKeyError(
+                f"the key for '{VENDOR}' is not a key",
+                cause="it holds blanks or characters that no key has",
+                fixes=["copy the key again"],
+            )
+        return self._key
+
+
+class _Key:
+    """An API key that no repr, log or pickle shows."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The key itself: for the header of a request only."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "<key>"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a key is not pickled")
+
+
+def _no_key(names: Sequence[str]) -> LoomKeyError:
+    return LoomKeyError(
+        f"no key for '{VENDOR}'",
+        cause=f"the environment has no {' or '.join(names)}",
+        fixes=[
+            f'import os, getpass; os.environ["{names[0]}"] = getpass.getpass()   (hidden input)',
+            "%%loom -m offline   (needs no key)",
+        ],
+    )
+
+
+async def _post(client: "AsyncAnthropic", body: bytes) -> "httpx2.Response":
+    """The raw response to ready bytes, its body still unread."""
+    import httpx2
+    from anthropic import AsyncStream
+
+    response = await client.post(
+        "/v1/messages",
+        cast_to=httpx2.Response,  # which makes the SDK hand over the response itself
+        content=body,
+        options={"headers": {"Accept": "text/event-stream"}},
+        stream=True,
+        stream_cls=AsyncStream[Any],
+    )
+    return cast("httpx2.Response", response)
+
+
+def _wire_errors() -> tuple[type[Exception], ...]:
+    """What a connection raises when it breaks, or cannot be made."""
+    import httpx2
+    from anthropic import AnthropicError
+
+    return (AnthropicError, httpx2.HTTPError, httpx2.InvalidURL, OSError)
+
+
+async def _read(response: "httpx2.Response", reader: "_Reader") -> None:
+    """Hand each event to the reader, until its end mark or the end of the stream."""
+    kind = response.headers.get("content-type", "").lower()
+    if "json" in kind or "html" in kind:
+        raise _not_a_stream(reader.called, await response.aread())
+    splitter = EventSplitter()
+    async with contextlib.aclosing(response.aiter_bytes()) as chunks:
+        async for chunk in chunks:
+            try:
+                events = splitter.feed(chunk)
+            except BorderError as error:
+                raise faults.cut_stream(reader.called, error.title) from None
+            if reader.take_all(events):
+                await _drain(chunks)
+                return
+    reader.take_all(splitter.end())
+
+
+def _not_a_stream(called: faults.Called, data: bytes) -> Exception:
+    """An answer of 200 that is an error in JSON, or a page of some proxy."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return faults.garbage(called, data)
+    told = isinstance(document, dict) and document.get("error")
+    return faults.from_body(called, document) if told else faults.garbage(called, data)
+
+
+async def _drain(chunks: AsyncIterator[bytes]) -> None:
+    """Read the last bytes behind the end mark, so that the connection can serve the next request."""
+    with contextlib.suppress(TimeoutError, *_wire_errors()):
+        async with asyncio.timeout(0.2):
+            async for _ in chunks:
+                pass
+
+
+class _Piece(msgspec.Struct, gc=False):
+    """The inside of a delta, of any kind."""
+
+    type: str = ""
+    text: str = ""
+    thinking: str = ""
+    partial_json: str = ""
+    signature: str = ""
+    stop_reason: str | None = None
+
+
+class _Start(msgspec.Struct, gc=False):
+    """How a block begins."""
+
+    type: str = ""
+    text: str = ""
+    thinking: str = ""
+    signature: str | None = ""
+    data: str = ""
+    id: str = ""
+    name: str = ""
+    input: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _Details(msgspec.Struct, gc=False):
+    thinking_tokens: int | None = None
+
+
+class _Tokens(msgspec.Struct, gc=False):
+    """Token counts; each report replaces what an earlier one said."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    output_tokens_details: _Details | None = None
+
+
+class _Opening(msgspec.Struct, gc=False):
+    model: str = ""
+    usage: _Tokens | None = None
+
+
+class _Event(msgspec.Struct, gc=False):
+    """Any event of a stream, with the few fields that are needed of it."""
+
+    type: str
+    index: int = 0
+    delta: _Piece | None = None
+    content_block: _Start | None = None
+    message: _Opening | None = None
+    usage: _Tokens | None = None
+    error: Any = None
+    request_id: str | None = None
+
+
+_decode = msgspec.json.Decoder(_Event).decode
+
+
+class _Block:
+    """One block of the answer while it arrives."""
+
+    __slots__ = ("closed", "id", "kind", "name", "pieces", "signature", "start")
+
+    def __init__(self, start: _Start, call_id: str) -> None:
+        self.kind = start.type
+        self.start = start
+        self.id = call_id
+        self.name = clean(start.name)
+        self.pieces: list[str] = [opening] if (opening := start.text or start.thinking) else []
+        self.signature: list[str] = [start.signature or ""]
+        self.closed = False
+
+
+class _Reader:
+    """Makes a reply of the events of one stream."""
+
+    def __init__(self, called: faults.Called, emit: Callable[[Delta], None], notices: Sequence[str]) -> None:
+        self.called = called
+        self._emit = emit
+        self._notices = list(notices)
+        self._blocks: dict[int, _Block] = {}
+        self._ids: set[str] = set()
+        self._counts: dict[str, int] = {}
+        self._model = ""
+        self._stop: str | None = None
+        self._ended = False
+
+    def take_all(self, events: Sequence[bytes]) -> bool:
+        """Read events in order; true at the end mark.
+
+        Raises:
+            ModelError: an event tells of a failure, or is not what the protocol says.
+        """
+        for data in events:
+            try:
+                event = _lenient(data)
+            except (ValueError, msgspec.DecodeError, RecursionError):
+                raise faults.garbage(self.called, data) from None
+            if event.type == "content_block_delta":
+                block = self._blocks.get(event.index)
+                if block is None or event.delta is None:
+                    raise faults.garbage(self.called, data)
+                self._more(block, event.delta)
+            elif self._other(event):
+                return True
+        return False
+
+    def reply(self) -> Reply:
+        """The whole answer. Raises ModelError with fault `cut_stream` where the stream had no proper end."""
+        if not self._ended:
+            raise faults.cut_stream(self.called, "the stream ended before its end mark")
+        if self._stop is None:
+            raise faults.cut_stream(self.called, "the stream did not say why it ended")
+        if any(block.kind == "tool_use" and not block.closed for block in self._blocks.values()):
+            raise faults.cut_stream(self.called, "the arguments of a call did not come to their end")
+        blocks = [self._blocks[index] for index in sorted(self._blocks)]
+        parts = [part for block in blocks if (part := self._part(block)) is not None]
+        return Reply(
+            message=Message("assistant", tuple(parts)),
+            usage=self._usage(),
+            stop_reason=_STOPS.get(self._stop, "other"),
+            model=self._model,
+            notices=tuple(self._notices),
+        )
+
+    def _more(self, block: _Block, piece: _Piece) -> None:
+        """The next piece of a block: the hot path."""
+        match piece.type:
+            case "text_delta":
+                block.pieces.append(piece.text)
+                self._emit(TextDelta(clean(piece.text)))
+            case "input_json_delta":
+                if piece.partial_json:
+                    block.pieces.append(piece.partial_json)
+                    self._emit(CallDelta(block.id, block.name, clean(piece.partial_json)))
+            case "thinking_delta":
+                block.pieces.append(piece.thinking)
+                self._emit(ThinkingDelta(clean(piece.thinking)))
+            case "signature_delta":
+                block.signature.append(piece.signature)
+
+    def _other(self, event: _Event) -> bool:
+        """What comes a few times in a stream; true at the end mark."""
+        match event.type:
+            case "message_start" if event.message is not None:
+                self._model = clean(event.message.model)
+                self._count(event.message.usage)
+            case "content_block_start" if event.content_block is not None:
+                self._begin(event.index, event.content_block)
+            case "content_block_stop" if event.index in self._blocks:
+                self._blocks[event.index].closed = True
+            case "message_delta":
+                if event.delta is not None and event.delta.stop_reason:
+                    self._stop = event.delta.stop_reason
+                self._count(event.usage)
+            case "message_stop":
+                self._ended = True
+            case "error":
+                raise faults.from_body(self.called, {"error": event.error, "request_id": event.request_id})
+        return self._ended
+
+    def _begin(self, index: int, start: _Start) -> None:
+        if index in self._blocks:
+            raise faults.cut_stream(self.called, f"block {index} began twice")
+        block = self._blocks[index] = _Block(start, self._own_id(start) if start.type == "tool_use" else "")
+        match start.type:
+            case "tool_use":
+                self._emit(CallDelta(block.id, block.name, ""))
+            case "text" if start.text:
+                self._emit(TextDelta(clean(start.text)))
+            case "thinking":
+                if start.thinking:
+                    self._emit(ThinkingDelta(clean(start.thinking)))
+            case "text" | "redacted_thinking":
+                pass
+            case _:
+                self._notices.append(f"a block of type '{clean(start.type)[:40]}' was left out")
+
+    def _own_id(self, start: _Start) -> str:
+        """The call's id, made unique within the message: results are paired by it."""
+        told = clean(start.id) or "call"
+        own, number = told, 1
+        while own in self._ids:
+            number += 1
+            own = f"{told}_{number}"
+        if own != start.id:
+            self._notices.append(
+                f"two calls had the id '{told}': one is now '{own}'"
+                if start.id
+                else f"a call had no id: it is now '{own}'"
+            )
+        self._ids.add(own)
+        return own
+
+    def _part(self, block: _Block) -> Part | None:
+        text = clean("".join(block.pieces))
+        match block.kind:
+            case "text":
+                return TextPart(text, MODEL) if text else None
+            case "thinking":
+                signature = clean("".join(block.signature))
+                return ThinkingPart(text, signature, origin=_THOUGHT) if text or signature else None
+            case "redacted_thinking":
+                return ThinkingPart("", data=clean(block.start.data), origin=_THOUGHT)
+            case "tool_use":
+                whole = text or clean(bytes(block.start.input).decode())
+                return ToolCallPart(block.id, block.name, whole or "{}")
+        return None
+
+    def _count(self, tokens: _Tokens | None) -> None:
+        if tokens is None:
+            return
+        told = msgspec.structs.asdict(tokens)
+        self._counts.update((name, value) for name, value in told.items() if isinstance(value, int))
+        if tokens.output_tokens_details is not None:
+            self._counts["reasoning"] = tokens.output_tokens_details.thinking_tokens or 0
+
+    def _usage(self) -> Usage:
+        """Our counts: the vendor tells cached tokens apart from the input, here they are part of it."""
+        counts = self._counts
+        read = counts.get("cache_read_input_tokens", 0)
+        written = counts.get("cache_creation_input_tokens", 0)
+        return Usage(
+            input_tokens=counts.get("input_tokens", 0) + read + written,
+            output_tokens=counts.get("output_tokens", 0),
+            cache_read_tokens=read,
+            cache_write_tokens=written,
+            reasoning_tokens=counts.get("reasoning", 0),
+        )
+
+
+def _lenient(data: bytes) -> _Event:
+    """An event; also one with a lone surrogate or a byte that is no UTF-8. Raises ValueError otherwise."""
+    try:
+        return _decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return msgspec.convert(json.loads(data.decode("utf-8", "replace")), _Event)

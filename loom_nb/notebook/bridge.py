@@ -1,0 +1,106 @@
+"""Plays a run in the cell that awaits it: events to the painter, ■ to the run, failures to the reader."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from loom_nb.errors import RunStopped
+from loom_nb.events import Delta, Event, Kept
+from loom_nb.notebook.interrupt import sigint_calls
+from loom_nb.notebook.painter import Painter
+from loom_nb.runtime.run import Run, RunResult
+
+GRACE = 5.0
+"""Seconds a cancelled cell waits for its run to end in order."""
+
+
+class StopControl(Protocol):
+    """Something on the page that stops the run and says how it goes."""
+
+    def take(self, event: Kept | Delta) -> None:
+        """One event, on the loop's thread. Never raises."""
+        ...
+
+    def stopping(self) -> None:
+        """The stop was heard."""
+        ...
+
+    def leave(self) -> None:
+        """The run is over. Never raises."""
+        ...
+
+
+class Interrupted:
+    """What the interrupt button does: the first press asks the run to stop, the second leaves it."""
+
+    def __init__(self, run: Run, left: "asyncio.Future[None]", told: Callable[[], None]) -> None:
+        self._run = run
+        self._left = left
+        self._told = told
+        self._presses = 0
+
+    def __call__(self) -> None:
+        """One press, on the loop's thread."""
+        self._presses += 1
+        if self._presses == 1:
+            self._run.stop("interrupted by you")
+            self._told()
+        elif not self._left.done():
+            self._left.set_result(None)
+
+
+async def play(run: Run, painter: Painter, control: StopControl | None = None) -> RunResult:
+    """Wait for the end of a run while it is painted; the result says how it ended.
+
+    Raises:
+        RunStopped: the reader pressed ■ a second time, and the run is left to end by itself.
+        asyncio.CancelledError: the cell was cancelled; the run has been stopped.
+    """
+    loop = asyncio.get_running_loop()
+    left: asyncio.Future[None] = loop.create_future()
+    ended = asyncio.ensure_future(run.wait())
+    leave = run.subscribe(_to_all(painter, control))
+    try:
+        with sigint_calls(loop, Interrupted(run, left, control.stopping if control else _nothing)):
+            waited: set[asyncio.Future[Any]] = {ended, left}
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        if not ended.done():
+            ended.add_done_callback(_look_away)
+            raise RunStopped(f"{run.id} was left before it had stopped", reason="interrupted twice")
+        return await ended
+    except asyncio.CancelledError:
+        run.stop("the cell was cancelled")
+        await asyncio.wait({ended}, timeout=GRACE)
+        raise
+    finally:
+        left.cancel()
+        leave()
+        if control is not None:
+            control.leave()
+        _finish(painter, loop)
+
+
+def _to_all(painter: Painter, control: StopControl | None) -> Callable[[Event], None]:
+    def sink(event: Event) -> None:
+        painter.take(event)
+        if control is not None:
+            control.take(event)
+
+    return sink
+
+
+def _finish(painter: Painter, loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        painter.finish()
+    except Exception as error:  # noqa: BLE001  the border between a picture and a run: the result is kept
+        loop.call_exception_handler({"message": "the last frame of a transcript failed", "exception": error})
+
+
+def _look_away(task: "asyncio.Future[RunResult]") -> None:
+    """Nobody awaits it any more: what it raises was told already."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _nothing() -> None:
+    return None

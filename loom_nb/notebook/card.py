@@ -1,0 +1,106 @@
+"""A small answer of a line magic: a title, facts, tables and things to type next.
+
+It is a value with three surfaces, plain text, Markdown and HTML, made here and nowhere else; every
+word of it is escaped.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+WIDTH = 100
+"""Columns of the plain text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows under a caption."""
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Card:
+    """What a line magic shows. `str(card)` is its plain text."""
+
+    title: str
+    facts: tuple[tuple[str, str], ...] = ()
+    """(name, value) pairs."""
+    tables: tuple[Table, ...] = ()
+    text: str = ""
+    """Preformatted text, for example JSON."""
+    steps: tuple[tuple[str, str], ...] = ()
+    """(what to type, what it does)."""
+
+    def __str__(self) -> str:
+        gap = [""] if self.steps and (self.facts or self.tables or self.text) else []
+        return "\n".join(
+            [self.title, *_fact_lines(self.facts), *self._blocks(), *gap, *_step_lines(self.steps)]
+        )
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _blocks(self) -> list[str]:
+        blocks = []
+        for table in self.tables:
+            blocks += ["", table.caption, *_table_lines(table)]
+        return [*blocks, "", self.text] if self.text else blocks
+
+    def to_html(self) -> str:
+        """Static HTML that a sanitizer leaves alone."""
+        html = [f'<section class="jp-RenderedHTMLCommon"><h4>{escape(self.title)}</h4>']
+        if self.facts:
+            html.append(_html_table(Table("", (), self.facts)))
+        html += [_html_table(table) for table in self.tables]
+        if self.text:
+            html.append(f"<pre>{escape(self.text)}</pre>")
+        if self.steps:
+            items = "".join(f"<li><code>{escape(what)}</code> {escape(why)}</li>" for what, why in self.steps)
+            html.append(f"<ul>{items}</ul>")
+        return "".join([*html, "</section>"])
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/plain": str(self), "text/html": self.to_html()}
+
+
+def _fact_lines(facts: Sequence[tuple[str, str]]) -> list[str]:
+    wide = max((len(name) for name, _ in facts), default=0)
+    return [f"  {name:<{wide}}  {value}" for name, value in facts]
+
+
+def _step_lines(steps: Sequence[tuple[str, str]]) -> list[str]:
+    wide = min(max((len(what) for what, _ in steps), default=0), 40)
+    return [f"  {what:<{wide}}  {why}".rstrip() for what, why in steps]
+
+
+def _table_lines(table: Table) -> list[str]:
+    if not table.rows:
+        return ["  (none)"]
+    rows = [table.columns, *table.rows] if table.columns else list(table.rows)
+    wide = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
+    return [
+        _clip("  " + "  ".join(f"{cell:<{wide[n]}}" for n, cell in enumerate(row)).rstrip()) for row in rows
+    ]
+
+
+def _clip(line: str) -> str:
+    return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
+
+
+def _html_table(table: Table) -> str:
+    caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in table.columns)
+    head = f"<thead><tr>{head}</tr></thead>" if head else ""
+    if not table.rows:
+        return f"<table>{caption}{head}<tbody><tr><td>(none)</td></tr></tbody></table>"
+    body = "".join(f"<tr>{_cells(row)}</tr>" for row in table.rows)
+    return f"<table>{caption}{head}<tbody>{body}</tbody></table>"
+
+
+def _cells(row: Sequence[str]) -> str:
+    first, *rest = row
+    return f'<th scope="row">{escape(first)}</th>' + "".join(f"<td>{escape(cell)}</td>" for cell in rest)

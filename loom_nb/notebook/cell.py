@@ -1,0 +1,389 @@
+"""The text of a `%%loom` cell becomes a value: its flags, its prompt, and the variables it names.
+
+Nothing here runs anything or raises for odd prompts: braces, LaTeX and JSON stay as they are typed.
+A mistyped flag is a `LoomUsageError` with a suggestion; a flag of a later version a `NotBuiltError`.
+"""
+
+import argparse
+import bisect
+import collections
+import difflib
+import inspect
+import re
+import shlex
+import sys
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from loom_nb.errors import LoomUsageError, NotBuiltError
+
+LATER_FLAGS = (
+    "--as",
+    "--ctx",
+    "--fork",
+    "--approve",
+    "--budget",
+    "--replay",
+    "--agents",
+    "--bg",
+    "--detach",
+    "--err",
+    "--no-raise-error",
+)
+"""Announced flags that this version refuses by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A variable the prompt names: the path as typed, and its value at that moment."""
+
+    path: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class CellRequest:
+    """What one `%%loom` cell asks for."""
+
+    prompt: str = ""
+    """The body, with each reference as ⟨path⟩."""
+    references: tuple[Reference, ...] = ()
+    model: str | None = None
+    out: str | None = None
+    new: bool = False
+    continues: str | None = None
+    schema: str | None = None
+    tools: tuple[str, ...] = ()
+    max_steps: int | None = None
+    timeout: float | None = None
+    dry_run: bool = False
+    raw: bool = False
+    quiet: bool = False
+    help: bool = False
+
+
+def parse(line: str, body: str = "", namespace: Mapping[str, Any] | None = None) -> CellRequest:
+    """The request of a cell.
+
+    Args:
+        line: what stands behind `%%loom`.
+        body: the lines below, as typed.
+        namespace: the variables that the prompt may name; read, never run.
+
+    Raises:
+        LoomUsageError: a flag is unknown, misses its value or contradicts another.
+        NotBuiltError: a flag of a later version.
+    """
+    words = _split(line)
+    _refuse_later(words)
+    options, rest = _parser().parse_known_args(words)
+    if rest:
+        raise _unknown(rest)
+    if options.model and "," in options.model:
+        raise NotBuiltError(
+            "-m with several models is not part of this version",
+            fixes=[f"%%loom -m {options.model.split(',')[0]}"],
+        )
+    if options.out is not None and not options.out.isidentifier():
+        raise LoomUsageError(f"-o: '{options.out}' is no name for a variable", fixes=["%%loom -o answer"])
+    if options.new and options.continues is not None:
+        raise LoomUsageError("--new and --continue exclude each other", fixes=["keep one of the two"])
+    text = body.replace("\r\n", "\n").strip("\n")
+    prompt, references = (text, ()) if options.raw else interpolate(text, namespace or {})
+    names = tuple(name for group in options.tools for name in group.split(",") if name)
+    return CellRequest(prompt, references, **{**vars(options), "tools": names})
+
+
+def flags() -> tuple[str, ...]:
+    """Every flag of this version, long and short."""
+    return tuple(flag for action in _parser()._actions for flag in action.option_strings)
+
+
+def usage() -> str:
+    """The help text of `%%loom`."""
+    return _parser().format_help()
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise LoomUsageError(f"%%loom: {message}", fixes=["%%loom?   shows every flag"])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="%%loom",
+        add_help=False,
+        allow_abbrev=False,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
+            prog, max_help_position=28, width=96
+        ),
+        description="Ask an agent. The prompt is the text below; {name} hands over a variable as data.",
+        epilog=(
+            "In the prompt: {df}, {cfg.field}, {d['key']} and {rows[0]} hand over the value beside the\n"
+            "instruction; {{df}} writes {df}; names that do not exist and code spans stay as typed.\n\n"
+            "    %%loom -t my_function -o answer\n"
+            "    What changed in {df} since last week?"
+        ),
+    )
+    add = parser.add_argument
+    add("-m", "--model", metavar="MODEL", help="the model for this cell, for example offline or vendor:name")
+    add("-o", "--out", metavar="VAR", help="bind the result to a variable, also when the run fails")
+    add("--new", action="store_true", help="begin a new conversation")
+    add("--continue", dest="continues", metavar="RUN", help="go on in the conversation of this run")
+    add("--schema", metavar="TYPE", help="the form of the answer: a class of the notebook, or list[Class]")
+    add(
+        "-t",
+        "--tools",
+        metavar="NAME",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="functions of the notebook that the agent may call; * and ? match",
+    )
+    add("--max-steps", metavar="N", type=_positive(int), help="at most so many model calls")
+    add("--timeout", metavar="S", type=_positive(float), help="seconds the run may take")
+    add("-n", "--dry-run", action="store_true", help="show what would be sent, and send nothing")
+    add("-r", "--raw", action="store_true", help="take the prompt as it is, without {name}")
+    add("-q", "--quiet", action="store_true", help="show the footer only")
+    add("-h", "--help", action="store_true", help="show this text")
+    return parser
+
+
+def _positive(kind: type[int] | type[float]) -> Any:
+    def convert(text: str) -> int | float:
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+        return value
+
+    convert.__name__ = "number"
+    return convert
+
+
+def _split(line: str) -> list[str]:
+    lexer = shlex.shlex(line.strip(), posix=True, punctuation_chars=False)
+    lexer.whitespace_split = True
+    lexer.commenters = ""
+    lexer.escape = ""  # a backslash is part of a path
+    try:
+        return list(lexer)
+    except ValueError:
+        raise LoomUsageError("%%loom: a quotation mark is not closed", cause=line.strip()) from None
+
+
+def _refuse_later(words: list[str]) -> None:
+    for word in words:
+        flag = word.split("=")[0]
+        if flag in LATER_FLAGS:
+            raise NotBuiltError(
+                f"{flag} is not part of this version", fixes=["%%loom?   shows the flags it has"]
+            )
+
+
+def _unknown(rest: list[str]) -> LoomUsageError:
+    word = rest[0]
+    if not word.startswith("-"):
+        return LoomUsageError(
+            f"%%loom: unexpected '{word}'",
+            cause="the prompt goes on the lines below the flags",
+            fixes=["%%loom\n             " + " ".join(rest)],
+        )
+    return LoomUsageError(
+        f"%%loom has no flag {word}", fixes=suggestions(word.split("=")[0], flags(), "%%loom {}")
+    )
+
+
+def suggestions(word: str, known: tuple[str, ...], form: str = "{}") -> list[str]:
+    """What may have been meant, nearest first, each put into `form`."""
+    near = difflib.get_close_matches(word, known, n=2, cutoff=0.55)
+    return [form.format(name) for name in near] or ["%%loom?   shows what there is"]
+
+
+def look_up(path: str, namespace: Mapping[str, Any]) -> Any:
+    """The value at a path such as `module.function`, found without running code.
+
+    Raises:
+        KeyError: there is none.
+    """
+    found: dict[str, Reference] = {}
+    if not _WHOLE_PATH.fullmatch(path) or not _mark(path, namespace, found):
+        raise KeyError(path)
+    return found[path].value
+
+
+# -- interpolation ---------------------------------------------------------------------------------
+
+_PATH = r"[^\W\d]\w*(?:\.[^\W\d]\w*|\[(?:\"[^\"\n\]]*\"|'[^'\n\]]*'|-?\d{1,9})\])*"
+_BRACES = re.compile(r"\{\{(" + _PATH + r")\}\}|\{(" + _PATH + r")\}")
+_WHOLE_PATH = re.compile(_PATH)
+_STEP = re.compile(r"\.(\w+)|\[(?:\"([^\"]*)\"|'([^']*)'|(-?\d+))\]")
+_ROOT = re.compile(r"\w+")
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
+_TICKS = re.compile(r"`+")
+
+
+def interpolate(text: str, namespace: Mapping[str, Any]) -> tuple[str, tuple[Reference, ...]]:
+    """`text` with each reference to a variable as ⟨path⟩, and the values, each path once.
+
+    Never raises. A path stays as typed when its root is no variable, when it stands in a code span
+    or fence, or when looking it up would run code (a property, a call, a method).
+    """
+    found: dict[str, Reference] = {}
+    out = []
+    for chunk, code in _chunks(text):
+        out.append(chunk if code else _inline(chunk, namespace, found))
+    return "".join(out), tuple(found.values())
+
+
+def _chunks(text: str) -> Iterator[tuple[str, bool]]:
+    """Paragraphs and fenced blocks, in order: (text, whether it is fenced code)."""
+    chunk: list[str] = []
+    fence = ""
+    for line in text.splitlines(keepends=True):
+        mark = _FENCE.match(line)
+        if fence:
+            chunk.append(line)
+            if mark and mark[1].startswith(fence) and not line[mark.end() :].strip():
+                yield "".join(chunk), True
+                chunk, fence = [], ""
+        elif mark and not (mark[1][0] == "`" and "`" in line[mark.end() :]):
+            yield "".join(chunk), False
+            chunk, fence = [line], mark[1]
+        else:
+            chunk.append(line)
+            if not line.strip():
+                yield "".join(chunk), False
+                chunk = []
+    yield "".join(chunk), bool(fence)
+
+
+def _inline(text: str, namespace: Mapping[str, Any], found: dict[str, Reference]) -> str:
+    """A paragraph: its code spans are left alone, but for the alias $`name`."""
+    if "{" not in text and "$`" not in text:
+        return text
+    out, done = [], 0
+    for start, end, ticks in _spans(text):
+        content = text[start + ticks : end - ticks]
+        alias = (
+            ticks == 1 and text[start - 1 : start] == "$" and start > done and _WHOLE_PATH.fullmatch(content)
+        )
+        if alias and _mark(content, namespace, found):
+            out += [_braces(text[done : start - 1], namespace, found), f"⟨{content}⟩"]
+        else:
+            out += [_braces(text[done:start], namespace, found), text[start:end]]
+        done = end
+    return "".join([*out, _braces(text[done:], namespace, found)])
+
+
+def _spans(text: str) -> Iterator[tuple[int, int, int]]:
+    """Code spans: (start, end, length of the run of backticks that opens and closes each)."""
+    runs = [(m.start(), len(m[0])) for m in _TICKS.finditer(text)]
+    places: dict[int, list[int]] = collections.defaultdict(list)
+    for start, length in runs:
+        places[length].append(start)
+    done = 0
+    for start, length in runs:
+        if start < done:
+            continue
+        same = places[length]
+        after = bisect.bisect_right(same, start)
+        if after < len(same):
+            done = same[after] + length
+            yield start, done, length
+
+
+def _braces(text: str, namespace: Mapping[str, Any], found: dict[str, Reference]) -> str:
+    def replace(match: re.Match[str]) -> str:
+        if match[1] is not None:  # {{name}}
+            return "{" + match[1] + "}" if _root(match[1]) in namespace else match[0]
+        return f"⟨{match[2]}⟩" if _mark(match[2], namespace, found) else match[0]
+
+    return _BRACES.sub(replace, text) if "{" in text else text
+
+
+def _root(path: str) -> str:
+    match = _ROOT.match(path)
+    return match[0] if match else ""
+
+
+def _mark(path: str, namespace: Mapping[str, Any], found: dict[str, Reference]) -> bool:
+    """Remember the value of `path`, and whether there is one."""
+    if path in found:
+        return True
+    root = _root(path)
+    if root not in namespace or root.startswith("__"):
+        return False
+    try:
+        value = _follow(namespace[root], path[len(root) :])
+    except Exception:  # noqa: BLE001  the border to user objects: whatever a lookup does, the text stays as typed
+        return False
+    found[path] = Reference(path, value)
+    return True
+
+
+def _follow(value: Any, steps: str) -> Any:
+    for match in _STEP.finditer(steps):
+        if match[1] is not None:
+            value = _attribute(value, match[1])
+        else:
+            value = _item(value, int(match[4]) if match[4] is not None else match[2] or match[3] or "")
+    return value
+
+
+_FRAME_FACTS = frozenset({"shape", "columns", "index", "dtypes", "dtype", "size", "ndim", "name"})
+_TUPLE_FIELD = type(collections.namedtuple("_", "a").a)  # type: ignore[attr-defined]
+
+
+def _attribute(value: Any, name: str) -> Any:
+    """An attribute found without running code: no property, no method, no dunder."""
+    if name.startswith("__"):
+        raise AttributeError(name)
+    if _is_of(value, "pandas", "numpy"):
+        if name in _FRAME_FACTS:
+            return getattr(value, name)
+        return _item(value, name)
+    plain = inspect.getattr_static(value, name)
+    if isinstance(plain, types.MemberDescriptorType | _TUPLE_FIELD):
+        return plain.__get__(value, type(value))
+    if isinstance(value, types.ModuleType):
+        return plain
+    own = inspect.getattr_static(value, "__dict__", None)
+    own = own if isinstance(own, dict) else _instance_dict(value)
+    if name in own:
+        return own[name]
+    if hasattr(type(plain), "__get__"):
+        raise AttributeError(name)
+    return plain
+
+
+def _instance_dict(value: Any) -> dict[str, Any]:
+    try:
+        found = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return {}
+    return found if type(found) is dict else {}
+
+
+_PLAIN_ITEMS = (dict.__getitem__, list.__getitem__, tuple.__getitem__, str.__getitem__)
+
+
+def _item(value: Any, key: str | int) -> Any:
+    """An item of a builtin container, a frame or an array; other containers may run code."""
+    if _is_of(value, "pandas"):
+        if isinstance(key, str) and key in value.columns:
+            return value[key]
+        raise KeyError(key)
+    if _is_of(value, "numpy") and isinstance(key, int):
+        return value[key]
+    if getattr(type(value), "__getitem__", None) not in _PLAIN_ITEMS:
+        raise TypeError(type(value).__name__)
+    if isinstance(value, dict) and not dict.__contains__(value, key):
+        raise KeyError(key)  # before a defaultdict makes one
+    return value[key]
+
+
+def _is_of(value: Any, *packages: str) -> bool:
+    package = type(value).__module__.partition(".")[0]
+    return package in packages and package in sys.modules

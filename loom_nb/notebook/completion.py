@@ -1,0 +1,93 @@
+"""What Tab offers in a `%%loom` cell and after `%loom`: flags, models, tools, variables; no Python."""
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.completer import CompletionContext, SimpleCompletion
+
+from loom_nb.notebook import cell as cells
+
+if TYPE_CHECKING:
+    from loom_nb.notebook.workbench import Workbench
+
+_CELL = re.compile(r"[ \t]*%%loom(?=\s|$)")
+_LINE = re.compile(r"[ \t]*%loom[ \t]")
+_LAST_WORD = re.compile(r"\S*$")
+_OPEN_BRACE = re.compile(r"\{([^\W\d]\w*)?$")
+
+NOTHING: dict[str, Any] = {"completions": [], "suppress": False}
+
+
+def complete(context: CompletionContext, bench: "Workbench") -> dict[str, Any]:
+    """The completions at the cursor, in the form of an IPython matcher."""
+    lines = context.full_text.split("\n")
+    line = lines[context.cursor_line] if context.cursor_line < len(lines) else ""
+    before = line[: context.cursor_position]
+    first = next((n for n, text in enumerate(lines) if text.strip() and not text.lstrip().startswith("#")), 0)
+    if _CELL.match(lines[first]):
+        if context.cursor_line < first:
+            return NOTHING
+        if context.cursor_line == first:
+            return _after_cell(before, bench) if _CELL.match(before + " ") else NOTHING
+        return _in_prompt(before, bench)
+    if _LINE.match(before):
+        return _after_line(before, bench)
+    return NOTHING
+
+
+def _offer(fragment: str, names: list[str], kind: str) -> dict[str, Any]:
+    """Those that begin with the fragment; other matchers keep quiet.
+
+    IPython heeds `suppress` only from a matcher that has something: where there is nothing to offer,
+    that is the text which stands there already.
+    """
+    hits = [SimpleCompletion(text=name, type=kind) for name in names if name.startswith(fragment)]
+    hits = hits or [SimpleCompletion(text=fragment, type=kind)]
+    return {"completions": hits, "matched_fragment": fragment, "suppress": True, "ordered": True}
+
+
+def _in_prompt(before: str, bench: "Workbench") -> dict[str, Any]:
+    brace = _OPEN_BRACE.search(before)
+    if brace is None:
+        return _offer(_LAST_WORD.search(before)[0], [], "text")  # type: ignore[index]  # it matches any text
+    return _offer(brace[1] or "", sorted(bench.names()), "variable")
+
+
+def _after_cell(before: str, bench: "Workbench") -> dict[str, Any]:
+    words = before.split()
+    fragment = "" if before[-1:].isspace() else words[-1]
+    done = words if not fragment else words[:-1]
+    if before.rstrip() == before and len(words) == 1:
+        return NOTHING  # the name of the magic itself is still being typed
+    last_flag = next((word for word in reversed(done) if word.startswith("-")), "")
+    directly = bool(done) and done[-1] == last_flag
+    if fragment.startswith("-"):
+        return _offer(fragment, [flag for flag in cells.flags() if flag.startswith(fragment)], "flag")
+    if last_flag in ("-t", "--tools"):
+        return _offer(fragment, sorted(bench.function_names()), "function")
+    if directly and last_flag in ("-m", "--model"):
+        return _offer(fragment, bench.known_models(), "model")
+    if directly and last_flag == "--continue":
+        return _offer(fragment, [result.id for result in reversed(bench.results)], "run")
+    if directly and last_flag == "--schema":
+        return _offer(fragment, sorted(n for n, v in bench.names().items() if isinstance(v, type)), "class")
+    if directly and last_flag in ("-o", "--out"):
+        return _offer(fragment, sorted(bench.names()), "variable")
+    return _offer(fragment, list(cells.flags()) if not fragment else [], "flag")
+
+
+def _after_line(before: str, bench: "Workbench") -> dict[str, Any]:
+    from loom_nb.notebook.line_magics import COMMANDS
+
+    words = before.split()
+    fragment = "" if before[-1:].isspace() else words[-1]
+    done = words[1:] if not fragment else words[1:-1]
+    if not done:
+        return _offer(fragment, list(COMMANDS), "command")
+    match done[0]:
+        case "model" | "models":
+            return _offer(fragment, bench.known_models(), "model")
+        case "show" | "why":
+            return _offer(fragment, [*(result.id for result in reversed(bench.results)), "last"], "run")
+        case _:
+            return _offer(fragment, [], "text")

@@ -1,0 +1,125 @@
+"""What works here, what is missing, and what to do about it. Looks only; sends nothing."""
+
+import importlib.metadata
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from loom_nb.errors import LoomError
+from loom_nb.notebook.card import Card, Table
+from loom_nb.settings import Settings
+
+if TYPE_CHECKING:
+    from loom_nb.notebook.workbench import Workbench
+
+State = Literal["ok", "warn", "blocked"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    state: State
+    says: str
+    action: str = ""
+    """What to do next; empty where nothing is needed."""
+
+
+def checks(settings: Settings, bench: "Workbench | None" = None) -> list[Check]:
+    """Everything worth knowing about this installation, and about this notebook where there is one."""
+    found = [
+        Check("python", "ok", platform.python_version()),
+        _store(settings),
+        _model(settings, bench),
+        _keys(),
+        *(Check("settings", "warn", notice) for notice in settings.notices),
+        _package("anywidget", "the Stop button in the page", "pip install -U anywidget"),
+        _lab_extension(),
+    ]
+    return found + (_notebook(bench) if bench is not None else [])
+
+
+def card(found: Sequence[Check]) -> Card:
+    """The checks as a card, the worst first."""
+    order = {"blocked": 0, "warn": 1, "ok": 2}
+    rows = tuple((c.state, c.name, c.says, c.action) for c in sorted(found, key=lambda c: order[c.state]))
+    blocked = sum(c.state == "blocked" for c in found)
+    warned = sum(c.state == "warn" for c in found)
+    title = f"doctor: {blocked} blocked, {warned} to look at, {len(found) - blocked - warned} ok"
+    return Card(title, tables=(Table("", ("state", "what", "found", "next"), rows),))
+
+
+def _store(settings: Settings) -> Check:
+    folder = settings.home
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    if existing.is_dir() and os.access(existing, os.W_OK):
+        return Check("runs are kept in", "ok", str(folder))
+    return Check(
+        "runs are kept in", "blocked", f"{folder} cannot be written", "set LOOM_NB_HOME to a folder of yours"
+    )
+
+
+def _model(settings: Settings, bench: "Workbench | None") -> Check:
+    from loom_nb.models.registry import Model
+
+    try:
+        model = bench.model if bench is not None else Model.from_name(settings.model)
+    except LoomError as error:
+        return Check("model", "blocked", error.title, "%loom model offline")
+    if model.vendor == "offline":
+        return Check("model", "warn", "offline: a demo that follows rules", "%loom models shows the others")
+    if not model.has_key():
+        return Check(
+            "model",
+            "blocked",
+            f"{model.name}, {' or '.join(model.key_env)} is not set",
+            f"set {model.key_env[0]} before starting Jupyter",
+        )
+    return Check("model", "ok", model.name)
+
+
+def _keys() -> Check:
+    from loom_nb.models.registry import VENDORS
+
+    names = [name for vendor in VENDORS.values() for name in vendor.key_env if os.environ.get(name)]
+    return Check("keys in the environment", "ok", ", ".join(names) or "none (the demo needs none)")
+
+
+def _package(name: str, use: str, action: str) -> Check:
+    try:
+        return Check(name, "ok", f"{importlib.metadata.version(name)}, for {use}")
+    except importlib.metadata.PackageNotFoundError:
+        return Check(name, "warn", f"not installed: no {use}", action)
+
+
+def _lab_extension() -> Check:
+    place = Path(sys.prefix) / "share" / "jupyter" / "labextensions" / "loom-nb"
+    if place.is_dir():
+        return Check("highlighting in JupyterLab", "ok", "installed")
+    return Check(
+        "highlighting in JupyterLab",
+        "warn",
+        "not installed: prompts look like Python",
+        "pip install loom-nb as a wheel",
+    )
+
+
+def _notebook(bench: "Workbench") -> list[Check]:
+    shell = bench.shell
+    found = [Check("drawing", "ok", f"{bench.mode()} (setting: {bench.settings.render})")]
+    if not getattr(shell, "autoawait", True):
+        found.append(Check("await in cells", "blocked", "switched off", "%autoawait asyncio"))
+    if getattr(shell, "kernel", None) is None:
+        return [*found, Check("front end", "ok", "a terminal: text only")]
+    from loom_nb.notebook.comm_gate import is_needed
+
+    version = importlib.metadata.version("ipykernel")
+    says = f"{version}, clicks reach a running cell " + (
+        "through our gate" if is_needed(version) else "by themselves"
+    )
+    return [*found, Check("ipykernel", "ok", says)]

@@ -1,0 +1,107 @@
+"""What a cell would send, to the byte, without sending it."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from loom_nb.agent import Agent
+from loom_nb.inputs import RuntimeTask
+from loom_nb.messages import Conversation, DataPart, Message, TextPart, user
+from loom_nb.notebook.card import Card, Table
+from loom_nb.protocols import Request
+from loom_nb.runtime.output import OutputType
+from loom_nb.runtime.restore import read_past
+from loom_nb.runtime.session import Session
+from loom_nb.runtime.toolkit import Toolkit
+from loom_nb.tokens import estimate, estimate_message
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class DryRun:
+    """A request that was not sent."""
+
+    model: str
+    body: bytes
+    """The exact body."""
+    items: tuple[tuple[str, str, int], ...]
+    """(part, item, estimated tokens)."""
+
+    @property
+    def tokens(self) -> int:
+        """The estimate for the whole."""
+        return sum(tokens for _, _, tokens in self.items)
+
+    @property
+    def card(self) -> Card:
+        """As a reader sees it."""
+        rows = tuple((part, item, f"{tokens:,}") for part, item, tokens in self.items)
+        return Card(
+            f"dry run: nothing was sent to {self.model}",
+            (
+                ("size", f"{len(self.body):,} bytes, about {self.tokens:,} tokens"),
+                ("sha256", hashlib.sha256(self.body).hexdigest()),
+            ),
+            (Table("what it is made of", ("part", "item", "tokens"), rows),),
+            text=json.dumps(json.loads(self.body), indent=2, ensure_ascii=False),
+        )
+
+    def __str__(self) -> str:
+        return str(self.card)
+
+    def __repr__(self) -> str:
+        return f"<DryRun {self.model} · {len(self.body):,} bytes · {self.tokens:,} tok>"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return self.card._repr_mimebundle_()
+
+
+async def preview(session: Session, agent: Agent, task: RuntimeTask, schema: Any = None) -> DryRun:
+    """The request that a run of `task` would begin with; the log is read, nothing is written."""
+    past = read_past(session.events())
+    toolsets = [await capability.open() for capability in agent.capabilities]
+    kit = Toolkit(agent.tools, toolsets, past.kept)
+    try:
+        system = "\n\n".join(
+            text for text in (agent.instructions, *(i.text for i in kit.partitions())) if text
+        )
+        conversation = Conversation([*past.conversation, user(task.goal, *task.attachments)])
+        output = OutputType(schema).schema if schema is not None else None
+        request = Request(system, conversation, kit.tools, agent.generation, output)
+        return DryRun(agent.model.name, await _encoded(agent, request), tuple(_items(request)))
+    finally:
+        await kit.close()
+
+
+async def _encoded(agent: Agent, request: Request) -> bytes:
+    model = agent.model.open()
+    try:
+        return model.encode(request)
+    finally:
+        await model.close()
+
+
+def _items(request: Request) -> list[tuple[str, str, int]]:
+    *past, last = list(request.conversation)
+    items = [("system", "instructions and partitions", estimate(request.system))] if request.system else []
+    for tool in request.tools:
+        weight = estimate(tool.name) + estimate(tool.description) + estimate(tool.encoded_schema.decode())
+        items.append(("tool", tool.name, weight))
+    if past:
+        items.append(("history", f"{len(past)} messages", sum(map(estimate_message, past))))
+    return items + _message_items(last)
+
+
+def _message_items(message: Message) -> list[tuple[str, str, int]]:
+    items: list[tuple[str, str, int]] = []
+    for part in message.parts:
+        match part:
+            case TextPart(text=text):
+                items.append(("prompt", text.splitlines()[0][:60] if text else "", estimate(text)))
+            case DataPart(name=name, text=text, summary=summary):
+                items.append(("data", f"{name}: {summary}" if summary else name, estimate(text)))
+            case _:
+                alone = Message("user", (part,))
+                name = str(getattr(part, "name", ""))
+                items.append((str(part.__struct_config__.tag), name, estimate_message(alone)))
+    return items

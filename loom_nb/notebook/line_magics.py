@@ -1,0 +1,324 @@
+"""The commands of `%loom`: each looks at the workbench and answers with a card."""
+
+import fnmatch
+import shlex
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from loom_nb.errors import LoomUsageError, NotBuiltError
+from loom_nb.notebook import cell as cells
+from loom_nb.notebook.card import Card, Table
+from loom_nb.notebook.tour import LESSONS
+
+if TYPE_CHECKING:
+    from loom_nb.notebook.workbench import Workbench
+
+Command = Callable[["Workbench", list[str]], Any]
+
+LATER = (
+    "key", "context", "compact", "memory", "approvals", "approve", "deny", "replay", "fork", "fix",
+    "export", "policy", "cost", "knowledge", "diff",
+)  # fmt: skip
+"""Announced commands that this version refuses by name."""
+
+
+def perform(bench: "Workbench", line: str) -> Any:
+    """Carry out one `%loom` line.
+
+    Raises:
+        LoomUsageError: there is no such command, or it takes something else.
+        NotBuiltError: a command of a later version.
+    """
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        raise LoomUsageError("%loom: a quotation mark is not closed", cause=line) from None
+    if not words:
+        return _status(bench, [])
+    name, *arguments = words
+    name = {"-h": "help", "--help": "help", "?": "help"}.get(name, name)
+    if name in LATER:
+        raise NotBuiltError(f"%loom {name} is not part of this version", fixes=["%loom help"])
+    command = COMMANDS.get(name)
+    if command is None:
+        raise LoomUsageError(
+            f"%loom has no command '{name}'", fixes=cells.suggestions(name, tuple(COMMANDS), "%loom {}")
+        )
+    most = _TAKES.get(name, 0)
+    if len(arguments) > most:
+        raise LoomUsageError(
+            f"%loom {name} takes {'nothing' if most == 0 else 'one word'} more, not {' '.join(arguments)!r}",
+            fixes=["%loom help"],
+        )
+    return command(bench, arguments)
+
+
+def usage() -> str:
+    """The help text of `%loom`."""
+    wide = max(len(_typed(name)) for name in COMMANDS)
+    lines = [f"    {_typed(name):<{wide}}  {_SAYS[name]}" for name in COMMANDS]
+    return "\n".join(["Look at and steer loom_nb in this notebook.", "", "    %loom", *lines])
+
+
+def _typed(name: str) -> str:
+    return f"%loom {name} {_ARGUMENT[name]}" if name in _ARGUMENT else f"%loom {name}"
+
+
+def _status(bench: "Workbench", _: list[str]) -> Card:
+    last = bench.results[-1] if bench.results else None
+    spent = [result.cost for result in bench.results]
+    known = sum(cost for cost in spent if cost is not None)
+    unknown = sum(cost is None for cost in spent)
+    tokens = sum(result.usage.total_tokens for result in bench.results)
+    session = bench.session
+    facts = (
+        ("model", bench.model_name + (" (demo, free)" if bench.model_name == "offline" else "")),
+        ("key", bench.key_state()),
+        ("conversation", f"{session.id}, {len(session.conversation)} messages" if session else "not begun"),
+        ("spent here", f"${known:.4g}" + (f" and {unknown} runs of unknown price" if unknown else "")),
+        ("tokens here", f"{tokens:,}"),
+        ("last run", f"{last.id} {last.status}" if last else "none yet"),
+        *(("notice", notice) for notice in bench.notices),
+    )
+    return Card("loom_nb", facts, steps=_next_steps(bench))
+
+
+def _next_steps(bench: "Workbench") -> tuple[tuple[str, str], ...]:
+    if not bench.results:
+        return (
+            ("%loom tour", "five small cells that show how it works"),
+            ("%%loom", "and a prompt below it"),
+            ("%loom doctor", "what works here and what is missing"),
+        )
+    last = bench.results[-1]
+    if last.status != "completed":
+        return (
+            ("%loom why last", "what went wrong"),
+            ("%loom doctor", "what works here and what is missing"),
+            ("%loom show last", "what it had done until then"),
+        )
+    return (
+        ("_.output", "the last answer as text"),
+        ("%%loom -t my_function", "give the agent a function of yours"),
+        ("%loom runs", "everything that ran"),
+    )
+
+
+def _model(bench: "Workbench", arguments: list[str]) -> Card:
+    if arguments:
+        bench.set_model(arguments[0])
+    model = bench.model
+    facts = (("name", bench.model_name), ("key", bench.key_state()))
+    title = "the model from now on" if arguments else "the model of cells that name none"
+    if model.key_env and not model.has_key():
+        steps: tuple[tuple[str, str], ...] = (
+            (
+                f"%env {model.key_env[0]}=…",
+                "sets the key for this kernel (a cell that is saved: rather in your shell)",
+            ),
+            ("%loom model offline", "goes back to the demo"),
+        )
+    else:
+        steps = (("%loom models", "all names"),)
+    return Card(title, facts, steps=steps)
+
+
+def _models(bench: "Workbench", arguments: list[str]) -> Card:
+    from loom_nb.models.registry import VENDORS, Model
+
+    pattern = arguments[0] if arguments else "*"
+    rows = []
+    for name in bench.known_models():
+        if not fnmatch.fnmatch(name, pattern if any(c in pattern for c in "*?[") else f"*{pattern}*"):
+            continue
+        value = bench.shell.user_ns.get(name)
+        model = value if isinstance(value, Model) else Model.from_name(name)
+        kind = "demo, free" if name == "offline" else "variable" if value is model else "begin with this one"
+        rows.append((name, bench.key_state(model), kind))
+    vendors = ", ".join(VENDORS)
+    table = Table(
+        "models by name; any other of a vendor works too: vendor:name", ("name", "key", ""), tuple(rows)
+    )
+    return Card(
+        "models", (("vendors", vendors),), (table,), steps=(("%loom model NAME", "use one from now on"),)
+    )
+
+
+def _tools(bench: "Workbench", _: list[str]) -> Card:
+    counts: dict[str, int] = {}
+    for result in bench.results:
+        for use in result.tools:
+            counts[use.name] = counts.get(use.name, 0) + 1
+    offered = [(tool.name, tool.description, tool.effects) for tool in bench.built_in_tools()]
+    rows = [
+        (name, "always", ", ".join(sorted(effects)), str(counts.pop(name, 0)), _first_line(description))
+        for name, description, effects in offered
+    ]
+    for name in sorted(bench.function_names()):
+        described = bench.describe_tool(name)
+        rows.append((name, f"with -t {name}", described[0], str(counts.pop(name, 0)), described[1]))
+    rows += [(name, "was given", "", str(count), "") for name, count in sorted(counts.items())]
+    table = Table("tools", ("name", "offered", "effects", "calls", "what it does"), tuple(rows))
+    return Card(
+        "tools of this notebook",
+        tables=(table,),
+        steps=(("%%loom -t NAME", "offers a function to the agent"),),
+    )
+
+
+def _runs(bench: "Workbench", _: list[str]) -> Card:
+    rows = tuple(
+        (row.run, _clock(row.started), row.status, row.model, row.session, _short(row.goal))
+        for row in bench.store.runs(limit=30)
+    )
+    table = Table("the newest first", ("run", "started", "status", "model", "conversation", "prompt"), rows)
+    return Card(
+        "runs kept on this machine",
+        tables=(table,),
+        steps=(("%loom show RUN", "or CONVERSATION/RUN: draws it again"),),
+    )
+
+
+def _show(bench: "Workbench", arguments: list[str]) -> Any:
+    return bench.view(arguments[0] if arguments else "last")
+
+
+def _stop(bench: "Workbench", _: list[str]) -> Card:
+    run = bench.running
+    if run is None:
+        return Card("nothing runs", steps=(("■", "the interrupt button stops a cell while it runs"),))
+    run.stop("stopped by %loom stop")
+    return Card(f"{run.id} was asked to stop")
+
+
+def _reset(bench: "Workbench", _: list[str]) -> Card:
+    before = bench.session
+    bench.reset()
+    back = (
+        ((f"%%loom --continue {bench.results[-1].id}", "goes back to the one before"),)
+        if before and bench.results
+        else ()
+    )
+    return Card("the next cell begins a new conversation", steps=back)
+
+
+def _doctor(bench: "Workbench", _: list[str]) -> Card:
+    from loom_nb.notebook.doctor import card, checks
+
+    return card(checks(bench.settings, bench))
+
+
+def _config(bench: "Workbench", _: list[str]) -> Card:
+    from loom_nb.settings import NAMES, PREFIX
+
+    settings = bench.settings
+    rows = tuple(
+        (name, str(getattr(settings, name)), settings.origins.get(name, "default"), PREFIX + name.upper())
+        for name in NAMES
+    )
+    table = Table(
+        "each value with where it came from", ("setting", "value", "from", "in the environment"), rows
+    )
+    facts = tuple(("notice", notice) for notice in bench.notices)
+    return Card("settings", facts, (table,), steps=(("%loom model NAME", "another model for this notebook"),))
+
+
+def _tour(bench: "Workbench", arguments: list[str]) -> Card:
+    if arguments:
+        if not arguments[0].isdigit() or not 1 <= int(arguments[0]) <= len(LESSONS):
+            raise LoomUsageError(f"the tour has lessons 1 to {len(LESSONS)}", fixes=["%loom tour 1"])
+        bench.lesson = int(arguments[0]) - 1
+    number = bench.lesson % len(LESSONS)
+    lesson = LESSONS[number]
+    bench.lesson = number + 1
+    bench.shell.set_next_input(lesson.cell)
+    last = bench.lesson == len(LESSONS)
+    after = "%loom" if last else "%loom tour"
+    return Card(
+        f"lesson {number + 1} of {len(LESSONS)}: {lesson.title}",
+        (("below", "a new cell; run it"), ("look for", lesson.look_for)),
+        steps=((after, "what comes next" if last else "the next lesson"),),
+    )
+
+
+def _help(_: "Workbench", __: list[str]) -> Card:
+    return Card("help", text=f"{usage()}\n\n{cells.usage()}")
+
+
+def _traceback(bench: "Workbench", _: list[str]) -> Card:
+    error = bench.results[-1].error if bench.results else None
+    if error is None:
+        return Card("the last run ended without an exception" if bench.results else "nothing has run yet")
+    text = "".join(traceback.format_exception(error))
+    return Card(f"traceback of {bench.results[-1].id}", text=text)
+
+
+def _why(bench: "Workbench", arguments: list[str]) -> Card:
+    name = arguments[0] if arguments else "last"
+    if name == "last" and not bench.results:
+        return Card("nothing has run yet", steps=(("%loom", "status and next steps"),))
+    finished, row = bench.end_of(name)
+    facts = [("status", row.status), ("model", row.model), ("conversation", row.session)]
+    if finished is not None:
+        facts += [
+            ("reason", finished.reason or "the model ended its answer by itself"),
+            ("fault", finished.fault or "none"),
+        ]
+        facts.append(("model calls", str(finished.turns)))
+    return Card(
+        f"why {row.run} ended",
+        tuple(facts),
+        steps=((f"%loom show {row.run}", "what it did"), ("%loom traceback", "the whole error")),
+    )
+
+
+def _first_line(text: str) -> str:
+    return _short(text.strip().splitlines()[0]) if text.strip() else ""
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 50 else line[:49] + "…"
+
+
+def _clock(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+COMMANDS: Mapping[str, Command] = MappingProxyType(
+    {
+        "model": _model,
+        "models": _models,
+        "tools": _tools,
+        "runs": _runs,
+        "show": _show,
+        "why": _why,
+        "traceback": _traceback,
+        "stop": _stop,
+        "reset": _reset,
+        "doctor": _doctor,
+        "config": _config,
+        "tour": _tour,
+        "help": _help,
+    }
+)
+_TAKES = {"model": 1, "models": 1, "show": 1, "why": 1, "tour": 1}
+_ARGUMENT = {"model": "[NAME]", "models": "[GLOB]", "show": "[RUN]", "why": "[RUN]", "tour": "[N]"}
+_SAYS = {
+    "model": "the model of cells that name none; with a name: use that one from now on",
+    "models": "models to begin with, and whether there is a key",
+    "tools": "what the agent may call here, and how often it has",
+    "runs": "the runs kept on this machine",
+    "show": "draw a run again",
+    "why": "how and why a run ended",
+    "traceback": "the whole error of the last run",
+    "stop": "stop the run that is going on",
+    "reset": "begin a new conversation with the next cell",
+    "doctor": "what works here, what is missing, what to do",
+    "config": "the settings, each with where it came from",
+    "tour": "five small cells that show how it works",
+    "help": "this text, and the flags of %%loom",
+}

@@ -1,0 +1,392 @@
+"""Draws a run while it goes on: events come in, outputs of the right cell come out.
+
+There is one renderer; the modes differ only in when it is asked. *live* redraws the end of the
+transcript about 12 times a second and leaves one full bundle; *static* displays once, with nothing
+random in it; *plain* writes text to a terminal. A painter that fails never harms the run.
+"""
+
+import asyncio
+import contextlib
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, Protocol, TextIO
+
+from loom_nb.events import CallFinished, CallStarted, Delta, Kept, RunFinished, TextDelta
+from loom_nb.notebook.render.live import Live, Piece
+from loom_nb.notebook.transcript import Transcript, fold
+from loom_nb.settings import Render
+
+Mode = Literal["live", "static", "plain"]
+
+INTERVAL = 0.08
+"""Seconds between two frames: about 12 a second."""
+
+Bundle = dict[str, Any]
+
+
+def mode_for(wanted: Render, environ: Mapping[str, str], *, in_kernel: bool, allow_stdin: bool) -> Mode:
+    """How to draw, from the setting, the environment and who asks.
+
+    Somebody is there exactly if the front end allows to ask on stdin: nbclient, nbval, papermill
+    and nbconvert do not.
+    """
+    if wanted != "auto":
+        return "plain" if wanted == "live" and not in_kernel else wanted
+    if "PYTEST_CURRENT_TEST" in environ:
+        return "static"
+    if not in_kernel:
+        return "plain"
+    return "live" if allow_stdin else "static"
+
+
+class Outlet(Protocol):
+    """Where the outputs of one cell go."""
+
+    def show(self, slot: str, data: Bundle, metadata: Bundle) -> None:
+        """A new output, to be found again by its slot."""
+        ...
+
+    def change(self, slot: str, data: Bundle, metadata: Bundle) -> None:
+        """Another content for an output."""
+        ...
+
+    def replace(self, data: Bundle, metadata: Bundle) -> None:
+        """One output in place of all that were shown here; what others printed meanwhile stays."""
+        ...
+
+
+class KernelOutlet:
+    """The outputs of the cell that is running now, whoever runs next.
+
+    Each message carries the header of the request that started the cell, so that it lands there
+    from any task, thread or callback.
+    """
+
+    def __init__(self, shell: Any) -> None:
+        self._kernel = shell.kernel
+        self._session = shell.kernel.session
+        self._send: Callable[..., Any] = shell.kernel.session.send
+        self._parent = shell.kernel.get_parent()
+        self._others: list[dict[str, Any]] = []
+        self._shown = False
+
+    def show(self, slot: str, data: Bundle, metadata: Bundle) -> None:
+        """Send display_data."""
+        self._shown = True
+        self._publish("display_data", {"data": data, "metadata": metadata, "transient": {"display_id": slot}})
+
+    def change(self, slot: str, data: Bundle, metadata: Bundle) -> None:
+        """Send update_display_data."""
+        content = {"data": data, "metadata": metadata, "transient": {"display_id": slot}}
+        self._publish("update_display_data", content)
+
+    def replace(self, data: Bundle, metadata: Bundle) -> None:
+        """Clear the cell and send the one output, then what tools printed or displayed meanwhile."""
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        others, self._others = self._others, []
+        if others or self._shown:
+            self._publish("clear_output", {"wait": True})
+        self._publish("display_data", {"data": data, "metadata": metadata, "transient": {}})
+        for message in _merged(others):
+            self._publish(message["msg_type"], message["content"])
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Remember, while the block runs, what others send to this cell."""
+        original = self._session.send
+
+        def send(*args: Any, **options: Any) -> Any:
+            message = original(*args, **options)
+            self._hear(message)
+            return message
+
+        self._session.send = send
+        try:
+            yield
+        finally:
+            if vars(self._session).get("send") is send:
+                del self._session.send
+
+    def _hear(self, message: Any) -> None:
+        if not isinstance(message, dict) or _msg_id(message.get("parent_header")) != _msg_id(
+            self._parent.get("header")
+        ):
+            return
+        if message["msg_type"] == "clear_output":
+            self._others.clear()
+        elif message["msg_type"] in ("stream", "display_data", "update_display_data"):
+            self._others.append(message)
+
+    def _publish(self, msg_type: str, content: dict[str, Any]) -> None:
+        self._send(
+            self._kernel.iopub_socket,
+            msg_type,
+            content,
+            parent=self._parent,
+            ident=self._kernel.topic(msg_type) if hasattr(self._kernel, "topic") else msg_type.encode(),
+        )
+
+
+def _msg_id(header: Any) -> Any:
+    return header.get("msg_id") if isinstance(header, dict) else None
+
+
+def _merged(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same outputs in fewer messages: streams joined, updates put into their displays."""
+    merged: list[dict[str, Any]] = []
+    displays: dict[str, dict[str, Any]] = {}
+    for message in messages:
+        kind, content = message["msg_type"], message["content"]
+        slot = content.get("transient", {}).get("display_id")
+        last = merged[-1] if merged else None
+        if kind == "update_display_data" and slot in displays:
+            displays[slot]["content"] = content
+        elif (
+            kind == "stream"
+            and last
+            and last["msg_type"] == "stream"
+            and last["content"]["name"] == content["name"]
+        ):
+            last["content"] = {**content, "text": last["content"]["text"] + content["text"]}
+        else:
+            merged.append({"msg_type": kind, "content": content})
+            if kind == "display_data" and slot:
+                displays[slot] = merged[-1]
+    return merged
+
+
+class Painter(Protocol):
+    """What the bridge hands a run's events to."""
+
+    def take(self, event: Kept | Delta) -> None:
+        """One event, in order, on the loop's thread. Never raises."""
+        ...
+
+    def finish(self) -> None:
+        """The last frame. Never raises; may be called twice."""
+        ...
+
+
+class StaticPainter:
+    """One display when the run is over."""
+
+    def __init__(self, publish: Callable[[Bundle, Bundle], None], draw: "Draw", run: str = "") -> None:
+        self._publish = publish
+        self._draw = draw
+        self._transcript = Transcript(run=run)
+        self._done = False
+
+    def take(self, event: Kept | Delta) -> None:
+        """Fold it."""
+        self._transcript = fold(self._transcript, event)
+
+    def finish(self) -> None:
+        """Display the whole."""
+        if not self._done:
+            self._done = True
+            self._publish(*self._draw(self._transcript))
+
+
+Draw = Callable[[Transcript], tuple[Bundle, Bundle]]
+"""A transcript as (data, metadata) of a display."""
+
+
+class LivePainter:
+    """The transcript as it grows, in a few outputs, of which only the last is redrawn.
+
+    Args:
+        outlet: where the outputs go.
+        draw: makes the last frame.
+        run: the id of the run.
+        ascii: no symbols in the plain text.
+        quiet: show nothing before the end.
+        interval: seconds between two frames.
+    """
+
+    def __init__(
+        self,
+        outlet: Outlet,
+        draw: "Draw",
+        run: str = "",
+        *,
+        ascii: bool = False,  # noqa: A002  as the renderer calls it
+        quiet: bool = False,
+        interval: float = INTERVAL,
+    ) -> None:
+        self._outlet = outlet
+        self._draw = draw
+        self._quiet = quiet
+        self._interval = interval
+        self._loop = asyncio.get_running_loop()
+        self._prefix = f"loom-{uuid.uuid4().hex}"
+        self._waiting: list[Kept | Delta] = []
+        self._transcript = Transcript(run=run)
+        self._timer: asyncio.TimerHandle | None = None
+        self._live = Live(times=True, ascii=ascii)
+        self._contents: list[Bundle] = []
+        """What each output shows now."""
+        self._first = 0
+        """The first output of the transcript: 1 below a widget."""
+        self._done = False
+
+    def take(self, event: Kept | Delta) -> None:
+        """Remember it; the next frame shows it."""
+        if self._done:
+            return
+        self._waiting.append(event)
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._interval, self._tick)
+
+    def put_bar(self, view: Bundle) -> None:
+        """Show a widget above the transcript: it takes the first output, the rest moves down."""
+        if self._done or self._first:
+            return
+        self._put(0, view)
+        self._first = 1
+        self._frame()
+
+    def finish(self) -> None:
+        """The whole transcript as one output in place of the pieces."""
+        if self._done:
+            return
+        self._done = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._fold()
+        self._outlet.replace(*self._draw(self._transcript))
+
+    def _tick(self) -> None:
+        self._timer = None
+        try:
+            self._fold()
+            self._frame()
+        except Exception as error:  # noqa: BLE001  the border between a picture and a run: the run goes on
+            self._loop.call_exception_handler(
+                {"message": "a frame of a transcript failed", "exception": error}
+            )
+
+    def _fold(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for event in waiting:
+            self._transcript = fold(self._transcript, event)
+
+    def _frame(self) -> None:
+        """One output for each sealed piece, one for all that may still change."""
+        if self._quiet:
+            return
+        pieces = self._live.pieces(self._transcript)
+        sealed = [piece for piece in pieces if piece.sealed]
+        number = self._first
+        for group in (*([piece] for piece in sealed), pieces[len(sealed) :]):
+            if group:
+                self._put(number, _joined(group))
+                number += 1
+        for unused in range(number, len(self._contents)):  # what was sealed is void: it is told anew
+            self._put(unused, {"text/plain": ""})
+
+    def _put(self, number: int, data: Bundle) -> None:
+        """Show or change an output, unless it shows just that."""
+        slot = f"{self._prefix}-{number}"
+        if number == len(self._contents):
+            self._contents.append(data)
+            self._outlet.show(slot, data, {})
+        elif self._contents[number] != data:
+            self._contents[number] = data
+            self._outlet.change(slot, data, {})
+
+
+def _joined(pieces: Sequence[Piece]) -> Bundle:
+    return {
+        "text/html": "".join(piece.html for piece in pieces),
+        "text/plain": "".join(piece.text for piece in pieces),
+    }
+
+
+class PlainPainter:
+    """Text for a terminal, written as it comes."""
+
+    def __init__(
+        self,
+        stream: TextIO,
+        run: str = "",
+        *,
+        ascii: bool = False,  # noqa: A002  as the renderer calls it
+        quiet: bool = False,
+        interval: float = INTERVAL,
+    ) -> None:
+        self._stream = stream
+        self._quiet = quiet
+        self._interval = interval
+        self._transcript = Transcript(run=run)
+        self._live = Live(times=True, ascii=ascii)
+        self._written: dict[str, str] = {}
+        self._done = False
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def take(self, event: Kept | Delta) -> None:
+        """Fold it; the next frame writes what is new."""
+        if self._done:
+            return
+        self._transcript = fold(self._transcript, event)
+        if self._timer is None and not self._quiet:
+            self._timer = self._loop.call_later(self._interval, self._tick)
+
+    def finish(self) -> None:
+        """Write what is left."""
+        if self._done:
+            return
+        self._done = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self._quiet:
+            self._write()
+        self._stream.flush()
+
+    def _tick(self) -> None:
+        self._timer = None
+        try:
+            self._write()
+        except Exception as error:  # noqa: BLE001  the border between a picture and a run: the run goes on
+            self._loop.call_exception_handler(
+                {"message": "a frame of a transcript failed", "exception": error}
+            )
+
+    def _write(self) -> None:
+        """The texts of the pieces only grow at their ends, unless what was sealed is void."""
+        for piece in self._live.pieces(self._transcript):
+            written = self._written.get(piece.key, "")
+            if piece.text != written:
+                new = piece.text[len(written) :] if piece.text.startswith(written) else f"\n{piece.text}"
+                self._stream.write(new)
+                self._written[piece.key] = piece.text
+        self._stream.flush()
+
+
+class Announcer:
+    """What a screen reader is told of a run: sentences and tool calls, not tokens."""
+
+    def __init__(self) -> None:
+        self._text = ""
+
+    def take(self, event: Kept | Delta) -> str:
+        """What to say after this event; empty for nothing."""
+        match event:
+            case TextDelta():
+                self._text += event.text
+                end = max(self._text.rfind(mark) for mark in (". ", "! ", "? ", "\n"))
+                if end < 0:
+                    return ""
+                said, self._text = self._text[: end + 1], self._text[end + 1 :]
+                return said.strip()
+            case CallStarted():
+                return f"Calling {event.name}."
+            case CallFinished():
+                return f"{event.result.name}: {'done' if event.outcome == 'ok' else event.outcome}."
+            case RunFinished():
+                said, self._text = self._text.strip(), ""
+                return f"{said} Run {event.status}.".strip()
+            case _:
+                return ""

@@ -1,0 +1,94 @@
+"""A transcript as the MIME bundle of one display: five surfaces with the same facts.
+
+Without `times` there is nothing in it that differs when the same run is made again: no ids, no
+clocks, no durations. So a saved notebook can be compared with a new one.
+"""
+
+from typing import Any
+
+from loom_nb.notebook.render.live import Look, document
+from loom_nb.notebook.render.llm import llm
+from loom_nb.notebook.render.markdown import markdown
+from loom_nb.notebook.transcript import Card, Transcript
+
+RECORD_TYPE = "application/vnd.loom.run.v1+json"
+RECORD_SCHEMA = 1
+
+
+def bundle(
+    transcript: Transcript,
+    *,
+    times: bool = False,
+    ascii: bool = False,  # noqa: A002  the name of the option
+    prompt: bool = False,
+) -> dict[str, Any]:
+    """All five surfaces by their MIME types.
+
+    Args:
+        transcript: of a run that has ended or still goes on.
+        times: also what differs from run to run: durations and ids.
+        ascii: plain text without a mark that is not ASCII.
+        prompt: show the first prompt too; in a cell it stands above.
+    """
+    look = Look(times, ascii, prompt)
+    markup, plain = document(transcript, look)
+    return {
+        "text/plain": plain,
+        "text/markdown": markdown(transcript, times=times, prompt=prompt),
+        "text/html": markup,
+        "text/llm+plain": llm(transcript),
+        RECORD_TYPE: record(transcript, times=times),
+    }
+
+
+def metadata(transcript: Transcript) -> dict[str, Any]:
+    """What the file says about the output: that a model wrote it, which one, in which run."""
+    facts: dict[str, Any] = {
+        "run": transcript.run,
+        "model": transcript.model or transcript.answered,
+        "status": transcript.status,
+        "ai_generated": True,
+        "demo": transcript.demo,
+    }
+    return {"loom": {key: value for key, value in facts.items() if value not in ("", False)}}
+
+
+def record(transcript: Transcript, *, times: bool = False) -> dict[str, Any]:
+    """The run for programs. Arguments are told by their hash, so that a record can be passed on."""
+    usage = transcript.usage
+    facts: dict[str, Any] = {
+        "schema": RECORD_SCHEMA,
+        "status": transcript.status,
+        "reason": transcript.reason,
+        "fault": transcript.fault,
+        "model": transcript.model or transcript.answered,
+        "ai_generated": True,
+        "turns": transcript.turns,
+        "usage": {
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+            "cache_read_tokens": usage.cache_read_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+            "reasoning_tokens": usage.reasoning_tokens,
+        },
+        "cost": transcript.cost,
+        "calls": [_call(card, times=times) for card in transcript.cards],
+        "text": transcript.text,
+    }
+    if times:
+        facts |= {"run": transcript.run, "seconds": transcript.seconds}
+    return facts
+
+
+def _call(card: Card, *, times: bool) -> dict[str, Any]:
+    call: dict[str, Any] = {
+        "name": card.name,
+        "arguments_sha256": card.sha256,
+        "effects": list(card.effects),
+        "decision": card.decision,
+        "outcome": card.outcome,
+        "chars": card.chars or len(card.result),
+    }
+    if times:
+        call |= {"id": card.call_id, "seconds": card.seconds}
+    return call

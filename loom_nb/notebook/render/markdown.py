@@ -1,0 +1,272 @@
+"""A transcript as Markdown that is inert in every renderer, also in those that trust HTML.
+
+The model's words are parsed by the strict parser and written again in one normal form, in which
+every character that could begin markup is escaped. So what another renderer makes of it is what we
+saw: no HTML, no images, no links but http, https and mailto.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from loom_nb.notebook.render import facts
+from loom_nb.notebook.render.facts import UNICODE
+from loom_nb.notebook.render.segments import segments
+from loom_nb.notebook.render.strict_markdown import parsed, visible
+from loom_nb.notebook.transcript import (
+    Attached,
+    Block,
+    Card,
+    Notice,
+    Prompt,
+    Retry,
+    Thinking,
+    Transcript,
+    Words,
+)
+
+if TYPE_CHECKING:
+    from markdown_it.token import Token
+
+RESULT_LINES = 12
+RESULT_CHARS = 1_500
+
+_SPECIAL = re.compile(r"([\\`*_\[\]!|~$])")
+_LINE_START = re.compile(r"^(\s*)([#>+=-])|^(\s*\d{1,9})([.)])(?=\s|$)")
+_TAME = re.compile(r"[A-Za-z0-9\s+\-*/=^_{}\\().,;:']*")
+"""Formulas that are harmless to a renderer that takes them for text."""
+
+
+def markdown(transcript: Transcript, *, times: bool = False, prompt: bool = False) -> str:
+    """The whole transcript."""
+    parts = ["**DEMO**"] if transcript.demo else []
+    items = facts.used_items(transcript.prompt)
+    if items:
+        parts.append(f"used: {escaped(' · '.join(items))}")
+    parts += [
+        _block(block, times=times, finished=transcript.finished)
+        for block in transcript.blocks
+        if prompt or not (isinstance(block, Prompt) and block.first)
+    ]
+    parts.append(_failure(transcript))
+    parts.append(f"*{escaped(' · '.join(facts.footer_items(transcript, UNICODE, times=times)))}*")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def escaped(text: str, *, line_start: bool = True) -> str:
+    """Foreign text as Markdown text."""
+    plain = visible(text).replace("\n", " ").replace("&", "&amp;").replace("<", "&lt;")
+    plain = _SPECIAL.sub(r"\\\1", plain)
+    return _LINE_START.sub(r"\1\3\\\2\4", plain) if line_start else plain
+
+
+def code(text: str, *, in_table: bool = False) -> str:
+    """Foreign text as a code span."""
+    line = visible(text).replace("\n", " ")
+    line = line.replace("|", "\\|") if in_table else line
+    fence = "`" * (max((len(run) for run in re.findall(r"`+", line)), default=0) + 1)
+    pad = " " if line.startswith("`") or line.endswith("`") or not line.strip() else ""
+    return f"{fence}{pad}{line}{pad}{fence}"
+
+
+def fenced(text: str, language: str = "") -> str:
+    """Foreign text as a block of code."""
+    body = visible(text).rstrip("\n")
+    fence = "`" * max(3, max((len(run) for run in re.findall(r"`+", body)), default=0) + 1)
+    return f"{fence}{language if re.fullmatch(r'[A-Za-z0-9_+#.-]{0,30}', language) else ''}\n{body}\n{fence}"
+
+
+def words(source: str) -> str:
+    """The model's Markdown in its normal form."""
+    parts = []
+    for segment in segments(source):
+        tokens = parsed(segment.markdown)
+        parts.append(fenced(segment.source) if tokens is None else "\n\n".join(_Writer(tokens).blocks()))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _block(block: Block, *, times: bool, finished: bool) -> str:
+    match block:
+        case Words():
+            cut = f"\n\n*{UNICODE.cut} the answer was cut off here*" if block.partial else ""
+            return words(str(block.text)) + cut
+        case Thinking():
+            text = str(block.text).strip()
+            left = len(text) - facts.THINKING_SHOWN
+            more = [f"… {left:,} more characters"] if left > 0 else []
+            lines = ["**thinking**", *text[: facts.THINKING_SHOWN].split("\n"), *more]
+            return "\n".join(
+                f"> {line if n == 0 else escaped(line)}".rstrip() for n, line in enumerate(lines)
+            )
+        case Card():
+            return _card(block, times=times, finished=finished)
+        case Notice():
+            return f"> **{'warning' if block.level == 'warning' else 'note'}** {escaped(block.text)}"
+        case Retry():
+            return f"> **retry** {escaped(facts.retry_line(block, times=times))}"
+        case Attached():
+            return escaped(f"[{facts.picture_line(block.picture)}]")
+        case Prompt():
+            lines = block.text.rstrip("\n").split("\n")
+            return "\n".join(
+                f"> {'**you** ' if n == 0 else ''}{escaped(line)}" for n, line in enumerate(lines)
+            )
+
+
+def _card(card: Card, *, times: bool, finished: bool) -> str:
+    word = facts.outcome_word(card, finished=finished)
+    line = f"- {facts.icon(card, UNICODE)} {code(card.name)}"
+    line += f" *{escaped(facts.effects(card))}*" if card.effects else ""
+    line += f" **{word}**" if word else ""
+    line += f" ({facts.seconds(card.seconds)})" if times and card.seconds else ""
+    gist = facts.result_gist(card) if card.closed else ""
+    line += f" → {escaped(gist)}" if gist else ""
+    parts = [line]
+    if card.passed != {}:
+        parts.append("arguments " + code(facts.arguments_line(card, 2_000)))
+    if facts.verdict(card):
+        parts.append("verdict " + escaped(facts.verdict(card)))
+    head, left = facts.result_head(card, lines=RESULT_LINES, chars=RESULT_CHARS)
+    if "\n" in head or left or gist != head.strip():
+        parts += [fenced(head)] if head else []
+    parts += [escaped(f"[{facts.picture_line(picture)}]") for picture in card.pictures]
+    notes = "; ".join(note for note in (left, facts.chars_note(card)) if note)
+    parts += [escaped(notes)] if notes else []
+    return "\n\n".join([parts[0], *(_indented(part, "  ") for part in parts[1:])])
+
+
+def _failure(transcript: Transcript) -> str:
+    shown = facts.failure(transcript)
+    if shown is None:
+        return ""
+    lines = [f"> **{escaped(shown.title)}**"]
+    lines += [f"> {escaped(shown.cause)}"] if shown.cause else []
+    lines += [f"> {'Try' if n == 0 else 'or'} {code(fix)}" for n, fix in enumerate(shown.fixes)]
+    return "\n>\n".join(lines)
+
+
+class _Writer:
+    """Writes the tokens of the strict parser as Markdown."""
+
+    def __init__(self, tokens: "Sequence[Token]") -> None:
+        self._tokens = tokens
+        self._at = 0
+
+    def blocks(self, closing: str = "") -> Iterator[str]:
+        """The blocks up to the closing token."""
+        while self._at < len(self._tokens):
+            token = self._tokens[self._at]
+            self._at += 1
+            if token.type == closing:
+                return
+            in_table = closing in ("th_close", "td_close")
+            written = _inline(token.children or [], in_table=True) if in_table else self._written(token)
+            if written:
+                yield written
+
+    def _written(self, token: "Token") -> str:
+        match token.type:
+            case "inline":
+                return _inline(token.children or [])
+            case "fence" | "code_block":
+                return fenced(token.content, (token.info.split() or [""])[0])
+            case "hr":
+                return "---"
+            case "table_open":
+                return self._table()
+            case "bullet_list_open" | "ordered_list_open":
+                return self._list(token)
+            case _:
+                return self._container(token)
+
+    def _container(self, token: "Token") -> str:
+        body = "\n\n".join(self.blocks(token.type.replace("open", "close")))
+        match token.type:
+            case "heading_open":
+                return f"{'#' * int(token.tag[1])} {body}"
+            case "blockquote_open":
+                return _indented(body, "> ", first="> ")
+            case _:
+                return body
+
+    def _list(self, token: "Token") -> str:
+        start = int(token.attrGet("start") or 1) if token.type == "ordered_list_open" else None
+        items = list(self._items(token.type.replace("open", "close"), start))
+        return ("\n\n" if any("\n\n" in item for item in items) else "\n").join(items)
+
+    def _items(self, closing: str, number: int | None = None) -> Iterator[str]:
+        while self._at < len(self._tokens) and self._tokens[self._at].type != closing:
+            self._at += 1  # list_item_open
+            marker = "- " if number is None else f"{number}. "
+            number = None if number is None else number + 1
+            body = "\n\n".join(self.blocks("list_item_close"))
+            yield _indented(body, " " * len(marker), first=marker)
+        self._at += 1
+
+    def _table(self) -> str:
+        rows: list[list[str]] = []
+        aligns: list[str] = []
+        while self._at < len(self._tokens):
+            token = self._tokens[self._at]
+            self._at += 1
+            if token.type == "table_close":
+                break
+            if token.type == "tr_open":
+                rows.append([])
+            elif token.type in ("th_open", "td_open"):
+                if token.type == "th_open":
+                    aligns.append(str(token.attrGet("style") or ""))
+                rows[-1].append("".join(self.blocks(token.type.replace("open", "close"))))
+        rule = [{"text-align:right": "--:", "text-align:center": ":-:"}.get(align, "---") for align in aligns]
+        return "\n".join("| " + " | ".join(row) + " |" for row in [rows[0], rule, *rows[1:]])
+
+
+_MARKS = {
+    "strong_open": "**",
+    "strong_close": "**",
+    "em_open": "*",
+    "em_close": "*",
+    "s_open": "~~",
+    "s_close": "~~",
+    "softbreak": "\n",
+    "hardbreak": "\\\n",
+    "link_open": "[",
+}
+
+
+def _inline(tokens: "Sequence[Token]", *, in_table: bool = False) -> str:
+    out: list[str] = []
+    links: list[str] = []
+    for token in tokens:
+        match token.type:
+            case "text" | "text_special":
+                out.append(escaped(token.content, line_start=not out or out[-1].endswith("\n")))
+            case "code_inline":
+                out.append(code(token.content, in_table=in_table))
+            case "math":
+                out.append(_formula(token))
+            case "link_close":
+                out.append(f"]({_address(links.pop())})")
+            case "image":
+                out.append(escaped(f"[image not loaded: {token.content}, {token.attrGet('src')}]"))
+            case _:
+                out.append(_MARKS.get(token.type, ""))
+                if token.type == "link_open":
+                    links.append(str(token.attrGet("href")))
+    return "".join(out)
+
+
+def _formula(token: "Token") -> str:
+    body = visible(token.content)
+    return f"{token.markup}{body}{token.markup}" if _TAME.fullmatch(body) else code(body)
+
+
+def _address(url: str) -> str:
+    return "<" + visible(url).replace("<", "%3C").replace(">", "%3E").replace("\n", "") + ">"
+
+
+def _indented(text: str, by: str, *, first: str | None = None) -> str:
+    lines = text.split("\n")
+    return "\n".join(((first or by) if n == 0 else by) + line for n, line in enumerate(lines)).replace(
+        "> \n", ">\n"
+    )

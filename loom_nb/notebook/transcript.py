@@ -1,0 +1,702 @@
+"""What a reader sees of a run, folded from its events.
+
+`fold(transcript, event)` is pure: a new transcript comes back and the old one stays as it was. A
+delta costs the same whether it is the first or the ten thousandth, because growing texts and lists
+are shared between the old value and the new one (see `Chain`). Nothing that is missing, late or
+said twice is an error: a transcript shows what is known.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from loom_nb.border import parse_object
+from loom_nb.errors import BorderError
+from loom_nb.events import (
+    CallDelta,
+    CallFinished,
+    CallJudged,
+    CallStarted,
+    Event,
+    LogEntry,
+    MessageAdded,
+    Noticed,
+    RetryScheduled,
+    RunFinished,
+    RunInterrupted,
+    RunStarted,
+    TextDelta,
+    ThinkingDelta,
+    TurnFinished,
+    TurnStarted,
+)
+from loom_nb.messages import (
+    DataPart,
+    FilePart,
+    ImagePart,
+    Message,
+    TextPart,
+    ThinkingPart,
+    ToolCallPart,
+    ToolResultPart,
+    Usage,
+)
+
+T = TypeVar("T")
+
+TranscriptStatus = Literal[
+    "waiting", "running", "interrupted", "completed", "stopped", "limit", "denied", "failed"
+]
+"""The status of a run, with the three that come before its end is known."""
+
+Outcome = Literal["", "ok", "error", "invalid", "unknown_tool", "denied", "timeout", "stopped", "lost"]
+"""How a call ended; empty while it has not."""
+
+
+class Chain(Generic[T]):
+    """An append-only sequence whose `add` costs O(1) and leaves the original as it was.
+
+    A chain and those made from it share one list, each knowing how much of it is its own. Only the
+    longest may append to it; adding to an older one copies its part first. Not for two threads.
+    """
+
+    __slots__ = ("_count", "_items")
+
+    def __init__(self, items: Iterable[T] = ()) -> None:
+        self._items: list[T] = list(items)
+        self._count = len(self._items)
+
+    def add(self, item: T) -> "Chain[T]":
+        """The chain with one more item."""
+        longer: Chain[T] = Chain.__new__(type(self))
+        mine = self._count > 0 and len(self._items) == self._count  # an empty one may be a default of many
+        longer._items = self._items if mine else self._items[: self._count]
+        longer._items.append(item)
+        longer._count = self._count + 1
+        return longer
+
+    def since(self, index: int) -> list[T]:
+        """The items from `index` on; the cost is that of what is new."""
+        return self._items[index : self._count]
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._items[: self._count])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Chain) and self.since(0) == other.since(0)
+
+    __hash__ = None  # type: ignore[assignment]  # equal by content, and the content may be long
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.since(0)!r})"
+
+
+class Text(Chain[str]):
+    """A text that grows by chunks; equal to another with the same characters, however chunked."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def of(text: str) -> "Text":
+        """A text in one chunk."""
+        return Text((text,) if text else ())
+
+    def __str__(self) -> str:
+        return "".join(self.since(0))
+
+    def __bool__(self) -> bool:
+        return len(self) > 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Text) and str(self) == str(other)
+
+    __hash__ = None
+
+    def grown(self, chunk: str) -> "Text":
+        """The text with one more chunk."""
+        return self.add(chunk)  # type: ignore[return-value]  # `add` keeps the class
+
+
+class Used(msgspec.Struct, frozen=True):
+    """One value that travelled with the prompt, as the reader is told of it."""
+
+    name: str
+    summary: str
+    tokens: int
+    """An estimate: the vendor counts only whole requests."""
+    origin: str = ""
+
+
+class Picture(msgspec.Struct, frozen=True):
+    """An image or a file by its bytes."""
+
+    name: str
+    media_type: str
+    data: bytes
+
+
+class Prompt(msgspec.Struct, frozen=True):
+    """What the user said. The first prompt stands in the cell and is not shown again there."""
+
+    text: str
+    used: tuple[Used, ...] = ()
+    attachments: tuple[Picture, ...] = ()
+    first: bool = True
+    closed: bool = True
+
+
+class Words(msgspec.Struct, frozen=True):
+    """The model's answer, or a part of it."""
+
+    text: Text
+    closed: bool = False
+    """No more text comes: the message, or the next part of it, has arrived."""
+    kept: bool = False
+    """It stands in the log; before that it is a stream of deltas."""
+    partial: bool = False
+    """The stream was cut or stopped here."""
+
+
+class Thinking(msgspec.Struct, frozen=True):
+    """The model's reasoning, where its vendor shows it."""
+
+    text: Text
+    closed: bool = False
+    kept: bool = False
+
+
+class Attached(msgspec.Struct, frozen=True):
+    """An image or a file in the model's answer."""
+
+    picture: Picture
+    kept: bool = True
+    closed: bool = True
+
+
+class Card(msgspec.Struct, frozen=True):
+    """One tool call, from the first letter of its arguments to its result."""
+
+    call_id: str
+    name: str
+    arguments: Text = Text()
+    """The JSON text as the model wrote it."""
+    kept: bool = False
+    values: dict[str, Any] | None = None
+    """The arguments as they were passed."""
+    effects: tuple[str, ...] = ()
+    decision: str = ""
+    reason: str = ""
+    by: str = ""
+    started: bool = False
+    outcome: Outcome = ""
+    result: str = ""
+    pictures: tuple[Picture, ...] = ()
+    seconds: float = 0.0
+    chars: int = 0
+    """Length of the whole result, where the model was given only a part of it; else 0."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has its result."""
+        return self.outcome != ""
+
+    @property
+    def passed(self) -> dict[str, Any] | None:
+        """The arguments; None where they are not (yet) a JSON object."""
+        if self.values is not None:
+            return self.values
+        text = str(self.arguments)
+        if not text.strip():
+            return {}
+        try:
+            return parse_object(text)
+        except BorderError:
+            return None
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the arguments: of their canonical JSON, or of the text that is none."""
+        passed = self.passed
+        text = str(self.arguments) if passed is None else canonical(passed)
+        return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """Something the reader should know."""
+
+    text: str
+    level: Literal["info", "warning"] = "info"
+    closed: bool = True
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """A model call that failed and is tried again."""
+
+    attempt: int
+    delay: float
+    fault: str
+    message: str
+    closed: bool = True
+
+
+Block: TypeAlias = Words | Thinking | Attached | Card | Notice | Retry | Prompt
+
+_STREAMED = (Words, Thinking, Card)
+
+
+class Transcript(msgspec.Struct, frozen=True):
+    """A run as a reader sees it: blocks in their order, and how it stands."""
+
+    run: str = ""
+    """The id of the run, where the events came as log entries."""
+    model: str = ""
+    """The model that was asked; `answered` is the one that replied, as its vendor names it."""
+    answered: str = ""
+    goal: str = ""
+    prompt: Prompt | None = None
+    settled: Chain[Block] = Chain()
+    """The blocks of earlier turns."""
+    current: tuple[Block, ...] = ()
+    """The blocks of this turn: few, so that copying the tuple for each delta costs nothing."""
+    turn: int = 0
+    counted: int = 0
+    """The last turn whose usage is in `usage`."""
+    turns: int = 0
+    usage: Usage = Usage()
+    status: TranscriptStatus = "waiting"
+    reason: str = ""
+    fault: str = ""
+    output: str = ""
+    data: Any = None
+    cost: float | None = None
+    """US dollars; None where the price is not known."""
+    seconds: float = 0.0
+    revision: int = 0
+    """Goes up whenever something that had been shown as final has changed after all."""
+    message: Message | None = None
+    """The model's last message, while nothing has come after it."""
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """All blocks in their order."""
+        return (*self.settled, *self.current)
+
+    @property
+    def cards(self) -> tuple[Card, ...]:
+        """The tool calls in their order."""
+        return tuple(block for block in self.blocks if isinstance(block, Card))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run is over, one way or another."""
+        return self.status not in ("waiting", "running")
+
+    @property
+    def demo(self) -> bool:
+        """Whether the embedded demo model answers."""
+        return self.model.split(":")[0] in ("offline", "demo")
+
+    @property
+    def text(self) -> str:
+        """The words of the answer so far, of all turns."""
+        return "\n\n".join(str(block.text) for block in self.blocks if isinstance(block, Words))
+
+    @staticmethod
+    def of(events: Iterable[Event | LogEntry], *, run: str = "") -> "Transcript":
+        """The transcript of these events. A session's whole log gives that of its last run."""
+        transcript = Transcript(run=run)
+        for event in events:
+            transcript = fold(transcript, event)
+        return transcript
+
+
+def fold(transcript: Transcript, event: Event | LogEntry) -> Transcript:
+    """The transcript with one more event. Pure, never raises for an event that is late or unknown."""
+    if isinstance(event, LogEntry):
+        folded = fold(transcript, event.event)
+        return replace(folded, run=event.run) if event.run and folded.run != event.run else folded
+    step = _STEPS.get(type(event))
+    return transcript if step is None else step(transcript, event)
+
+
+def canonical(value: Any) -> str:
+    """One JSON text for equal values: sorted keys, no spaces."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+def estimated_tokens(text: str) -> int:
+    """A rough count: a quarter of the bytes."""
+    return (len(text.encode("utf-8", "surrogatepass")) + 3) // 4
+
+
+# --- the run and its turns
+
+
+def _run_started(transcript: Transcript, event: RunStarted) -> Transcript:
+    if transcript.finished:  # the next run of the session: the transcript is of the last one
+        transcript = Transcript(revision=transcript.revision + 1)
+    return replace(transcript, model=event.model, goal=event.goal, status="running")
+
+
+def _turn_started(transcript: Transcript, event: TurnStarted) -> Transcript:
+    if event.turn == transcript.turn:
+        return transcript
+    settled = transcript.settled
+    for block in transcript.current:
+        settled = settled.add(_closed(block))
+    return replace(
+        transcript, settled=settled, current=(), turn=event.turn, message=None, status=_awake(transcript)
+    )
+
+
+def _turn_finished(transcript: Transcript, event: TurnFinished) -> Transcript:
+    if event.turn <= transcript.counted or transcript.finished:  # the end of a run tells the whole
+        return transcript
+    return replace(
+        transcript,
+        counted=event.turn,
+        turns=transcript.turns + 1,
+        usage=transcript.usage + event.usage,
+        answered=event.model or transcript.answered,
+    )
+
+
+def _run_finished(transcript: Transcript, event: RunFinished) -> Transcript:
+    current = tuple(_closed(block) for block in transcript.current)
+    said = any(isinstance(block, Words) for block in (*transcript.settled, *current))
+    if event.output and not said:
+        current = (*current, Words(Text.of(event.output), closed=True, kept=True))
+    return replace(
+        transcript,
+        current=current,
+        status=event.status,
+        reason=event.reason,
+        fault=event.fault,
+        output=event.output,
+        data=event.data,
+        usage=event.usage if event.usage.total_tokens else transcript.usage,
+        cost=event.cost,
+        turns=event.turns or transcript.turns,
+        seconds=event.seconds,
+    )
+
+
+def _run_interrupted(transcript: Transcript, event: RunInterrupted) -> Transcript:
+    current = tuple(_closed(block) for block in transcript.current)
+    return replace(transcript, current=current, status="interrupted", reason=event.reason)
+
+
+def _retry_scheduled(transcript: Transcript, event: RetryScheduled) -> Transcript:
+    retry = Retry(event.attempt, event.delay, event.fault, event.message)
+    if transcript.current and transcript.current[-1] == retry:
+        return transcript
+    # What the failed attempt had streamed is void: the next attempt says it again.
+    staying = tuple(block for block in transcript.current if not _is_stream(block))
+    lost = len(staying) < len(transcript.current)
+    return replace(transcript, current=(*staying, retry), revision=transcript.revision + lost)
+
+
+def _noticed(transcript: Transcript, event: Noticed) -> Transcript:
+    notice = Notice(event.text, event.level)
+    if transcript.current and transcript.current[-1] == notice:
+        return transcript
+    return replace(transcript, current=(*_all_closed(transcript.current), notice))
+
+
+# --- deltas
+
+
+def _text_delta(transcript: Transcript, event: TextDelta) -> Transcript:
+    if not event.text:
+        return transcript
+    current = transcript.current
+    last = current[-1] if current else None
+    if type(last) is Words and not last.closed:
+        return replace(transcript, current=(*current[:-1], Words(last.text.grown(event.text))))
+    return _opened(transcript, Words(Text.of(event.text)))
+
+
+def _thinking_delta(transcript: Transcript, event: ThinkingDelta) -> Transcript:
+    if not event.text:
+        return transcript
+    current = transcript.current
+    last = current[-1] if current else None
+    if type(last) is Thinking and not last.closed:
+        return replace(transcript, current=(*current[:-1], Thinking(last.text.grown(event.text))))
+    return _opened(transcript, Thinking(Text.of(event.text)))
+
+
+def _call_delta(transcript: Transcript, event: CallDelta) -> Transcript:
+    for index in range(len(transcript.current) - 1, -1, -1):
+        card = transcript.current[index]
+        if isinstance(card, Card) and not card.kept and card.call_id == event.call_id:
+            arguments = card.arguments.grown(event.arguments) if event.arguments else card.arguments
+            card = replace(card, name=card.name or event.name, arguments=arguments)
+            return replace(transcript, current=_with(transcript.current, index, card))
+    return _opened(transcript, Card(event.call_id, event.name, Text.of(event.arguments)))
+
+
+def _opened(transcript: Transcript, block: Block) -> Transcript:
+    current = (*_all_closed(transcript.current), block)
+    return replace(transcript, current=current, message=None, status=_awake(transcript))
+
+
+# --- messages
+
+
+def _message_added(transcript: Transcript, event: MessageAdded) -> Transcript:
+    match event.message.role:
+        case "user":
+            return _user_message(transcript, event.message)
+        case "assistant":
+            return _model_message(transcript, event.message)
+        case "tool":
+            return _tool_message(transcript, event.message)
+
+
+def _user_message(transcript: Transcript, message: Message) -> Transcript:
+    used = tuple(
+        Used(part.name, part.summary, estimated_tokens(part.text), str(part.origin))
+        for part in message.parts
+        if isinstance(part, DataPart)
+    )
+    attachments = tuple(_picture(part) for part in message.parts if isinstance(part, ImagePart | FilePart))
+    prompt = Prompt(message.text, used, attachments, first=transcript.prompt is None)
+    if transcript.prompt is None:
+        late = bool(transcript.current or len(transcript.settled))
+        current = (*_all_closed(transcript.current), prompt)
+        return replace(transcript, prompt=prompt, current=current, revision=transcript.revision + late)
+    said = replace(prompt, first=True) == transcript.prompt or prompt in transcript.current
+    return transcript if said else replace(transcript, current=(*_all_closed(transcript.current), prompt))
+
+
+def _model_message(transcript: Transcript, message: Message) -> Transcript:
+    if transcript.message == message:
+        return transcript
+    blocks = _blocks_of(message, transcript.current)
+    streamed = [index for index, block in enumerate(transcript.current) if _is_stream(block)]
+    if _same([transcript.current[index] for index in streamed], blocks):
+        current = list(transcript.current)
+        for index, block in zip(streamed, blocks, strict=True):
+            current[index] = _agreed(current[index], block)
+        return replace(
+            transcript,
+            current=tuple(current),
+            message=message,
+            status=_awake(transcript),
+            revision=transcript.revision + _cut_after_all(transcript.current, current),
+        )
+    staying = tuple(block for block in transcript.current if not _is_stream(block))
+    return replace(
+        transcript,
+        current=(*staying, *blocks),
+        message=message,
+        status=_awake(transcript),
+        revision=transcript.revision + bool(streamed),
+    )
+
+
+def _blocks_of(message: Message, current: tuple[Block, ...]) -> list[Block]:
+    """The blocks of a model's message; calls keep what the stream has told of them."""
+    known = [block for block in current if isinstance(block, Card) and not block.kept]
+    blocks: list[Block] = []
+    for part in message.parts:
+        match part:
+            case TextPart(text=text) if text:
+                blocks.append(Words(Text.of(text), closed=True, kept=True))
+            case ThinkingPart(text=text) if text:
+                blocks.append(Thinking(Text.of(text), closed=True, kept=True))
+            case ToolCallPart():
+                card = next((card for card in known if card.call_id == part.id), Card(part.id, part.name))
+                known = [other for other in known if other is not card]
+                blocks.append(replace(card, name=part.name, arguments=Text.of(part.arguments), kept=True))
+            case ImagePart() | FilePart():
+                blocks.append(Attached(_picture(part)))
+    if message.partial:
+        for index in range(len(blocks) - 1, -1, -1):
+            block = blocks[index]
+            if isinstance(block, Words):
+                blocks[index] = replace(block, partial=True)
+                break
+    return blocks
+
+
+def _tool_message(transcript: Transcript, message: Message) -> Transcript:
+    """Results whose CallFinished did not come; the others are known already."""
+    for part in message.parts:
+        if isinstance(part, ToolResultPart):
+            waiting = any(
+                isinstance(block, Card) and block.call_id == part.call_id and not block.closed
+                for block in transcript.current
+            )
+            if waiting:
+                outcome: Outcome = "error" if part.is_error else "ok"
+                transcript = _call_finished(transcript, CallFinished(part, outcome))  # type: ignore[arg-type]
+    return transcript
+
+
+def _same(streamed: list[Block], blocks: list[Block]) -> bool:
+    """Whether a message says what had been streamed, so that nothing shown has to change."""
+    if len(streamed) != len(blocks):
+        return False
+    for one, other in zip(streamed, blocks, strict=True):
+        if isinstance(one, Words | Thinking) and isinstance(other, Words | Thinking):
+            agree = type(one) is type(other) and one.text == other.text
+        else:
+            agree = isinstance(one, Card) and isinstance(other, Card) and one.call_id == other.call_id
+        if not agree:
+            return False
+    return True
+
+
+def _agreed(streamed: Block, block: Block) -> Block:
+    """The block of the message, in the chunks in which its text was streamed."""
+    if isinstance(streamed, Words | Thinking) and isinstance(block, Words | Thinking):
+        return replace(block, text=streamed.text)
+    return block
+
+
+def _cut_after_all(before: Iterable[Block], after: Iterable[Block]) -> bool:
+    """Whether a text that looked complete turns out to be cut off."""
+    return any(
+        isinstance(one, Words)
+        and isinstance(other, Words)
+        and one.closed
+        and other.partial
+        and not one.partial
+        for one, other in zip(before, after, strict=True)
+    )
+
+
+def _picture(part: ImagePart | FilePart) -> Picture:
+    return Picture(part.name, part.media_type, part.data)
+
+
+# --- calls
+
+
+def _call_judged(transcript: Transcript, event: CallJudged) -> Transcript:
+    def judged(card: Card) -> Card:
+        return replace(card, decision=event.decision, reason=event.reason, by=event.by)
+
+    return _on_card(transcript, event.call_id, event.name, judged, lambda card: card.decision == "")
+
+
+def _call_started(transcript: Transcript, event: CallStarted) -> Transcript:
+    def started(card: Card) -> Card:
+        return replace(card, values=event.arguments, effects=event.effects, started=True, kept=True)
+
+    return _on_card(transcript, event.call_id, event.name, started, lambda card: not card.started)
+
+
+def _call_finished(transcript: Transcript, event: CallFinished) -> Transcript:
+    result = event.result
+    pictures = tuple(_picture(part) for part in result.parts if isinstance(part, ImagePart | FilePart))
+
+    def finished(card: Card) -> Card:
+        return replace(
+            card,
+            name=card.name or result.name,
+            kept=True,
+            outcome=event.outcome,
+            result=result.text,
+            pictures=pictures,
+            seconds=event.seconds,
+            chars=event.chars,
+        )
+
+    return _on_card(transcript, result.call_id, result.name, finished, lambda card: not card.closed)
+
+
+def _on_card(
+    transcript: Transcript,
+    call_id: str,
+    name: str,
+    change: Callable[[Card], Card],
+    waits: Callable[[Card], bool],
+) -> Transcript:
+    """Change the card of a call: of this turn if it can be, where an id was used twice the waiting one."""
+    found = _find(transcript.current, call_id, waits)
+    if found is not None:
+        index, old = found
+        new = change(old)
+        if new == old:
+            return transcript
+        current = _with(transcript.current, index, new)
+        return replace(
+            transcript, current=current, revision=transcript.revision + (old.closed or transcript.finished)
+        )
+    found = _find(transcript.settled, call_id, waits)
+    if found is not None:
+        index, old = found
+        new = change(old)
+        if new == old:
+            return transcript
+        settled = Chain(_with(tuple(transcript.settled), index, new))
+        return replace(transcript, settled=settled, revision=transcript.revision + 1)
+    return replace(transcript, current=(*_all_closed(transcript.current), change(Card(call_id, name))))
+
+
+def _find(blocks: Iterable[Block], call_id: str, waits: Callable[[Card], bool]) -> tuple[int, Card] | None:
+    found = None
+    for index, block in enumerate(blocks):
+        if isinstance(block, Card) and block.call_id == call_id:
+            if waits(block):
+                return index, block
+            found = index, block
+    return found
+
+
+# --- small pieces
+
+
+def _with(blocks: tuple[Block, ...], index: int, block: Block) -> tuple[Block, ...]:
+    return (*blocks[:index], block, *blocks[index + 1 :])
+
+
+def _is_stream(block: Block) -> bool:
+    return isinstance(block, _STREAMED) and not block.kept
+
+
+def _closed(block: Block) -> Block:
+    if isinstance(block, Words | Thinking) and not block.closed:
+        return replace(block, closed=True)
+    return block
+
+
+def _all_closed(blocks: tuple[Block, ...]) -> tuple[Block, ...]:
+    """Only the last block can be open: whatever comes next closes it."""
+    if not blocks or blocks[-1] is (last := _closed(blocks[-1])):
+        return blocks
+    return (*blocks[:-1], last)
+
+
+def _awake(transcript: Transcript) -> TranscriptStatus:
+    return "running" if transcript.status == "waiting" else transcript.status
+
+
+_STEPS: dict[type[Any], Callable[[Transcript, Any], Transcript]] = {
+    RunStarted: _run_started,
+    TurnStarted: _turn_started,
+    TurnFinished: _turn_finished,
+    RunFinished: _run_finished,
+    RunInterrupted: _run_interrupted,
+    RetryScheduled: _retry_scheduled,
+    Noticed: _noticed,
+    TextDelta: _text_delta,
+    ThinkingDelta: _thinking_delta,
+    CallDelta: _call_delta,
+    MessageAdded: _message_added,
+    CallJudged: _call_judged,
+    CallStarted: _call_started,
+    CallFinished: _call_finished,
+}
+"""SessionOpened and ResultKept are not seen by a reader: the first says nothing of the run, and that
+a result is kept whole is told by the `chars` of its CallFinished."""

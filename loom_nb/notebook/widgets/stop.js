@@ -1,0 +1,56 @@
+// The Stop button: it sends {type: "stop"} and hears {type: "say" | "stopping" | "gone"}.
+// Only text nodes are written, so no word of a model can become markup.
+
+function render({ model, el }) {
+  const bar = document.createElement("div");
+  bar.className = "loom-stop";
+
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "loom-stop-button";
+  button.title = "Stop this run; what it has done so far is kept";
+  const square = document.createElement("span");
+  square.setAttribute("aria-hidden", "true");
+  square.textContent = "\u25A0 ";
+  const word = document.createElement("span");
+  word.textContent = "Stop";
+  button.append(square, word);
+
+  const voice = document.createElement("span");
+  voice.className = "loom-stop-voice";
+  voice.setAttribute("role", "status");
+  voice.setAttribute("aria-live", "polite");
+
+  bar.append(button, voice);
+  el.append(bar);
+
+  const stopping = () => {
+    button.setAttribute("aria-disabled", "true"); // stays focusable, so the focus is not lost
+    word.textContent = "Stopping\u2026";
+  };
+  const onClick = () => {
+    if (button.getAttribute("aria-disabled") === "true") return;
+    stopping();
+    model.send({ type: "stop" });
+  };
+  // the notebook's own shortcuts ("x" cuts a cell) must not see keys meant for the button
+  const onKey = (event) => {
+    if (event.key !== "Tab") event.stopPropagation();
+  };
+  const onMessage = (message) => {
+    if (message.type === "say") voice.textContent = String(message.text);
+    else if (message.type === "stopping") stopping();
+    else if (message.type === "gone") bar.remove();
+  };
+
+  button.addEventListener("click", onClick);
+  button.addEventListener("keydown", onKey);
+  model.on("msg:custom", onMessage);
+  return () => {
+    button.removeEventListener("click", onClick);
+    button.removeEventListener("keydown", onKey);
+    model.off("msg:custom", onMessage);
+  };
+}
+
+export default { render };

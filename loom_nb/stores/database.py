@@ -1,0 +1,291 @@
+"""Opens the SQLite file of a store: pragmas, schema, transactions, and what its errors mean."""
+
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from loom_nb.errors import StoreDamaged, StoreError
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection, Error
+
+_APPLICATION = 0x4C4F4F4D  # "LOOM", in the header of the file
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
+        # With rowid: without it, rows of 1.5 kB took twice the space and time.
+        """CREATE TABLE events (
+            session TEXT NOT NULL, seq INTEGER NOT NULL, run TEXT NOT NULL, ts REAL NOT NULL,
+            type TEXT NOT NULL, json TEXT NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (session, seq))""",
+        "CREATE INDEX run_starts ON events (ts, session, seq) WHERE type = 'RunStarted'",
+        "CREATE INDEX run_starts_of_session ON events (session, seq) WHERE type = 'RunStarted'",
+        """CREATE INDEX run_ends ON events (session, run, type, seq)
+            WHERE type IN ('RunFinished', 'RunInterrupted')""",
+        # The length and the last hash of each log: an end that was cut off is noticed, too.
+        """CREATE TABLE heads (
+            session TEXT PRIMARY KEY, entries INTEGER NOT NULL, hash BLOB NOT NULL,
+            started REAL NOT NULL, updated REAL NOT NULL) WITHOUT ROWID""",
+        """CREATE TABLE leases (
+            session TEXT PRIMARY KEY, fence INTEGER NOT NULL, owner TEXT NOT NULL,
+            expires REAL NOT NULL) WITHOUT ROWID""",
+    ),
+)
+"""What each version of the schema adds to the one before."""
+
+
+class Database:
+    """One connection, opened at its first use, shared by all threads through a lock.
+
+    Args:
+        path: the file; its folder is made when missing, for this user only.
+        busy_seconds: how long to wait while another process writes.
+    """
+
+    def __init__(self, path: Path, busy_seconds: float) -> None:
+        self.path = path
+        self._busy_seconds = busy_seconds
+        self._lock = threading.Lock()
+        self._thread = 0
+        self._postponed: deque[Callable[[], None]] = deque()
+        self._connection: Connection | None = None
+        self._identity: tuple[int, int] | None = None
+        self._version = 0
+        self._closing: weakref.finalize[..., Database] | None = None
+
+    @contextmanager
+    def transaction(self, mode: Literal["DEFERRED", "IMMEDIATE"] = "DEFERRED") -> "Iterator[Connection]":
+        """One moment of the database. What "IMMEDIATE" ones change is kept at the end of the block, all of
+        it, and undone by any exception.
+
+        Raises `StoreError` for every failure of the database.
+        """
+        import sqlite3
+
+        with self._turn():
+            try:
+                db = self._ready()
+                if mode == "IMMEDIATE":
+                    self._refuse_newer()
+                try:
+                    db.execute(f"BEGIN {mode}")
+                    yield db
+                    if mode == "IMMEDIATE":
+                        db.execute("COMMIT")
+                finally:
+                    if db.in_transaction:
+                        with suppress(sqlite3.Error):
+                            db.rollback()
+            except sqlite3.Error as error:
+                raise told(error, self.path) from error
+            except UnicodeEncodeError as error:
+                raise StoreError(f"A name holds a lone surrogate: {error.object!r}") from None
+
+    def soon(self, action: Callable[[], None]) -> None:
+        """Call `action` now, or after the transaction in whose middle this thread is.
+
+        For finalizers, which the garbage collector may run anywhere.
+        """
+        if self._thread == threading.get_ident():
+            self._postponed.append(action)
+        else:
+            action()
+
+    def close(self) -> None:
+        """Let go of the file; the next transaction opens it again."""
+        with self._turn():
+            self._let_go()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        try:
+            with self._lock:
+                self._thread = threading.get_ident()
+                try:
+                    yield
+                finally:
+                    self._thread = 0
+        finally:
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        while True:
+            try:
+                action = self._postponed.popleft()
+            except IndexError:
+                return
+            action()
+
+    def _ready(self) -> "Connection":
+        if self._connection is None:
+            return self._open()
+        if self._identity != _identity(self.path):
+            self._let_go()
+            raise StoreError(
+                f"The store {self.path} was moved or deleted while it was open",
+                cause="what was written to it is in the moved file, or gone",
+                fixes=("put the file back", "run the cell again: it begins a new store"),
+            )
+        return self._connection
+
+    def _open(self) -> "Connection":
+        import sqlite3
+
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not self.path.exists():
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        except OSError as error:
+            raise StoreError(
+                f"The store {self.path} cannot be made", cause=str(error.strerror), fixes=(_ELSEWHERE,)
+            ) from None
+        db = sqlite3.connect(
+            self.path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
+        )
+        self._connection = db
+        self._closing = weakref.finalize(self, db.close)
+        try:
+            self._version = self._prepare(db)
+            self._identity = _identity(self.path)
+        except BaseException:
+            self._let_go()
+            raise
+        return db
+
+    def _prepare(self, db: "Connection") -> int:
+        for pragma in (
+            "synchronous = FULL",
+            "fullfsync = ON",
+            "trusted_schema = OFF",
+            "cell_size_check = ON",
+        ):
+            db.execute(f"PRAGMA {pragma}")
+        version = schema_version(db, self.path)
+        if version < len(MIGRATIONS):
+            _use_wal(db, self._busy_seconds)
+            version = migrate(db, self.path)
+        return version
+
+    def _refuse_newer(self) -> None:
+        if self._version > len(MIGRATIONS):
+            raise StoreError(
+                f"The store {self.path} was written by a newer loom_nb",
+                cause=f"its schema is {self._version}, ours {len(MIGRATIONS)}: it can be read, not written",
+                fixes=("pip install --upgrade loom-nb", _ELSEWHERE),
+            )
+
+    def _let_go(self) -> None:
+        if self._closing is not None:
+            self._closing()
+        self._connection = self._closing = None
+
+
+def schema_version(db: "Connection", path: Path) -> int:
+    """The version of the schema, 0 for an empty file. Raises `StoreError` for somebody else's database."""
+    db.execute("BEGIN")
+    try:
+        return _version(db, path)
+    finally:
+        if db.in_transaction:
+            db.rollback()
+
+
+def migrate(db: "Connection", path: Path, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> int:
+    """Bring an older schema to the newest, in one transaction or not at all; the version it has then."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        version = _version(db, path)  # another process may have been faster
+        if version < len(migrations):
+            for statements in migrations[version:]:
+                for statement in statements:
+                    db.execute(statement)
+            version = len(migrations)
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('schema', ?)", (str(version),))
+            db.execute(f"PRAGMA application_id = {_APPLICATION}")
+        db.execute("COMMIT")
+    finally:
+        if db.in_transaction:
+            db.rollback()
+    return version
+
+
+def told(error: "Error", path: Path) -> StoreError:
+    """What an error of SQLite means for the user."""
+    import sqlite3
+
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # absent where Python itself raised it
+    match code:
+        case sqlite3.SQLITE_FULL:
+            title, fixes = (
+                f"The disk is full: {path} takes no more",
+                ("free some space and run again", _ELSEWHERE),
+            )
+        case sqlite3.SQLITE_IOERR:
+            title = f"The disk refuses to read or write {path}"
+            fixes = ("free some space, or look at quotas and the file-size limit (ulimit -f)", _ELSEWHERE)
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
+            title, fixes = f"The store {path} may not be written", (f"chmod u+w {path}*", _ELSEWHERE)
+        case sqlite3.SQLITE_CANTOPEN:
+            title, fixes = f"The store {path} cannot be opened", (f"chmod u+rwx {path.parent}", _ELSEWHERE)
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            title = f"The store {path} is locked by another process"
+            fixes = ("run again", "close the program that has the file open, for example a database browser")
+        case sqlite3.SQLITE_NOTADB:
+            title, fixes = f"{path} is not a database", (_RESTORE, _ELSEWHERE)
+        case sqlite3.SQLITE_CORRUPT:
+            return StoreDamaged(
+                f"The store {path} is damaged", cause=str(error), fixes=("%loom doctor", _RESTORE)
+            )
+        case _:
+            title, fixes = f"The store {path} cannot be used", ("%loom doctor", _ELSEWHERE)
+    return StoreError(title, cause=f"SQLite says: {error}", fixes=fixes)
+
+
+_ELSEWHERE = "keep sessions elsewhere: set LOOM_NB_HOME to another folder"
+_RESTORE = "move the file away, or put back a copy"
+
+
+def _version(db: "Connection", path: Path) -> int:
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    if application == _APPLICATION:
+        try:
+            ((version,),) = db.execute("SELECT value FROM meta WHERE key = 'schema'").fetchall()
+            return int(version)
+        except ValueError:
+            title = f"The store {path} does not say which schema it has"
+            raise StoreDamaged(title, fixes=(_RESTORE, _ELSEWHERE)) from None
+    if application == 0 and not db.execute("SELECT 1 FROM sqlite_master").fetchall():
+        return 0
+    raise StoreError(
+        f"{path} is a database of another program", cause="nothing in it was changed", fixes=(_ELSEWHERE,)
+    )
+
+
+def _use_wal(db: "Connection", patience: float) -> None:
+    """Switch the file to WAL. SQLite does not wait by itself when several processes do this at once."""
+    import sqlite3
+
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -1,0 +1,298 @@
+"""What the loop, its governance and its log cost, against the floor in the same run."""
+
+import asyncio
+import statistics
+import subprocess
+import sys
+import time
+
+import pytest
+from pydantic import BaseModel
+
+from loom_nb import Agent, Limits, MemoryStore, Runtime, SqliteStore, tool
+from loom_nb.events import TextDelta
+from loom_nb.messages import MODEL, Message, TextPart, ToolCallPart, Usage
+from loom_nb.protocols import Reply
+
+from floor import FloorCall, FloorMessage, FloorTool, FloorUsage, floor_run
+from measure import interleaved
+
+pytestmark = [pytest.mark.slow, pytest.mark.benchmark, pytest.mark.timeout(600)]
+
+
+@tool(read_only=True)
+async def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+class Arguments(BaseModel):
+    a: int
+    b: int
+
+
+async def floor_add(a: int, b: int) -> int:
+    return a + b
+
+
+FLOOR_TOOLS = [FloorTool("add", floor_add, Arguments)]
+
+
+class Ours:
+    """A model that asks for a tool `rounds` times, then streams `deltas` words."""
+
+    name = "bench:model"
+
+    def __init__(self, rounds: int, deltas: int = 1, wait: float = 0.0) -> None:
+        self.rounds, self.deltas, self.wait = rounds, deltas, wait
+        self.marks: list[int] = []
+
+    def open(self):
+        return self
+
+    def cost(self, usage):
+        return None
+
+    async def reply(self, request, emit):
+        self.marks.append(time.process_time_ns())
+        if self.wait:
+            await asyncio.sleep(self.wait)
+        done = sum(1 for message in request.conversation.messages[-2:] if message.role == "tool")
+        asked = len(request.conversation.messages) // 2 if done else 0
+        if asked < self.rounds:
+            call = ToolCallPart(f"c{asked}", "add", '{"a":1,"b":2}')
+            return Reply(Message("assistant", (call,)), Usage(10, 5), "tool_calls", "m")
+        for _ in range(self.deltas):
+            emit(TextDelta("word "))
+        return Reply(Message("assistant", (TextPart("done", MODEL),)), Usage(10, 5), "end", "m")
+
+    async def close(self): ...
+
+
+def floor_model(rounds: int, deltas: int = 1, wait: float = 0.0, marks: list[int] | None = None):
+    async def model(messages):
+        if marks is not None:
+            marks.append(time.process_time_ns())
+        if wait:
+            await asyncio.sleep(wait)
+        asked = len(messages) // 2
+        if asked < rounds:
+            yield (
+                FloorMessage("assistant", calls=[FloorCall(f"c{asked}", "add", '{"a":1,"b":2}')]),
+                FloorUsage(10, 5),
+            )
+            return
+        for _ in range(deltas):
+            yield "word "
+        yield FloorMessage("assistant", "done"), FloorUsage(10, 5)
+
+    return model
+
+
+def agent_with(model, store=None) -> Agent:
+    spec = Agent(
+        tools=[add],
+        session_store=store or MemoryStore(),
+        runtime=Runtime(limits=Limits(max_iterations=10_000)),
+    )
+    object.__setattr__(spec, "model", model)
+    return spec
+
+
+def ours(n: int, rounds: int, deltas: int = 1, *, fresh: bool = True):
+    """n runs, each in a session of its own (or all in one), with a reader of every event."""
+
+    async def work():
+        spec = agent_with(Ours(rounds, deltas))
+        session = spec.session()
+        for _ in range(n):
+            if fresh:
+                session = spec.session()
+            result = await session.run("hi")
+            assert result.status == "completed"
+
+    return lambda: asyncio.run(work())
+
+
+def floor(n: int, rounds: int, deltas: int = 1):
+    async def work():
+        model = floor_model(rounds, deltas)
+        for _ in range(n):
+            events = asyncio.Queue()
+            assert await floor_run("hi", model, FLOOR_TOOLS, events) == "done"
+
+    return lambda: asyncio.run(work())
+
+
+def test_overhead_of_a_run_a_round_trip_and_a_delta(table):
+    n = 1000
+    mine, least, same = interleaved(ours(n, 0), floor(n, 0), ours(n, 0, fresh=False))
+    table(
+        "run without tools, own session",
+        f"{mine / n * 1e6:.1f} µs",
+        f"{least / n * 1e6:.1f} µs",
+        f"{mine / least:.2f}×",
+    )
+    table(
+        "run without tools, same session",
+        f"{same / n * 1e6:.1f} µs",
+        f"{least / n * 1e6:.1f} µs",
+        f"{same / least:.2f}× · 2.5×",
+    )
+
+    n, rounds = 20, 100
+    mine, least = interleaved(ours(n, rounds), floor(n, rounds))
+    table(
+        "tool round trip",
+        f"{mine / n / rounds * 1e6:.1f} µs",
+        f"{least / n / rounds * 1e6:.1f} µs",
+        f"{mine / least:.2f}× · 2.5×",
+    )
+
+    n = 10_000
+    mine, least = interleaved(ours(1, 0, n), floor(1, 0, n))
+    table("delta", f"{mine / n * 1e6:.2f} µs", f"{least / n * 1e6:.2f} µs", f"{mine / least:.2f}× · 1.5×")
+    table("deltas per CPU second", f"{n / mine:,.0f}", f"{n / least:,.0f}", "")
+
+
+def test_growth_from_the_first_turn_to_the_two_hundredth(table):
+    def marks_of(model):
+        asyncio.run(agent_with(model).session().run("hi"))
+        return model.marks
+
+    def floor_marks():
+        marks: list[int] = []
+        asyncio.run(floor_run("hi", floor_model(200, marks=marks), FLOOR_TOOLS, asyncio.Queue()))
+        return marks
+
+    def between(runs, turn):
+        return statistics.median(marks[turn + 1] - marks[turn] for marks in runs) / 1000
+
+    mine = [marks_of(Ours(200)) for _ in range(40)]
+    least = [floor_marks() for _ in range(40)]
+    for turn in (5, 100, 195):
+        table(f"turn {turn}", f"{between(mine, turn):.1f} µs", f"{between(least, turn):.1f} µs", "")
+    table(
+        "turn 195 against turn 5",
+        f"{between(mine, 195) / between(mine, 5):.2f}×",
+        f"{between(least, 195) / between(least, 5):.2f}×",
+        "1.1×",
+    )
+
+
+def test_a_thousand_runs_at_once(table):
+    async def mine() -> tuple[float, float]:
+        spec = agent_with(Ours(1, wait=0.05))
+        lag = asyncio.create_task(worst_lag())
+        start = time.perf_counter()
+        results = await asyncio.gather(*[spec.session().run("hi") for _ in range(1000)])
+        wall = time.perf_counter() - start
+        lag.cancel()
+        assert all(result.status == "completed" for result in results)
+        return wall, await lag
+
+    async def least() -> float:
+        model = floor_model(1, wait=0.05)
+        start = time.perf_counter()
+        await asyncio.gather(*[floor_run("hi", model, FLOOR_TOOLS, asyncio.Queue()) for _ in range(1000)])
+        return time.perf_counter() - start
+
+    async def worst_lag() -> float:
+        worst = 0.0
+        try:
+            while True:
+                start = time.perf_counter()
+                await asyncio.sleep(0.001)
+                worst = max(worst, time.perf_counter() - start - 0.001)
+        except asyncio.CancelledError:
+            return worst
+
+    runs = [(asyncio.run(mine()), asyncio.run(least())) for _ in range(5)]
+    wall = statistics.median(mine[0] for mine, _ in runs)
+    floor_wall = statistics.median(least for _, least in runs)
+    table(
+        "1,000 runs with one tool, 50 ms models",
+        f"{wall * 1e3:.0f} ms",
+        f"{floor_wall * 1e3:.0f} ms",
+        f"{wall / floor_wall:.2f}× · 2×",
+    )
+    table(
+        "longest block of the loop",
+        f"{statistics.median(mine[1] for mine, _ in runs) * 1e3:.0f} ms",
+        "",
+        "50 ms",
+    )
+
+
+def test_the_log_on_disk_per_turn(table, tmp_path):
+    rounds = 100
+
+    async def durable(path):
+        store = SqliteStore(path)
+        commits = 0
+        append = store.append
+
+        class Counting:
+            durable = True
+
+            def __getattr__(self, name):
+                return getattr(store, name)
+
+            def append(self, lease, entries):
+                nonlocal commits
+                commits += 1
+                append(lease, entries)
+
+        async with agent_with(Ours(rounds), Counting()).session() as session:
+            result = await session.run("hi")
+        assert result.status == "completed"
+        store.close()
+        return commits
+
+    start, wall = time.process_time(), time.perf_counter()
+    commits = asyncio.run(durable(tmp_path / "a.db"))
+    cpu, wall = time.process_time() - start, time.perf_counter() - wall
+    (memory,) = interleaved(ours(1, rounds))
+    table(
+        "turn with one reading tool, SQLite log",
+        f"{cpu / rounds * 1e6:.0f} µs CPU, {wall / rounds * 1e6:.0f} µs wall",
+        f"{memory / rounds * 1e6:.0f} µs in memory",
+        "",
+    )
+    table("commits per turn", f"{commits / (rounds + 1):.2f}", "", "1")
+
+
+IMPORTS = """
+import sys, time
+{first}
+before, start = len(sys.modules), time.process_time()
+{then}
+print(time.process_time() - start, len(sys.modules) - before)
+"""
+
+
+def cost_of(then: str, first: str = "pass") -> tuple[float, int]:
+    runs = []
+    for _ in range(5):
+        out = subprocess.run(
+            [sys.executable, "-c", IMPORTS.format(first=first, then=then)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        cpu, modules = out.stdout.split()[-2:]
+        runs.append((float(cpu), int(modules)))
+    return statistics.median(cpu for cpu, _ in runs), runs[0][1]
+
+
+def test_imports_and_load_ext(table):
+    for what, then, first, goal in (
+        ("import loom_nb", "import loom_nb", "pass", "150 ms"),
+        ("import asyncio, json", "import asyncio, json", "pass", ""),
+        ("from loom_nb import Agent, Model, tool", "from loom_nb import Agent, Model, tool; Agent()", "pass", ""),
+        ("first offline run", "Agent(session_store=MemoryStore()).run_sync('hi')", "from loom_nb import Agent, MemoryStore", ""),
+        ("%load_ext loom_nb", "shell.run_line_magic('load_ext', 'loom_nb')",
+         "from IPython.core.interactiveshell import InteractiveShell; shell = InteractiveShell.instance()", "300 ms"),
+    ):  # fmt: skip
+        cpu, modules = cost_of(then, first)
+        table(what, f"{cpu * 1e3:.0f} ms CPU, {modules} modules", "", goal)

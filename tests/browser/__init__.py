@@ -1,0 +1,1 @@
+"""JupyterLab and Jupyter Notebook, driven by a real Chromium."""

@@ -1,0 +1,53 @@
+"""Starts one Jupyter server and one Chromium for the tests of this folder."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.browser import lab as harness
+
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Remember a failure, so that the fixture takes a screenshot while the page is still open."""
+    report = yield
+    if report.failed and call.when == "call":
+        item.stash[FAILED] = True
+    return report
+
+
+# Not for the session: Playwright's loop occupies the thread, and the async tests elsewhere need it free.
+@pytest.fixture(scope="package")
+def jupyter_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[harness.Server]:
+    """One JupyterLab 4 and Notebook 7 for all tests."""
+    with harness.server(tmp_path_factory.mktemp("jupyter")) as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def chromium() -> Iterator[Browser]:
+    """One headless Chromium for all tests."""
+    with harness.browser() as opened:
+        yield opened
+
+
+@pytest.fixture
+def lab(
+    request: pytest.FixtureRequest, jupyter_server: harness.Server, chromium: Browser
+) -> Iterator[harness.Lab]:
+    """A fresh browser context; page errors and foreign requests fail the test."""
+    name = re.sub(r"\W+", "-", request.node.name).strip("-")
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    opened = harness.Lab(jupyter_server, context, name)
+    try:
+        yield opened
+        if request.node.stash.get(FAILED, False):
+            opened.screenshot_all(f"failed-{name}")
+    finally:
+        context.close()
+        jupyter_server.tidy()
+    assert not opened.problems, "\n".join(opened.problems)

@@ -1,0 +1,52 @@
+"""The harness itself, on plain cells: what the other tests lean on."""
+
+import pytest
+
+from tests.browser.lab import Lab
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+def test_cells_run_are_saved_and_read_without_a_kernel_and_untrusted(lab: Lab):
+    html = "<b>kept</b><script>window.bad=1</script>"
+    nb = lab.notebook([f"from IPython.display import HTML\nHTML('{html}')", "1 / 0", "print('never')"])
+    nb.run_all().wait(1)
+    assert "ZeroDivisionError" in nb.output_text(1)
+    assert nb.prompt(2) == "[ ]:"
+
+    saved = nb.save()
+    assert saved.cells[0].outputs[0].data["text/html"].startswith("<b")
+
+    for trusted in (True, False):
+        nb.reopen(kernel=False, trusted=trusted)
+        assert nb.output_text(0).strip() == "kept"
+        assert "No Kernel" in nb.page.locator(".jp-NotebookPanel-toolbar").inner_text()
+        assert nb.page.evaluate("() => window.bad") is (1 if trusted else None)
+
+
+def test_the_stop_button_of_the_toolbar_interrupts_and_themes_change(lab: Lab):
+    nb = lab.notebook(["import time\nprint('begun', flush=True)\ntime.sleep(60)", "print('never')"])
+    nb.run_all().wait_for_text(0, "begun")
+    assert nb.prompt(0) == "[*]:"
+    nb.interrupt()
+    assert "KeyboardInterrupt" in nb.wait(0).output_text(0)
+    assert nb.prompt(1) == "[ ]:"
+
+    nb.theme("dark")
+    dark = nb.page.evaluate(
+        "() => getComputedStyle(document.body).getPropertyValue('--jp-layout-color0').trim()"
+    )
+    nb.theme("high contrast")
+    contrast = nb.page.evaluate("() => document.body.dataset.jpThemeName")
+    assert (dark, contrast) == ("#111", "JupyterLab Dark High Contrast")
+
+
+def test_a_page_error_and_a_foreign_request_are_problems(lab: Lab):
+    page = lab.page()
+    page.set_content("<img src='https://example.invalid/x'>")
+    page.evaluate("() => { setTimeout(() => { throw new Error('broken page'); }, 0); }")
+    page.wait_for_timeout(200)
+
+    told, lab.problems = lab.problems, []
+    assert any("broken page" in problem for problem in told)
+    assert any("https://example.invalid/x" in problem for problem in told)

@@ -1,0 +1,286 @@
+"""A `%%loom` cell in JupyterLab: it streams, it is stopped, it is saved, it is read again."""
+
+import re
+import time
+
+import pytest
+
+from loom_nb.testing import Calls, Say, WireServer
+from tests.browser.lab import Lab, Notebook
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+LOAD = "%load_ext loom_nb"
+DATA = """import pandas as pd
+df = pd.DataFrame({'city': ['Bern', 'Basel', 'Brig'], 'people': [134, 173, 13]})
+limit = 20"""
+ASK = "%%loom\nwhat data do I have here?"
+MARKDOWN = """# A title
+
+Some `code`, a [link](https://example.org), **bold**.
+
+```python
+x = 1  # one
+```
+
+| a | b |
+| --- | --- |
+| 1 | 2 |
+
+> quoted
+"""
+LONG = " ".join(f"word{number}" for number in range(2_000))
+
+
+def wired(server: WireServer) -> str:
+    """The first cell of a notebook whose model is the server of this test."""
+    return (
+        f"import os\nos.environ['ANTHROPIC_BASE_URL'] = '{server.url}'\n"
+        f"os.environ['ANTHROPIC_API_KEY'] = 'a-test-key'\n{LOAD}"
+    )
+
+
+def begun(lab: Lab, server: WireServer, **options) -> Notebook:
+    """A notebook whose cell 1 is in the middle of a long answer; cell 2 waits behind it."""
+    cells = [wired(server), "%%loom -m anthropic:wire\ntell me a long story", "print('the next cell')"]
+    nb = lab.notebook(cells, **options)
+    nb.run_all().wait_for_text(1, "word5")
+    return nb
+
+
+# --- it runs -----------------------------------------------------------------------------------------
+
+
+def test_loading_shows_a_short_card_and_nothing_on_stderr(lab: Lab):
+    nb = lab.notebook([LOAD])
+    card = nb.play(0)
+
+    assert "loom_nb" in card
+    assert re.search(r"model\s+offline \(demo, free\)", card)
+    assert "%%loom" in card
+    assert len(card.splitlines()) <= 12
+    assert [output["output_type"] for output in nb.outputs(0)] == ["display_data"]
+    nb.screenshot("load-card")
+
+
+def test_the_offline_model_looks_at_the_variables_and_answers(lab: Lab):
+    nb = lab.notebook([LOAD, DATA, ASK])
+    nb.run_all().wait(2)
+
+    assert "DEMO" in nb.output_text(2)
+    assert "df" in nb.output_text(2)
+    card = nb.output(2).locator("details", has=nb.page.locator("summary", has_text="list_variables"))
+    assert card.count() == 1
+    assert card.get_attribute("open") is None
+    card.locator("summary").first.click()
+    assert "DataFrame" in card.inner_text()
+    nb.screenshot("tool-card-open")
+
+
+@pytest.mark.parametrize("application", ["lab", "notebook"])
+def test_words_appear_while_the_cell_runs_and_the_next_cell_waits(lab: Lab, application):
+    with WireServer([Say(LONG).slow(0.002)]) as server:
+        nb = begun(lab, server, application=application)
+        assert nb.prompt(1) == "[*]:"
+        assert "word1999" not in nb.output_text(1)
+        assert nb.output_text(2) == ""
+        nb.wait(2)
+
+    assert "word1999" in nb.output_text(1)
+    assert nb.output_text(2).strip() == "the next cell"
+    nb.screenshot(f"streamed-{application}")
+
+
+def test_a_function_of_the_notebook_is_called_and_its_card_is_kept(lab: Lab):
+    tool = (
+        'def add(a: int, b: int) -> int:\n    """Add two numbers."""\n    print("adding")\n    return a + b'
+    )
+    with WireServer([Calls(("add", {"a": 2, "b": 3})), Say("It is **5**.")]) as server:
+        nb = lab.notebook([wired(server), tool, "%%loom -m anthropic:wire -t add\nadd two and three"])
+        nb.run_all().wait(2)
+        results = server.requests[1].json["messages"][-1]["content"]
+
+    assert [part["type"] for part in results] == ["tool_result"]
+    assert "5" in str(results)
+    assert nb.output(2).locator("strong", has_text="5").count() == 1
+    assert nb.output(2).locator("summary", has_text="add").count() == 1
+
+
+# --- it is stopped -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("application", ["lab", "notebook"])
+def test_a_click_on_stop_ends_the_run_while_the_cell_runs(lab: Lab, application):
+    with WireServer([Say(LONG).slow(0.05)], strict=False) as server:
+        nb = begun(lab, server, application=application)
+        button = nb.output(1).get_by_role("button", name="Stop")
+        button.wait_for()
+        nb.screenshot(f"stop-button-{application}")
+        clicked = time.monotonic()
+        button.click()
+        nb.wait(1, timeout=10)
+        took = time.monotonic() - clicked
+
+        assert server.requests[0].wait() != "answered"
+    assert took < 3
+    assert_stopped(nb)
+
+
+@pytest.mark.parametrize("application", ["lab", "notebook"])
+def test_the_interrupt_button_stops_the_run_and_the_next_cell_does_not_run(lab: Lab, application):
+    with WireServer([Say(LONG).slow(0.05)], strict=False) as server:
+        nb = begun(lab, server, application=application)
+        nb.interrupt()
+        nb.wait(1, timeout=10)
+    assert_stopped(nb)
+    nb.screenshot(f"interrupted-{application}")
+
+
+def assert_stopped(nb: Notebook) -> None:
+    """The words so far are kept, it says that it was stopped, no traceback, and Run All ended here."""
+    text = nb.output_text(1)
+    assert "word5" in text
+    assert "word1999" not in text
+    assert "stopped" in text.lower()
+    assert "Traceback" not in text
+    assert nb.output(1).get_by_role("button").count() == 0
+    assert nb.prompt(2) == "[ ]:"
+    assert nb.play(2).strip() == "the next cell"
+
+
+def test_after_a_stop_the_conversation_goes_on(lab: Lab):
+    with WireServer([Say(LONG).slow(0.05), Say("Here is a short one.")]) as server:
+        nb = begun(lab, server)
+        nb.interrupt()
+        nb.wait(1, timeout=10)
+        again = nb.append("%%loom -m anthropic:wire\na shorter one, please")
+        assert "Here is a short one." in nb.play(again)
+        roles = [message["role"] for message in server.requests[1].json["messages"]]
+    assert roles == ["user", "assistant", "user"]
+
+
+def test_the_keyboard_alone_runs_a_cell_and_stops_it(lab: Lab):
+    with WireServer([Say(LONG).slow(0.05)], strict=False) as server:
+        nb = lab.notebook([wired(server), "", "print('the next cell')"])
+        nb.play(0)
+        nb.command("notebook:enter-command-mode", 1)
+        keys = nb.page.keyboard
+        keys.press("Enter")
+        keys.type("%%loom -m anthropic:wire\ntell me a long story")
+        keys.press("Control+Enter")
+        button = nb.output(1).get_by_role("button", name="Stop")
+        button.wait_for()
+        for _ in range(40):
+            keys.press("Tab")
+            if button.evaluate("node => node === document.activeElement"):
+                break
+        else:
+            raise AssertionError("Tab never reached the Stop button")
+        outline = button.evaluate("node => getComputedStyle(node).outlineStyle")
+        nb.screenshot("stop-button-focus")
+        keys.press("Enter")
+        nb.wait(1, timeout=10)
+    assert outline != "none"
+    assert "stopped" in nb.output_text(1).lower()
+
+
+# --- it is saved and read again ----------------------------------------------------------------------
+
+
+def test_the_saved_file_holds_one_bundle_and_no_widget(lab: Lab):
+    with WireServer([Calls(("list_variables", {})), Say(f"{LONG}\n\nDone.").slow(0.001)]) as server:
+        nb = lab.notebook([wired(server), "%%loom -m anthropic:wire\nlook around"])
+        nb.run(0).wait(0).run(1)
+        nb.output(1).get_by_role("button", name="Stop").wait_for()
+        nb.wait(1)
+        saved = nb.save()
+
+    (output,) = saved.cells[1].outputs
+    assert {"text/plain", "text/html", "text/markdown"} <= set(output.data)
+    assert not any("widget" in mime for mime in output.data)
+    assert "Done." in output.data["text/plain"]
+    widgets = saved.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {})
+    assert not widgets.get("state")
+    assert "a-test-key" not in nb.path.read_text().replace("'a-test-key'", "", 1)
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_the_answer_is_there_without_a_kernel_also_in_someone_else_s_notebook(lab: Lab, trusted):
+    nb = lab.notebook([LOAD, DATA, ASK])
+    nb.run_all().wait(2)
+    live = nb.output_text(2)
+    nb.save()
+    nb.reopen(kernel=False, trusted=trusted)
+
+    assert nb.output_text(2) == live
+    card = nb.output(2).locator("details", has=nb.page.locator("summary", has_text="list_variables"))
+    card.locator("summary").first.click()
+    assert "DataFrame" in card.inner_text()
+    nb.screenshot(f"reopened-{'trusted' if trusted else 'untrusted'}")
+
+
+def test_what_was_saved_in_the_middle_of_a_run_is_readable_when_the_kernel_is_gone(lab: Lab):
+    with WireServer([Say(LONG).slow(0.05)], strict=False) as server:
+        nb = begun(lab, server)
+        nb.output(1).get_by_role("button", name="Stop").wait_for()
+        nb.save()
+        nb.reopen(kernel=False)
+    assert "word5" in nb.output_text(1)
+    nb.screenshot("saved-mid-run")
+
+
+def test_a_reload_in_the_middle_of_a_run_leaves_the_kernel_usable(lab: Lab):
+    with WireServer([Say(LONG).slow(0.05)], strict=False) as server:
+        nb = begun(lab, server)
+        nb.save()
+        nb.open()
+        nb.page.wait_for_function(
+            "() => window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel"
+        )
+        nb.interrupt()
+        nb.wait_for_kernel()
+        assert nb.play(2).strip() == "the next cell"
+
+
+# --- it is seen --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("theme", ["light", "dark", "high contrast"])
+def test_every_word_can_be_read_in_every_theme(lab: Lab, theme):
+    thing = "def fails(x: int) -> int:\n    'Fail.'\n    raise ValueError('no such thing')"
+    script = [Calls(("fails", {"x": 1}), ("nowhere", {})), Say(MARKDOWN)]
+    with WireServer(script) as server:
+        nb = lab.notebook([wired(server), thing, "%%loom -m anthropic:wire -t fails\nshow all", "%loom"])
+        nb.theme(theme)
+        nb.run_all().wait(3)
+    nb.output(2).locator("summary").first.click()
+    nb.screenshot(f"theme-{theme}")
+
+    assert nb.faint_words(2) == []
+    assert nb.faint_words(3) == []
+
+
+def test_a_failed_run_is_short_and_ends_run_all(lab: Lab):
+    nb = lab.notebook([LOAD, "%%loom -m anthropic:claude-x\nhello", "print('never')"])
+    nb.run_all().wait(1)
+
+    text = nb.output_text(1)
+    assert "ANTHROPIC_API_KEY" in text
+    assert "Traceback" not in text
+    assert nb.prompt(2) == "[ ]:"
+    nb.screenshot("no-key")
+
+
+def test_prices_and_brackets_are_words_and_formulas_are_formulas(lab: Lab):
+    thing = "def price() -> str:\n    'What it costs.'\n    return 'between $5 and $10, or \\\\[x\\\\]'"
+    answer = "It costs $5 today and $10 tomorrow, see \\['a', 'b'\\] or `$HOME`.\n\n| a |\n| --- |\n| \\[1, 2\\] |"
+    with WireServer([Calls(("price", {})), Say(answer)]) as server:
+        nb = lab.notebook([wired(server), thing, "%%loom -m anthropic:wire -t price\nwhat does it cost?"])
+        nb.run_all().wait(2)
+    nb.output(2).locator("summary").first.click()
+    nb.page.wait_for_timeout(1000)
+    nb.screenshot("prices")
+
+    assert nb.output(2).locator("mjx-container, .MathJax").count() == 0
+    assert "$5 today and $10 tomorrow" in nb.output_text(2)
+    assert "['a', 'b']" in nb.output_text(2)

@@ -1,0 +1,148 @@
+"""A real kernel and a plain front end of it, for tests: what is sent is what arrives."""
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import KernelManager
+
+PYTHON = os.environ.get("LOOM_TEST_KERNEL_PYTHON", sys.executable)
+"""The Python of the kernels: another environment tries another ipykernel."""
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+@dataclass
+class Cell:
+    """What came of executing one cell."""
+
+    request: str
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    reply: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def status(self) -> str:
+        return self.reply["content"]["status"]
+
+    def of(self, *kinds: str) -> list[dict[str, Any]]:
+        return [m["content"] for m in self.messages if m["msg_type"] in kinds]
+
+    @property
+    def saved(self) -> list[dict[str, Any]]:
+        """The outputs as a front end has them in the end."""
+        outputs: list[dict[str, Any]] = []
+        clear = False
+        for message in self.messages:
+            kind, content = message["msg_type"], message["content"]
+            if kind == "clear_output":
+                clear = True
+                continue
+            if kind == "update_display_data":
+                slot = content["transient"]["display_id"]
+                for output in outputs:
+                    if output.get("transient", {}).get("display_id") == slot:
+                        output["data"] = content["data"]
+                continue
+            if kind in ("display_data", "execute_result", "stream", "error"):
+                outputs = [] if clear else outputs
+                clear = False
+                outputs.append({"kind": kind, **content})
+        return outputs
+
+    @property
+    def text(self) -> str:
+        """Everything readable of what stays."""
+        return "\n".join(output.get("data", {}).get("text/plain", output.get("text", "")) for output in self.saved)
+
+    @property
+    def error(self) -> str:
+        (content,) = self.of("error")
+        return re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(content["traceback"]))
+
+
+@dataclass
+class Kernel:
+    """One kernel with its client."""
+
+    manager: KernelManager
+    client: BlockingKernelClient
+    strays: list[dict[str, Any]] = field(default_factory=list)
+    """Outputs that belong to another request than the one that was waited for."""
+
+    def submit(self, code: str, *, allow_stdin: bool = True) -> str:
+        return str(self.client.execute(code, allow_stdin=allow_stdin))
+
+    def run(
+        self,
+        code: str,
+        *,
+        allow_stdin: bool = True,
+        watch: Callable[[dict[str, Any]], None] | None = None,
+        timeout: float = 60,
+    ) -> Cell:
+        cell = self.collect(self.submit(code, allow_stdin=allow_stdin), watch=watch, timeout=timeout)
+        if cell.status == "aborted":  # ipykernel 6 aborts what comes within a moment after a failure
+            cell = self.collect(self.submit(code, allow_stdin=allow_stdin), watch=watch, timeout=timeout)
+        return cell
+
+    def collect(
+        self, request: str, *, watch: Callable[[dict[str, Any]], None] | None = None, timeout: float = 60
+    ) -> Cell:
+        cell, started = Cell(request), time.monotonic()
+        while True:
+            message = self.client.get_iopub_msg(timeout=timeout)
+            if message["parent_header"].get("msg_id") != request:
+                self.strays.append(message)
+                continue
+            if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+                break
+            cell.messages.append(message)
+            if watch is not None:
+                watch(message)
+        while cell.reply.get("parent_header", {}).get("msg_id") != request:
+            cell.reply = self.client.get_shell_msg(timeout=timeout)
+        cell.seconds = time.monotonic() - started
+        return cell
+
+    def send_comm(self, comm_id: str, content: dict[str, Any]) -> None:
+        """A custom message of a widget, as a front end without subshells sends it."""
+        data = {"method": "custom", "content": content}
+        message = self.client.session.msg("comm_msg", {"comm_id": comm_id, "data": data})
+        self.client.shell_channel.send(message)
+
+
+def specs(home: Path) -> KernelSpecManager:
+    """Knows one kernel, "tried", of `PYTHON`; whatever else is installed is not seen."""
+    folder = home / "kernels" / "tried"
+    folder.mkdir(parents=True)
+    argv = [PYTHON, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    (folder / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "tried", "language": "python"}))
+    return KernelSpecManager(kernel_dirs=[str(folder.parent)], ensure_native_kernel=False)
+
+
+@contextmanager
+def kernel(home: Path, **environment: str) -> Iterator[Kernel]:
+    """A fresh kernel with a home of its own; keys of the tester are not in its environment."""
+    env = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
+    env.pop("PYTEST_CURRENT_TEST", None)
+    env |= {"LOOM_NB_HOME": str(home), "PYTHONWARNINGS": "default", **environment}
+    manager = KernelManager(kernel_name="tried", kernel_spec_manager=specs(home))
+    manager.start_kernel(env=env, cwd=str(home))
+    client = manager.client()
+    try:
+        client.start_channels()
+        client.wait_for_ready(timeout=60)
+        yield Kernel(manager, client)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+        manager.cleanup_resources()
