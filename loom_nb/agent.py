@@ -11,6 +11,7 @@ from typing import Any
 from loom_nb.errors import LoomUsageError, NotBuiltError
 from loom_nb.events import Event
 from loom_nb.inputs import RunContext, RuntimeTask, SessionConfig
+from loom_nb.messages import DataPart, Origin
 from loom_nb.models.registry import Model
 from loom_nb.protocols import Capability, Generation, Store
 from loom_nb.runtime.hooks import Hook, Hooks
@@ -118,7 +119,9 @@ class Agent:
             known.metadata.update(config.metadata)
             return known
         store = self.session_store
-        session = Session(self, config, store or _default_store(), owns_store=store is None)
+        session = Session(
+            self, config, store or _default_store(), owns_store=store is None, describe=_describe
+        )
         sessions[session.id] = session
         return session
 
@@ -163,6 +166,12 @@ def _expect(name: str, value: object, kind: Any) -> None:
     if not isinstance(value, kind):
         wanted = getattr(kind, "__name__", str(kind))
         raise LoomUsageError(f"Agent.{name} must be a {wanted}, not {type(value).__name__}")
+
+
+def _describe(name: str, value: Any) -> DataPart:
+    from loom_nb.capabilities.describe import describe_value
+
+    return describe_value(name, value, origin=Origin("user", name))
 
 
 def _default_store() -> Store:

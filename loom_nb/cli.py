@@ -112,12 +112,9 @@ def _lab(options: argparse.Namespace, console: "Console") -> int:
     folder = options.folder or tutorial_folder(Path.cwd())
     console.print(f"Opening {folder} in JupyterLab. Stop it with Ctrl-C.")
     command = lab_command(folder, port=options.port, browser=not options.no_browser)
-    process = subprocess.Popen(command)  # noqa: S603  our own interpreter and a folder
-    while True:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            continue  # the server got it too, and asks before it stops
+    if sys.platform == "win32":
+        return subprocess.call(command)
+    os.execv(command[0], command)  # noqa: S606  this process becomes the server, so signals reach it
 
 
 def _is_installed(module: str) -> bool:
@@ -131,7 +128,7 @@ def lab_command(folder: Path, *, port: int | None = None, browser: bool = True) 
     """What starts JupyterLab in `folder`, at the first lesson if it is there."""
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder}"]
     if (folder / FIRST_LESSON).is_file():
-        command.append(str(folder / FIRST_LESSON))
+        command.append(f"--LabApp.default_url=/lab/tree/{FIRST_LESSON}")
     if port is not None:
         command += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
     if not browser:

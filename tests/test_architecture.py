@@ -21,7 +21,9 @@ def test_the_contracts_of_the_floors_hold():
 def test_every_module_says_on_which_floor_it_stands():
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     named = {name.strip() for layer in contracts[0]["layers"] for name in layer.replace("|", ":").split(":")}
-    there = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    there = {
+        path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
     assert there - {"__init__", "__main__"} == named
 
 
@@ -40,9 +42,16 @@ def test_foreign_text_reaches_a_screen_only_through_our_renderer():
     found = []
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ("IPython", "ipywidgets"):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in (
+                "IPython",
+                "ipywidgets",
+            ):
                 found += [f"{path.name}: {alias.name}" for alias in node.names if alias.name in forbidden]
-            if isinstance(node, ast.Attribute) and node.attr in forbidden and isinstance(node.value, ast.Name):
+            if (
+                isinstance(node, ast.Attribute)
+                and node.attr in forbidden
+                and isinstance(node.value, ast.Name)
+            ):
                 if node.value.id in ("IPython", "ipywidgets", "widgets", "display", "W"):
                     found.append(f"{path.name}: {node.value.id}.{node.attr}")
     assert found == []

@@ -19,7 +19,13 @@ def environment(home: Path) -> dict[str, str]:
     """No network (see tests/offline/sitecustomize.py), no key, a home of its own."""
     kept = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
-    return {**kept, "PATH": path, "PYTHONPATH": str(OFFLINE), "LOOM_NB_HOME": str(home), "IPYTHONDIR": str(home / "ipython")}
+    return {
+        **kept,
+        "PATH": path,
+        "PYTHONPATH": str(OFFLINE),
+        "LOOM_NB_HOME": str(home),
+        "IPYTHONDIR": str(home / "ipython"),
+    }
 
 
 def blocks(language: str) -> list[str]:
@@ -35,7 +41,12 @@ def test_the_readme_has_exactly_two_commands_of_one_line_each():
 def test_the_network_really_is_blocked(tmp_path):
     code = "import socket; socket.create_connection(('192.0.2.1', 80), timeout=1)"
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment(tmp_path), capture_output=True, text=True, check=False, timeout=30
+        [sys.executable, "-c", code],
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
     )
     assert "this test has no network" in done.stderr
 

@@ -8,7 +8,9 @@ import loom_nb
 
 def test_the_public_names_are_sorted_and_whole():
     assert loom_nb.__all__ == sorted(loom_nb.__all__, key=lambda name: (name.islower(), name))
-    assert set(loom_nb._HOMES) | {"load_ipython_extension", "unload_ipython_extension"} == set(loom_nb.__all__)
+    assert set(loom_nb._HOMES) | {"load_ipython_extension", "unload_ipython_extension"} == set(
+        loom_nb.__all__
+    )
 
 
 def test_every_public_name_is_there_and_lives_where_it_says():
@@ -23,7 +25,18 @@ def test_an_unknown_name_is_an_attribute_error():
     assert set(loom_nb.__all__) <= set(dir(loom_nb))
 
 
-HEAVY = ("anthropic", "openai", "pandas", "ipywidgets", "anywidget", "IPython", "httpx2", "pydantic", "rich", "sqlite3")
+HEAVY = (
+    "anthropic",
+    "openai",
+    "pandas",
+    "ipywidgets",
+    "anywidget",
+    "IPython",
+    "httpx2",
+    "pydantic",
+    "rich",
+    "sqlite3",
+)
 
 
 def loaded_by(statement: str) -> set[str]:

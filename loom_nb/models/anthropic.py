@@ -1,38 +1,21 @@
-"""A client for Anthropic's Messages API that decodes only what it needs.
+"""A client for Anthropic's Messages API that decodes only what it needs."""
 
-The official SDK gives authentication, headers, proxies and the connection. It is handed the body as
-ready bytes and asked for the raw response, both by `AsyncAnthropic.post`, its public way to endpoints
-that it has no method for; so it neither walks through the request nor builds an object per delta.
-"""
-
-import asyncio
-import contextlib
-import json
-import os
-import sys
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from loom_nb.border import clean
-from loom_nb.errors import BorderError, LoomKeyError, LoomUsageError
+from loom_nb.errors import LoomUsageError
 from loom_nb.events import CallDelta, Delta, StopReason, TextDelta, ThinkingDelta
 from loom_nb.messages import MODEL, Message, Origin, Part, TextPart, ThinkingPart, ToolCallPart, Usage
 from loom_nb.models import anthropic_encode as encode
-from loom_nb.models import faults, tls
-from loom_nb.models.sse import EventSplitter
+from loom_nb.models import faults
+from loom_nb.models.connection import DEFAULT_TIMEOUT, Connection, Key, Lenient, Sdk, find_key
 from loom_nb.protocols import Reply, Request
-
-if TYPE_CHECKING:
-    import httpx2
-    from anthropic import AsyncAnthropic
 
 VENDOR = "anthropic"
 KEY_ENV = ("ANTHROPIC_API_KEY",)
-DEFAULT_TIMEOUT = 600.0
-"""Seconds of silence after which a call is given up."""
 
 _STOPS: dict[str, StopReason] = {
     "end_turn": "end",
@@ -51,7 +34,7 @@ class AnthropicMessages:
     Args:
         model: the model's name: "claude-…".
         base_url: where to call instead of the vendor's own address, without "/v1".
-        key_env: environment variables that may hold the key, in order; read at the first call.
+        key_env: environment variables that may hold the key, in order; read at each call.
         api_key: the key itself, in place of the environment.
         timeout: seconds of silence after which a call is given up.
         max_output_tokens: asked for where a request does not say how many; by default what the model's
@@ -72,40 +55,18 @@ class AnthropicMessages:
             raise LoomUsageError("which model of anthropic?", fixes=['AnthropicMessages("claude-…")'])
         self.name = f"{VENDOR}:{model}"
         self._model = model
-        self._base_url = base_url.rstrip("/").removesuffix("/v1") if base_url else None
-        self._key_env = tuple(key_env) or KEY_ENV
-        self._key = _Key(api_key) if api_key else None
-        self._timeout = timeout
+        key = Key(api_key) if api_key else None
+        self._connection = _AnthropicConnection(model, base_url, key_env, key, timeout)
         self._traits = encode.Traits.of(model)
         self._max_tokens = max_output_tokens or self._traits.max_tokens
         self._head: encode.Head | None = None
-        self._client: AsyncAnthropic | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def reply(self, request: Request, emit: Callable[[Delta], None]) -> Reply:
         """Answer, calling `emit` for each delta as it comes. See `LanguageModel.reply`."""
         body = self.encode(request)
         notices = self._head.notices if self._head is not None else ()
-        key = self._find_key()
-        client = await self._open(key)
-        called = faults.Called(VENDOR, self._model, (key.reveal(),))
-        from anthropic import APIStatusError
-
-        began = False
-        try:
-            response = await _post(client, body)
-            began = True
-            called = replace(called, request_id=response.headers.get("request-id", ""))
-            reader = _Reader(called, emit, notices)
-            try:
-                await _read(response, reader)
-            finally:
-                await response.aclose()
-        except APIStatusError as error:
-            told = error.response
-            raise faults.from_status(called, told.status_code, error.body, told.headers) from None
-        except _wire_errors() as error:
-            raise faults.from_transport(called, error, streaming=began) from None
+        reader = _Reader(faults.Called(VENDOR, self._model), emit, notices)
+        await self._connection.stream("/v1/messages", body, reader)
         return reader.reply()
 
     def encode(self, request: Request) -> bytes:
@@ -122,138 +83,45 @@ class AnthropicMessages:
 
     async def close(self) -> None:
         """Let go of connections. May be called twice."""
-        client, self._client = self._client, None
-        if client is not None and self._loop is asyncio.get_running_loop():
-            await client.close()
+        await self._connection.close()
 
     def __repr__(self) -> str:
         return f"<AnthropicMessages {self._model}>"
 
-    async def _open(self, key: "_Key") -> "AsyncAnthropic":
-        loop = asyncio.get_running_loop()
-        if self._client is None or self._loop is not loop:  # connections belong to their loop
-            # importing the SDK takes more than a second of CPU, which the loop has better use for
-            threads = sys.platform != "emscripten"
-            client = await asyncio.to_thread(self._build, key) if threads else self._build(key)
-            if self._client is None or self._loop is not loop:  # else another task was faster
-                self._client, self._loop = client, loop
-        return self._client
 
-    def _build(self, key: "_Key") -> "AsyncAnthropic":
-        import httpx2
-        from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient
+class _AnthropicConnection(Connection):
+    """The way to the vendor through its SDK."""
 
-        return AsyncAnthropic(
-            api_key=key.reveal(),
-            base_url=self._base_url,
-            max_retries=0,  # the runtime retries, and says so
-            timeout=httpx2.Timeout(self._timeout, connect=min(self._timeout, 15.0)),
-            http_client=DefaultAsyncHttpxClient(verify=tls.context()),
-        )
+    request_id_header = "request-id"
 
-    def _find_key(self) -> "_Key":
-        if self._key is None:
-            value = next((v for name in self._key_env if (v := os.environ.get(name, "").strip())), "")
-            if not value:
-                raise _no_key(self._key_env)
-            self._key = _Key(value)
-        if not all(" " < char <= "~" for char in self._key.reveal()):
-            raise LoomKeyError(
-                f"the key for '{VENDOR}' is not a key",
-                cause="it holds blanks or characters that no key has",
-                fixes=["copy the key again"],
-            )
-        return self._key
+    def __init__(
+        self, model: str, base_url: str | None, key_env: Sequence[str], key: Key | None, timeout: float
+    ) -> None:
+        super().__init__(VENDOR, model, timeout)
+        self._base_url = base_url.rstrip("/").removesuffix("/v1") if base_url else None
+        self._key_env = tuple(key_env) or KEY_ENV
+        self._key = key
 
+    def find_key(self) -> Key:
+        """The key that was given, or the one in the environment."""
+        return find_key(VENDOR, self._key_env, given=self._key)
 
-class _Key:
-    """An API key that no repr, log or pickle shows."""
+    def load(self) -> Sdk:
+        """Import the SDK."""
+        from anthropic import AnthropicError, APIStatusError, AsyncStream, DefaultAsyncHttpxClient
 
-    __slots__ = ("_value",)
+        return Sdk(APIStatusError, AnthropicError, AsyncStream, DefaultAsyncHttpxClient)
 
-    def __init__(self, value: str) -> None:
-        self._value = value
+    def build(self, http: Mapping[str, Any]) -> Any:
+        """The SDK's client."""
+        from anthropic import AsyncAnthropic
 
-    def reveal(self) -> str:
-        """The key itself: for the header of a request only."""
-        return self._value
+        return AsyncAnthropic(api_key="signed later", base_url=self._base_url, **http)
 
-    def __repr__(self) -> str:
-        return "<key>"
-
-    def __reduce__(self) -> str:
-        raise TypeError("a key is not pickled")
-
-
-def _no_key(names: Sequence[str]) -> LoomKeyError:
-    return LoomKeyError(
-        f"no key for '{VENDOR}'",
-        cause=f"the environment has no {' or '.join(names)}",
-        fixes=[
-            f'import os, getpass; os.environ["{names[0]}"] = getpass.getpass()   (hidden input)',
-            "%%loom -m offline   (needs no key)",
-        ],
-    )
-
-
-async def _post(client: "AsyncAnthropic", body: bytes) -> "httpx2.Response":
-    """The raw response to ready bytes, its body still unread."""
-    import httpx2
-    from anthropic import AsyncStream
-
-    response = await client.post(
-        "/v1/messages",
-        cast_to=httpx2.Response,  # which makes the SDK hand over the response itself
-        content=body,
-        options={"headers": {"Accept": "text/event-stream"}},
-        stream=True,
-        stream_cls=AsyncStream[Any],
-    )
-    return cast("httpx2.Response", response)
-
-
-def _wire_errors() -> tuple[type[Exception], ...]:
-    """What a connection raises when it breaks, or cannot be made."""
-    import httpx2
-    from anthropic import AnthropicError
-
-    return (AnthropicError, httpx2.HTTPError, httpx2.InvalidURL, OSError)
-
-
-async def _read(response: "httpx2.Response", reader: "_Reader") -> None:
-    """Hand each event to the reader, until its end mark or the end of the stream."""
-    kind = response.headers.get("content-type", "").lower()
-    if "json" in kind or "html" in kind:
-        raise _not_a_stream(reader.called, await response.aread())
-    splitter = EventSplitter()
-    async with contextlib.aclosing(response.aiter_bytes()) as chunks:
-        async for chunk in chunks:
-            try:
-                events = splitter.feed(chunk)
-            except BorderError as error:
-                raise faults.cut_stream(reader.called, error.title) from None
-            if reader.take_all(events):
-                await _drain(chunks)
-                return
-    reader.take_all(splitter.end())
-
-
-def _not_a_stream(called: faults.Called, data: bytes) -> Exception:
-    """An answer of 200 that is an error in JSON, or a page of some proxy."""
-    try:
-        document = json.loads(data)
-    except (ValueError, RecursionError):
-        return faults.garbage(called, data)
-    told = isinstance(document, dict) and document.get("error")
-    return faults.from_body(called, document) if told else faults.garbage(called, data)
-
-
-async def _drain(chunks: AsyncIterator[bytes]) -> None:
-    """Read the last bytes behind the end mark, so that the connection can serve the next request."""
-    with contextlib.suppress(TimeoutError, *_wire_errors()):
-        async with asyncio.timeout(0.2):
-            async for _ in chunks:
-                pass
+    def sign(self, client: Any, key: Key) -> Mapping[str, str]:
+        """In the client itself: headers of a single request would stand in the SDK's log."""
+        client.api_key = key.reveal()
+        return {}
 
 
 class _Piece(msgspec.Struct, gc=False):
@@ -312,7 +180,7 @@ class _Event(msgspec.Struct, gc=False):
     request_id: str | None = None
 
 
-_decode = msgspec.json.Decoder(_Event).decode
+_decode = Lenient(_Event)
 
 
 class _Block:
@@ -344,24 +212,19 @@ class _Reader:
         self._stop: str | None = None
         self._ended = False
 
-    def take_all(self, events: Sequence[bytes]) -> bool:
-        """Read events in order; true at the end mark.
+    def take(self, data: bytes) -> bool:
+        """Read one event; true at the end mark.
 
         Raises:
-            ModelError: an event tells of a failure, or is not what the protocol says.
+            ModelError: the event tells of a failure, or is not what the protocol says.
         """
-        for data in events:
-            try:
-                event = _lenient(data)
-            except (ValueError, msgspec.DecodeError, RecursionError):
-                raise faults.garbage(self.called, data) from None
-            if event.type == "content_block_delta":
-                block = self._blocks.get(event.index)
-                if block is None or event.delta is None:
-                    raise faults.garbage(self.called, data)
-                self._more(block, event.delta)
-            elif self._other(event):
-                return True
+        event = _decode(data, self.called)
+        if event.type != "content_block_delta":
+            return self._other(event)
+        block = self._blocks.get(event.index)
+        if block is None or event.delta is None:
+            raise faults.garbage(self.called, data)
+        self._more(block, event.delta)
         return False
 
     def reply(self) -> Reply:
@@ -486,11 +349,3 @@ class _Reader:
             cache_write_tokens=written,
             reasoning_tokens=counts.get("reasoning", 0),
         )
-
-
-def _lenient(data: bytes) -> _Event:
-    """An event; also one with a lone surrogate or a byte that is no UTF-8. Raises ValueError otherwise."""
-    try:
-        return _decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return msgspec.convert(json.loads(data.decode("utf-8", "replace")), _Event)

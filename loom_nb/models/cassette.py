@@ -217,10 +217,10 @@ def _read(path: Path) -> list[Interaction]:
 
 def _difference(recorded: dict[str, Any], now: dict[str, Any]) -> str:
     """A unified diff of two requests, short enough to read."""
-    pretty = [
-        msgspec.json.format(msgspec.json.encode(side, order="sorted"), indent=1).decode().splitlines()
-        for side in (recorded, now)
-    ]
-    lines = list(difflib.unified_diff(*pretty, "recorded", "now", lineterm="", n=2))
+    lines = list(difflib.unified_diff(_lines(recorded), _lines(now), "recorded", "now", lineterm="", n=2))
     more = len(lines) - _MAX_DIFF_LINES
     return "\n".join(lines[:_MAX_DIFF_LINES] + ([f"… {more} more lines"] if more > 0 else []))
+
+
+def _lines(request: dict[str, Any]) -> list[str]:
+    return msgspec.json.format(msgspec.json.encode(request, order="sorted"), indent=1).decode().splitlines()

@@ -1,4 +1,4 @@
-"""What the clients of all vendors share: keys, one SDK client for each event loop, and the way a stream is read.
+"""What the clients of all vendors share: keys, one SDK client per event loop, and how a stream is read.
 
 The official SDK gives headers, proxies, the connection and its errors. It is handed the body as
 ready bytes and asked for the raw response, both by the client's `post`, its public way to endpoints
@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
@@ -110,6 +110,8 @@ class Sdk:
     """The root of all that it raises."""
     stream: type[Any]
     """Its class of streams: must be named, and is never made."""
+    http_client: Callable[..., Any]
+    """Makes an HTTP client as the SDK wants it."""
 
 
 class Connection(ABC):
@@ -117,9 +119,10 @@ class Connection(ABC):
 
     request_id_header = "x-request-id"
 
-    def __init__(self, vendor: str, model: str) -> None:
+    def __init__(self, vendor: str, model: str, timeout: float) -> None:
         self._vendor = vendor
         self._model = model
+        self._timeout = timeout
         self._client: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening = asyncio.Lock()
@@ -134,7 +137,7 @@ class Connection(ABC):
 
     @abstractmethod
     def build(self, http: Mapping[str, Any]) -> Any:
-        """The SDK's client, with `http` (time limits, certificates, no retries) among its arguments."""
+        """The SDK's client, with `http` (time limit, certificates, no retries) among its arguments."""
 
     @abstractmethod
     def sign(self, client: Any, key: Key) -> Mapping[str, str]:
@@ -185,9 +188,42 @@ class Connection(ABC):
                     self._client = await asyncio.to_thread(self._build) if threads else self._build()
         return self._client
 
-    @abstractmethod
     def _build(self) -> Any:
-        """Import the SDK and make its client."""
+        import httpx2
+
+        limit = httpx2.Timeout(self._timeout, connect=min(self._timeout, CONNECT_TIMEOUT))
+        http = self.load().http_client(verify=tls.context())
+        return self.build({"timeout": limit, "http_client": http, "max_retries": 0})  # the runtime retries
+
+
+class Lenient(Generic[_T]):
+    """Decodes events of one kind; also one with a lone surrogate or a byte that is no UTF-8.
+
+    Args:
+        kind: the msgspec Struct to make.
+    """
+
+    __slots__ = ("_kind", "_strict")
+
+    def __init__(self, kind: type[_T]) -> None:
+        self._kind = kind
+        self._strict = msgspec.json.Decoder(kind).decode
+
+    def __call__(self, data: bytes, called: faults.Called) -> _T:
+        """The event. Raises ModelError where the data is not what the protocol says."""
+        try:
+            return self._strict(data)
+        except (ValueError, RecursionError):
+            pass
+        try:
+            return msgspec.convert(loose(data), self._kind, strict=False)
+        except (ValueError, RecursionError):
+            raise faults.garbage(called, data) from None
+
+
+def loose(data: bytes) -> Any:
+    """Plain data from JSON that a strict decoder refuses: a lone surrogate, a byte that is no UTF-8."""
+    return json.loads(data.decode("utf-8", "replace"))
 
 
 async def _post(
@@ -205,3 +241,63 @@ async def _post(
         stream_cls=sdk.stream[Any],
     )
     return cast("httpx2.Response", response)
+
+
+def _wire_errors() -> tuple[type[Exception], ...]:
+    """What a connection raises when it breaks, or cannot be made."""
+    import httpx2
+
+    return (httpx2.HTTPError, httpx2.InvalidURL, OSError)
+
+
+async def _read(response: "httpx2.Response", reader: Reader) -> None:
+    """Hand each event to the reader, until its end mark or the end of the stream."""
+    kind = response.headers.get("content-type", "").lower()
+    if "json" in kind or "html" in kind:
+        raise _not_a_stream(reader.called, await _head(response))
+    splitter = EventSplitter()
+    take = reader.take
+    async with contextlib.aclosing(response.aiter_bytes()) as chunks:
+        async for chunk in chunks:
+            for data in _split(splitter, chunk, reader.called):
+                if take(data):
+                    await _drain(chunks)
+                    return
+    for data in splitter.end():
+        if take(data):
+            return
+
+
+def _split(splitter: EventSplitter, chunk: bytes, called: faults.Called) -> Sequence[bytes]:
+    try:
+        return splitter.feed(chunk)
+    except BorderError as error:
+        raise faults.cut_stream(called, error.title) from None
+
+
+async def _drain(chunks: AsyncIterator[bytes]) -> None:
+    """Read the last bytes behind the end mark, so that the connection can serve the next request."""
+    with contextlib.suppress(TimeoutError, *_wire_errors()):
+        async with asyncio.timeout(0.2):
+            async for _ in chunks:
+                pass
+
+
+def _not_a_stream(called: faults.Called, data: bytes) -> ModelError:
+    """An answer of 200 that is an error in JSON, or a page of some proxy."""
+    try:
+        document = loose(data)
+    except (ValueError, RecursionError):
+        return faults.garbage(called, data)
+    told = isinstance(document, dict) and (document.get("error") or document.get("object") == "error")
+    return faults.from_body(called, document) if told else faults.garbage(called, data)
+
+
+async def _head(response: "httpx2.Response", size: int = 65_536) -> bytes:
+    data = b""
+    async with contextlib.aclosing(response.aiter_bytes()) as chunks:
+        async for chunk in chunks:
+            data += chunk
+            if len(data) >= size:
+                break
+    return data[:size]

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from loom_nb.border import clean
-from loom_nb.messages import DataPart, FilePart, Part, TextPart, ToolCallPart, fenced
+from loom_nb.messages import DataPart, FilePart, Part, TextPart, ToolCallPart, Usage, fenced
 from loom_nb.protocols import Generation, OutputSchema, Request
 from loom_nb.tools import Tool
 
@@ -140,3 +140,39 @@ def unique_id(wanted: str, calls: Iterable[OpenCall], notices: list[str]) -> str
     made = next(made for n in itertools.count(2) if (made := f"{wanted}_{n}") not in taken)
     notices.append(f"two tool calls came with the id {wanted}; the second is now {made}")
     return made
+
+
+class _InputDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+
+
+class _OutputDetails(msgspec.Struct):
+    reasoning_tokens: int | None = None
+
+
+class WireUsage(msgspec.Struct):
+    """Tokens as either protocol counts them: one says prompt and completion, the other input and output."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _InputDetails | None = None
+    completion_tokens_details: _OutputDetails | None = None
+    prompt_cache_hit_tokens: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    input_tokens_details: _InputDetails | None = None
+    output_tokens_details: _OutputDetails | None = None
+
+    @property
+    def ours(self) -> Usage:
+        """The same in our words."""
+        given = self.prompt_tokens_details or self.input_tokens_details or _InputDetails()
+        made = self.completion_tokens_details or self.output_tokens_details or _OutputDetails()
+        return Usage(
+            input_tokens=self.prompt_tokens or self.input_tokens or 0,
+            output_tokens=self.completion_tokens or self.output_tokens or 0,
+            cache_read_tokens=given.cached_tokens or self.prompt_cache_hit_tokens or 0,
+            cache_write_tokens=given.cache_write_tokens or 0,
+            reasoning_tokens=made.reasoning_tokens or 0,
+        )

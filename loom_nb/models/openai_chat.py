@@ -4,8 +4,7 @@ A request is a join of bytes that were made once; of each chunk of the answer on
 that say something are decoded.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -25,10 +24,11 @@ from loom_nb.messages import (
     Usage,
 )
 from loom_nb.models import faults
+from loom_nb.models.connection import Lenient, loose
 from loom_nb.models.openai_body import (
     Head,
-    HeadCache,
     OpenCall,
+    WireUsage,
     data_url,
     is_reasoning_model,
     open_body,
@@ -39,72 +39,33 @@ from loom_nb.models.openai_body import (
     wire_name,
 )
 from loom_nb.models.openai_schema import strict_schema
-from loom_nb.models.openai_wire import DEFAULT_TIMEOUT, Connection, Endpoint, Key, loose
+from loom_nb.models.openai_wire import Endpoint, OpenAIModel
 from loom_nb.protocols import Generation, OutputSchema, Reply, Request
 from loom_nb.tools import Tool
 
 
-class OpenAIChat:
-    """A `LanguageModel` by the chat completions protocol.
+class OpenAIChat(OpenAIModel):
+    """A `LanguageModel` by the chat completions protocol; arguments as told at `OpenAIModel`."""
 
-    Args:
-        model: its name at the vendor.
-        vendor: "openai", "ollama", "deepseek", "qwen", "minimax", "gemini" or "compatible".
-        base_url: where to call instead of the vendor's own address.
-        key_env: environment variables that may hold the key, instead of the vendor's own.
-        api_key: the key itself; by default the environment is read at each request.
-        organization: sent along.
-        timeout: seconds of silence after which a call is given up.
-        options: more fields of the request body; a mapping is merged into ours, None takes one away.
+    path = "/chat/completions"
 
-    Raises:
-        LoomUsageError: the address or an option cannot be.
-    """
+    @property
+    def dialect(self) -> str:
+        """Vendors that want the reasoning back have messages of their own."""
+        back = self.endpoint.traits.thinking_back
+        return f"openai-chat:{back}" if back else "openai-chat"
 
-    def __init__(
-        self,
-        model: str,
-        *,
-        vendor: str = "openai",
-        base_url: str | None = None,
-        key_env: Sequence[str] = (),
-        api_key: str | None = None,
-        organization: str | None = None,
-        timeout: float = DEFAULT_TIMEOUT,
-        options: Mapping[str, Any] | None = None,
-    ) -> None:
-        key = Key(api_key) if api_key else None
-        where = (base_url, tuple(key_env), key, organization, timeout, options or {})
-        endpoint = Endpoint(vendor, model, *where)
-        self.name = endpoint.name
-        self._endpoint = endpoint
-        self._connection = Connection(endpoint)
-        self._heads = HeadCache(partial(_head, endpoint))
-        back = endpoint.traits.thinking_back
-        self._dialect = f"openai-chat:{back}" if back else "openai-chat"
-        self._encode_message = partial(encode_message, thinking_back=back)
+    def head(self, request: Request) -> Head:
+        """All of the body in front of the messages, the system text included."""
+        return _head(self.endpoint, request)
 
-    async def reply(self, request: Request, emit: Callable[[Delta], None]) -> Reply:
-        """Answer; see `LanguageModel`."""
-        body = self.encode(request)
-        notices = self._heads.get(request).notices
-        reader = _ChatReader(self._endpoint, emit, f"call_{len(request.conversation)}")
-        await self._connection.stream("/chat/completions", body, reader)
-        return reader.reply(notices)
+    def encode_message(self, message: Message) -> bytes:
+        """One message as the messages of a chat completion."""
+        return encode_message(message, thinking_back=self.endpoint.traits.thinking_back)
 
-    def encode(self, request: Request) -> bytes:
-        """The exact body that `reply` would send."""
-        head = self._heads.get(request).body
-        messages = request.conversation.fragments(self._dialect, self._encode_message)
-        between = b"" if head.endswith(b"[") or not messages else b","
-        return b"".join((head, between, b",".join(messages), b"]}"))
-
-    async def close(self) -> None:
-        """Let go of connections. May be called twice."""
-        await self._connection.close()
-
-    def __repr__(self) -> str:
-        return f"<OpenAIChat {self.name}>"
+    def reader(self, emit: Callable[[Delta], None], stem: str) -> "_ChatReader":
+        """A reader for the chunks of one stream."""
+        return _ChatReader(self.endpoint, emit, stem)
 
 
 _THOUGHT = Origin("model", "openai-chat")
@@ -305,43 +266,15 @@ class _Choice(msgspec.Struct):
     index: int | None = None
 
 
-class _InputDetails(msgspec.Struct):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-
-
-class _OutputDetails(msgspec.Struct):
-    reasoning_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: _InputDetails | None = None
-    completion_tokens_details: _OutputDetails | None = None
-    prompt_cache_hit_tokens: int | None = None
-
-    @property
-    def ours(self) -> Usage:
-        given, made = self.prompt_tokens_details, self.completion_tokens_details
-        return Usage(
-            input_tokens=self.prompt_tokens or 0,
-            output_tokens=self.completion_tokens or 0,
-            cache_read_tokens=(given and given.cached_tokens) or self.prompt_cache_hit_tokens or 0,
-            cache_write_tokens=(given and given.cache_write_tokens) or 0,
-            reasoning_tokens=(made and made.reasoning_tokens) or 0,
-        )
-
-
 class _Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
-    usage: _Usage | None = None
+    usage: WireUsage | None = None
     model: str | None = None
     error: Any = None
     object: str | None = None
 
 
-_CHUNK = msgspec.json.Decoder(_Chunk)
+_decode = Lenient(_Chunk)
 
 _STOPS: dict[str, StopReason] = {
     "stop": "end",
@@ -387,10 +320,7 @@ class _ChatReader:
         """Read one chunk; true at the end mark."""
         if data == b"[DONE]":
             return True
-        try:
-            chunk = _CHUNK.decode(data)
-        except ValueError:
-            chunk = msgspec.convert(loose(data), _Chunk, strict=False)
+        chunk = _decode(data, self.called)
         if chunk.choices:
             choice = chunk.choices[0]
             if choice.delta is not None:

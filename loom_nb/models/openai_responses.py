@@ -5,8 +5,7 @@ The reasoning of earlier turns goes along encrypted, as OpenAI gave it.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -26,10 +25,11 @@ from loom_nb.messages import (
     Usage,
 )
 from loom_nb.models import faults
+from loom_nb.models.connection import Lenient, loose
 from loom_nb.models.openai_body import (
     Head,
-    HeadCache,
     OpenCall,
+    WireUsage,
     data_url,
     is_reasoning_model,
     open_body,
@@ -39,7 +39,7 @@ from loom_nb.models.openai_body import (
     wire_name,
 )
 from loom_nb.models.openai_schema import strict_schema
-from loom_nb.models.openai_wire import DEFAULT_TIMEOUT, Connection, Endpoint, Key, loose
+from loom_nb.models.openai_wire import Endpoint, OpenAIModel
 from loom_nb.protocols import Generation, Reply, Request
 from loom_nb.tools import Tool
 
@@ -48,62 +48,23 @@ _THOUGHT = Origin("model", _DIALECT)
 """On reasoning that this API gave: another vendor's would not be understood, nor this one by others."""
 
 
-class OpenAIResponses:
-    """A `LanguageModel` by the responses protocol.
+class OpenAIResponses(OpenAIModel):
+    """A `LanguageModel` by the responses protocol; arguments as told at `OpenAIModel`."""
 
-    Args:
-        model: its name at the vendor.
-        vendor: "openai", "ollama", "deepseek", "qwen", "minimax", "gemini" or "compatible".
-        base_url: where to call instead of the vendor's own address.
-        key_env: environment variables that may hold the key, instead of the vendor's own.
-        api_key: the key itself; by default the environment is read at each request.
-        organization: sent along.
-        timeout: seconds of silence after which a call is given up.
-        options: more fields of the request body; a mapping is merged into ours, None takes one away.
+    path = "/responses"
+    dialect = _DIALECT
 
-    Raises:
-        LoomUsageError: the address or an option cannot be.
-    """
+    def head(self, request: Request) -> Head:
+        """All of the body in front of the input."""
+        return _head(self.endpoint, request)
 
-    def __init__(
-        self,
-        model: str,
-        *,
-        vendor: str = "openai",
-        base_url: str | None = None,
-        key_env: Sequence[str] = (),
-        api_key: str | None = None,
-        organization: str | None = None,
-        timeout: float = DEFAULT_TIMEOUT,
-        options: Mapping[str, Any] | None = None,
-    ) -> None:
-        key = Key(api_key) if api_key else None
-        where = (base_url, tuple(key_env), key, organization, timeout, options or {})
-        endpoint = Endpoint(vendor, model, *where)
-        self.name = endpoint.name
-        self._endpoint = endpoint
-        self._connection = Connection(endpoint)
-        self._heads = HeadCache(partial(_head, endpoint))
+    def encode_message(self, message: Message) -> bytes:
+        """One message as items of the input."""
+        return encode_message(message)
 
-    async def reply(self, request: Request, emit: Callable[[Delta], None]) -> Reply:
-        """Answer; see `LanguageModel`."""
-        body = self.encode(request)
-        notices = self._heads.get(request).notices
-        reader = _ResponsesReader(self._endpoint, emit, f"call_{len(request.conversation)}")
-        await self._connection.stream("/responses", body, reader)
-        return reader.reply(notices)
-
-    def encode(self, request: Request) -> bytes:
-        """The exact body that `reply` would send."""
-        items = request.conversation.fragments(_DIALECT, encode_message)
-        return b"".join((self._heads.get(request).body, b",".join(filter(None, items)), b"]}"))
-
-    async def close(self) -> None:
-        """Let go of connections. May be called twice."""
-        await self._connection.close()
-
-    def __repr__(self) -> str:
-        return f"<OpenAIResponses {self.name}>"
+    def reader(self, emit: Callable[[Delta], None], stem: str) -> "_ResponsesReader":
+        """A reader for the events of one stream."""
+        return _ResponsesReader(self.endpoint, emit, stem)
 
 
 # the request
@@ -263,33 +224,6 @@ class _Item(msgspec.Struct):
     encrypted_content: str | None = None
 
 
-class _InputDetails(msgspec.Struct):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-
-
-class _OutputDetails(msgspec.Struct):
-    reasoning_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    input_tokens_details: _InputDetails | None = None
-    output_tokens_details: _OutputDetails | None = None
-
-    @property
-    def ours(self) -> Usage:
-        given, made = self.input_tokens_details, self.output_tokens_details
-        return Usage(
-            input_tokens=self.input_tokens or 0,
-            output_tokens=self.output_tokens or 0,
-            cache_read_tokens=(given and given.cached_tokens) or 0,
-            cache_write_tokens=(given and given.cache_write_tokens) or 0,
-            reasoning_tokens=(made and made.reasoning_tokens) or 0,
-        )
-
-
 class _Incomplete(msgspec.Struct):
     reason: str | None = None
 
@@ -297,7 +231,7 @@ class _Incomplete(msgspec.Struct):
 class _Response(msgspec.Struct):
     model: str | None = None
     output: list[_Item] | None = None
-    usage: _Usage | None = None
+    usage: WireUsage | None = None
     incomplete_details: _Incomplete | None = None
 
 
@@ -309,9 +243,6 @@ class _Placed(msgspec.Struct):
     item: _Item
 
 
-_Known = TypeVar("_Known", _Placed, _Whole)
-
-
 class _Event(msgspec.Struct):
     """What every event has that says something by itself."""
 
@@ -320,7 +251,9 @@ class _Event(msgspec.Struct):
     delta: Any = None
 
 
-_EVENT = msgspec.json.Decoder(_Event)
+_decode = Lenient(_Event)
+_decode_placed = Lenient(_Placed)
+_decode_whole = Lenient(_Whole)
 
 _INCOMPLETE: Mapping[str, StopReason] = {
     "max_output_tokens": "length",
@@ -355,10 +288,7 @@ class _ResponsesReader:
         """Read one event; true at the end mark."""
         if data == b"[DONE]":
             return True
-        try:
-            event = _EVENT.decode(data)
-        except ValueError:
-            event = msgspec.convert(loose(data), _Event, strict=False)
+        event = _decode(data, self.called)
         if (step := _STEPS.get(event.type)) is not None:
             step(self, event, data)
         return bool(self._end)
@@ -425,15 +355,15 @@ class _ResponsesReader:
     def begin(self, event: _Event, data: bytes) -> None:
         """An item begins."""
         index = len(self._outputs) if event.output_index is None else event.output_index
-        self._place(self._output(index), _read(data, _Placed).item)
+        self._place(self._output(index), _decode_placed(data, self.called).item)
 
     def finish(self, event: _Event, data: bytes) -> None:
         """An item is whole; what it says now counts."""
-        self._finish(self._output(event.output_index), _read(data, _Placed).item)
+        self._finish(self._output(event.output_index), _decode_placed(data, self.called).item)
 
     def end(self, event: _Event, data: bytes) -> None:
         """The answer is over."""
-        self._response = _read(data, _Whole).response
+        self._response = _decode_whole(data, self.called).response
         self._end = event.type.rpartition(".")[2]
 
     def fail(self, event: _Event, data: bytes) -> None:
@@ -483,13 +413,6 @@ _STEPS: Mapping[str, Callable[[_ResponsesReader, _Event, bytes], None]] = {
     "": _ResponsesReader.fail,
 }
 """What is done with each kind of event; all others say nothing that we need."""
-
-
-def _read(data: bytes, kind: type[_Known]) -> _Known:
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except ValueError:
-        return msgspec.convert(loose(data), kind, strict=False)
 
 
 def _delta(event: _Event) -> str:

@@ -1,39 +1,22 @@
-"""The wire to OpenAI and to every server that speaks its protocols.
+"""The wire to OpenAI and to every server that speaks its protocols."""
 
-The official SDK gives headers, proxies, the connection and its errors. It is handed the body as
-ready bytes and asked for the raw response, both by `AsyncOpenAI.post`, its public way to endpoints
-that it has no method for; so it neither walks through the request nor builds an object per delta.
-"""
-
-import asyncio
-import contextlib
-import json
 import os
-import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol
 from urllib.parse import urlsplit
 
-import msgspec
-
-from loom_nb.errors import BorderError, LoomKeyError, LoomUsageError, ModelError
-from loom_nb.models import faults
+from loom_nb.errors import LoomUsageError
+from loom_nb.events import Delta
+from loom_nb.messages import Message
+from loom_nb.models.connection import DEFAULT_TIMEOUT, Connection, Key, Reader, Sdk, find_key
+from loom_nb.models.openai_body import Head, HeadCache
 from loom_nb.models.registry import VENDORS
-from loom_nb.models.sse import EventSplitter
-
-if TYPE_CHECKING:
-    import ssl
-
-    import httpx2
-    from openai import AsyncOpenAI
-
-DEFAULT_TIMEOUT = 600.0
-"""Seconds of silence after which a call is given up: reasoning models may be quiet for minutes."""
+from loom_nb.protocols import Reply, Request
 
 _OPENAI = "https://api.openai.com/v1"
-_PLACEHOLDER = "no-key"
+_PLACEHOLDER = Key("no-key")
 _OWN_FIELDS = frozenset({"model", "messages", "input", "instructions", "stream", "tools"})
 
 
@@ -60,25 +43,6 @@ TRAITS: Mapping[str, Traits] = {
 """The vendors that are not like all others."""
 
 _NEED_NO_KEY = frozenset({"ollama", "compatible"})
-
-
-class Key:
-    """An API key that no repr, log or pickle shows."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        """The key itself: for the header of a request only."""
-        return self._value
-
-    def __repr__(self) -> str:
-        return "<key>"
-
-    def __reduce__(self) -> str:
-        raise TypeError("a key is not pickled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,209 +101,141 @@ class Endpoint:
         Raises:
             LoomKeyError: one is needed, and there is none.
         """
-        if self.key is not None:
-            return _checked(self.key, self.vendor)
         known = VENDORS.get(self.vendor)
         names = self.key_env or (known.key_env if known else ())
-        value = next((v for name in names if (v := os.environ.get(name, "").strip())), "")
         needed = bool(self.key_env) or self.vendor not in _NEED_NO_KEY
-        if not value and needed and not _is_local(self.address):
-            raise _no_key(self.vendor, names)
-        return _checked(Key(value or _PLACEHOLDER), self.vendor)
+        without = None if needed and not _is_local(self.address) else _PLACEHOLDER
+        return find_key(self.vendor, names, given=self.key, without=without)
 
 
-class Reader(Protocol):
-    """Makes a reply of the events of one stream."""
-
-    called: faults.Called
-    """Set by the connection as soon as the vendor has answered."""
-
-    def take(self, data: bytes) -> bool:
-        """Read the data of one event; true at the end mark.
-
-        Raises:
-            ModelError: the event tells of a failure.
-            ValueError: the data is not what the protocol says.
-        """
-        ...
-
-
-class Connection:
-    """The way to an endpoint. Opened at the first request."""
+class OpenAIConnection(Connection):
+    """The way to an endpoint through OpenAI's SDK."""
 
     def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(endpoint.vendor, endpoint.model, endpoint.timeout)
         self._endpoint = endpoint
-        self._client: AsyncOpenAI | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._opening = asyncio.Lock()
 
-    async def stream(self, path: str, body: bytes, reader: Reader) -> None:
-        """Post `body` and let `reader` take each event of the answer, until its end mark or its end.
+    def find_key(self) -> Key:
+        """The key to show: a placeholder where none is needed."""
+        return self._endpoint.find_key()
 
-        Raises:
-            ModelError: the call failed.
-            LoomKeyError: there is no key.
-        """
-        key = self._endpoint.find_key()
-        client = await self._open()
-        from openai import APIStatusError
+    def load(self) -> Sdk:
+        """Import the SDK."""
+        from openai import APIStatusError, AsyncStream, DefaultAsyncHttpxClient, OpenAIError
 
-        called = faults.Called(self._endpoint.vendor, self._endpoint.model, (key.reveal(),))
-        began = False
-        try:
-            response = await _post(client, path, body, key)
-            began = True
-            called = reader.called = replace(called, request_id=response.headers.get("x-request-id", ""))
-            try:
-                await _read(response, reader)
-            finally:
-                await response.aclose()
-        except APIStatusError as error:
-            told = error.response
-            raise faults.from_status(called, told.status_code, error.body, told.headers) from None
-        except _wire_errors() as error:
-            raise faults.from_transport(called, error, streaming=began) from None
+        return Sdk(APIStatusError, OpenAIError, AsyncStream, DefaultAsyncHttpxClient)
 
-    async def close(self) -> None:
-        """Let go of the connections. May be called twice."""
-        client, self._client = self._client, None
-        if client is not None and self._loop is asyncio.get_running_loop():
-            await client.close()
-
-    async def _open(self) -> "AsyncOpenAI":
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:  # connections belong to their loop
-            self._loop, self._client, self._opening = loop, None, asyncio.Lock()
-        if self._client is None:
-            async with self._opening:
-                # importing the SDK takes about a second of CPU, which the loop has better use for
-                threads = sys.platform != "emscripten"
-                if self._client is None:
-                    self._client = await asyncio.to_thread(self._build) if threads else self._build()
-        return self._client
-
-    def _build(self) -> "AsyncOpenAI":
-        import httpx2
-        from openai import AsyncOpenAI, DefaultAsyncHttpxClient, Omit
+    def build(self, http: Mapping[str, Any]) -> Any:
+        """The SDK's client."""
+        from openai import AsyncOpenAI, Omit
 
         endpoint = self._endpoint
         ours = endpoint.vendor == "openai"
         # what the environment says of OpenAI is none of another vendor's business
         foreign: dict[str, Any] = {} if ours else {name: Omit() for name in _ambient_headers()}
         client = AsyncOpenAI(
-            api_key=_PLACEHOLDER,  # the real one goes with each request
+            api_key=_PLACEHOLDER.reveal(),  # the real one goes with each request
             base_url=endpoint.address,
             organization=endpoint.organization,
-            max_retries=0,  # the runtime retries, and says so
-            timeout=httpx2.Timeout(endpoint.timeout, connect=min(endpoint.timeout, 15.0)),
             default_headers=foreign,
-            http_client=DefaultAsyncHttpxClient(verify=_trusted()),
+            **http,
         )
         client.admin_api_key = None
         if not ours:
             client.organization, client.project = endpoint.organization, None
         return client
 
-
-@cache
-def _trusted() -> "ssl.SSLContext":
-    """The certificates to trust, read once: it takes 20 ms, which each client would spend anew."""
-    import httpx2
-
-    return httpx2.create_ssl_context()
+    def sign(self, client: Any, key: Key) -> Mapping[str, str]:
+        """A header, which the SDK keeps out of its own log."""
+        return {"Authorization": f"Bearer {key.reveal()}"}
 
 
-async def _post(client: "AsyncOpenAI", path: str, body: bytes, key: Key) -> "httpx2.Response":
-    """The raw response to ready bytes, its body still unread."""
-    import httpx2
-    from openai import AsyncStream
+class OpenAIReader(Reader, Protocol):
+    """Makes a reply of the events of one stream of OpenAI's."""
 
-    response = await client.post(
-        path,
-        cast_to=httpx2.Response,  # which makes the SDK hand over the response itself
-        content=body,
-        options={"headers": {"Accept": "text/event-stream", "Authorization": f"Bearer {key.reveal()}"}},
-        stream=True,
-        stream_cls=AsyncStream[Any],
-    )
-    return cast("httpx2.Response", response)
+    def reply(self, notices: tuple[str, ...]) -> Reply:
+        """The whole answer. Raises ModelError where the stream had no proper end."""
+        ...
 
 
-def _wire_errors() -> tuple[type[Exception], ...]:
-    """What a connection raises when it breaks, or cannot be made."""
-    import httpx2
-    from openai import OpenAIError
+class OpenAIModel(ABC):
+    """A `LanguageModel` by one of OpenAI's protocols; nothing is loaded before its first call.
 
-    return (OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, OSError)
+    Args:
+        model: its name at the vendor.
+        vendor: "openai", "ollama", "deepseek", "qwen", "minimax", "gemini" or "compatible".
+        base_url: where to call instead of the vendor's own address.
+        key_env: environment variables that may hold the key, instead of the vendor's own.
+        api_key: the key itself; by default the environment is read at each request.
+        organization: sent along.
+        timeout: seconds of silence after which a call is given up.
+        options: more fields of the request body; a mapping is merged into ours, None takes one away.
 
+    Raises:
+        LoomUsageError: the address or an option cannot be.
+    """
 
-async def _read(response: "httpx2.Response", reader: Reader) -> None:
-    """Hand each event to the reader, until its end mark or the end of the stream."""
-    kind = response.headers.get("content-type", "").lower()
-    if "json" in kind or "html" in kind:
-        raise _not_a_stream(reader.called, await _head(response))
-    splitter = EventSplitter()
-    async with contextlib.aclosing(response.aiter_bytes()) as chunks:
-        async for chunk in chunks:
-            for data in _split(splitter, chunk, reader.called):
-                if _take(reader, data):
-                    await _drain(chunks)
-                    return
-    for data in splitter.end():
-        _take(reader, data)
+    path: ClassVar[str]
+    """Behind the base URL."""
 
+    def __init__(
+        self,
+        model: str,
+        *,
+        vendor: str = "openai",
+        base_url: str | None = None,
+        key_env: Sequence[str] = (),
+        api_key: str | None = None,
+        organization: str | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        key = Key(api_key) if api_key else None
+        where = (base_url, tuple(key_env), key, organization, timeout, options or {})
+        self.endpoint = Endpoint(vendor, model, *where)
+        self.name = self.endpoint.name
+        self._connection = OpenAIConnection(self.endpoint)
+        self._heads = HeadCache(self.head)
 
-def _split(splitter: EventSplitter, chunk: bytes, called: faults.Called) -> Sequence[bytes]:
-    try:
-        return splitter.feed(chunk)
-    except BorderError as error:
-        raise faults.cut_stream(called, error.title) from None
+    @property
+    @abstractmethod
+    def dialect(self) -> str:
+        """The name of the encoded fragments in a conversation."""
 
+    @abstractmethod
+    def head(self, request: Request) -> Head:
+        """The start of a body, up to its first message."""
 
-def _take(reader: Reader, data: bytes) -> bool:
-    try:
-        return reader.take(data)
-    except (ValueError, RecursionError):
-        raise faults.garbage(reader.called, data) from None
+    @abstractmethod
+    def encode_message(self, message: Message) -> bytes:
+        """One message in the protocol's form; may be several items, joined by commas, or nothing."""
 
+    @abstractmethod
+    def reader(self, emit: Callable[[Delta], None], stem: str) -> OpenAIReader:
+        """A reader for one stream; calls that come without an id are named after `stem`."""
 
-def _not_a_stream(called: faults.Called, data: bytes) -> ModelError:
-    """An answer of 200 that is an error in JSON, or a page of some proxy."""
-    told = _error_in(data)
-    return faults.garbage(called, data) if told is None else faults.from_body(called, told)
+    async def reply(self, request: Request, emit: Callable[[Delta], None]) -> Reply:
+        """Answer; see `LanguageModel`."""
+        body = self.encode(request)
+        notices = self._heads.get(request).notices
+        reader = self.reader(emit, f"call_{len(request.conversation)}")
+        await self._connection.stream(self.path, body, reader)
+        return reader.reply(notices)
 
+    def encode(self, request: Request) -> bytes:
+        """The exact body that `reply` would send."""
+        head = self._heads.get(request).body
+        fragments = request.conversation.fragments(self.dialect, self.encode_message)
+        messages = b",".join(filter(None, fragments))
+        between = b"" if head.endswith(b"[") or not messages else b","
+        return b"".join((head, between, messages, b"]}"))
 
-async def _head(response: "httpx2.Response", size: int = 65_536) -> bytes:
-    data = b""
-    async with contextlib.aclosing(response.aiter_bytes()) as chunks:
-        async for chunk in chunks:
-            data += chunk
-            if len(data) >= size:
-                break
-    return data[:size]
+    async def close(self) -> None:
+        """Let go of connections. May be called twice."""
+        await self._connection.close()
 
-
-async def _drain(chunks: AsyncIterator[bytes]) -> None:
-    """Read the last bytes behind the end mark, so that the connection can serve the next request."""
-    with contextlib.suppress(TimeoutError, *_wire_errors()):
-        async with asyncio.timeout(0.2):
-            async for _ in chunks:
-                return
-
-
-def _error_in(data: bytes) -> object | None:
-    """The error that a JSON document tells of, if it is one."""
-    try:
-        document = msgspec.json.decode(data)
-    except (ValueError, RecursionError):
-        return None
-    told = isinstance(document, dict) and (document.get("error") or document.get("object") == "error")
-    return document if told else None
-
-
-def loose(data: bytes) -> Any:
-    """Plain data from JSON that the strict decoder refuses: a lone surrogate, a byte that is no UTF-8."""
-    return json.loads(data.decode("utf-8", "replace"))
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
 
 
 def _is_local(address: str) -> bool:
@@ -351,25 +247,3 @@ def _ambient_headers() -> list[str]:
     """Names of the headers that the SDK takes from the environment, meant for OpenAI only."""
     lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
     return [line.partition(":")[0].strip() for line in lines if ":" in line]
-
-
-def _no_key(vendor: str, names: Sequence[str]) -> LoomKeyError:
-    wanted = " or ".join(names)
-    return LoomKeyError(
-        f"no key for '{vendor}'",
-        cause=f"the environment has no {wanted}",
-        fixes=[
-            f'import os, getpass; os.environ["{names[0]}"] = getpass.getpass()   (hidden input)',
-            "%%loom -m offline   (needs no key)",
-        ],
-    )
-
-
-def _checked(key: Key, vendor: str) -> Key:
-    if all(" " < char <= "~" for char in key.reveal()):
-        return key
-    raise LoomKeyError(
-        f"the key for '{vendor}' is not a key",
-        cause="it holds blanks or characters that no key has",
-        fixes=["copy the key again"],
-    )

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from loom_nb.errors import SetupError
 from loom_nb.events import CallDelta, Delta, StopReason, TextDelta, ThinkingDelta
-from loom_nb.messages import MODEL, Message, TextPart, ThinkingPart, ToolCallPart, Usage, to_json
+from loom_nb.messages import MODEL, Message, Part, TextPart, ThinkingPart, ToolCallPart, Usage, to_json
 from loom_nb.protocols import Reply, Request
 from loom_nb.tokens import estimate, estimate_message
 
@@ -37,7 +37,9 @@ class Thought:
 
 
 Piece: TypeAlias = str | Call | Thought
-Scripted: TypeAlias = "Piece | Sequence[Piece] | BaseException | Reply | Callable[[list[Message]], Any]"
+Scripted: TypeAlias = (
+    "Piece | Sequence[Piece] | BaseException | type[BaseException] | Reply | Callable[[list[Message]], Any]"
+)
 
 
 class Script:
@@ -84,51 +86,43 @@ class ScriptedModel:
         self._script = script
         self._chunk = chunk
         self._delay = delay
-        self._calls = 0
 
     async def reply(self, request: Request, emit: Callable[[Delta], None]) -> Reply:
         """The next reply of the script."""
         said = self._script.next()
+        turn = self._script.given
         if callable(said) and not isinstance(said, type):
             said = said(list(request.conversation.messages))
-        if isinstance(said, BaseException):
+        if isinstance(said, BaseException) or (isinstance(said, type) and issubclass(said, BaseException)):
             raise said
         if isinstance(said, Reply):
+            for part in said.message.parts:
+                await self._show(part, emit)
             return said
-        pieces: Sequence[Piece] = (said,) if isinstance(said, str | Call | Thought) else said
-        parts = [await self._say(piece, emit) for piece in pieces]
+        pieces = (said,) if isinstance(said, str | Call | Thought) else _several(said)
+        parts = [_part(piece, f"call_{turn}_{n}") for n, piece in enumerate(pieces, 1)]
+        for part in parts:
+            await self._show(part, emit)
         message = Message("assistant", tuple(parts))
         stop: StopReason = "tool_calls" if message.calls else "end"
         return Reply(message, self._usage(request, message), stop, "scripted")
 
-    async def _say(
-        self, piece: Piece, emit: Callable[[Delta], None]
-    ) -> TextPart | ThinkingPart | ToolCallPart:
-        match piece:
-            case Call(name=name, arguments=arguments, id=given):
-                self._calls += 1
-                text = arguments if isinstance(arguments, str) else to_json(arguments).decode()
-                part = ToolCallPart(given or f"call_{self._script.given}_{self._calls}", name, text)
+    async def _show(self, part: Part, emit: Callable[[Delta], None]) -> None:
+        match part:
+            case ToolCallPart():
                 await self._pace()
-                emit(CallDelta(part.id, name, text))
-                return part
-            case Thought(text=text):
-                await self._stream(text, ThinkingDelta, emit)
-                return ThinkingPart(text)
-            case str():
-                await self._stream(piece, TextDelta, emit)
-                return TextPart(piece, MODEL)
-        raise SetupError(
-            f"a scripted reply cannot hold a {type(piece).__name__}", fixes=["use a text, Call or Thought"]
-        )
+                emit(CallDelta(part.id, part.name, part.arguments))
+            case ThinkingPart():
+                await self._stream(part.text, ThinkingDelta, emit)
+            case TextPart():
+                await self._stream(part.text, TextDelta, emit)
 
     async def _stream(
         self, text: str, kind: type[TextDelta] | type[ThinkingDelta], emit: Callable[[Delta], None]
     ) -> None:
         step = self._chunk or len(text) or 1
         for start in range(0, len(text), step):
-            if self._delay:
-                await self._pace()
+            await self._pace()
             emit(kind(text[start : start + step]))
 
     async def _pace(self) -> None:
@@ -147,6 +141,29 @@ class ScriptedModel:
 
     async def close(self) -> None:
         """Nothing is open."""
+
+
+def _several(said: Any) -> Sequence[Piece]:
+    if isinstance(said, Sequence):
+        return said
+    raise SetupError(
+        f"a scripted reply cannot be a {type(said).__name__}",
+        fixes=["use a text, Call, Thought, a list of these, an exception, a Reply or a function"],
+    )
+
+
+def _part(piece: Piece, call_id: str) -> TextPart | ThinkingPart | ToolCallPart:
+    match piece:
+        case Call(name=name, arguments=arguments, id=given):
+            text = arguments if isinstance(arguments, str) else to_json(arguments).decode()
+            return ToolCallPart(given or call_id, name, text)
+        case Thought(text=text):
+            return ThinkingPart(text)
+        case str():
+            return TextPart(piece, MODEL)
+    raise SetupError(
+        f"a scripted reply cannot hold a {type(piece).__name__}", fixes=["use a text, Call or Thought"]
+    )
 
 
 def plain_request(name: str, request: Request) -> bytes:

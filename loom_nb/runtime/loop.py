@@ -32,12 +32,7 @@ async def carry_out(stage: Stage) -> RunFinished:
             if wrong is None or repairs == MAX_REPAIRS:
                 return _ending(stage, reply, wrong)
             repairs += 1
-            _add(
-                stage,
-                user(
-                    f"Your answer does not fit the schema: {wrong}\nAnswer again with nothing but JSON that fits."
-                ),
-            )
+            _add(stage, user(f"This does not fit the schema: {wrong}\nAnswer with only JSON that fits."))
         if stage.commit is not None:
             await stage.commit()
 

@@ -149,11 +149,13 @@ class RunResult:
         """The events as a table: seq, time, type and the fields as plain data."""
         import pandas as pd
 
-        return pd.DataFrame(
-            [{"seq": e.seq, "time": pd.Timestamp(e.time, unit="s", tz="UTC"), "type": e.event.type, "payload": e.event.payload}
-             for e in self.events],
-            columns=["seq", "time", "type", "payload"],
-        )  # fmt: skip
+        columns = {
+            "seq": [entry.seq for entry in self.events],
+            "time": pd.to_datetime([entry.time for entry in self.events], unit="s", utc=True),
+            "type": [entry.event.type for entry in self.events],
+            "payload": [entry.event.payload for entry in self.events],
+        }
+        return pd.DataFrame(columns)
 
     def raise_for_status(self) -> "RunResult":
         """This result if the run completed; else raise what ended it.
@@ -175,7 +177,8 @@ class RunResult:
     def __repr__(self) -> str:
         turns = f"{self.turns} turn{'' if self.turns == 1 else 's'}"
         cost = "" if self.cost is None else f" · ${self.cost:.4g}"
-        return f"<Run {self.id} {self.status} · {self.model} · {turns} · {_thousands(self.usage.total_tokens)} tok{cost}>"
+        tokens = _thousands(self.usage.total_tokens)
+        return f"<Run {self.id} {self.status} · {self.model} · {turns} · {tokens} tok{cost}>"
 
 
 def _nobody(event: Kept) -> None:

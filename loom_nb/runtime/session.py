@@ -9,7 +9,7 @@ import asyncio
 import random
 import uuid
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -25,7 +25,7 @@ from loom_nb.errors import (
 )
 from loom_nb.events import Delta, Event, Kept, LogEntry, MessageAdded, RunFinished, RunStarted, SessionOpened
 from loom_nb.inputs import RunContext, RuntimeTask, SessionConfig, Stop
-from loom_nb.messages import Conversation, DataPart, Message, Origin, Part, Usage, user
+from loom_nb.messages import Conversation, DataPart, Message, Origin, Usage, user
 from loom_nb.protocols import Capability, Clock, Generation, LanguageModel, Lease, Request, Store
 from loom_nb.runtime.calls import tell
 from loom_nb.runtime.clock import SystemClock
@@ -109,6 +109,7 @@ class Session:
         store: where the log is kept; closed with the session only if `owns_store`.
         owns_store: whether the session opened the store for itself.
         clock: the time.
+        describe: makes a data part of a named value.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class Session:
         *,
         owns_store: bool = False,
         clock: Clock | None = None,
+        describe: Callable[[str, Any], DataPart] | None = None,
     ) -> None:
         self.id = config.id or f"s-{uuid.uuid4().hex[:12]}"
         self.metadata = dict(config.metadata)
@@ -127,6 +129,7 @@ class Session:
         self.conversation = Conversation()
         self._owns_store = owns_store
         self._clock: Clock = clock or SystemClock()
+        self._describe = describe or _as_text
         self._lease: Lease | None = None
         self._release: Callable[[], object] | None = None
         self._seq = 0
@@ -199,7 +202,7 @@ class Session:
         """A new run of this session, and the work that carries it out."""
         if self._closed:
             raise LoomUsageError(f"session {self.id} is closed", fixes=["agent.session() opens another"])
-        message = _first_message(task, context)
+        message = _first_message(task, context, self._describe)
         output = OutputType(schema) if schema is not None else None
         if loop is not self._loop:
             self._move_to(loop)
@@ -495,33 +498,29 @@ def _last_number(store: Store, session: str) -> int:
     return max((int(name[1:]) for name in names if name[:1] == "r" and name[1:].isdecimal()), default=0)
 
 
-def _first_message(task: str | RuntimeTask, context: RunContext | None) -> Message:
+def _first_message(
+    task: str | RuntimeTask, context: RunContext | None, describe: Callable[[str, Any], DataPart]
+) -> Message:
     """The user's message: the goal with its criteria, then every value as a data part."""
     if isinstance(task, str):
-        if not task.strip():
-            raise LoomUsageError("the prompt is empty", fixes=["write what you want under %%loom"])
-        return user(task, *_inputs(context.inputs)) if context is not None and context.inputs else user(task)
+        task = RuntimeTask(task)
     if not isinstance(task, RuntimeTask):
         raise LoomUsageError(f"a task is a string or a RuntimeTask, not {type(task).__name__}")
     if not isinstance(task.goal, str) or not task.goal.strip():
-        raise LoomUsageError("RuntimeTask.goal must be a text that is not empty")
+        raise LoomUsageError(
+            "the prompt is empty", fixes=["write what you want: a text under %%loom, or a goal"]
+        )
     goal = task.goal
     if task.criteria:
-        goal += "\n\nThe result must meet these criteria:\n" + "\n".join(
-            f"- {criterion}" for criterion in task.criteria
-        )
-    parts: list[Part] = [*task.attachments, *_inputs(task.input)]
-    if context is not None:
-        parts += _inputs(context.inputs)
-    return user(goal, *parts)
+        goal += "\n\nThe result must meet these criteria:\n"
+        goal += "\n".join(f"- {criterion}" for criterion in task.criteria)
+    values = {**task.input, **(context.inputs if context is not None else {})}
+    return user(goal, *task.attachments, *(describe(name, value) for name, value in values.items()))
 
 
-def _inputs(values: Mapping[str, Any]) -> list[DataPart]:
-    return [
-        DataPart(name, text, Origin("user", name), f"{type(value).__name__}, {len(text):,} characters")
-        for name, value in values.items()
-        for text in (readable(value),)
-    ]
+def _as_text(name: str, value: Any) -> DataPart:
+    text = readable(value)
+    return DataPart(name, text, Origin("user", name), f"{type(value).__name__}, {len(text):,} characters")
 
 
 def _system(instructions: str, kit: Toolkit) -> str:

@@ -34,7 +34,7 @@ def test_from_load_ext_to_restart_and_run_all(lab: Lab):
     seen_after = time.monotonic() - asked
     answer = nb.wait(2).output_text(2)
     assert seen_after < 5, f"the first words came after {seen_after:.1f} s"  # 1 s on an idle machine
-    for name in ("df", "limit", "names"):
+    for name in ("df", "limit", "names", "['a', 'b']"):
         assert name in answer
     folded = nb.output(2).locator("details", has=nb.page.locator("summary", has_text="list_variables"))
     assert folded.count() == 1

@@ -110,6 +110,10 @@ def primes(limit: int) -> list[int]:
     return [2, 3, 5, 7]
 
 
+def is_prime(n: int) -> bool:
+    return True
+
+
 def convert(amount: float, source: str, target: str) -> str:
     """Convert an amount of money between currencies."""
     return "93"
@@ -286,6 +290,9 @@ CALLS: list[tuple[str, tuple[Any, ...], list[tuple[str, dict[str, Any]]]]] = [
     ("how warm is 50 F?", (celsius,), [("celsius", {"fahrenheit": 50})]),
     ("show the top 3 rows by price", (top_rows,), [("top_rows", {"column": "price", "n": 3})]),
     ("top rows by price", (*VARIABLES, top_rows), [("top_rows", {"column": "price"})]),
+    ("top 2 by price", (*VARIABLES, top_rows), [("top_rows", {"column": "price", "n": 2})]),
+    ("is 17 prime?", (is_prime, primes), [("is_prime", {"n": 17})]),
+    ("What is 20 °C in Fahrenheit?", (celsius,), []),
     ("top_rows column=city n=2", (top_rows,), [("top_rows", {"column": "city", "n": 2})]),
     ("read notes.txt", (read_file, save_report), [("read_file", {"path": "notes.txt"})]),
     ("open the file data/2024/q1.csv", (read_file,), [("read_file", {"path": "data/2024/q1.csv"})]),
@@ -443,6 +450,9 @@ WORDS: list[tuple[str, tuple[Any, ...], list[str]]] = [
     ("describe x", VARIABLES, ["`x` is 5"]),
     ("which column has missing values?", VARIABLES, ["`price` (12)", "`sold on` (3)"]),
     ("how many rows does df have?", VARIABLES, ["**1,204 rows**", "**3 columns**"]),
+    ("show the first row of df", VARIABLES, ["| 0 | Paris |"]),
+    ("how many distinct values has city in df?", VARIABLES, ["distinct values of `city` in `df` is **7**"]),
+    ("hi, I'm Ada", (weather,), ["Noted: your name: Ada"]),
     ("summarise price in df", VARIABLES, ["`price` in `df` (float64)", "mean 11.25"]),
     ("what is the largest country?", VARIABLES, ["do not know the world", "none of them"]),
 ]  # fmt: skip
@@ -461,6 +471,7 @@ async def test_independent_calls_go_out_in_one_turn_and_dependent_ones_in_two():
     after = await Talk(add, multiply).say("add 2 and 3 and multiply the result by 4")
 
     assert together.rounds == [2]
+    assert together.text.startswith(f"{LABEL}The tools say:\n\n- `get_time()`")
     assert after.rounds == [1, 1]
     assert "**20**" in after.text
 
@@ -543,6 +554,7 @@ async def test_it_remembers_what_it_is_told_from_the_conversation_alone():
     assert "**blue**" in (await talk.say("what's my favourite colour?")).text
     assert "**Oslo**" in (await talk.say("where do I live?")).text
     assert "the deadline is Friday" in (await talk.say("what did I tell you?")).text
+    assert "the deadline is Friday" in (await talk.say("when is the deadline?")).text
     assert "have not told me" in (await talk.say("what is my shoe size?")).text
 
 

@@ -409,7 +409,8 @@ async def test_a_task_carries_criteria_inputs_and_metadata():
         text = messages[0].parts[0].text
         assert text == "Refactor\n\nThe result must meet these criteria:\n- tests stay green"
         data = messages[0].parts[1]
-        assert (data.name, data.text, str(data.origin)) == ("scope", '{"a":[1]}', "user:scope")
+        assert (data.name, str(data.origin)) == ("scope", "user:scope")
+        assert "'a': [1]" in data.text
         return "ok"
 
     task = RuntimeTask(

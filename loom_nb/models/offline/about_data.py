@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from loom_nb.models.offline import phrasing
-from loom_nb.models.offline.arithmetic import shown, value_of
+from loom_nb.models.offline.arithmetic import numbers, shown, value_of
 from loom_nb.models.offline.facts import Column, Facts, read_facts, together
 from loom_nb.models.offline.slots import schema_of, slots_of
 from loom_nb.models.offline.steps import Answer, Calls, Plan
-from loom_nb.models.offline.tables import code, code_span, inline, markdown
+from loom_nb.models.offline.tables import Table, code, code_span, inline, markdown
 from loom_nb.models.offline.task import Task, last_results, listed, value_in
 from loom_nb.models.offline.using_tools import mend
 from loom_nb.models.offline.words import terms, words
@@ -39,7 +39,7 @@ _STATISTICS: tuple[tuple[str, str, str], ...] = (
     (r"min|minimum|lowest|smallest|cheapest", "min", "minimum"),
     (r"std|standard deviation|spread", "std", "standard deviation"),
     (r"sum|total", "sum", "sum"),
-    (r"unique|distinct", "unique", "number of unique values"),
+    (r"unique|distinct|different", "distinct", "number of distinct values"),
     (r"count", "count", "count"),
 )
 _TOPICS: tuple[tuple[str, Topic], ...] = (
@@ -351,7 +351,7 @@ def _look(task: Task, asked: Ask, subject: str, *, sure: bool) -> Plan:
 def _cell_for(task: Task, asked: Ask, facts: Facts) -> str:
     """The line of Python that would tell."""
     column = facts.column(_without(task.text, facts.name))
-    method = {"50%": "median", "unique": "nunique"}.get(asked.statistic, asked.statistic)
+    method = {"50%": "median", "distinct": "nunique"}.get(asked.statistic, asked.statistic)
     if asked.topic != "statistic" or column is None:
         return ""
     return f" A cell would: {code_span(f'{facts.name}[{column.name!r}].{method}()')}."
@@ -385,9 +385,9 @@ def _answered(task: Task, asked: Ask, facts: Facts) -> str | None:
         case "missing":
             said = phrasing.missing(facts)
         case "columns" | "types":
-            said = phrasing.columns(facts) if facts.columns else None
+            said = phrasing.columns(facts) if facts.columns else phrasing.described(facts)
         case "head":
-            said = f"The first rows of `{facts.name}`:\n\n{markdown(facts.head)}" if facts.head else None
+            said = _head(task, facts)
         case "statistic":
             said = _statistic(task, asked, facts)
         case "clean":
@@ -395,6 +395,16 @@ def _answered(task: Task, asked: Ask, facts: Facts) -> str | None:
         case "describe":
             said = _described(task, facts)
     return said or None
+
+
+def _head(task: Task, facts: Facts) -> str | None:
+    if facts.head is None:
+        return None
+    wanted = next(
+        (int(value) for _, _, value in numbers(task.text) if 0 < value <= len(facts.head.rows)), None
+    )
+    rows = facts.head.rows[:wanted]
+    return f"The first rows of `{facts.name}`:\n\n{markdown(Table(facts.head.header, rows))}"
 
 
 def _described(task: Task, facts: Facts) -> str:
@@ -408,14 +418,8 @@ def _described(task: Task, facts: Facts) -> str:
 def _statistic(task: Task, asked: Ask, facts: Facts) -> str | None:
     column = facts.column(_without(task.text, facts.name)) or _column_before(task, facts)
     wanted = [column] if column else list(facts.columns)
-    which = next(
-        (
-            key
-            for key in (asked.statistic, "median" if asked.statistic == "50%" else "")
-            if any(key in c.statistics for c in wanted)
-        ),
-        "",
-    )
+    spelled = (asked.statistic, {"50%": "median", "distinct": "unique"}.get(asked.statistic, ""))
+    which = next((key for key in spelled if any(key in column.statistics for column in wanted)), "")
     if which:
         return phrasing.statistic(facts, wanted, which, asked.label)
     if asked.statistic == "count" and facts.rows is not None and column is None:

@@ -113,11 +113,15 @@ def _score(tool: Tool, text: str, said: dict[str, str]) -> Choice:
     score += min(1.0, 0.5 * sum(_hit(one, said, because) for slot in slots for one in slot.about))
     score += min(0.5, 0.5 * sum(_choice_named(slot, text) for slot in slots))
     score += min(0.5, 0.5 * sum(slot.role in shaped(text[:2000]) for slot in slots))
+    score += min(1.0, 0.5 * sum(_cued(slot, text[:2000]) for slot in slots))
     score += min(1.25, 1.25 * sum(_number_beside(slot, text) for slot in slots))
     if re.search(rf"(?<![\w]){re.escape(tool.name)}(?![\w])", text[:4000]) and (
         "_" in tool.name or f"`{tool.name}`" in text
     ):
         score += 5.0
+    first = words(text[:40])[:1]
+    if first and tool.name.startswith(f"{first[0].lower()}_"):  # "is 17 prime?" means is_prime, not primes
+        score += 2.0 if reached >= 1.0 else 0.0
     if _refused(text, because):
         score = 0.0
     return Choice(tool, slots, score, tuple(because))
@@ -141,6 +145,13 @@ def _choice_named(slot: Slot, text: str) -> bool:
         and re.search(rf"(?<!\w){re.escape(one)}(?!\w)", text[:2000], re.I)
         for one in slot.choices
     )
+
+
+def _cued(slot: Slot, text: str) -> bool:
+    """Whether the text has the turn of phrase that goes with a column, "by …", or a count, "top 3"."""
+    if slot.role == "column":
+        return re.search(r"\bby\s+\w", text, re.I) is not None
+    return slot.numeric and slot.counts and re.search(r"\b(?:top|first|last)\s+\d", text, re.I) is not None
 
 
 def _number_beside(slot: Slot, text: str) -> float:

@@ -30,7 +30,8 @@ _MISSING = (
     re.compile(r"(\d[\d,]*)\s*(?:missing|nulls?|nans?|nas?|empty)\b", re.I),
 )
 _PAIR = re.compile(
-    r"\b(count|mean|std|min|max|median|sum|unique|top|freq|25%|50%|75%)\s*[:= ]\s*([-+]?[\d.,eE+-]*\d|[\w-]+)"
+    r"\b(count|mean|std|min|max|median|sum|distinct|unique|top|freq|25%|50%"
+    r"|75%)\s*[:= ]\s*([-+]?[\d.,eE+-]*\d|[\w-]+)"
 )
 STATISTICS = (
     "count",

@@ -13,7 +13,7 @@ from typing import Any
 
 from loom_nb.models.offline.arithmetic import NUMBER, expression, number, numbers
 from loom_nb.models.offline.slots import Role, Slot
-from loom_nb.models.offline.words import STOPWORDS, likeness, nearest, spelled, stem, terms
+from loom_nb.models.offline.words import STOPWORDS, likeness, nearest, stem, terms
 
 MAX_CALLS = 8
 """Calls that one sentence is spread over at most: "weather in Paris, Rome and Oslo" is three."""
@@ -51,12 +51,7 @@ _PREPOSITIONS: dict[str, str] = {
     "date": "on|at|for|by|since",
     "other": "named|called|for|in|of|by|about|with|as|to|on|from|at",
 }
-_COUNTS = frozenset(
-    stem(word)
-    for word in spelled(
-        "n k count limit number top size max maximum rows days times length amount steps page"
-    )
-)
+_UNITS = {"f": "fahrenheit", "c": "celsius", "k": "kelvin"}
 
 
 @dataclass(slots=True)
@@ -368,9 +363,7 @@ def _beside(slots: Sequence[Slot], source: _Text, filled: Filled, known: Known) 
                     beside.append(stem({"F": "fahrenheit", "C": "celsius", "K": "kelvin"}[after[1]]))
                 counts = "top" in beside or "first" in beside or "last" in beside or "head" in beside
                 fits = any(nearest(word, about) >= min(rank, 0.8) for word in beside if word not in STOPWORDS)
-                if (fits or (rank == 1.0 and counts and slot.about and slot.about[0] in _COUNTS)) and _fits(
-                    value, slot
-                ):
+                if (fits or (rank == 1.0 and counts and slot.counts)) and _fits(value, slot):
                     filled.values[slot.name] = int(value) if slot.kind == "integer" else value
                     source.take(start, end)
                     break
@@ -380,12 +373,29 @@ def _in_order(slots: Sequence[Slot], source: _Text, filled: Filled, known: Known
     """The numbers that are left, for the numeric parameters that are left."""
     open_slots = [slot for slot in slots if slot.numeric and slot.name not in filled.values]
     for slot in open_slots:
-        place = next(((s, e, v) for s, e, v in numbers(source.left) if _fits(v, slot)), None)
+        place = next(
+            (
+                one
+                for one in numbers(source.left)
+                if _fits(one[2], slot) and not _other_unit(source.left[one[1] :], slot)
+            ),
+            None,
+        )
         if place is None:
             continue
         start, end, value = place
         filled.values[slot.name] = int(value) if slot.kind == "integer" else value
         source.take(start, end)
+
+
+def _other_unit(after: str, slot: Slot) -> bool:
+    """Whether a number is given in another unit than the one the parameter is named after."""
+    units = {stem(name) for name in _UNITS.values()}
+    match = re.match(r"\s*(?:degrees?\s+)?°?\s*([^\W\d_]+)", after)
+    if match is None or not units.intersection(slot.about):
+        return False
+    said = stem(_UNITS.get(match[1].lower(), match[1]))
+    return said in units and said not in slot.about
 
 
 def _spread_numbers(slots: Sequence[Slot], source: _Text, filled: Filled) -> None:

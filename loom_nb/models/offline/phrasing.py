@@ -116,7 +116,8 @@ def reported(outcomes: Sequence[Outcome], *, stopped: bool = False) -> str:
     if len(outcomes) == 1:
         text = _result(outcomes[0])
     elif all(_is_short(outcome) for outcome in outcomes):
-        text = "\n".join(f"- {_result(outcome)}" for outcome in outcomes)
+        each = "\n".join(f"- {_result(outcome)}" for outcome in outcomes)
+        text = f"The tools say:\n\n{each}"
     else:
         text = "\n\n".join(_result(outcome) for outcome in outcomes)
     return f"I stop here after four rounds of tools. So far:\n\n{text}" if stopped else text
@@ -226,7 +227,7 @@ def size(facts: Facts) -> str:
     if facts.rows is not None and facts.width is not None:
         return f"`{facts.name}` has **{facts.rows:,} rows** and **{facts.width:,} columns**."
     if facts.rows is not None:
-        return f"`{facts.name}` has **{facts.rows:,} rows**."
+        return f"`{facts.name}` has **{facts.rows:,} items**."
     return ""
 
 

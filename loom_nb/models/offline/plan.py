@@ -32,7 +32,7 @@ _HELLO = {
     "es": "hola buenos buenas días dias tardes noches",
 }
 _HELP = re.compile(
-    r"^\s*(?:/?help|\?+|hilfe|aide|ayuda|man)\b(?:\s+me)?\s*[.!?]*$|\bwhat (?:all )?can (?:you|i) do\b"
+    r"^\s*(?:/?help|\?+|hilfe|aide|ayuda|man)\b(?:\s+me)?\s*[.!?]*$|\bwhat (?:all |else )?can (?:you|i) do\b"
     r"|\bwhat (?:are|do) you(?:r)? (?:able|capab|do\b|tools|skills)"
     r"|\bwhat (?:tools|functions) (?:do you have|can you|are)|\b(?:list|show) (?:me )?(?:your|the"
     r"|all) tools\b|\bhow (?:do|can) (?:i|you) (?:use|help)"
@@ -266,6 +266,12 @@ def _told(task: Task) -> Answer | None:
                 f"You have not told me your {inline(about)} in this conversation. Say *my "
                 f"{inline(about)} is …* and I keep it in mind."
             )
+    subject = recall.noted_subject(task.text)
+    note = recall.found(subject, _remembered(task)) if subject else None
+    if note is not None:
+        return Answer(
+            f"You told me: **{inline(f'{note.about}: {note.text}' if note.about else note.text)}**."
+        )
     new = recall.facts(task.text)
     if new and (recall.wants_note(task.text) or _only_tells(task.text)):
         each = "; ".join(

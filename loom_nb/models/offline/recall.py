@@ -20,6 +20,7 @@ _OWN = (
         re.I,
     ),
     re.compile(r"\b(?P<name>i am called|call me|ich heiße|je m'appelle|me llamo)\s+([^.,!?\n]{1,80})", re.I),
+    re.compile(r"\b(?P<name>[iI](?:'m| am)) ([A-Z][\w'-]*(?: [A-Z][\w'-]*)?)(?=\s*(?:[.,!]|and\b|$))"),
     re.compile(r"\bi\s+(?P<home>live)\s+in\s+([^.,!?\n]{1,80})", re.I),
     re.compile(r"\bi\s+(?P<work>work)\s+(?:as|at|for|on|in)\s+([^.,!?\n]{1,80})", re.I),
 )
@@ -94,6 +95,17 @@ def facts(text: str) -> list[Fact]:
         elif told and sentence.strip(" .!\n"):
             found.append(Fact("", sentence.strip(" .!\n")))
     return found
+
+
+def noted_subject(text: str) -> str | None:
+    """What a question about a thing asks for ("the deadline"): only a note can answer it, or None."""
+    match = re.match(
+        r"\s*(?:and |so )?(?:what|when|where|who|which)(?:'s|\s+is|\s+was|\s+are)\s+the\s+"
+        r"([\w' -]{1,40}?)(?:\s+again)?\s*[?.!]*$",
+        text[:200],
+        re.I,
+    )
+    return match[1].lower() if match else None
 
 
 def wants_note(text: str) -> bool:

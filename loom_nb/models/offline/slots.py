@@ -54,6 +54,11 @@ _ROLES: dict[Role, frozenset[str]] = {
 }
 
 
+_COUNTS = frozenset(
+    stems(spelled("n k count limit number top size max maximum rows days times length amount steps page"))
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Slot:
     """One parameter: what fits, what it is about."""
@@ -69,6 +74,11 @@ class Slot:
     """Stems of the words in its name."""
     hints: tuple[str, ...] = ()
     """Stems of the words in its description."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is named like a number of things."""
+        return bool(self.about) and self.about[0] in _COUNTS
 
     @property
     def numeric(self) -> bool:

@@ -65,25 +65,8 @@ _GROUPS = (
     "temperature degree",
 )
 
-GENERIC: frozenset[str] = frozenset(
-    {
-        "get",
-        "set",
-        "do",
-        "make",
-        "run",
-        "fetch",
-        "show",
-        "list",
-        "use",
-        "call",
-        "tool",
-        "my",
-        "by",
-        "to",
-        "of",
-        "for",
-    }
+GENERIC: frozenset[str] = spelled(
+    "get set do make run fetch show list use call tool my by to of for is has are can"
 )
 """Parts of a tool's name that many names have."""
 
