@@ -112,9 +112,9 @@ def _lab(options: argparse.Namespace, console: "Console") -> int:
     folder = options.folder or tutorial_folder(Path.cwd())
     console.print(f"Opening {folder} in JupyterLab. Stop it with Ctrl-C.")
     command = lab_command(folder, port=options.port, browser=not options.no_browser)
-    if sys.platform == "win32":
-        return subprocess.call(command)
-    os.execv(command[0], command)  # noqa: S606  this process becomes the server, so signals reach it
+    if os.name == "posix":
+        os.execv(command[0], command)  # noqa: S606  this process becomes the server, so signals reach it
+    return subprocess.call(command)  # noqa: S603  our own interpreter and a folder
 
 
 def _is_installed(module: str) -> bool:

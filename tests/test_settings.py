@@ -92,7 +92,7 @@ def test_an_unknown_name_in_a_call_is_an_error_too():
 
 
 def test_a_file_that_is_not_toml_is_named():
-    with pytest.raises(SetupError, match="loom.toml is not TOML"):
+    with pytest.raises(SetupError, match=r"loom\.toml is not TOML"):
         read({}, [ProjectFile(LOOM, "model = ")])
 
 
@@ -140,6 +140,10 @@ def test_load_takes_given_values_and_settings_are_frozen(tmp_path):
 
 
 def test_reading_settings_loads_no_heavy_library():
-    code = "import sys, loom_nb.settings as s; s.read({}); print(sorted({'pydantic', 'IPython', 'rich'} & set(sys.modules)))"
+    code = (
+        "import sys, loom_nb.settings as settings\n"
+        "settings.read({})\n"
+        "print(sorted({'pydantic', 'IPython', 'rich'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -37,6 +37,7 @@ class AnthropicMessages:
         key_env: environment variables that may hold the key, in order; read at each call.
         api_key: the key itself, in place of the environment.
         timeout: seconds of silence after which a call is given up.
+        options: more fields of the request body; a mapping is merged into ours, None takes one away.
         max_output_tokens: asked for where a request does not say how many; by default what the model's
             generation is known to take.
     """
@@ -49,6 +50,7 @@ class AnthropicMessages:
         key_env: Sequence[str] = KEY_ENV,
         api_key: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
+        options: Mapping[str, Any] | None = None,
         max_output_tokens: int | None = None,
     ) -> None:
         if not model:
@@ -59,6 +61,7 @@ class AnthropicMessages:
         self._connection = _AnthropicConnection(model, base_url, key_env, key, timeout)
         self._traits = encode.Traits.of(model)
         self._max_tokens = max_output_tokens or self._traits.max_tokens
+        self._options = dict(options or {})
         self._head: encode.Head | None = None
 
     async def reply(self, request: Request, emit: Callable[[Delta], None]) -> Reply:
@@ -77,7 +80,7 @@ class AnthropicMessages:
         """
         if self._head is None or not self._head.fits(request):
             limit = request.generation.max_output_tokens or self._max_tokens
-            self._head = encode.head(request, self._model, self._traits, limit)
+            self._head = encode.head(request, self._model, self._traits, limit, self._options)
         fragments = request.conversation.fragments(encode.DIALECT, encode.message)
         return encode.body(self._head, fragments)
 

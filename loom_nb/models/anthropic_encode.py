@@ -8,7 +8,7 @@ prompt cache finds them again.
 import base64
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ from loom_nb.messages import (
     fenced,
 )
 from loom_nb.models.anthropic_schema import strict
+from loom_nb.models.connection import with_options
 from loom_nb.protocols import Generation, OutputSchema, Request
 from loom_nb.tools import Tool
 
@@ -96,7 +97,7 @@ class Head:
         )
 
 
-def head(request: Request, model: str, traits: Traits, max_tokens: int) -> Head:
+def head(request: Request, model: str, traits: Traits, max_tokens: int, options: Mapping[str, Any]) -> Head:
     """Encode all of a request but its messages."""
     notices: list[str] = []
     fields: dict[str, Any] = {"model": model, "max_tokens": max_tokens, "stream": True}
@@ -124,7 +125,7 @@ def head(request: Request, model: str, traits: Traits, max_tokens: int) -> Head:
         tools[-1] |= _MARK
     if tools:
         fields["tools"] = tools
-    data = _json(fields)[:-1] + b',"messages":['
+    data = _json(with_options(fields, options))[:-1] + b',"messages":['
     given = (request.system, tuple(request.tools), request.generation, request.output)
     return Head(data, tuple(notices), *given)
 

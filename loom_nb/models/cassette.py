@@ -8,23 +8,28 @@ is drift: an error that shows what changed since the recording.
 import difflib
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import msgspec
 
-from loom_nb.border import parse_object
+from loom_nb.border import clean, parse_object
 from loom_nb.errors import BorderError, LoomUsageError, ReplayDrift
 from loom_nb.events import CallDelta, Delta, TextDelta, ThinkingDelta
+from loom_nb.models.blotting import Blotter
 from loom_nb.protocols import LanguageModel, Reply, Request
 
 Mode = Literal["auto", "record", "replay", "strict"]
-"""auto: replay what is recorded, ask the model for the rest and record it. record: always ask.
-replay: never ask. strict: never ask, and the requests must come in the order of the recording."""
+"""auto: play what is recorded, ask the model for the rest and record it. record: always ask, and
+begin the file anew. replay: never ask. strict: never ask, and the requests must come once each, in
+the order of the recording."""
 
 VERSION = 1
+_MAX_BYTES = 1 << 30
 _MAX_DIFF_LINES = 40
+_WIDTH = 96
 
 
 class Interaction(msgspec.Struct, frozen=True):
@@ -37,190 +42,290 @@ class Interaction(msgspec.Struct, frozen=True):
 
 
 class Cassette:
-    """The file: interactions in the order of their recording."""
+    """The file, its interactions in the order of their recording, and how far it was played.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.interactions: list[Interaction] = []
-        if path.exists():
-            self.interactions = _read(path)
+    Read at its first use. Models that are opened from the same `Model` share it, so that several
+    sessions go on where the one before stopped. Several processes may add to a file side by side.
 
-    def find(self, key: str) -> list[Interaction]:
-        """All recordings of a request, in order."""
-        return [interaction for interaction in self.interactions if interaction.key == key]
+    Args:
+        path: the file; need not exist.
+        mode: see `Mode`.
+    """
+
+    def __init__(self, path: str | Path, mode: Mode = "auto") -> None:
+        if mode not in get_args(Mode):
+            raise LoomUsageError(f"a cassette has no mode '{mode}'", fixes=["auto, record, replay or strict"])
+        self.path = Path(path)
+        self.mode = mode
+        self.place = 0
+        """How many interactions were played in a row; where the next one is expected."""
+        self._known: list[Interaction] | None = None
+        self._played: dict[str, int] = {}
+
+    @property
+    def interactions(self) -> list[Interaction]:
+        """All of them. A recording that begins anew holds none at first.
+
+        Raises:
+            LoomUsageError: the file is there and cannot be read.
+        """
+        if self._known is None:
+            self._known = [] if self.mode == "record" else _read(self.path)
+        return self._known
+
+    def play(self, key: str) -> Interaction | None:
+        """The next recording of a request; the last one again where it was recorded less often."""
+        if self.mode == "record":
+            return None
+        if self.mode == "strict":
+            here = self.interactions[self.place : self.place + 1]
+            if not here or here[0].key != key:
+                return None
+            self.place += 1
+            return here[0]
+        places = [place for place, one in enumerate(self.interactions) if one.key == key]
+        if not places:
+            return None
+        turn = self._played.get(key, 0)
+        self._played[key] = turn + 1
+        place = places[min(turn, len(places) - 1)]
+        self.place = place + 1
+        return self.interactions[place]
 
     def add(self, interaction: Interaction) -> None:
-        """Record one more, on disk at once."""
-        self.interactions.append(interaction)
-        document = {"loom_cassette": VERSION, "interactions": self.interactions}
-        text = msgspec.json.format(msgspec.json.encode(document, order="sorted"), indent=1)
+        """Record one more, on disk at once and beside what other processes have recorded meanwhile."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(self.path.name + ".part")
-        temporary.write_bytes(text + b"\n")
-        temporary.replace(self.path)
+        with _alone(self.path):
+            begins = self.mode == "record" and not self.interactions
+            self._known = [*([] if begins else _read(self.path)), interaction]
+            document = {"loom_cassette": VERSION, "interactions": self._known}
+            text = msgspec.json.format(msgspec.json.encode(document, order="sorted"), indent=1)
+            temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
+            temporary.write_bytes(text + b"\n")
+            temporary.replace(self.path)
+        self._played[interaction.key] = self._played.get(interaction.key, 0) + 1
+        self.place = len(self._known)
 
 
 class CassetteModel:
     """A LanguageModel that stands before another and plays what is recorded of it.
 
     Args:
-        path: the file.
+        cassette: the recording.
         name: of the model that is recorded.
         open_model: opens that model; called only when it has to be asked.
-        mode: see `Mode`.
+        options: fields that the model adds to each request.
         environment: where secret values are looked for.
     """
 
     def __init__(
         self,
-        path: str | Path,
+        cassette: Cassette,
         name: str,
         open_model: Callable[[], LanguageModel],
         *,
-        mode: Mode = "auto",
+        options: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        if mode not in get_args(Mode):
-            raise LoomUsageError(f"a cassette has no mode '{mode}'", fixes=["auto, record, replay or strict"])
         self.name = name
-        self.mode = mode
-        self._cassette = Cassette(Path(path))
+        self._cassette = cassette
         self._open_model = open_model
         self._model: LanguageModel | None = None
+        self._options = dict(options or {})
         self._environment = os.environ if environment is None else environment
-        self._asked: dict[str, int] = {}
-        self._place = 0
 
     async def reply(self, request: Request, emit: Callable[[Delta], None]) -> Reply:
-        """The recorded reply, or the model's own where the mode allows to ask it."""
-        canonical = self._canonical(request)
+        """The recorded reply, or the model's own where the mode allows to ask it.
+
+        Raises:
+            ReplayDrift: the request is not in the recording; says what differs.
+        """
+        blotter = Blotter(self._environment)
+        canonical = blotter.blot(self._canonical(request))
         key = hashlib.sha256(msgspec.json.encode(canonical, order="deterministic")).hexdigest()
-        recorded = None if self.mode == "record" else self._recorded(key)
+        recorded = self._cassette.play(key)
         if recorded is not None:
             for delta in recorded.deltas:
                 emit(delta)
             return recorded.reply
-        if self.mode in ("replay", "strict"):
+        if self._cassette.mode in ("replay", "strict"):
             raise self._drift(canonical)
-        return await self._record(request, key, canonical, emit)
-
-    def _recorded(self, key: str) -> Interaction | None:
-        if self.mode == "strict":
-            here = self._cassette.interactions[self._place : self._place + 1]
-            if not here or here[0].key != key:
-                return None
-            self._place += 1
-            return here[0]
-        found = self._cassette.find(key)
-        turn = self._asked.get(key, 0)
-        if not found or (self.mode == "auto" and turn >= len(found)):
-            return None
-        self._asked[key] = turn + 1
-        self._place = self._cassette.interactions.index(found[min(turn, len(found) - 1)]) + 1
-        return found[min(turn, len(found) - 1)]
-
-    async def _record(
-        self, request: Request, key: str, canonical: dict[str, Any], emit: Callable[[Delta], None]
-    ) -> Reply:
-        self._model = self._model or self._open_model()
         deltas: list[Delta] = []
 
         def note(delta: Delta) -> None:
             deltas.append(delta)
             emit(delta)
 
-        reply = await self._model.reply(request, note)
-        self._asked[key] = self._asked.get(key, 0) + 1
-        hidden = self._blot(msgspec.json.encode({"deltas": deltas, "reply": reply}).decode())
-        played = msgspec.json.decode(hidden, type=_Played)
-        self._cassette.add(Interaction(key, canonical, played.deltas, played.reply))
+        reply = await self._opened().reply(request, note)
+        hidden = msgspec.convert(blotter.blot(msgspec.to_builtins(reply)), Reply)
+        self._cassette.add(Interaction(key, canonical, blotter.blot_deltas(deltas), hidden))
         return reply
 
     def _canonical(self, request: Request) -> dict[str, Any]:
         """The request as plain data, the same in every process."""
-        plain = msgspec.to_builtins(
-            {
-                "model": self.name,
-                "system": request.system,
-                "tools": [
-                    {"name": tool.name, "description": tool.description, "parameters": tool.schema}
-                    for tool in request.tools
-                ],
-                "messages": request.conversation.messages,
-                "generation": request.generation,
-                "output": None if request.output is None else dict(request.output.schema),
-            }
-        )
-        decoded: dict[str, Any] = msgspec.json.decode(self._blot(msgspec.json.encode(plain).decode()))
-        return decoded
-
-    def _blot(self, text: str) -> str:
-        """The text without the values of environment variables that are named like secrets."""
-        for name, value in self._environment.items():
-            if len(value) >= 8 and any(
-                mark in name.upper() for mark in ("KEY", "TOKEN", "SECRET", "PASSWORD")
-            ):
-                text = text.replace(msgspec.json.encode(value).decode()[1:-1], f"[secret {name}]")
-        return text
+        form: dict[str, Any] = {
+            "model": self.name,
+            "system": request.system,
+            "tools": [
+                {"name": tool.name, "description": tool.description, "parameters": tool.schema}
+                for tool in request.tools
+            ],
+            "messages": request.conversation.messages,
+            "generation": {
+                name: value
+                for name, value in msgspec.to_builtins(request.generation).items()
+                if value not in (None, ())
+            },
+            "output": None if request.output is None else dict(request.output.schema),
+        }
+        if self._options:
+            form["options"] = self._options
+        plain: dict[str, Any] = _plain(msgspec.to_builtins(form, builtin_types=(bytes,)))
+        return plain
 
     def _drift(self, canonical: dict[str, Any]) -> ReplayDrift:
         """What differs from the recording that stands where this request was expected."""
-        interactions = self._cassette.interactions
-        if not interactions:
-            cause = f"{self._cassette.path.name} holds no recording"
-        elif self._place >= len(interactions):
-            cause = f"all {len(interactions)} recorded requests were played, this is one more"
+        cassette = self._cassette
+        if not cassette.interactions:
+            cause = f"{cassette.path.name} holds no recording"
+        elif cassette.place >= len(cassette.interactions):
+            cause = f"all {len(cassette.interactions)} recorded requests were played, this is one more"
         else:
-            cause = "\n" + _difference(interactions[self._place].request, canonical)
+            cause = "\n" + _difference(cassette.interactions[cassette.place].request, canonical)
         return ReplayDrift(
-            f"request {self._place + 1} is not in the recording {self._cassette.path.name}",
+            f"request {cassette.place + 1} is not in the recording {cassette.path.name}",
             cause=cause,
             fixes=['Model.cassette(path, model, mode="record") records anew'],
         )
 
+    def _opened(self) -> LanguageModel:
+        self._model = self._model or self._open_model()
+        return self._model
+
     def encode(self, request: Request) -> bytes:
         """What the recorded model would send."""
-        self._model = self._model or self._open_model()
-        return self._model.encode(request)
+        return self._opened().encode(request)
 
     async def close(self) -> None:
         """Close the recorded model, where it was opened."""
         if self._model is not None:
             await self._model.close()
 
-
-class _Played(msgspec.Struct):
-    deltas: list[TextDelta | ThinkingDelta | CallDelta]
-    reply: Reply
+    def __repr__(self) -> str:
+        return f"<CassetteModel {self.name} from {self._cassette.path.name}, {self._cassette.mode}>"
 
 
 class _Document(msgspec.Struct):
-    loom_cassette: int
     interactions: list[Interaction]
 
 
 def _read(path: Path) -> list[Interaction]:
     try:
-        document = msgspec.convert(
-            parse_object(path.read_bytes(), what=path.name, max_bytes=1 << 30), _Document
-        )
+        document = parse_object(path.read_bytes(), what=path.name, max_bytes=_MAX_BYTES)
+        version = document.get("loom_cassette")
+        if version == VERSION:
+            return msgspec.convert(document, _Document).interactions
+        cause = "it holds no recording" if version is None else f"it has version {version}, not {VERSION}"
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        cause = error.strerror or type(error).__name__
     except (BorderError, msgspec.ValidationError) as error:
-        raise LoomUsageError(
-            f"{path.name} is not a cassette",
-            cause=str(error).splitlines()[0],
-            fixes=["remove it and record anew"],
-        ) from None
-    if document.loom_cassette != VERSION:
-        raise LoomUsageError(f"{path.name} has version {document.loom_cassette}, this is version {VERSION}")
-    return document.interactions
+        cause = str(error).splitlines()[0]
+    raise LoomUsageError(
+        f"{path.name} is not a cassette that can be read",
+        cause=cause,
+        fixes=['mode="record" begins it anew', "give another path"],
+    )
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold the right to write beside other processes of this machine, by a lock on a file next to it."""
+    lock = path.with_name(f".{path.name}.lock")
+    with lock.open("a+b") as held:
+        _lock(held.fileno())
+        try:
+            yield
+        finally:
+            # left where it is: removing it would let two processes lock two different files
+            _unlock(held.fileno())
+
+
+def _lock(file: int) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        msvcrt.locking(file, msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined,unused-ignore]  # only there
+        return
+    fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def _unlock(file: int) -> None:
+    try:
+        import fcntl
+    except ImportError:
+        import msvcrt
+
+        msvcrt.locking(file, msvcrt.LK_UNLCK, 1)  # type: ignore[attr-defined,unused-ignore]  # only there
+        return
+    fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _plain(value: Any) -> Any:
+    """Plain data that JSON can carry; bytes become their hash, which tells them apart and is short."""
+    match value:
+        case bytes():
+            return f"{len(value)} bytes, sha256 {hashlib.sha256(value).hexdigest()}"
+        case str():
+            return clean(value)
+        case dict():
+            return {_plain(name): _plain(inner) for name, inner in value.items()}
+        case list() | tuple():
+            return [_plain(inner) for inner in value]
+    return value
 
 
 def _difference(recorded: dict[str, Any], now: dict[str, Any]) -> str:
     """A unified diff of two requests, short enough to read."""
-    lines = list(difflib.unified_diff(_lines(recorded), _lines(now), "recorded", "now", lineterm="", n=2))
+    lines = list(
+        difflib.unified_diff(list(_lines(recorded)), list(_lines(now)), "recorded", "now", lineterm="", n=2)
+    )
     more = len(lines) - _MAX_DIFF_LINES
     return "\n".join(lines[:_MAX_DIFF_LINES] + ([f"… {more} more lines"] if more > 0 else []))
 
 
-def _lines(request: dict[str, Any]) -> list[str]:
-    return msgspec.json.format(msgspec.json.encode(request, order="sorted"), indent=1).decode().splitlines()
+def _lines(value: Any, name: str = "request", indent: str = "") -> Iterator[str]:
+    """Plain data as an outline; texts line by line, so that a diff shows the words that changed."""
+    match value:
+        case dict():
+            yield f"{indent}{name}:"
+            for key in sorted(value):
+                yield from _lines(value[key], key, indent + "  ")
+        case list():
+            yield f"{indent}{name}:"
+            for number, inner in enumerate(value, 1):
+                yield from _lines(inner, f"{number}", indent + "  ")
+        case str() if "\n" in value or len(value) > _WIDTH:
+            yield f"{indent}{name}:"
+            yield from (f"{indent}  | {piece}" for piece in _wrapped(value))
+        case _:
+            yield f"{indent}{name}: {value}"
+
+
+def _wrapped(text: str) -> Iterator[str]:
+    for line in text.split("\n"):
+        words: Sequence[str] = line.split(" ")
+        row = ""
+        for word in words:
+            if row and len(row) + len(word) >= _WIDTH:
+                yield row
+                row = word
+            else:
+                row = f"{row} {word}" if row else word
+            while len(row) > 2 * _WIDTH:  # a word without end
+                yield row[:_WIDTH]
+                row = row[_WIDTH:]
+        yield row

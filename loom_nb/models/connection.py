@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 import msgspec
 
 from loom_nb.errors import BorderError, LoomKeyError, ModelError
-from loom_nb.models import faults, tls
+from loom_nb.models import faults, prices, tls
 from loom_nb.models.sse import EventSplitter
 
 if TYPE_CHECKING:
@@ -83,6 +83,15 @@ def find_key(
         cause="it holds blanks or characters that no key has",
         fixes=["copy the key again"],
     )
+
+
+def with_options(fields: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a body with the user's own: a mapping is merged into ours, None takes a field away."""
+    whole = dict(fields)
+    for name, value in options.items():
+        old = whole.get(name)
+        whole[name] = {**old, **value} if isinstance(old, dict) and isinstance(value, Mapping) else value
+    return {name: value for name, value in whole.items() if value is not None}
 
 
 class Reader(Protocol):
@@ -186,6 +195,8 @@ class Connection(ABC):
                 threads = sys.platform != "emscripten"
                 if self._client is None:
                     self._client = await asyncio.to_thread(self._build) if threads else self._build()
+                    if threads:  # what a call costs is asked at its end, where loading would hold the loop
+                        loop.run_in_executor(None, prices.load)
         return self._client
 
     def _build(self) -> Any:

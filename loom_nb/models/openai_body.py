@@ -12,6 +12,7 @@ import msgspec
 
 from loom_nb.border import clean
 from loom_nb.messages import DataPart, FilePart, Part, TextPart, ToolCallPart, Usage, fenced
+from loom_nb.models.connection import with_options
 from loom_nb.protocols import Generation, OutputSchema, Request
 from loom_nb.tools import Tool
 
@@ -53,12 +54,7 @@ def _same(kept: tuple[str, tuple[Tool, ...], Generation, OutputSchema | None], r
 
 def open_body(fields: Mapping[str, Any], options: Mapping[str, Any], tail: bytes) -> bytes:
     """The start of a body: `fields` with the endpoint's options, and then `tail` in place of the end."""
-    whole = dict(fields)
-    for name, value in options.items():
-        old = whole.get(name)
-        whole[name] = {**old, **value} if isinstance(old, dict) and isinstance(value, Mapping) else value
-    kept = {name: value for name, value in whole.items() if value is not None}
-    return msgspec.json.encode(kept)[:-1] + tail
+    return msgspec.json.encode(with_options(fields, options))[:-1] + tail
 
 
 def is_reasoning_model(model: str) -> bool:

@@ -12,12 +12,11 @@ from loom_nb.events import Delta
 from loom_nb.messages import Message
 from loom_nb.models.connection import DEFAULT_TIMEOUT, Connection, Key, Reader, Sdk, find_key
 from loom_nb.models.openai_body import Head, HeadCache
-from loom_nb.models.registry import VENDORS
+from loom_nb.models.registry import OWN_FIELDS, VENDORS, is_local
 from loom_nb.protocols import Reply, Request
 
 _OPENAI = "https://api.openai.com/v1"
 _PLACEHOLDER = Key("no-key")
-_OWN_FIELDS = frozenset({"model", "messages", "input", "instructions", "stream", "tools"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,7 @@ class Endpoint:
     def __post_init__(self) -> None:
         if not self.model:
             raise LoomUsageError(f"which model of {self.vendor}?")
-        if taken := sorted(_OWN_FIELDS & self.options.keys()):
+        if taken := sorted(OWN_FIELDS & self.options.keys()):
             raise LoomUsageError(f"options cannot set '{taken[0]}'", cause="the client writes it itself")
         if urlsplit(self.address).scheme not in ("http", "https"):
             raise LoomUsageError(
@@ -104,7 +103,7 @@ class Endpoint:
         known = VENDORS.get(self.vendor)
         names = self.key_env or (known.key_env if known else ())
         needed = bool(self.key_env) or self.vendor not in _NEED_NO_KEY
-        without = None if needed and not _is_local(self.address) else _PLACEHOLDER
+        without = None if needed and not is_local(self.address) else _PLACEHOLDER
         return find_key(self.vendor, names, given=self.key, without=without)
 
 
@@ -236,11 +235,6 @@ class OpenAIModel(ABC):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
-
-
-def _is_local(address: str) -> bool:
-    host = urlsplit(address).hostname or ""
-    return host in ("localhost", "::1", "0.0.0.0") or host.startswith("127.")  # noqa: S104  compared, not bound
 
 
 def _ambient_headers() -> list[str]:

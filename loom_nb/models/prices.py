@@ -2,9 +2,12 @@
 
 from loom_nb.messages import Usage
 
+_PROVIDERS = {"gemini": "google"}
+"""Vendors that the table knows by another name."""
+
 
 def cost(vendor: str, model: str, usage: Usage) -> float | None:
-    """US dollars at the list price, or None for a model whose price is not known."""
+    """US dollars at the vendor's list price, or None for a model whose price is not known."""
     from genai_prices import Usage as PricedUsage
     from genai_prices import calc_price
 
@@ -20,4 +23,6 @@ def cost(vendor: str, model: str, usage: Usage) -> float | None:
         return None
 
 
-_PROVIDERS = {"gemini": "google", "qwen": "alibaba"}
+def load() -> None:
+    """Read the table, which takes a quarter of a second: call it where nobody waits."""
+    cost("", "", Usage())

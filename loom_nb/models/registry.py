@@ -1,10 +1,14 @@
 """Model: a frozen reference to a language model, and the vendors it may point at."""
 
 import difflib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
 
 from loom_nb.errors import LoomUsageError
 from loom_nb.messages import Usage
@@ -24,7 +28,8 @@ class Vendor:
     """None: the SDK's own."""
     key_env: tuple[str, ...] = ()
     """Empty: it needs no key."""
-    url_env: str = ""
+    url_env: tuple[str, ...] = ()
+    """Where another address is looked for, in order: a gateway, or the vendor's other region."""
     default: str = ""
     """A model to begin with."""
 
@@ -33,35 +38,58 @@ VENDORS: Mapping[str, Vendor] = {
     vendor.name: vendor
     for vendor in (
         Vendor(
-            "anthropic", "messages", None, ("ANTHROPIC_API_KEY",), "ANTHROPIC_BASE_URL", "claude-sonnet-4-5"
+            "anthropic",
+            "messages",
+            key_env=("ANTHROPIC_API_KEY",),
+            url_env=("ANTHROPIC_BASE_URL",),
+            default="claude-sonnet-4-5",
         ),
-        Vendor("openai", "chat", None, ("OPENAI_API_KEY",), "OPENAI_BASE_URL", "gpt-5.1"),
+        Vendor(
+            "openai",
+            "chat",
+            key_env=("OPENAI_API_KEY",),
+            url_env=("OPENAI_BASE_URL",),
+            default="gpt-5.1",
+        ),
         Vendor(
             "gemini",
             "chat",
             "https://generativelanguage.googleapis.com/v1beta/openai/",
             ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
-            default="gemini-2.5-flash",
+            ("GEMINI_BASE_URL",),
+            "gemini-2.5-flash",
         ),
         Vendor(
             "qwen",
             "chat",
             "https://dashscope.aliyuncs.com/compatible-mode/v1",
             ("DASHSCOPE_API_KEY",),
-            default="qwen-plus",
+            ("QWEN_BASE_URL", "DASHSCOPE_BASE_URL"),
+            "qwen-plus",
         ),
         Vendor(
-            "deepseek", "chat", "https://api.deepseek.com/v1", ("DEEPSEEK_API_KEY",), default="deepseek-chat"
+            "deepseek",
+            "chat",
+            "https://api.deepseek.com/v1",
+            ("DEEPSEEK_API_KEY",),
+            ("DEEPSEEK_BASE_URL",),
+            "deepseek-chat",
         ),
         Vendor(
-            "minimax", "chat", "https://api.minimax.chat/v1", ("MINIMAX_API_KEY",), default="MiniMax-Text-01"
+            "minimax",
+            "chat",
+            "https://api.minimax.chat/v1",
+            ("MINIMAX_API_KEY",),
+            ("MINIMAX_BASE_URL",),
+            "MiniMax-Text-01",
         ),
-        Vendor("ollama", "chat", "http://localhost:11434/v1", (), "OLLAMA_BASE_URL", "llama3.2"),
+        Vendor("ollama", "chat", "http://localhost:11434/v1", (), ("OLLAMA_BASE_URL",), "llama3.2"),
     )
 }
 """The vendors by name. `compatible` stands beside them for any other address."""
 
-_EMBEDDED = ("offline", "scripted", "cassette", "compatible")
+OWN_FIELDS = frozenset({"model", "messages", "system", "input", "instructions", "stream", "tools"})
+"""Fields of a request body that a client writes itself: no option may set them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +104,23 @@ class Model:
     vendor: str
     model: str
     base_url: str | None = None
+    """None: what the environment says at the time of opening, or else the vendor's own."""
     key_env: tuple[str, ...] = ()
     api: Api = "chat"
     timeout: float = 600.0
-    """Seconds for a whole model call."""
+    """Seconds of silence on the wire after which a call is given up; what keeps coming may take longer."""
     organization: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """Of the embedded models."""
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """More fields of each request body, in the vendor's words; for an embedded model, its own options.
+
+    Models are equal when all their fields are; two scripts are never equal.
+    """
 
     def __post_init__(self) -> None:
         if not self.model or not isinstance(self.model, str):
             raise LoomUsageError(f"which model of {self.vendor}?", fixes=[f'Model.{self.vendor}("name")'])
+        if not self.timeout > 0:
+            raise LoomUsageError(f"the timeout of a model is a number of seconds, not {self.timeout!r}")
 
     @property
     def name(self) -> str:
@@ -103,27 +137,21 @@ class Model:
             LoomUsageError: the vendor is not known; says which are.
         """
         vendor, _, model = name.strip().partition(":")
-        if vendor == "offline":
+        known = VENDORS.get(vendor.lower())
+        if vendor.lower() == "offline":
             return cls.offline()
-        known = VENDORS.get(vendor)
         if known is None:
-            near = difflib.get_close_matches(vendor, [*VENDORS, "offline"], 1)
-            raise LoomUsageError(
-                f"there is no vendor '{vendor}'",
-                cause="a model is named vendor:model",
-                fixes=[f"{near[0]}:…" if near else "one of " + ", ".join([*VENDORS, "offline"])],
-            )
+            raise _no_vendor(vendor, model)
         return cls._of(known, model or known.default)
 
     @classmethod
     def _of(cls, vendor: Vendor, model: str, **given: Any) -> "Model":
-        api = given.pop("api", None) or vendor.api
         env = given.pop("key_env", None)
         key_env = vendor.key_env if env is None else (env,) if isinstance(env, str) else tuple(env)
-        base_url = given.pop("base_url", None) or vendor.base_url
-        return cls(
-            vendor.name, model, base_url, key_env, api, **{k: v for k, v in given.items() if v is not None}
-        )
+        options = _checked(given.pop("options", None) or {})
+        fields = {"key_env": key_env, "api": vendor.api, "options": options}
+        told = {name: value for name, value in given.items() if value is not None}
+        return cls(vendor.name, model, **(fields | told))
 
     @classmethod
     def anthropic(
@@ -133,9 +161,17 @@ class Model:
         base_url: str | None = None,
         key_env: str | Sequence[str] | None = None,
         timeout: float | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> "Model":
-        """A model of Anthropic, by the Messages API."""
-        return cls._of(VENDORS["anthropic"], model, base_url=base_url, key_env=key_env, timeout=timeout)
+        """A model of Anthropic, by the Messages API. For `options` see `Model.openai`."""
+        return cls._of(
+            VENDORS["anthropic"],
+            model,
+            base_url=base_url,
+            key_env=key_env,
+            timeout=timeout,
+            options=options,
+        )
 
     @classmethod
     def openai(
@@ -147,8 +183,19 @@ class Model:
         key_env: str | Sequence[str] | None = None,
         organization: str | None = None,
         timeout: float | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> "Model":
-        """A model of OpenAI, by Chat Completions or by Responses."""
+        """A model of OpenAI, by Chat Completions or by Responses.
+
+        Args:
+            model: its name at the vendor.
+            api: which of the two protocols.
+            base_url: where to call instead of the vendor's own address.
+            key_env: the environment variable, or several in order, that may hold the key.
+            organization: sent along.
+            timeout: seconds of silence on the wire after which a call is given up.
+            options: more fields of the request body; a mapping is merged into ours, None takes one away.
+        """
         return cls._of(
             VENDORS["openai"],
             model,
@@ -157,6 +204,7 @@ class Model:
             key_env=key_env,
             organization=organization,
             timeout=timeout,
+            options=options,
         )
 
     @classmethod
@@ -166,7 +214,11 @@ class Model:
 
     @classmethod
     def qwen(cls, model: str, **options: Any) -> "Model":
-        """A model of Alibaba."""
+        """A model of Alibaba.
+
+        The international address is https://dashscope-intl.aliyuncs.com/compatible-mode/v1: give it as
+        `base_url`, or set QWEN_BASE_URL.
+        """
         return cls._of(VENDORS["qwen"], model, **_allowed(options))
 
     @classmethod
@@ -176,7 +228,11 @@ class Model:
 
     @classmethod
     def minimax(cls, model: str = "MiniMax-Text-01", **options: Any) -> "Model":
-        """A model of MiniMax."""
+        """A model of MiniMax.
+
+        The international address is https://api.minimax.io/v1: give it as `base_url`, or set
+        MINIMAX_BASE_URL.
+        """
         return cls._of(VENDORS["minimax"], model, **_allowed(options))
 
     @classmethod
@@ -193,10 +249,16 @@ class Model:
         key_env: str | Sequence[str] = (),
         api: Literal["chat", "responses"] = "chat",
         timeout: float | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> "Model":
         """Any server that speaks OpenAI's protocol (vLLM, LM Studio, llama.cpp, a gateway)."""
         return cls._of(
-            Vendor("compatible", api, base_url), model, base_url=base_url, key_env=key_env, timeout=timeout
+            Vendor("compatible", api),
+            model,
+            base_url=base_url,
+            key_env=key_env,
+            timeout=timeout,
+            options=options,
         )
 
     @classmethod
@@ -224,9 +286,18 @@ class Model:
         model: "Model | str",
         mode: Literal["auto", "record", "replay", "strict"] = "auto",
     ) -> "Model":
-        """A model whose replies are recorded in a file and played from it; see `loom_nb.models.cassette`."""
+        """A model whose replies are recorded in a file and played from it; see `loom_nb.models.cassette`.
+
+        Args:
+            path: the file; need not exist.
+            model: the model that is recorded.
+            mode: "auto" plays what is recorded and asks for the rest; "record" begins the file anew;
+                "replay" never asks; "strict" never asks and wants the order of the recording.
+        """
+        from loom_nb.models.cassette import Cassette
+
         recorded = cls.from_name(model) if isinstance(model, str) else model
-        return cls("cassette", recorded.name, options={"path": Path(path), "model": recorded, "mode": mode})
+        return cls("cassette", recorded.name, options={"cassette": Cassette(path, mode), "model": recorded})
 
     @property
     def script(self) -> Script:
@@ -237,7 +308,7 @@ class Model:
         return script
 
     def with_timeout(self, seconds: float) -> "Model":
-        """The same model with another time limit for a call."""
+        """The same model with another time limit for silence on the wire."""
         return replace(self, timeout=seconds)
 
     # -- using it ----------------------------------------------------------------------------------
@@ -255,14 +326,17 @@ class Model:
                 from loom_nb.models.cassette import CassetteModel
 
                 recorded: Model = self.options["model"]
-                return CassetteModel(
-                    self.options["path"], recorded.name, recorded.open, mode=self.options["mode"]
-                )
+                asked = {} if recorded.vendor in ("offline", "scripted") else recorded.options
+                return CassetteModel(self.options["cassette"], recorded.name, recorded.open, options=asked)
             case "anthropic":
                 from loom_nb.models.anthropic import AnthropicMessages
 
                 return AnthropicMessages(
-                    self.model, base_url=self._url(), key_env=self.key_env, timeout=self.timeout
+                    self.model,
+                    base_url=self._url(),
+                    key_env=self.key_env,
+                    timeout=self.timeout,
+                    options=self.options,
                 )
         from loom_nb.models.openai import OpenAIChat, OpenAIResponses
 
@@ -274,24 +348,22 @@ class Model:
             key_env=self.key_env,
             organization=self.organization,
             timeout=self.timeout,
+            options=self.options,
         )
 
     def _url(self) -> str | None:
-        import os
-
         vendor = VENDORS.get(self.vendor)
-        if vendor is None or self.base_url != vendor.base_url or not vendor.url_env:
-            return self.base_url
-        url = os.environ.get(vendor.url_env) or self.base_url
+        ambient = (os.environ.get(name, "").strip() for name in vendor.url_env) if vendor else ()
+        url = self.base_url or next(filter(None, ambient), None) or (vendor.base_url if vendor else None)
         if self.vendor == "ollama" and url and not url.rstrip("/").endswith("/v1"):
             return url.rstrip("/") + "/v1"
         return url
 
     def has_key(self) -> bool:
         """Whether a key that this model needs is in the environment; True where it needs none."""
-        import os
-
-        return not self.key_env or any(os.environ.get(name) for name in self.key_env)
+        if not self.key_env or any(os.environ.get(name, "").strip() for name in self.key_env):
+            return True
+        return self.vendor in VENDORS and self.api != "messages" and is_local(self._url() or "")
 
     def cost(self, usage: Usage) -> float | None:
         """US dollars of these tokens, or None where the price is not known."""
@@ -310,8 +382,51 @@ class Model:
         return f"Model({self.name!r})"
 
 
+def is_local(address: str) -> bool:
+    """Whether an address is on this machine: a server there needs no key."""
+    host = urlsplit(address).hostname or ""
+    return host in ("localhost", "::1", "0.0.0.0") or host.startswith("127.")  # noqa: S104  compared, not bound
+
+
+def _no_vendor(vendor: str, model: str) -> LoomUsageError:
+    """What to type instead of a name that is none."""
+    low = vendor.lower()
+    names = [*VENDORS, "offline"]
+    near = difflib.get_close_matches(low, names, 1)
+    known = [one.name for one in VENDORS.values() if low.startswith(one.default.lower().partition("-")[0])]
+    if low in _MADE:
+        fix = _MADE[low]
+    elif near:
+        fix = f"{near[0]}:{model}" if model else near[0]
+    elif known and not model:
+        fix = f"{known[0]}:{vendor}"
+    else:
+        fix = "one of " + ", ".join(names)
+    cause = "a model is named vendor:model"
+    return LoomUsageError(f"there is no vendor '{vendor}'", cause=cause, fixes=[fix])
+
+
+_MADE = {
+    "compatible": 'Model.compatible("name", base_url="http://localhost:8000/v1")',
+    "scripted": 'Model.scripted(["a reply"])',
+    "cassette": 'Model.cassette("file.json", "vendor:model")',
+}
+"""Models that a name alone cannot make."""
+
+
+def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields for a request body, a copy."""
+    if taken := sorted(OWN_FIELDS & options.keys()):
+        raise LoomUsageError(f"options cannot set '{taken[0]}'", cause="the client writes it itself")
+    try:
+        msgspec.json.encode(options)
+    except (TypeError, ValueError) as error:
+        raise LoomUsageError("options are fields of a JSON body", cause=str(error)) from None
+    return dict(options)
+
+
 def _allowed(options: dict[str, Any]) -> dict[str, Any]:
-    known = ("base_url", "key_env", "timeout")
+    known = ("base_url", "key_env", "timeout", "options")
     for name in options:
         if name not in known:
             raise LoomUsageError(f"Model has no option '{name}' here", fixes=[", ".join(known)])

@@ -91,9 +91,12 @@ def _clip(line: str) -> str:
     return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
 
 
+_LEFT = 'style="text-align: left"'  # front ends align the cells of a table to the right
+
+
 def _html_table(table: Table) -> str:
     caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in table.columns)
+    head = "".join(f'<th scope="col" {_LEFT}>{escape(name)}</th>' for name in table.columns)
     head = f"<thead><tr>{head}</tr></thead>" if head else ""
     if not table.rows:
         return f"<table>{caption}{head}<tbody><tr><td>(none)</td></tr></tbody></table>"
@@ -103,4 +106,5 @@ def _html_table(table: Table) -> str:
 
 def _cells(row: Sequence[str]) -> str:
     first, *rest = row
-    return f'<th scope="row">{escape(first)}</th>' + "".join(f"<td>{escape(cell)}</td>" for cell in rest)
+    data = "".join(f"<td {_LEFT}>{escape(cell)}</td>" for cell in rest)
+    return f'<th scope="row" {_LEFT}>{escape(first)}</th>{data}'

@@ -132,6 +132,12 @@ class Workbench:
         """The reader's own variables."""
         return self.variables.visible()
 
+    def _namespace(self) -> dict[str, Any]:
+        """What a prompt and -t may name: the variables, modules included, without IPython's own."""
+        hidden = self.shell.user_ns_hidden
+        pairs = tuple(self.shell.user_ns.items())
+        return {name: value for name, value in pairs if name not in hidden or hidden[name] is not value}
+
     @property
     def variables(self) -> "VariablesCapability":
         """The notebook's variables, as the agent may look at them."""
@@ -179,7 +185,7 @@ class Workbench:
             SetupError: the cell asks for something that does not exist.
             RunFailed: the run did not complete; it has been painted and bound nevertheless.
         """
-        request = cells.parse(line, body, {**self.shell.user_ns_hidden, **self.shell.user_ns})
+        request = cells.parse(line, body, self._namespace())
         if request.help or not request.prompt.strip():
             return _help_card(request)
         await self._close_left()
@@ -259,7 +265,7 @@ class Workbench:
             if any(sign in pattern for sign in "*?["):
                 hits = {n: v for n, v in names.items() if fnmatch.fnmatchcase(n, pattern) and _is_tool(v)}
             else:
-                hits = {pattern: _function(pattern, names)}
+                hits = {pattern: _function(pattern, self._namespace())}
             if not hits:
                 raise LoomUsageError(f"-t {pattern} matches no function of this notebook")
             found.update(hits)

@@ -51,8 +51,8 @@ class Database:
     def __init__(self, path: Path, busy_seconds: float) -> None:
         self.path = path
         self._busy_seconds = busy_seconds
-        self._lock = threading.Lock()
-        self._thread = 0
+        self._lock = threading.RLock()  # a finalizer may come by at any moment: see `soon`
+        self._inside = False
         self._postponed: deque[Callable[[], None]] = deque()
         self._connection: Connection | None = None
         self._identity: tuple[int, int] | None = None
@@ -92,10 +92,11 @@ class Database:
 
         For finalizers, which the garbage collector may run anywhere.
         """
-        if self._thread == threading.get_ident():
-            self._postponed.append(action)
-        else:
-            action()
+        with self._lock:
+            if self._inside:
+                self._postponed.append(action)
+                return
+        action()
 
     def close(self) -> None:
         """Let go of the file; the next transaction opens it again."""
@@ -106,11 +107,11 @@ class Database:
     def _turn(self) -> Iterator[None]:
         try:
             with self._lock:
-                self._thread = threading.get_ident()
+                self._inside = True
                 try:
                     yield
                 finally:
-                    self._thread = 0
+                    self._inside = False
         finally:
             self._catch_up()
 

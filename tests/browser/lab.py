@@ -262,6 +262,7 @@ class Lab:
     def page(self) -> Page:
         """A new tab that reports its problems here."""
         page = self.context.new_page()
+        page.set_default_timeout(60_000)  # two shared cores, now and then
         page.on("pageerror", lambda error: self._judge_error(page, error))
         page.on("request", lambda request: self._judge(request.url))
         return page

@@ -61,7 +61,9 @@ class Cell:
     @property
     def text(self) -> str:
         """Everything readable of what stays."""
-        return "\n".join(output.get("data", {}).get("text/plain", output.get("text", "")) for output in self.saved)
+        return "\n".join(
+            output.get("data", {}).get("text/plain", output.get("text", "")) for output in self.saved
+        )
 
     @property
     def error(self) -> str:
@@ -125,7 +127,9 @@ def specs(home: Path) -> KernelSpecManager:
     folder = home / "kernels" / "tried"
     folder.mkdir(parents=True)
     argv = [PYTHON, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    (folder / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "tried", "language": "python"}))
+    (folder / "kernel.json").write_text(
+        json.dumps({"argv": argv, "display_name": "tried", "language": "python"})
+    )
     return KernelSpecManager(kernel_dirs=[str(folder.parent)], ensure_native_kernel=False)
 
 

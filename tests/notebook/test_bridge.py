@@ -220,7 +220,11 @@ def test_what_tools_print_is_put_together_again():
             message("update_display_data", data={"text/plain": "new"}, transient={"display_id": "d"}),
         ]
     )
-    assert [m["content"].get("text") or m["content"]["data"]["text/plain"] for m in merged] == ["ab", "c", "new"]
+    assert [m["content"].get("text") or m["content"]["data"]["text/plain"] for m in merged] == [
+        "ab",
+        "c",
+        "new",
+    ]
     assert [m["msg_type"] for m in merged] == ["stream", "stream", "display_data"]
 
 
@@ -234,7 +238,8 @@ def test_a_listener_hears_sentences_and_calls_not_tokens():
 
 
 @pytest.mark.parametrize(
-    ("version", "needed"), [("6.29.5", True), ("7.3.0", True), ("7.4.0", False), ("8.0.0a1", False), ("7.10.1", False)]
+    ("version", "needed"),
+    [("6.29.5", True), ("7.3.0", True), ("7.4.0", False), ("8.0.0a1", False), ("7.10.1", False)],
 )
 def test_the_gate_stands_only_where_clicks_would_wait(version, needed):
     assert is_needed(version) is needed

@@ -28,7 +28,9 @@ def auto(tmp_path_factory):
 def stop_button(cell_messages):
     """The comm of the Stop button that was opened."""
     for message in cell_messages:
-        state = message["content"].get("data", {}).get("state", {}) if message["msg_type"] == "comm_open" else {}
+        state = (
+            message["content"].get("data", {}).get("state", {}) if message["msg_type"] == "comm_open" else {}
+        )
         if state.get("_model_module") == "anywidget":
             return message["content"]["comm_id"]
     return None
@@ -37,7 +39,9 @@ def stop_button(cell_messages):
 def test_loading_shows_a_card_and_writes_nothing_to_stderr(tmp_path):
     with kernel(tmp_path, LOOM_NB_RENDER="live") as fresh:
         fresh.run("import sys, time; before = set(sys.modules)")
-        cell = fresh.run("started = time.perf_counter()\n%load_ext loom_nb\nspent = time.perf_counter() - started")
+        cell = fresh.run(
+            "started = time.perf_counter()\n%load_ext loom_nb\nspent = time.perf_counter() - started"
+        )
         (card,) = cell.saved
         assert card["kind"] == "display_data"
         assert len(card["data"]["text/plain"].splitlines()) <= 8
@@ -103,7 +107,10 @@ def test_a_function_of_the_notebook_becomes_a_tool_and_what_it_prints_stays(live
     assert "42" in cell.text
     assert [output["kind"] for output in cell.saved] == ["display_data", "stream"]
     assert cell.saved[1]["text"] == "called 21\n"
-    assert live.run("[(t.name, t.arguments, t.outcome) for t in answer.tools]").text == "[('double', {'x': 21}, 'ok')]"
+    assert (
+        live.run("[(t.name, t.arguments, t.outcome) for t in answer.tools]").text
+        == "[('double', {'x': 21}, 'ok')]"
+    )
 
 
 def test_a_schema_gives_a_value(live):
@@ -134,13 +141,15 @@ def test_an_interrupt_ends_the_run_at_once_and_the_next_cell_works(live):
     assert live.run("cut.status, cut.reason").text == "('stopped', 'interrupted by you')"
     assert "word" in cell.text
     assert live.run("%%loom\nhello again").status == "ok"
-    assert live.run("import signal; signal.getsignal(signal.SIGINT) is signal.default_int_handler").text == "True"
+    assert (
+        live.run("import signal; signal.getsignal(signal.SIGINT) is signal.default_int_handler").text
+        == "True"
+    )
 
 
 def test_a_second_interrupt_leaves_a_run_that_does_not_stop(live):
     live.run(
-        SCRIPTED
-        + "import asyncio\n@tool\nasync def stubborn() -> str:\n"
+        SCRIPTED + "import asyncio\n@tool\nasync def stubborn() -> str:\n"
         "    'Does not listen.'\n"
         "    for _ in range(60):\n"
         "        try:\n            await asyncio.sleep(0.1)\n        except asyncio.CancelledError:\n            pass\n"
@@ -200,7 +209,9 @@ def test_outputs_land_in_their_own_cell(live):
 
 
 def test_a_long_answer_needs_few_outputs(live):
-    live.run(SCRIPTED + "long = Model.scripted(['A paragraph of words.\\n\\n' * 8000], chunk=4000, delay=0.002)")
+    live.run(
+        SCRIPTED + "long = Model.scripted(['A paragraph of words.\\n\\n' * 8000], chunk=4000, delay=0.002)"
+    )
     cell = live.run("%%loom -m long\nwrite")
     assert cell.status == "ok"
     assert len(cell.of("display_data")) <= 45
@@ -224,10 +235,13 @@ def test_with_a_person_there_is_a_live_view(auto):
 
 def test_the_prompt_arrives_as_typed(auto):
     auto.run(SCRIPTED + "said = Model.scripted([lambda messages: 'seen'] * 9)")
-    body = "first line\n>>> x = 1\n    indented {nothing} $x \\frac{1}{2}\n{\"a\": 1}"
+    body = 'first line\n>>> x = 1\n    indented {nothing} $x \\frac{1}{2}\n{"a": 1}'
     assert auto.run(f"\n# a comment\n%%loom -m said -o answer\n{body}").status == "ok"
     assert auto.run("answer.messages[0].text").text == repr(body)
-    assert auto.run(f"%%loom -m said -o answer\r\n{body}\r\n".replace("\n", "\r\n").replace("\r\r", "\r")).status == "ok"
+    assert (
+        auto.run(f"%%loom -m said -o answer\r\n{body}\r\n".replace("\n", "\r\n").replace("\r\r", "\r")).status
+        == "ok"
+    )
     assert auto.run("answer.messages[0].text").text == repr(body)
 
 
@@ -237,7 +251,10 @@ def test_a_value_travels_beside_the_prompt(auto):
     cell = auto.run("%%loom -m said -o answer\nsum {rows}", allow_stdin=False)
     assert "used: rows" in cell.text
     assert auto.run("answer.messages[0].text").text == "'sum ⟨rows⟩'"
-    assert auto.run("[(p.name, p.origin.kind) for p in answer.messages[0].parts[1:]]").text == "[('rows', 'notebook')]"
+    assert (
+        auto.run("[(p.name, p.origin.kind) for p in answer.messages[0].parts[1:]]").text
+        == "[('rows', 'notebook')]"
+    )
 
 
 def test_the_conversation_goes_on_until_a_new_one_begins(auto):
@@ -275,7 +292,20 @@ def test_a_dry_run_shows_the_exact_request_and_sends_nothing(auto):
 
 
 def test_line_magics_answer_in_words_and_html(auto):
-    for line in ("", "models", "tools", "runs", "doctor", "config", "tour", "help", "model", "why", "stop", "reset"):
+    for line in (
+        "",
+        "models",
+        "tools",
+        "runs",
+        "doctor",
+        "config",
+        "tour",
+        "help",
+        "model",
+        "why",
+        "stop",
+        "reset",
+    ):
         cell = auto.run(f"%loom {line}")
         assert cell.status == "ok", (line, cell.error)
         (result,) = cell.of("execute_result")

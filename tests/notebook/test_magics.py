@@ -44,7 +44,9 @@ def transformed(text):
 
 def called(text):
     """(line, body) of the cell magic that the text became."""
-    (made,) = re.findall(r"^await get_ipython\(\)\.run_cell_magic\('loom', (.*)\)\n$", transformed(text), re.S)
+    (made,) = re.findall(
+        r"^await get_ipython\(\)\.run_cell_magic\('loom', (.*)\)\n$", transformed(text), re.S
+    )
     return eval(f"({made})")  # two literals
 
 
@@ -64,7 +66,9 @@ def test_a_loom_cell_awaits_with_its_text_as_typed(text, line, body):
     assert called(text) == (line, body)
 
 
-@pytest.mark.parametrize("text", ["%%loom?", "%%loom_other\nx", "x = 1\n%%loom", "%loom doctor", "", "# only a comment"])
+@pytest.mark.parametrize(
+    "text", ["%%loom?", "%%loom_other\nx", "x = 1\n%%loom", "%loom doctor", "", "# only a comment"]
+)
 def test_any_other_cell_is_left_alone(text):
     assert transformed(text) == text
 
@@ -174,6 +178,8 @@ def test_tools_of_the_notebook_are_listed_with_their_calls(shell):
         shell.loom_workbench.tools_named(("dubble",))
     assert caught.value.fixes == ("%%loom -t double",)
     assert len(shell.loom_workbench.tools_named(("dou*",))) == 1
+    shell.run_cell("import textwrap")
+    assert shell.loom_workbench.tools_named(("textwrap.shorten",))[0].__name__ == "shorten"
 
 
 def test_the_tour_inserts_one_cell_at_a_time(shell):

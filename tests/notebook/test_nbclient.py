@@ -37,7 +37,7 @@ def execute(tmp_path, monkeypatch):
         node.metadata.kernelspec = {"name": "python3", "display_name": "Python", "language": "python"}
         manager = AsyncKernelManager(kernel_name="tried", kernel_spec_manager=specs(home))
         resources = {"metadata": {"path": str(home)}}
-        NotebookClient(node, km=manager, timeout=60, resources=resources).execute()
+        NotebookClient(node, km=manager, timeout=60, resources=resources).execute(cleanup_kc=True)
         nbformat.validate(node)
         return node
 
@@ -59,7 +59,12 @@ def test_a_loom_cell_leaves_one_display_and_no_widget(execute):
     (output,) = node.cells[2].outputs
     assert output.output_type == "display_data"
     assert "list_variables" in output.data["text/plain"]
-    assert set(output.data) >= {"text/plain", "text/html", "text/markdown", "application/vnd.loom.run.v1+json"}
+    assert set(output.data) >= {
+        "text/plain",
+        "text/html",
+        "text/markdown",
+        "application/vnd.loom.run.v1+json",
+    }
     assert "widgets" not in node.metadata
     assert output.metadata["loom"]["run"] == "r1"
 

@@ -818,3 +818,15 @@ class TestScale:
         long = steps(store, lambda: store.append(lease, log("s", Noticed("x"), start=10_102)))
 
         assert long <= short * 1.1
+
+    def test_listing_the_runs_of_a_session_costs_the_same_however_long_its_log(
+        self, store: SqliteStore
+    ) -> None:
+        lease = store.acquire("s")
+        store.append(lease, log("s", RunStarted("m", "g"), Noticed("x"), RunFinished("completed")))
+        short = steps(store, lambda: store.runs("s"))
+        store.append(lease, log("s", *[Noticed("x")] * 5_000, start=4))
+
+        long = steps(store, lambda: store.runs("s"))
+
+        assert long <= short * 1.1

@@ -15,7 +15,7 @@ import msgspec
 
 from loom_nb.border import clean
 from loom_nb.events import CallDelta, Delta, StopReason, TextDelta, ThinkingDelta
-from loom_nb.messages import MODEL, Message, TextPart, ThinkingPart, ToolCallPart, Usage, to_json
+from loom_nb.messages import MODEL, Message, Origin, TextPart, ThinkingPart, ToolCallPart, Usage, to_json
 from loom_nb.models.offline.plan import decide
 from loom_nb.models.offline.steps import Calls
 from loom_nb.protocols import Generation, Reply, Request
@@ -26,6 +26,8 @@ __all__ = ["LABEL", "OfflineModel"]
 LABEL = "DEMO · "
 """What every answer in words begins with."""
 MODEL_NAME = "offline-demo"
+_THOUGHT = Origin("model", "offline")
+"""Marks reasoning that no vendor takes back, should the session go on with a real model."""
 _IGNORED = ("temperature", "top_p", "seed", "reasoning_effort", "thinking_tokens")
 
 
@@ -75,7 +77,7 @@ class OfflineModel:
 
 def _message(request: Request) -> tuple[Message, StopReason]:
     step = decide(request)
-    thinking = (ThinkingPart(clean(step.why)),) if step.why else ()
+    thinking = (ThinkingPart(clean(step.why), origin=_THOUGHT),) if step.why else ()
     if isinstance(step, Calls):
         return Message("assistant", (*thinking, *_calls(step, request))), "tool_calls"
     text, stop_reason = _cut(clean(step.text if step.bare else f"{LABEL}{step.text}"), request.generation)
