@@ -41,16 +41,15 @@ def estimate_message(message: Message) -> int:
 
 
 def _estimate_part(part: Part) -> int:
-    kind = type(part)
-    if kind is TextPart or kind is ThinkingPart:
+    if isinstance(part, (TextPart, ThinkingPart)):
         return estimate(part.text)
-    if kind is ToolResultPart:
+    if isinstance(part, ToolResultPart):
         total = 8
         for inner in part.parts:
             total += _estimate_part(inner)
         return total
-    if kind is ToolCallPart:
+    if isinstance(part, ToolCallPart):
         return 8 + estimate(part.name) + estimate(part.arguments)
-    if kind is DataPart:
+    if isinstance(part, DataPart):
         return 8 + estimate(part.name) + estimate(part.text)
-    return IMAGE_TOKENS if kind is ImagePart else max(1, len(part.data) // 4)
+    return IMAGE_TOKENS if isinstance(part, ImagePart) else max(1, len(part.data) // 4)

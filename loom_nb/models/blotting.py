@@ -51,20 +51,21 @@ class Blotter:
         return value
 
     def blot_deltas(self, deltas: Iterable[Delta]) -> list[Delta]:
-        """The deltas without secrets; what belongs together becomes one delta where a secret runs through it."""
+        """The deltas without secrets; where one runs through several of them, these become a single delta."""
+        said: dict[tuple[str, str], str] = {}
         deltas = list(deltas)
-        whole: dict[tuple[str, str], str] = {}
         for delta in deltas:
-            whole[_channel(delta)] = whole.get(_channel(delta), "") + _said(delta)
-        hidden = {channel: text for channel, said in whole.items() if (text := self.text(said)) != said}
+            said[_channel(delta)] = said.get(_channel(delta), "") + _words(delta)
+        hidden = {channel: text for channel, whole in said.items() if (text := self.text(whole)) != whole}
         kept: list[Delta] = []
+        told: set[tuple[str, str]] = set()
         for delta in deltas:
             channel = _channel(delta)
             if channel not in hidden:
                 kept.append(delta)
-            elif (text := hidden[channel]) is not None:
-                kept.append(_saying(delta, text))
-                hidden[channel] = None
+            elif channel not in told:
+                told.add(channel)
+                kept.append(_saying(delta, hidden[channel]))
         return kept
 
 
@@ -83,14 +84,10 @@ def _pattern(secret: str) -> str:
 
 
 def _spellings(char: str) -> list[str]:
-    units = char.encode("utf-16-be", "surrogatepass").hex()
-    escaped = "".join(
-        r"\\u"
-        + "".join(f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in units[n : n + 4])
-        for n in range(0, len(units), 4)
-    )
-    short = json.dumps(char)[1:-1]
-    spellings = {re.escape(short), re.escape(char), escaped}
+    code = char.encode("utf-16-be", "surrogatepass").hex()
+    units = [code[n : n + 4] for n in range(0, len(code), 4)]
+    spellings = {re.escape(char), re.escape(json.dumps(char)[1:-1])}
+    spellings.add("".join(rf"\\u(?i:{unit})" for unit in units))
     if char == "/":
         spellings.add(r"\\/")
     return sorted(spellings, key=len, reverse=True)
@@ -100,7 +97,7 @@ def _channel(delta: Delta) -> tuple[str, str]:
     return delta.type, delta.call_id if isinstance(delta, CallDelta) else ""
 
 
-def _said(delta: Delta) -> str:
+def _words(delta: Delta) -> str:
     return delta.arguments if isinstance(delta, CallDelta) else delta.text
 
 

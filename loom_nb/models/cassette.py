@@ -9,16 +9,17 @@ import difflib
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import msgspec
 
-from loom_nb.border import clean, parse_object
+from loom_nb.border import parse_object
 from loom_nb.errors import BorderError, LoomUsageError, ReplayDrift
 from loom_nb.events import CallDelta, Delta, TextDelta, ThinkingDelta
 from loom_nb.models.blotting import Blotter
+from loom_nb.models.plain import plain_request
 from loom_nb.protocols import LanguageModel, Reply, Request
 
 Mode = Literal["auto", "record", "replay", "strict"]
@@ -115,7 +116,7 @@ class CassetteModel:
         name: of the model that is recorded.
         open_model: opens that model; called only when it has to be asked.
         options: fields that the model adds to each request.
-        environment: where secret values are looked for.
+        environment: where secret values are looked for; by default that of the process.
     """
 
     def __init__(
@@ -132,7 +133,7 @@ class CassetteModel:
         self._open_model = open_model
         self._model: LanguageModel | None = None
         self._options = dict(options or {})
-        self._environment = os.environ if environment is None else environment
+        self._environment = environment
 
     async def reply(self, request: Request, emit: Callable[[Delta], None]) -> Reply:
         """The recorded reply, or the model's own where the mode allows to ask it.
@@ -140,8 +141,9 @@ class CassetteModel:
         Raises:
             ReplayDrift: the request is not in the recording; says what differs.
         """
-        blotter = Blotter(self._environment)
-        canonical = blotter.blot(self._canonical(request))
+        blotter = Blotter(os.environ if self._environment is None else self._environment)
+        form = plain_request(self.name, request)
+        canonical = blotter.blot(form | {"options": self._options} if self._options else form)
         key = hashlib.sha256(msgspec.json.encode(canonical, order="deterministic")).hexdigest()
         recorded = self._cassette.play(key)
         if recorded is not None:
@@ -160,28 +162,6 @@ class CassetteModel:
         hidden = msgspec.convert(blotter.blot(msgspec.to_builtins(reply)), Reply)
         self._cassette.add(Interaction(key, canonical, blotter.blot_deltas(deltas), hidden))
         return reply
-
-    def _canonical(self, request: Request) -> dict[str, Any]:
-        """The request as plain data, the same in every process."""
-        form: dict[str, Any] = {
-            "model": self.name,
-            "system": request.system,
-            "tools": [
-                {"name": tool.name, "description": tool.description, "parameters": tool.schema}
-                for tool in request.tools
-            ],
-            "messages": request.conversation.messages,
-            "generation": {
-                name: value
-                for name, value in msgspec.to_builtins(request.generation).items()
-                if value not in (None, ())
-            },
-            "output": None if request.output is None else dict(request.output.schema),
-        }
-        if self._options:
-            form["options"] = self._options
-        plain: dict[str, Any] = _plain(msgspec.to_builtins(form, builtin_types=(bytes,)))
-        return plain
 
     def _drift(self, canonical: dict[str, Any]) -> ReplayDrift:
         """What differs from the recording that stands where this request was expected."""
@@ -243,13 +223,25 @@ def _read(path: Path) -> list[Interaction]:
 def _alone(path: Path) -> Iterator[None]:
     """Hold the right to write beside other processes of this machine, by a lock on a file next to it."""
     lock = path.with_name(f".{path.name}.lock")
-    with lock.open("a+b") as held:
-        _lock(held.fileno())
-        try:
-            yield
-        finally:
-            # left where it is: removing it would let two processes lock two different files
-            _unlock(held.fileno())
+    while True:
+        with lock.open("a+b") as held:
+            _lock(held.fileno())
+            try:
+                if not _is_still(lock, held.fileno()):  # who had the lock has removed the file that we hold
+                    continue
+                yield
+                with suppress(OSError):  # Windows does not remove what is open
+                    lock.unlink()
+                return
+            finally:
+                _unlock(held.fileno())
+
+
+def _is_still(path: Path, file: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file))
+    except FileNotFoundError:
+        return False
 
 
 def _lock(file: int) -> None:
@@ -272,20 +264,6 @@ def _unlock(file: int) -> None:
         msvcrt.locking(file, msvcrt.LK_UNLCK, 1)  # type: ignore[attr-defined,unused-ignore]  # only there
         return
     fcntl.flock(file, fcntl.LOCK_UN)
-
-
-def _plain(value: Any) -> Any:
-    """Plain data that JSON can carry; bytes become their hash, which tells them apart and is short."""
-    match value:
-        case bytes():
-            return f"{len(value)} bytes, sha256 {hashlib.sha256(value).hexdigest()}"
-        case str():
-            return clean(value)
-        case dict():
-            return {_plain(name): _plain(inner) for name, inner in value.items()}
-        case list() | tuple():
-            return [_plain(inner) for inner in value]
-    return value
 
 
 def _difference(recorded: dict[str, Any], now: dict[str, Any]) -> str:

@@ -147,7 +147,7 @@ class Model:
     @classmethod
     def _of(cls, vendor: Vendor, model: str, **given: Any) -> "Model":
         env = given.pop("key_env", None)
-        key_env = vendor.key_env if env is None else (env,) if isinstance(env, str) else tuple(env)
+        key_env = ((env,) if isinstance(env, str) else tuple(env or ())) or vendor.key_env
         options = _checked(given.pop("options", None) or {})
         fields = {"key_env": key_env, "api": vendor.api, "options": options}
         told = {name: value for name, value in given.items() if value is not None}
@@ -396,10 +396,10 @@ def _no_vendor(vendor: str, model: str) -> LoomUsageError:
     known = [one.name for one in VENDORS.values() if low.startswith(one.default.lower().partition("-")[0])]
     if low in _MADE:
         fix = _MADE[low]
+    elif known and not model and "-" in vendor:
+        fix = f"{known[0]}:{vendor}"
     elif near:
         fix = f"{near[0]}:{model}" if model else near[0]
-    elif known and not model:
-        fix = f"{known[0]}:{vendor}"
     else:
         fix = "one of " + ", ".join(names)
     cause = "a model is named vendor:model"

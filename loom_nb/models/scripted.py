@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 from loom_nb.errors import SetupError
 from loom_nb.events import CallDelta, Delta, StopReason, TextDelta, ThinkingDelta
 from loom_nb.messages import MODEL, Message, Part, TextPart, ThinkingPart, ToolCallPart, Usage, to_json
+from loom_nb.models.plain import plain_request
 from loom_nb.protocols import Reply, Request
 from loom_nb.tokens import estimate, estimate_message
 
@@ -137,7 +138,7 @@ class ScriptedModel:
 
     def encode(self, request: Request) -> bytes:
         """The request as plain JSON: a script has no vendor's form."""
-        return plain_request(self.name, request)
+        return to_json(plain_request(self.name, request))
 
     async def close(self) -> None:
         """Nothing is open."""
@@ -163,18 +164,4 @@ def _part(piece: Piece, call_id: str) -> TextPart | ThinkingPart | ToolCallPart:
             return TextPart(piece, MODEL)
     raise SetupError(
         f"a scripted reply cannot hold a {type(piece).__name__}", fixes=["use a text, Call or Thought"]
-    )
-
-
-def plain_request(name: str, request: Request) -> bytes:
-    """A request as plain JSON, for models that have no vendor's form of their own."""
-    return to_json(
-        {
-            "model": name,
-            "system": request.system,
-            "tools": [
-                {"name": t.name, "description": t.description, "parameters": t.schema} for t in request.tools
-            ],
-            "messages": request.conversation.messages,
-        }
     )

@@ -4,12 +4,15 @@ It is a value with three surfaces, plain text, Markdown and HTML, made here and 
 word of it is escaped.
 """
 
+import itertools
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 WIDTH = 100
+NARROWEST = 12
 """Columns of the plain text."""
 
 
@@ -82,13 +85,18 @@ def _table_lines(table: Table) -> list[str]:
         return ["  (none)"]
     rows = [table.columns, *table.rows] if table.columns else list(table.rows)
     wide = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
+    while sum(wide) + 2 * len(wide) > WIDTH and max(wide) > NARROWEST:
+        wide[wide.index(max(wide))] -= 1  # the widest column gives way; the others stay whole
+    return [line for row in rows for line in _row_lines(row, wide)]
+
+
+def _row_lines(row: Sequence[str], wide: Sequence[int]) -> list[str]:
+    """A row on as many lines as its longest cell needs: what it says can still be copied."""
+    cells = [textwrap.wrap(cell, wide[n], break_on_hyphens=False) for n, cell in enumerate(row)]
     return [
-        _clip("  " + "  ".join(f"{cell:<{wide[n]}}" for n, cell in enumerate(row)).rstrip()) for row in rows
+        "  " + "  ".join(f"{part:<{wide[n]}}" for n, part in enumerate(parts)).rstrip()
+        for parts in itertools.zip_longest(*cells, fillvalue="")
     ]
-
-
-def _clip(line: str) -> str:
-    return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
 
 
 _LEFT = 'style="text-align: left"'  # front ends align the cells of a table to the right

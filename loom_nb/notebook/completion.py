@@ -15,7 +15,10 @@ _LINE = re.compile(r"[ \t]*%loom[ \t]")
 _LAST_WORD = re.compile(r"\S*$")
 _OPEN_BRACE = re.compile(r"\{([^\W\d]\w*)?$")
 
-NOTHING: dict[str, Any] = {"completions": [], "suppress": False}
+
+def _nothing() -> dict[str, Any]:
+    """No completions. A new value each time: IPython writes into what it is given."""
+    return {"completions": [], "suppress": False}
 
 
 def complete(context: CompletionContext, bench: "Workbench") -> dict[str, Any]:
@@ -26,13 +29,13 @@ def complete(context: CompletionContext, bench: "Workbench") -> dict[str, Any]:
     first = next((n for n, text in enumerate(lines) if text.strip() and not text.lstrip().startswith("#")), 0)
     if _CELL.match(lines[first]):
         if context.cursor_line < first:
-            return NOTHING
+            return _nothing()
         if context.cursor_line == first:
-            return _after_cell(before, bench) if _CELL.match(before + " ") else NOTHING
+            return _after_cell(before, bench) if _CELL.match(before + " ") else _nothing()
         return _in_prompt(before, bench)
     if _LINE.match(before):
         return _after_line(before, bench)
-    return NOTHING
+    return _nothing()
 
 
 def _offer(fragment: str, names: list[str], kind: str) -> dict[str, Any]:
@@ -58,7 +61,7 @@ def _after_cell(before: str, bench: "Workbench") -> dict[str, Any]:
     fragment = "" if before[-1:].isspace() else words[-1]
     done = words if not fragment else words[:-1]
     if before.rstrip() == before and len(words) == 1:
-        return NOTHING  # the name of the magic itself is still being typed
+        return _nothing()  # the name of the magic itself is still being typed
     last_flag = next((word for word in reversed(done) if word.startswith("-")), "")
     directly = bool(done) and done[-1] == last_flag
     if fragment.startswith("-"):

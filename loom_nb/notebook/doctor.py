@@ -3,7 +3,6 @@
 import importlib.metadata
 import os
 import platform
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,8 +97,9 @@ def _package(name: str, use: str, action: str) -> Check:
 
 
 def _lab_extension() -> Check:
-    place = Path(sys.prefix) / "share" / "jupyter" / "labextensions" / "loom-nb"
-    if place.is_dir():
+    from jupyter_core.paths import jupyter_path
+
+    if any((Path(place) / "loom-nb" / "package.json").is_file() for place in jupyter_path("labextensions")):
         return Check("highlighting in JupyterLab", "ok", "installed")
     return Check(
         "highlighting in JupyterLab",

@@ -7,13 +7,10 @@ from typing import Any
 
 from loom_nb.agent import Agent
 from loom_nb.inputs import RuntimeTask
-from loom_nb.messages import Conversation, DataPart, Message, TextPart, user
+from loom_nb.messages import DataPart, Message, TextPart
 from loom_nb.notebook.card import Card, Table
 from loom_nb.protocols import Request
-from loom_nb.runtime.output import OutputType
-from loom_nb.runtime.restore import read_past
 from loom_nb.runtime.session import Session
-from loom_nb.runtime.toolkit import Toolkit
 from loom_nb.tokens import estimate, estimate_message
 
 
@@ -57,28 +54,9 @@ class DryRun:
 
 
 async def preview(session: Session, agent: Agent, task: RuntimeTask, schema: Any = None) -> DryRun:
-    """The request that a run of `task` would begin with; the log is read, nothing is written."""
-    past = read_past(session.events())
-    toolsets = [await capability.open() for capability in agent.capabilities]
-    kit = Toolkit(agent.tools, toolsets, past.kept)
-    try:
-        system = "\n\n".join(
-            text for text in (agent.instructions, *(i.text for i in kit.partitions())) if text
-        )
-        conversation = Conversation([*past.conversation, user(task.goal, *task.attachments)])
-        output = OutputType(schema).schema if schema is not None else None
-        request = Request(system, conversation, kit.tools, agent.generation, output)
-        return DryRun(agent.model.name, await _encoded(agent, request), tuple(_items(request)))
-    finally:
-        await kit.close()
-
-
-async def _encoded(agent: Agent, request: Request) -> bytes:
-    model = agent.model.open()
-    try:
-        return model.encode(request)
-    finally:
-        await model.close()
+    """The request that a run of `task` would begin with. Nothing is sent, and no run is kept."""
+    request, body = await session.preview(task, agent=agent, schema=schema)
+    return DryRun(agent.model.name, body, tuple(_items(request)))
 
 
 def _items(request: Request) -> list[tuple[str, str, int]]:

@@ -175,7 +175,7 @@ class StaticPainter:
     def __init__(self, publish: Callable[[Bundle, Bundle], None], draw: "Draw", run: str = "") -> None:
         self._publish = publish
         self._draw = draw
-        self._transcript = Transcript(run=run)
+        self._transcript = Transcript(run=run, raises=True)
         self._done = False
 
     def take(self, event: Kept | Delta) -> None:
@@ -222,7 +222,7 @@ class LivePainter:
         self._loop = asyncio.get_running_loop()
         self._prefix = f"loom-{uuid.uuid4().hex}"
         self._waiting: list[Kept | Delta] = []
-        self._transcript = Transcript(run=run)
+        self._transcript = Transcript(run=run, raises=True)
         self._timer: asyncio.TimerHandle | None = None
         self._live = Live(times=True, ascii=ascii)
         self._contents: list[Bundle] = []
@@ -319,7 +319,7 @@ class PlainPainter:
         self._stream = stream
         self._quiet = quiet
         self._interval = interval
-        self._transcript = Transcript(run=run)
+        self._transcript = Transcript(run=run, raises=True)
         self._live = Live(times=True, ascii=ascii)
         self._written: dict[str, str] = {}
         self._done = False

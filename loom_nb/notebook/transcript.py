@@ -282,6 +282,8 @@ class Transcript(msgspec.Struct, frozen=True):
     """Goes up whenever something that had been shown as final has changed after all."""
     message: Message | None = None
     """The model's last message, while nothing has come after it."""
+    raises: bool = False
+    """It stands in a cell, and the error below it says why the run did not complete: it is not told twice."""
 
     @property
     def blocks(self) -> tuple[Block, ...]:

@@ -4,6 +4,8 @@ Ask the model; carry out the tools it asks for; again, until it is done or a lim
 loop for streaming and not, for a notebook, a script and a server. It keeps no state of its own.
 """
 
+import asyncio
+
 from loom_nb.errors import ModelError, ToolError
 from loom_nb.events import MessageAdded, Noticed, RetryScheduled, RunFinished, TurnFinished, TurnStarted
 from loom_nb.messages import Message, user
@@ -39,6 +41,8 @@ async def carry_out(stage: Stage) -> RunFinished:
 
 async def _turn(stage: Stage) -> Reply:
     """One model call, its failures retried where they may pass."""
+    if stage.stopped():
+        raise asyncio.CancelledError
     stage.turns += 1
     stage.say(TurnStarted(stage.turns, stage.meter.tokens))
     if stage.hooks:

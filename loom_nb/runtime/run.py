@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from loom_nb.errors import LoomError, LoomUsageError, RunDenied, RunFailed, RunLimited, RunStopped
-from loom_nb.events import CallFinished, CallStarted, Event, Kept, LogEntry, MessageAdded, RunFinished, Status
+from loom_nb.events import CallFinished, CallStarted, Event, Kept, LogEntry, MessageAdded, RunFinished
 from loom_nb.messages import Message, Usage
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from loom_nb.events import Status  # quoted below: Jedi, which completes `run.`, trips over a Literal
 
 _FAILURES: dict[str, type[RunFailed]] = {"stopped": RunStopped, "limit": RunLimited, "denied": RunDenied}
 
@@ -56,7 +58,7 @@ class RunResult:
         return self.finished.data
 
     @property
-    def status(self) -> Status:
+    def status(self) -> "Status":
         """completed, stopped, limit, denied or failed."""
         return self.finished.status
 

@@ -9,7 +9,8 @@ import asyncio
 import random
 import uuid
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import msgspec
@@ -40,6 +41,8 @@ from loom_nb.runtime.stage import Meter, Stage, partial_message
 from loom_nb.runtime.toolkit import Toolkit
 from loom_nb.tools import Tool, readable
 
+MAX_KITS = 16
+"""Agents whose tools and capabilities a session keeps open; each run may name another agent."""
 RENEW_SECONDS = 10.0
 """How often a running session says that it lives, for writers on other machines."""
 
@@ -226,6 +229,27 @@ class Session:
                 run.stop("nobody listens any more")
             await run.wait()
 
+    async def preview(
+        self,
+        task: str | RuntimeTask,
+        *,
+        context: RunContext | None = None,
+        agent: AgentDescription | None = None,
+        schema: Any = None,
+    ) -> tuple[Request, bytes]:
+        """The first request of a run of this task, and the exact body it would be sent as. Sends nothing."""
+        agent = agent or self.agent
+        message = _first_message(task, context, self._describe)
+        output = OutputType(schema) if schema is not None else None
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._move_to(loop)
+        async with self._turnstile:
+            await self._open()
+            kit = await self._kit(agent)
+            request = _request(agent, kit, Conversation([*self.conversation, message]), output)
+            return request, self._model(agent.model).encode(request)
+
     def send(self, what: Stop) -> None:
         """Give the session an input: a `Stop` ends all its runs, also those that wait."""
         for run in tuple(self._active):
@@ -280,26 +304,20 @@ class Session:
         try:
             async with self._turnstile:
                 stage: Stage | None = None
-                timer: asyncio.TimerHandle | None = None
                 try:
                     await self._open()
-                    await self._begin(run, message, metadata)
-                    stage = await self._set_stage(run, agent, output)
-                    limit = agent.runtime.limits.timeout
-                    if limit is not None:
-                        timer = asyncio.get_running_loop().call_later(limit, run.expire)
-                    if stage.hooks:
-                        await tell(stage, "before_run", goal=message.text)
-                    finished = await carry_out(stage)
+                    with self._watch(run, agent.runtime.limits.timeout):
+                        await self._begin(run, message, metadata)
+                        stage = await self._set_stage(run, agent, output)
+                        if stage.hooks:
+                            await tell(stage, "before_run", goal=message.text)
+                        finished = await carry_out(stage)
                 except asyncio.CancelledError as stop:
                     cancelled = stop
                     finished = _stopped(stage, run)
                 except Exception as failure:  # noqa: BLE001  the border: a failure becomes the run's last event
                     error = failure
                     finished = _failed(stage, failure)
-                finally:
-                    if timer is not None:
-                        timer.cancel()
                 finished, error = await self._end(stage, run, finished, error)
         except asyncio.CancelledError as stop:  # it was still waiting in the queue
             cancelled = stop
@@ -311,6 +329,19 @@ class Session:
             if run.stop_reason is None or task is None:
                 raise cancelled
             task.uncancel()  # the cancellation was our own way to stop
+
+    @contextmanager
+    def _watch(self, run: Run, limit: float | None) -> Iterator[None]:
+        """While a run is carried out: its time limit, and the word to others that its writer lives."""
+        timer = asyncio.get_running_loop().call_later(limit, run.expire) if limit is not None else None
+        alive = asyncio.ensure_future(self._renew()) if self.store.durable else None
+        try:
+            yield
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if alive is not None:
+                alive.cancel()
 
     async def _begin(self, run: Run, message: Message, metadata: dict[str, Any]) -> None:
         """The run is on disk from here on."""
@@ -351,11 +382,8 @@ class Session:
         return finished, error
 
     async def _set_stage(self, run: Run, agent: AgentDescription, output: OutputType | None) -> Stage:
-        model = self._model(agent.model)
-        kit = await self._kit(agent)
-        request = Request(_system(agent.instructions, kit), self.conversation, kit.tools, agent.generation)
-        if output is not None:
-            request.output = output.schema
+        model, kit = self._model(agent.model), await self._kit(agent)
+        request = _request(agent, kit, self.conversation, output)
         sinks, deltas = run.sinks, list[Delta]()
         note = deltas.append
         rules = kit.rules
@@ -377,6 +405,7 @@ class Session:
             say=run.say,
             show=show,
             commit=self._commit if self.store.durable else None,
+            stopped=lambda: run.stop_reason is not None,
             clock=self._clock,
             hooks=agent.hooks,
             meter=self._meter,
@@ -409,6 +438,9 @@ class Session:
     async def _kit(self, agent: AgentDescription) -> Toolkit:
         known = self._kits.get(id(agent))
         if known is None:
+            while len(self._kits) >= MAX_KITS:  # runs queue: nobody uses another agent's tools now
+                _, oldest = self._kits.pop(next(iter(self._kits)))
+                await oldest.close()
             toolsets = [await capability.open() for capability in agent.capabilities]
             known = self._kits[id(agent)] = (agent, Toolkit(agent.tools, toolsets, self._kept))
         return known[1]
@@ -433,6 +465,15 @@ class Session:
             self._note(run_id, event)
             if isinstance(event, MessageAdded):
                 self._add(event.message)
+
+    async def _renew(self) -> None:
+        """Say now and then that the writer lives, for those on other machines."""
+        while self._lease is not None:
+            await asyncio.sleep(RENEW_SECONDS)
+            try:
+                await asyncio.to_thread(self.store.renew, self._lease)
+            except StoreError:
+                return  # the next commit meets the same trouble, and tells it
 
     def _acquire(self) -> tuple[Lease, Past]:
         lease = self.store.acquire(self.id)
@@ -523,9 +564,12 @@ def _as_text(name: str, value: Any) -> DataPart:
     return DataPart(name, text, Origin("user", name), f"{type(value).__name__}, {len(text):,} characters")
 
 
-def _system(instructions: str, kit: Toolkit) -> str:
+def _request(
+    agent: AgentDescription, kit: Toolkit, conversation: Conversation, output: OutputType | None
+) -> Request:
     items = [item.text for item in kit.partitions()]
-    return "\n\n".join(text for text in (instructions, *items) if text)
+    system = "\n\n".join(text for text in (agent.instructions, *items) if text)
+    return Request(system, conversation, kit.tools, agent.generation, output.schema if output else None)
 
 
 async def _tell_the_end(stage: Stage, run: Run, finished: RunFinished, error: BaseException | None) -> None:

@@ -58,6 +58,8 @@ class Stage:
     """Show a piece of the message that is being written, and note it in `deltas`."""
     commit: Callable[[], Awaitable[None]] | None
     """Make all facts said so far durable; None where the store is not."""
+    stopped: Callable[[], bool]
+    """Whether the run was told to end: asked before every turn, should a tool have swallowed the news."""
     clock: Clock
     hooks: Hooks
     meter: Meter

@@ -84,6 +84,8 @@ class Database:
                             db.rollback()
             except sqlite3.Error as error:
                 raise told(error, self.path) from error
+            except UnicodeDecodeError as error:  # a message of SQLite that quotes a damaged schema
+                raise StoreDamaged(_DAMAGED.format(self.path), cause=str(error), fixes=_REPAIRS) from None
             except UnicodeEncodeError as error:
                 raise StoreError(f"A name holds a lone surrogate: {error.object!r}") from None
 
@@ -250,6 +252,8 @@ def told(error: "Error", path: Path) -> StoreError:
 
 _ELSEWHERE = "keep sessions elsewhere: set LOOM_NB_HOME to another folder"
 _RESTORE = "move the file away, or put back a copy"
+_DAMAGED = "The store {} is damaged"
+_REPAIRS = ("%loom doctor", _RESTORE)
 
 
 def _version(db: "Connection", path: Path) -> int:

@@ -32,6 +32,7 @@ _GENESIS = bytes(32)
 _FRAME = struct.Struct(">32sqdQQQQ")
 _ROWS_AT_A_TIME = 256
 _BYTES_AT_A_TIME = 4 * 1024 * 1024
+_FIXES = ("%loom doctor", "begin a session of its own: %%loom --new")
 
 # Texts are read as bytes, so that a flipped byte reaches the hash and not the UTF-8 decoder.
 _HEAD = "SELECT CAST(entries AS INTEGER), hash FROM heads WHERE session = ?"
@@ -150,8 +151,10 @@ class SqliteStore:
         session = lease.session
         with self._database.transaction("IMMEDIATE") as db:
             expires = _check_fence(db, lease)
-            head = db.execute("SELECT entries, hash FROM heads WHERE session = ?", (session,)).fetchone()
-            rows = _chained(session, encoded, *(head or (0, _GENESIS)))
+            last, head = _head(db, session)
+            if last and db.execute(_HASH, (session, last)).fetchone() != (head,):
+                raise StoreDamaged(f"The end of session {session!r} is damaged", fixes=_FIXES)
+            rows = _chained(session, encoded, last, head)
             db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
             if rows:
                 db.execute(
@@ -173,7 +176,7 @@ class SqliteStore:
                 raise StoreDamaged(
                     f"The log of session {session!r} is damaged at entry {found.seq}: {found.problem}",
                     cause=f"{self.path} is not as it was written; other sessions are not concerned",
-                    fixes=("%loom doctor", "begin a session of its own: %%loom --new"),
+                    fixes=_FIXES,
                 )
             yield found
 
@@ -206,9 +209,9 @@ class SqliteStore:
             rows = db.execute(_SESSIONS).fetchall()
         listed = []
         for name, entries, started, updated, fence, owner, expires in rows:
-            session, lease = _text(name), _LeaseRow(fence or 0, _text(owner or b""), expires or 0.0)
+            session, lease = _text(name), _LeaseRow(fence or 0, _text(owner), expires or 0.0)
             writer = lease.holder.short if self._in_force(session, lease, mine) else ""
-            listed.append(SessionRow(session, entries, started, updated, writer))
+            listed.append(SessionRow(session, entries or 0, started or 0.0, updated or 0.0, writer))
         return listed
 
     def runs(self, session: str | None = None, *, limit: int = 100) -> list[RunRow]:
@@ -276,6 +279,9 @@ class SqliteStore:
             while last < end:
                 rows = self._rows(session, last, end)
                 for row in rows:
+                    if not isinstance(row[1], int) or row[1] <= last:
+                        yield Damage(session, last + 1, "the index of the rows leads astray")
+                        return
                     if row[1] != last + 1:
                         yield Damage(session, last + 1, f"missing, up to entry {row[1] - 1}")
                     yield _entry(session, row, previous)
@@ -291,7 +297,7 @@ class SqliteStore:
     def _ends(self, session: str, after: int) -> tuple[tuple[int, bytes], int, bytes]:
         """Last number and hash by the head of the log, last number by its rows, and the hash at `after`."""
         with self._database.transaction() as db:
-            head = db.execute(_HEAD, (session,)).fetchone() or (0, _GENESIS)
+            head = _head(db, session)
             (last,) = db.execute("SELECT max(seq) FROM events WHERE session = ?", (session,)).fetchone()
             end = max(head[0], last or 0)
             at = None
@@ -347,7 +353,13 @@ class _LeaseRow:
 
 def _lease_row(db: "Connection", session: str) -> _LeaseRow:
     row = db.execute(_LEASE, (session,)).fetchone()
-    return _LeaseRow(row[0], _text(row[1]), row[2]) if row else _LeaseRow()
+    return _LeaseRow(row[0] or 0, _text(row[1]), row[2] or 0.0) if row else _LeaseRow()
+
+
+def _head(db: "Connection", session: str) -> tuple[int, bytes]:
+    """Number and hash of the last entry, as they were noted beside the log."""
+    row = db.execute(_HEAD, (session,)).fetchone() or (0, _GENESIS)
+    return row[0] or 0, row[1] or b""
 
 
 def _check_fence(db: "Connection", lease: Lease) -> float:
@@ -425,5 +437,5 @@ def _end_status(found: LogEntry | Damage) -> str:
             return "damaged"
 
 
-def _text(name: bytes) -> str:
-    return name.decode(errors="replace")
+def _text(name: bytes | None) -> str:
+    return (name or b"").decode(errors="replace")

@@ -343,3 +343,53 @@ def test_one_session_works_in_one_event_loop_after_another():
     session = agent("one", "two", store=store).session()
     assert asyncio.run(session.run("a")).output == "one"
     assert asyncio.run(session.run("b")).output == "two"
+
+
+async def test_a_tool_that_swallows_the_stop_does_not_keep_the_run_going():
+    entered = asyncio.Event()
+
+    @tool
+    async def deaf() -> str:
+        entered.set()
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            return "I go on"
+        return "slept"
+
+    session = agent(Call("deaf"), "never asked", tools=(deaf,)).session()
+    run = session.start("go")
+    await entered.wait()
+    run.stop("enough")
+    result = await run
+
+    assert (result.status, result.reason) == ("stopped", "enough")
+    assert valid(session.conversation.messages)
+    assert session.agent.model.script.leftover == ("never asked",)
+
+
+async def test_a_preview_is_the_exact_body_that_the_next_run_sends(monkeypatch):
+    from loom_nb import RuntimeTask
+    from loom_nb.testing import Say, WireServer
+
+    monkeypatch.setenv("LOOM_TEST_KEY", "a-test-key")
+    with WireServer([Say("one"), Say("two")]) as server:
+        spec = Agent(
+            Model.anthropic("claude-x", base_url=server.url, key_env="LOOM_TEST_KEY"),
+            instructions="Be brief.", tools=[add], session_store=MemoryStore(),
+        )  # fmt: skip
+        async with spec.session() as session:
+            await session.run("first")
+            _, body = await session.preview(RuntimeTask("second", input={"x": [1, 2]}))
+            await session.run(RuntimeTask("second", input={"x": [1, 2]}))
+        assert len(server.requests) == 2, "a preview sends nothing"
+        assert server.requests[1].body == body
+
+
+async def test_a_session_keeps_the_tools_of_only_so_many_agents_open():
+    from loom_nb.runtime.session import MAX_KITS
+
+    session = agent("x").session()
+    for _ in range(MAX_KITS + 5):
+        await session.run("go", agent=agent("done"))
+    assert len(session._kits) == MAX_KITS

@@ -269,8 +269,8 @@ _PASSING = ("rate_limit", "overloaded", "server_error", "timeout", "connection",
 
 
 def failure(transcript: Transcript) -> Failure | None:
-    """Why a finished run did not complete; None for one that did."""
-    if not transcript.finished or transcript.status == "completed":
+    """Why a finished run did not complete; None for one that did, and where an error tells it."""
+    if not transcript.finished or transcript.status == "completed" or transcript.raises:
         return None
     status, fault = transcript.status, transcript.fault
     fixes = _FIXES.get((status, fault), ())

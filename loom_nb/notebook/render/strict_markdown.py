@@ -258,6 +258,10 @@ _TEX_THAT_ACTS = re.compile(
 )
 
 
+_LOOKS_LIKE_TEX = re.compile(r"[\\^_=+<>]|^\s*[A-Za-z]\s*$")
+"""What tells a formula from words between escaped brackets."""
+
+
 def _math_rule(state: "StateInline", silent: bool) -> bool:
     """A formula, which the page may typeset; all other text is marked as none."""
     if state.src[state.pos] not in "$\\":
@@ -266,7 +270,7 @@ def _math_rule(state: "StateInline", silent: bool) -> bool:
     if found is None or state.src[state.pos - 1 : state.pos] == "\\":
         return False
     body = next(group for group in found.groups() if group is not None)
-    if _TEX_THAT_ACTS.search(body):
+    if _TEX_THAT_ACTS.search(body) or (found["inline"] is None and not _LOOKS_LIKE_TEX.search(body)):
         return False
     if not silent:
         token = state.push("math", "span", 0)

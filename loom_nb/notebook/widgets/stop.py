@@ -55,6 +55,7 @@ class StopButton(anywidget.AnyWidget):
         """The MIME bundle that shows it."""
         return {
             "text/plain": "(running: interrupt the kernel to stop)",
+            "text/html": "<p>(running: interrupt the kernel to stop)</p>",
             "application/vnd.jupyter.widget-view+json": {
                 "version_major": 2,
                 "version_minor": 0,
