@@ -10,7 +10,7 @@ import random
 import uuid
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 
 import msgspec
@@ -306,7 +306,8 @@ class Session:
                 stage: Stage | None = None
                 try:
                     await self._open()
-                    with self._watch(run, agent.runtime.limits.timeout):
+                    limit = agent.runtime.limits.timeout
+                    with self._watch(run, limit) if limit or self.store.durable else nullcontext():
                         await self._begin(run, message, metadata)
                         stage = await self._set_stage(run, agent, output)
                         if stage.hooks:
@@ -366,8 +367,9 @@ class Session:
     ) -> tuple[RunFinished, BaseException | None]:
         """Settle the conversation and keep the end; a store that refuses makes the run a failure."""
         if stage is not None:
-            for event in settle(stage):
-                run.say(event)
+            if finished.status not in ("completed", "denied"):  # those ended by themselves, at a valid point
+                for event in settle(stage):
+                    run.say(event)
             if stage.hooks:
                 await _tell_the_end(stage, run, finished, error)
         if self._lease is None:
@@ -544,6 +546,8 @@ def _first_message(
 ) -> Message:
     """The user's message: the goal with its criteria, then every value as a data part."""
     if isinstance(task, str):
+        if context is None and task.strip():
+            return user(task)
         task = RuntimeTask(task)
     if not isinstance(task, RuntimeTask):
         raise LoomUsageError(f"a task is a string or a RuntimeTask, not {type(task).__name__}")
