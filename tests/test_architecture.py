@@ -47,13 +47,13 @@ def test_foreign_text_reaches_a_screen_only_through_our_renderer():
                 "ipywidgets",
             ):
                 found += [f"{path.name}: {alias.name}" for alias in node.names if alias.name in forbidden]
-            if (
+            named = (
                 isinstance(node, ast.Attribute)
                 and node.attr in forbidden
                 and isinstance(node.value, ast.Name)
-            ):
-                if node.value.id in ("IPython", "ipywidgets", "widgets", "display", "W"):
-                    found.append(f"{path.name}: {node.value.id}.{node.attr}")
+            )
+            if named and node.value.id in ("IPython", "ipywidgets", "widgets", "display", "W"):
+                found.append(f"{path.name}: {node.value.id}.{node.attr}")
     assert found == []
 
 

@@ -197,11 +197,11 @@ def test_functions_that_cannot_be_described_say_why():
         _ = tool(name="t")(lambda *rest: rest).schema
     with pytest.raises(SetupError, match="by position"):
         _ = tool(name="t")(lambda a, /: a).schema
+
+    @tool
+    def take(value: pytest.Config) -> None: ...
+
     with pytest.raises(SetupError, match="JSON cannot carry"):
-
-        @tool
-        def take(value: pytest.Config) -> None: ...
-
         _ = take.schema
     with pytest.raises(SetupError, match="not int"):
         as_tool(3)  # type: ignore[arg-type]
