@@ -160,7 +160,7 @@ class SessionRow:
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run in a listing. `status` is "running", "interrupted" or a Status."""
+    """A run in a listing. `status` is "running", "interrupted", "damaged" or a Status."""
 
     session: str
     run: str

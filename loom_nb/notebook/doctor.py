@@ -34,6 +34,7 @@ def checks(settings: Settings, bench: "Workbench | None" = None) -> list[Check]:
     found = [
         Check("python", "ok", platform.python_version()),
         _store(settings),
+        _log(settings),
         _model(settings, bench),
         _keys(),
         *(Check("settings", "warn", notice) for notice in settings.notices),
@@ -60,6 +61,29 @@ def _store(settings: Settings) -> Check:
         return Check("runs are kept in", "ok", str(folder))
     return Check(
         "runs are kept in", "blocked", f"{folder} cannot be written", "set LOOM_NB_HOME to a folder of yours"
+    )
+
+
+def _log(settings: Settings) -> Check:
+    """Every row of the log against its hash."""
+    from loom_nb.stores import default_store
+
+    path = settings.home / "loom.db"
+    if not path.exists():
+        return Check("log of runs", "ok", "empty")
+    store = default_store(path)
+    try:
+        damage = store.check()
+    except LoomError as error:
+        return Check("log of runs", "blocked", error.title, error.fixes[0] if error.fixes else "")
+    finally:
+        store.close()
+    if not damage:
+        return Check("log of runs", "ok", "every row matches its hash")
+    first = damage[0]
+    where = f"conversation {first.session}, entry {first.seq}" if first.session else "the file"
+    return Check(
+        "log of runs", "warn", f"{len(damage)} damaged: {where}: {first.problem}", f"keep a copy of {path}"
     )
 
 

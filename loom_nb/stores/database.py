@@ -56,7 +56,6 @@ class Database:
         self._postponed: deque[Callable[[], None]] = deque()
         self._connection: Connection | None = None
         self._identity: tuple[int, int] | None = None
-        self._version = 0
         self._closing: weakref.finalize[..., Database] | None = None
 
     @contextmanager
@@ -71,10 +70,10 @@ class Database:
         with self._turn():
             try:
                 db = self._ready()
-                if mode == "IMMEDIATE":
-                    self._refuse_newer()
                 try:
                     db.execute(f"BEGIN {mode}")
+                    if mode == "IMMEDIATE":
+                        self._refuse_newer(db)
                     yield db
                     if mode == "IMMEDIATE":
                         db.execute("COMMIT")
@@ -154,14 +153,14 @@ class Database:
         self._connection = db
         self._closing = weakref.finalize(self, db.close)
         try:
-            self._version = self._prepare(db)
+            self._prepare(db)
             self._identity = _identity(self.path)
         except BaseException:
             self._let_go()
             raise
         return db
 
-    def _prepare(self, db: "Connection") -> int:
+    def _prepare(self, db: "Connection") -> None:
         for pragma in (
             "synchronous = FULL",
             "fullfsync = ON",
@@ -169,17 +168,16 @@ class Database:
             "cell_size_check = ON",
         ):
             db.execute(f"PRAGMA {pragma}")
-        version = schema_version(db, self.path)
-        if version < len(MIGRATIONS):
+        if schema_version(db, self.path) < len(MIGRATIONS):
             _use_wal(db, self._busy_seconds)
-            version = migrate(db, self.path)
-        return version
+            migrate(db, self.path)
 
-    def _refuse_newer(self) -> None:
-        if self._version > len(MIGRATIONS):
+    def _refuse_newer(self, db: "Connection") -> None:
+        version = _version(db, self.path)  # each time: a newer loom_nb may have come while the file was open
+        if version > len(MIGRATIONS):
             raise StoreError(
                 f"The store {self.path} was written by a newer loom_nb",
-                cause=f"its schema is {self._version}, ours {len(MIGRATIONS)}: it can be read, not written",
+                cause=f"its schema is {version}, ours {len(MIGRATIONS)}: it can be read, not written",
                 fixes=("pip install --upgrade loom-nb", _ELSEWHERE),
             )
 

@@ -196,10 +196,11 @@ class SqliteStore:
             return found or self._check_times(session)
         found, names = self._check_file()
         for name in names:
-            try:
-                found += self.check(name.decode())
-            except UnicodeDecodeError:
-                found.append(Damage(_text(name), 0, "the name of the session is no text"))
+            session = _text(name)
+            if session.encode() == name:
+                found += self.check(session)
+            else:
+                found.append(Damage(session, 0, "the name of the session is no text"))
         return found
 
     def sessions(self) -> list[SessionRow]:
@@ -298,7 +299,9 @@ class SqliteStore:
         """Last number and hash by the head of the log, last number by its rows, and the hash at `after`."""
         with self._database.transaction() as db:
             head = _head(db, session)
-            (last,) = db.execute("SELECT max(seq) FROM events WHERE session = ?", (session,)).fetchone()
+            (last,) = db.execute(
+                "SELECT CAST(max(seq) AS INTEGER) FROM events WHERE session = ?", (session,)
+            ).fetchone()
             end = max(head[0], last or 0)
             at = None
             if 0 < after <= end:

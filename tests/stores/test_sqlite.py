@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import sqlite3
 import stat
@@ -416,6 +417,45 @@ class TestDamage:
             copy.unlink()
         assert noticed > 100  # the others fell on bytes that mean nothing
 
+    def test_an_index_that_leads_back_is_noticed_and_followed_once(self, path: Path) -> None:
+        with closing(SqliteStore(path)) as store:
+            fill(store, "session-b")
+            others = fill(store, "session-c")
+        content, changed = re.subn(rb"session-b\x05(?!r1)", b"session-b\x02", path.read_bytes())
+        assert changed == 1
+        path.write_bytes(content)
+
+        with closing(SqliteStore(path)) as store:
+            with pytest.raises(StoreDamaged, match="'session-b'"):
+                list(store.read("session-b"))
+            assert {found.session for found in store.check()} >= {"session-b"}
+            assert list(store.read("session-c")) == others
+
+    def test_a_schema_that_is_no_text_is_damage(self, path: Path) -> None:
+        with closing(SqliteStore(path)) as store:
+            fill(store, "s")
+        path.write_bytes(path.read_bytes().replace(b"CREATE TABLE meta (key", b"CREATE TABLE meta \xa0key"))
+
+        with closing(SqliteStore(path)) as store:
+            for use in (
+                store.sessions,
+                store.runs,
+                lambda: list(store.read("s")),
+                lambda: store.acquire("s"),
+            ):
+                with pytest.raises(StoreDamaged) as refused:
+                    use()
+                assert refused.value.cause and refused.value.fixes
+
+    def test_nothing_is_appended_to_a_log_whose_end_is_bad(self, store: SqliteStore, path: Path) -> None:
+        fill(store, "s")
+        lease = store.acquire("s")
+        with database(path) as db:
+            db.execute("UPDATE events SET hash = zeroblob(32) WHERE seq = 6")
+
+        with pytest.raises(StoreDamaged, match="'s'"):
+            store.append(lease, log("s", Noticed("after it"), start=7))
+
     @pytest.mark.parametrize("share", [0.0001, 0.3, 0.6, 0.9])
     def test_a_file_that_was_cut_off_is_refused_with_a_type(self, path: Path, share: float) -> None:
         with closing(SqliteStore(path)) as store:
@@ -746,6 +786,18 @@ class TestTheSchema:
 
         assert any("upgrade" in fix for fix in refused.value.fixes)
         assert path.read_bytes() == before
+
+    def test_one_that_grows_newer_while_it_is_open_is_written_no_more(
+        self, path: Path, store: SqliteStore
+    ) -> None:
+        lease = store.acquire("s")
+        store.append(lease, log("s", Noticed("one")))
+        with database(path) as db:
+            migrate(db, path, (*MIGRATIONS, ("CREATE TABLE extra (x)",)))
+
+        with pytest.raises(StoreError, match="newer loom_nb"):
+            store.append(lease, log("s", Noticed("two"), start=2))
+        assert len(list(store.read("s"))) == 1
 
     def test_an_older_one_is_brought_forward_with_its_rows(self, path: Path, store: SqliteStore) -> None:
         entries = fill(store, "s")
