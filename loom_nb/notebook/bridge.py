@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
+from types import FrameType
 from typing import Any, Protocol
 
 from loom_nb.errors import RunStopped
 from loom_nb.events import Delta, Event, Kept
 from loom_nb.notebook.interrupt import sigint_calls
 from loom_nb.notebook.painter import Painter
+from loom_nb.runtime import calls
 from loom_nb.runtime.run import Run, RunResult
 
 GRACE = 5.0
@@ -61,7 +63,8 @@ async def play(run: Run, painter: Painter, control: StopControl | None = None) -
     ended = asyncio.ensure_future(run.wait())
     leave = run.subscribe(_to_all(painter, control))
     try:
-        with sigint_calls(loop, Interrupted(run, left, control.stopping if control else _nothing)):
+        interrupted = Interrupted(run, left, control.stopping if control else _nothing)
+        with sigint_calls(loop, interrupted, in_a_tool):
             waited: set[asyncio.Future[Any]] = {ended, left}
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         if not ended.done():
@@ -78,6 +81,16 @@ async def play(run: Run, painter: Painter, control: StopControl | None = None) -
         if control is not None:
             control.leave()
         _finish(painter, loop)
+
+
+def in_a_tool(frame: FrameType | None) -> bool:
+    """Whether this is code of a tool that holds the loop: of ours, what calls tools comes next below it."""
+    while frame is not None:
+        name = str(frame.f_globals.get("__name__", ""))
+        if name.partition(".")[0] == "loom_nb":
+            return name == calls.__name__
+        frame = frame.f_back
+    return False
 
 
 def _to_all(painter: Painter, control: StopControl | None) -> Callable[[Event], None]:

@@ -124,7 +124,6 @@ SUBJECTS: dict[str, Subject] = {
         lambda url, steps, folder: Model.openai(
             "gpt-4o", base_url=f"{url}/v1", key_env="CONTRACT_KEY"
         ).open(),
-        thinks=False,
     ),
     "openai-responses": Subject(
         lambda url, steps, folder: Model.openai(
