@@ -61,7 +61,7 @@ async def play(run: Run, painter: Painter, control: StopControl | None = None) -
     loop = asyncio.get_running_loop()
     left: asyncio.Future[None] = loop.create_future()
     ended = asyncio.ensure_future(run.wait())
-    leave = run.subscribe(_to_all(painter, control))
+    leave = run.subscribe(_to_all(loop, painter.take, *([control.take] if control is not None else [])))
     try:
         interrupted = Interrupted(run, left, control.stopping if control else _nothing)
         with sigint_calls(loop, interrupted, in_a_tool):
@@ -93,11 +93,13 @@ def in_a_tool(frame: FrameType | None) -> bool:
     return False
 
 
-def _to_all(painter: Painter, control: StopControl | None) -> Callable[[Event], None]:
+def _to_all(loop: asyncio.AbstractEventLoop, *takers: Callable[[Event], None]) -> Callable[[Event], None]:
     def sink(event: Event) -> None:
-        painter.take(event)
-        if control is not None:
-            control.take(event)
+        for take in takers:
+            try:
+                take(event)
+            except Exception as error:  # noqa: BLE001  the border between a picture and a run: the run goes on
+                loop.call_exception_handler({"message": "an event could not be shown", "exception": error})
 
     return sink
 

@@ -85,7 +85,7 @@ class _Presses:
         if self._nudged:
             self._nudged = False
             if self._unheard and frame is not None and self._breaks(frame):
-                raise RunStopped("interrupted by you", reason="interrupted by you")
+                raise RunStopped("this was broken off", reason="interrupted by you")
             return
         self._unheard += 1
         self._loop.call_soon_threadsafe(self._heard)

@@ -186,11 +186,22 @@ class StaticPainter:
         """Display the whole."""
         if not self._done:
             self._done = True
-            self._publish(*self._draw(self._transcript))
+            self._publish(*_drawn(self._draw, self._transcript))
 
 
 Draw = Callable[[Transcript], tuple[Bundle, Bundle]]
 """A transcript as (data, metadata) of a display."""
+
+
+def _drawn(draw: Draw, transcript: Transcript) -> tuple[Bundle, Bundle]:
+    """The last frame; where it cannot be drawn, the bare words of the answer."""
+    try:
+        return draw(transcript)
+    except Exception as error:  # noqa: BLE001  the border between a picture and a run: the answer is shown
+        asyncio.get_running_loop().call_exception_handler(
+            {"message": "the last frame of a transcript failed", "exception": error}
+        )
+        return {"text/plain": str(transcript.output or transcript.text)}, {}
 
 
 class LivePainter:
@@ -258,7 +269,7 @@ class LivePainter:
         if self._timer is not None:
             self._timer.cancel()
         self._fold()
-        self._outlet.replace(*self._draw(self._transcript))
+        self._outlet.replace(*_drawn(self._draw, self._transcript))
 
     def _tick(self) -> None:
         if self._timer is not None:

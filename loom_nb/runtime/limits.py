@@ -1,6 +1,5 @@
 """How far a run may go: turns, tokens, cost, time."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 from loom_nb.errors import LoomUsageError
@@ -26,16 +25,13 @@ class Limits:
             if value is not None and not value > 0:
                 raise LoomUsageError(f"Limits.{field.name} must be positive, not {value!r}")
 
-    def exceeded(
-        self, turns: int, usage: Usage, price: Callable[[Usage], float | None]
-    ) -> tuple[str, str] | None:
+    def exceeded(self, turns: int, usage: Usage, cost: float | None) -> tuple[str, str] | None:
         """The (fault, reason) of the first limit that forbids another model call, or None."""
         if turns >= self.max_iterations:
             return "turns", f"{turns} model calls were made, the limit is {self.max_iterations}"
         if self.max_tokens is not None and usage.total_tokens >= self.max_tokens:
             return "tokens", f"{usage.total_tokens:,} tokens were used, the limit is {self.max_tokens:,}"
         if self.max_cost is not None and turns:
-            cost = price(usage)
             if cost is None:
                 return "cost", "a limit of cost was set and the price of this model is not known"
             if cost >= self.max_cost:

@@ -5,13 +5,14 @@ loop for streaming and not, for a notebook, a script and a server. It keeps no s
 """
 
 import asyncio
+import dataclasses
 
 from loom_nb.errors import ModelError, ToolError
 from loom_nb.events import MessageAdded, Noticed, RetryScheduled, RunFinished, TurnFinished, TurnStarted
 from loom_nb.messages import Message, user
 from loom_nb.protocols import Reply
 from loom_nb.runtime.calls import perform, tell
-from loom_nb.runtime.stage import Stage
+from loom_nb.runtime.stage import Stage, cleaned
 
 MAX_REPAIRS = 2
 """How often a model may mend a structured answer that does not fit its schema."""
@@ -21,7 +22,7 @@ async def carry_out(stage: Stage) -> RunFinished:
     """Turn after turn. Raises what a model call raised when it did not pass."""
     repairs = 0
     while True:
-        exceeded = stage.runtime.limits.exceeded(stage.turns, stage.usage, stage.price)
+        exceeded = stage.runtime.limits.exceeded(stage.turns, stage.usage, stage.cost)
         if exceeded is not None:
             return stage.finished("limit", fault=exceeded[0], reason=exceeded[1])
         reply = await _turn(stage)
@@ -50,8 +51,11 @@ async def _turn(stage: Stage) -> Reply:
     started = stage.clock.monotonic()
     reply = await _ask(stage)
     stage.deltas.clear()
-    _add(stage, reply.message)
-    stage.usage = stage.usage + reply.usage if stage.turns > 1 else reply.usage
+    message = cleaned(reply.message)
+    if message is not reply.message:
+        reply = dataclasses.replace(reply, message=message)
+    _add(stage, message)
+    stage.spend(reply.usage)
     stage.meter.counted_by_vendor(reply.usage)
     stage.say(
         TurnFinished(
@@ -88,10 +92,10 @@ def _add(stage: Stage, message: Message) -> None:
 
 def _schema_problem(stage: Stage, reply: Reply) -> str | None:
     """Why the answer does not fit the schema that the run asked for, or None."""
-    if stage.accept is None or reply.stop_reason not in ("end", "stop_sequence", "other"):
+    if stage.output is None or reply.stop_reason not in ("end", "stop_sequence", "other"):
         return None
     try:
-        stage.accept(reply.message.text)
+        stage.output.accept(reply.message.text)
     except ToolError as error:
         return error.title
     return None
@@ -111,5 +115,7 @@ def _ending(stage: Stage, reply: Reply, wrong: str | None) -> RunFinished:
         return stage.finished("failed", text, "format", f"the answer does not fit the schema: {wrong}")
     if stage.denied:
         return stage.finished("denied", text, "denied", "; ".join(stage.denied))
-    data = stage.accept(text) if stage.accept is not None else None
-    return stage.finished("completed", text, data=data)
+    if stage.output is None:
+        return stage.finished("completed", text)
+    stage.value = stage.output.accept(text)
+    return stage.finished("completed", text, data=stage.output.plain(stage.value))

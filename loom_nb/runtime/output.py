@@ -64,6 +64,10 @@ class OutputType:
             ]
             raise ToolError("; ".join(problems)) from None
 
+    def plain(self, value: Any) -> Any:
+        """A value of the type as plain data, for the log."""
+        return self._adapter.dump_python(value, mode="json")
+
 
 def _without_fence(text: str) -> str:
     """The inside of a single ``` block, where a model put one around its JSON."""

@@ -44,6 +44,8 @@ class RunResult:
     finished: RunFinished
     events: tuple[LogEntry, ...]
     """What the log holds of the run, in order."""
+    value: Any = field(default=None, compare=False)
+    """The answer as a value of the schema that the run asked for."""
     error: BaseException | None = field(default=None, compare=False)
     """The exception behind a failure, where there was one. Not in the log."""
 
@@ -54,8 +56,11 @@ class RunResult:
 
     @property
     def data(self) -> Any:
-        """The answer as a value of the schema that the run asked for, or None."""
-        return self.finished.data
+        """The answer as a value of the schema that the run asked for, or None.
+
+        Plain data in a result that was read from the log.
+        """
+        return self.finished.data if self.value is None else self.value
 
     @property
     def status(self) -> "Status":

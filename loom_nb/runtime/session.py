@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from loom_nb.border import clean, parse_object
 from loom_nb.errors import (
     LeaseLost,
     LoomError,
@@ -26,7 +27,7 @@ from loom_nb.errors import (
 )
 from loom_nb.events import Delta, Event, Kept, LogEntry, MessageAdded, RunFinished, RunStarted, SessionOpened
 from loom_nb.inputs import RunContext, RuntimeTask, SessionConfig, Stop
-from loom_nb.messages import Conversation, DataPart, Message, Origin, Usage, user
+from loom_nb.messages import Conversation, DataPart, Message, Origin, Usage, to_json, user
 from loom_nb.protocols import Capability, Clock, Generation, LanguageModel, Lease, Request, Store
 from loom_nb.runtime.calls import tell
 from loom_nb.runtime.clock import SystemClock
@@ -37,7 +38,7 @@ from loom_nb.runtime.output import OutputType
 from loom_nb.runtime.policies import Runtime
 from loom_nb.runtime.restore import Past, read_past, settle
 from loom_nb.runtime.run import Run, RunResult
-from loom_nb.runtime.stage import Meter, Stage, partial_message
+from loom_nb.runtime.stage import Meter, Stage, cleaned, partial_message
 from loom_nb.runtime.toolkit import Toolkit
 from loom_nb.tools import Tool, readable
 
@@ -206,6 +207,7 @@ class Session:
         if self._closed:
             raise LoomUsageError(f"session {self.id} is closed", fixes=["agent.session() opens another"])
         message = _first_message(task, context, self._describe)
+        metadata = _plain_metadata(task)
         output = OutputType(schema) if schema is not None else None
         if loop is not self._loop:
             self._move_to(loop)
@@ -215,7 +217,6 @@ class Session:
         run = Run(self.id, run_id or f"r{self._runs}", agent.model.name, loop)
         run.say = self._sayer(run)
         self._active.append(run)
-        metadata = dict(task.metadata) if isinstance(task, RuntimeTask) else {}
         return run, self._drive(run, agent, message, metadata, output)
 
     async def stream(self, task: str | RuntimeTask, **options: Any) -> AsyncIterator[Event]:
@@ -301,9 +302,9 @@ class Session:
         error: BaseException | None = None
         cancelled: asyncio.CancelledError | None = None
         finished: RunFinished | None = None
+        stage: Stage | None = None
         try:
             async with self._turnstile:
-                stage: Stage | None = None
                 try:
                     await self._open()
                     limit = agent.runtime.limits.timeout
@@ -324,7 +325,8 @@ class Session:
             cancelled = stop
         self._active.remove(run)
         finished = finished or _stopped(None, run)
-        run.end(RunResult(run.id, self.id, run.model, finished, tuple(run.entries), error))
+        value = stage.value if stage is not None else None
+        run.end(RunResult(run.id, self.id, run.model, finished, tuple(run.entries), value, error))
         if cancelled is not None:
             task = asyncio.current_task()
             if run.stop_reason is None or task is None:
@@ -415,7 +417,7 @@ class Session:
             random=random.random,
             deltas=deltas,
             started=self._clock.monotonic(),
-            accept=output.accept if output is not None else None,
+            output=output,
         )
 
     # -- what is opened ----------------------------------------------------------------------------
@@ -547,7 +549,7 @@ def _first_message(
     """The user's message: the goal with its criteria, then every value as a data part."""
     if isinstance(task, str):
         if context is None and task.strip():
-            return user(task)
+            return user(clean(task))
         task = RuntimeTask(task)
     if not isinstance(task, RuntimeTask):
         raise LoomUsageError(f"a task is a string or a RuntimeTask, not {type(task).__name__}")
@@ -560,7 +562,22 @@ def _first_message(
         goal += "\n\nThe result must meet these criteria:\n"
         goal += "\n".join(f"- {criterion}" for criterion in task.criteria)
     values = {**task.input, **(context.inputs if context is not None else {})}
-    return user(goal, *task.attachments, *(describe(name, value) for name, value in values.items()))
+    parts = (describe(name, value) for name, value in values.items())
+    return cleaned(user(goal, *task.attachments, *parts))
+
+
+def _plain_metadata(task: str | RuntimeTask) -> dict[str, Any]:
+    """The metadata of a task as the log keeps it: plain JSON, checked before the run begins."""
+    if isinstance(task, str) or not task.metadata:
+        return {}
+    try:
+        return parse_object(to_json(dict(task.metadata)), what="RuntimeTask.metadata")
+    except (TypeError, ValueError) as error:
+        raise LoomUsageError(
+            "RuntimeTask.metadata must be plain JSON",
+            cause=str(error).splitlines()[0],
+            fixes=["values that the model should see belong to RuntimeTask.input"],
+        ) from None
 
 
 def _as_text(name: str, value: Any) -> DataPart:

@@ -4,11 +4,26 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
+from loom_nb.border import clean
 from loom_nb.events import Delta, Kept, RunFinished, Status, TextDelta, ThinkingDelta
-from loom_nb.messages import MODEL, Message, TextPart, ThinkingPart, ToolResultPart, Usage
+from loom_nb.messages import (
+    MODEL,
+    DataPart,
+    Message,
+    Origin,
+    Part,
+    TextPart,
+    ThinkingPart,
+    ToolCallPart,
+    ToolResultPart,
+    Usage,
+)
 from loom_nb.protocols import Clock, LanguageModel, Request
 from loom_nb.runtime.governance import GovernancePolicy
 from loom_nb.runtime.hooks import Hooks
+from loom_nb.runtime.output import OutputType
 from loom_nb.runtime.policies import Runtime
 from loom_nb.runtime.toolkit import Toolkit
 from loom_nb.tokens import estimate_message
@@ -69,10 +84,15 @@ class Stage:
     """What the model has shown of a message that is not finished."""
     started: float
     """Of the clock's monotonic seconds."""
-    accept: Callable[[str], Any] | None = None
-    """Checks the final text of a run with an output schema: gives its data or raises ToolError."""
+    output: OutputType | None = None
+    """The form that the answer must have."""
+    value: Any = None
+    """The answer as a value of that form."""
     turns: int = 0
+    replies: int = 0
     usage: Usage = field(default_factory=Usage)
+    cost: float | None = None
+    """US dollars so far; None where a price is not known."""
     results: list[ToolResultPart] = field(default_factory=list)
     """Results of the calls of the turn in progress."""
     denied: list[str] = field(default_factory=list)
@@ -90,10 +110,35 @@ class Stage:
         seconds = self.clock.monotonic() - self.started
         return RunFinished(status, output, reason, fault, self.usage, self.cost, self.turns, seconds, data)
 
-    @property
-    def cost(self) -> float | None:
-        """US dollars so far, where the price is known."""
-        return self.price(self.usage)
+    def spend(self, usage: Usage) -> None:
+        """Count a reply. Each is priced by itself: some vendors charge a long request more a token."""
+        cost, first = self.price(usage), not self.replies
+        self.replies += 1
+        if first:
+            self.usage, self.cost = usage, cost
+            return
+        self.usage = self.usage + usage
+        self.cost = None if cost is None or self.cost is None else self.cost + cost
+
+
+def cleaned(message: Message) -> Message:
+    """The message as it may be kept and sent: without lone surrogates and NUL, whoever made it."""
+    parts = tuple([_cleaned_part(part) for part in message.parts])
+    return message if parts == message.parts else msgspec.structs.replace(message, parts=parts)
+
+
+def _cleaned_part(part: Part) -> Part:
+    if isinstance(part, (TextPart, ThinkingPart)):
+        text = clean(part.text)
+        return part if text is part.text else msgspec.structs.replace(part, text=text)
+    if isinstance(part, ToolCallPart):
+        name, arguments = clean(part.name), clean(part.arguments)
+        same = name is part.name and arguments is part.arguments
+        return part if same else msgspec.structs.replace(part, name=name, arguments=arguments)
+    if isinstance(part, DataPart):
+        origin = Origin(part.origin.kind, clean(part.origin.source))
+        return DataPart(clean(part.name), clean(part.text), origin, clean(part.summary))
+    return part
 
 
 def partial_message(deltas: list[Delta]) -> Message | None:

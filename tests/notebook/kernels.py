@@ -3,9 +3,10 @@
 import json
 import os
 import re
+import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,6 +72,16 @@ class Cell:
         return re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(content["traceback"]))
 
 
+def stop_button(messages: Iterable[dict[str, Any]]) -> str | None:
+    """The comm of the Stop button that was opened in these."""
+    for message in messages:
+        content = message["content"]
+        state = content.get("data", {}).get("state", {}) if message["msg_type"] == "comm_open" else {}
+        if state.get("_model_module") == "anywidget":
+            return str(content["comm_id"])
+    return None
+
+
 @dataclass
 class Kernel:
     """One kernel with its client."""
@@ -115,6 +126,25 @@ class Kernel:
         cell.seconds = time.monotonic() - started
         return cell
 
+    def until(self, request: str, wanted: Callable[[dict[str, Any]], bool], timeout: float = 60) -> None:
+        """Read what this request sends until it is this."""
+        while True:
+            message = self.client.get_iopub_msg(timeout=timeout)
+            if message["parent_header"].get("msg_id") == request and wanted(message):
+                return
+
+    def press(self) -> None:
+        """The interrupt button; from any thread."""
+        os.kill(self.manager.provisioner.process.pid, signal.SIGINT)
+
+    def restart(self) -> None:
+        """Restart at once, whatever it was at."""
+        self.client.stop_channels()
+        self.manager.restart_kernel(now=True)
+        self.client = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=60)
+
     def send_comm(self, comm_id: str, content: dict[str, Any]) -> None:
         """A custom message of a widget, as a front end without subshells sends it."""
         data = {"method": "custom", "content": content}
@@ -141,12 +171,12 @@ def kernel(home: Path, **environment: str) -> Iterator[Kernel]:
     env |= {"LOOM_NB_HOME": str(home), "PYTHONWARNINGS": "default", **environment}
     manager = KernelManager(kernel_name="tried", kernel_spec_manager=specs(home))
     manager.start_kernel(env=env, cwd=str(home))
-    client = manager.client()
+    started = Kernel(manager, manager.client())
     try:
-        client.start_channels()
-        client.wait_for_ready(timeout=60)
-        yield Kernel(manager, client)
+        started.client.start_channels()
+        started.client.wait_for_ready(timeout=60)
+        yield started
     finally:
-        client.stop_channels()
+        started.client.stop_channels()
         manager.shutdown_kernel(now=True)
         manager.cleanup_resources()

@@ -390,9 +390,6 @@ async def test_characters_that_cannot_be_written_do_no_harm(dialect: str, tmp_pa
         await at.ends_well(requests=2)
 
 
-@pytest.mark.xfail(
-    reason="a goal that no JSON can carry stays pending and blocks the session's log", strict=True
-)
 async def test_a_prompt_that_cannot_be_written_does_not_block_the_session(dialect: str, tmp_path: Path):
     async with bench(dialect, tmp_path, Say("fine")) as at:
         result = await at.run("half a pair \udc00, NUL \0")

@@ -4,6 +4,7 @@ import asyncio
 import gc
 
 import pytest
+from pydantic import BaseModel
 
 from loom_nb import (
     Agent,
@@ -12,6 +13,7 @@ from loom_nb import (
     Model,
     Run,
     RunContext,
+    RuntimeTask,
     SessionConfig,
     SqliteStore,
     Stop,
@@ -19,8 +21,9 @@ from loom_nb import (
 )
 from loom_nb.errors import LoomUsageError, RunStopped, SessionBusy, StoreError
 from loom_nb.events import CallFinished, MessageAdded, RunFinished, RunInterrupted, RunStarted
-from loom_nb.messages import Message, ToolCallPart, ToolResultPart
+from loom_nb.messages import Message, TextPart, ToolCallPart, ToolResultPart, Usage
 from loom_nb.models.scripted import Call
+from loom_nb.protocols import Reply
 
 
 @tool(read_only=True)
@@ -369,7 +372,6 @@ async def test_a_tool_that_swallows_the_stop_does_not_keep_the_run_going():
 
 
 async def test_a_preview_is_the_exact_body_that_the_next_run_sends(monkeypatch):
-    from loom_nb import RuntimeTask
     from loom_nb.testing import Say, WireServer
 
     monkeypatch.setenv("LOOM_TEST_KEY", "a-test-key")
@@ -393,3 +395,52 @@ async def test_a_session_keeps_the_tools_of_only_so_many_agents_open():
     for _ in range(MAX_KITS + 5):
         await session.run("go", agent=agent("done"))
     assert len(session._kits) == MAX_KITS
+
+
+class Answer(BaseModel):
+    city: str
+
+
+async def test_a_structured_answer_of_any_type_is_kept_as_plain_data(tmp_path):
+    store = SqliteStore(tmp_path / "loom.db")
+    async with agent('{"city": "Rome"}', store=store).session(SessionConfig("x")) as session:
+        result = await session.run("?", schema=Answer)
+    assert result.data == Answer(city="Rome")
+    assert next(e.event.data for e in store.read("x") if isinstance(e.event, RunFinished)) == {"city": "Rome"}
+    store.close()
+
+
+async def test_metadata_that_no_log_can_keep_is_refused_before_the_run():
+    session = agent("x").session()
+    for bad in ({"a": object()}, {"a": "\ud800"}):
+        with pytest.raises(LoomUsageError, match="plain JSON"):
+            session.start(RuntimeTask("go", metadata=bad))
+    assert (await session.run("go")).status == "completed"
+
+
+async def test_a_reply_with_lone_surrogates_is_cleaned_and_kept(tmp_path):
+    store = SqliteStore(tmp_path / "loom.db")
+    reply = Reply(Message("assistant", (TextPart("a\ud800b\0"),)))
+    async with agent(reply, "fine", store=store).session() as session:
+        assert (await session.run("go \udc00")).output == "a\ufffdb\u2400"
+        assert (await session.run("again")).status == "completed"
+    store.close()
+
+
+async def test_each_reply_is_priced_by_itself():
+    class Tiered:
+        def __init__(self, model):
+            self.model, self.name = model, model.name
+
+        def open(self):
+            return self.model.open()
+
+        def cost(self, usage):
+            return 100.0 if usage.input_tokens > 10 else 1.0
+
+    call = Message("assistant", (ToolCallPart("c", "add", '{"a":1,"b":1}'),))
+    spec = agent(
+        Reply(call, Usage(8, 1), "tool_calls"), Reply(Message("assistant", (TextPart("ok"),)), Usage(9, 1))
+    )
+    object.__setattr__(spec, "model", Tiered(spec.model))
+    assert (await spec.run("go")).cost == 2.0

@@ -1,0 +1,177 @@
+"""What tools and readers may do to a running cell: print, draw, ask, sleep, press ■, restart the kernel."""
+
+import threading
+import time
+
+import pytest
+
+from tests.notebook.kernels import kernel, stop_button
+
+TOOLS = """
+import asyncio, time
+from loom_nb import Model, tool
+from loom_nb.models.scripted import Call
+
+def show() -> str:
+    "Shows something."
+    from IPython.display import HTML, display
+    display(HTML("<b>shown</b>"))
+    return "fine"
+
+def plot() -> str:
+    "Draws a figure."
+    import matplotlib.pyplot as plt
+    plt.plot([1, 2])
+    plt.show()
+    return "fine"
+
+def leave_a_figure() -> str:
+    "Draws a figure and leaves it to the end of the cell."
+    import matplotlib.pyplot as plt
+    plt.plot([1, 2])
+    return "fine"
+
+def ask() -> str:
+    "Asks."
+    return input("name? ")
+
+def give_up() -> str:
+    "Raises what an interrupt raises."
+    raise KeyboardInterrupt
+
+def sleep() -> str:
+    "Sleeps beside the loop."
+    time.sleep(30)
+    return "slept"
+
+def spin() -> str:
+    "Works beside the loop."
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        pass
+    return "span"
+
+async def hold() -> str:
+    "Sleeps on the loop."
+    time.sleep(30)
+    return "slept"
+"""
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory):
+    with kernel(tmp_path_factory.mktemp("home"), LOOM_NB_RENDER="live") as one:
+        assert one.run("%load_ext loom_nb").status == "ok"
+        assert one.run("%matplotlib inline").status == "ok"
+        assert one.run(TOOLS).status == "ok"
+        yield one
+
+
+def use(live, name, **options):
+    """A cell whose agent calls this tool once and then says "the end"."""
+    live.run(f"model = Model.scripted([Call('{name}'), 'the end'])")
+    return live.run(f"%%loom -m model -t {name} -o used\ngo", **options)
+
+
+def outcome(live):
+    return live.run("print(used.status, [use.outcome for use in used.tools])").text.strip()
+
+
+@pytest.mark.parametrize(
+    ("name", "mime"), [("show", "text/html"), ("plot", "image/png"), ("leave_a_figure", "image/png")]
+)
+def test_what_a_tool_displays_stays_below_the_transcript(live, name, mime):
+    cell = use(live, name)
+    transcript, shown = cell.saved
+    assert "the end" in transcript["data"]["text/plain"]
+    assert mime in shown["data"]
+    assert outcome(live) == "completed ['ok']"
+
+
+def test_a_tool_asks_the_reader(live):
+    live.run("model = Model.scripted([Call('ask'), 'the end'])")
+    request = live.submit("%%loom -m model -t ask -o used\ngo")
+    assert live.client.get_stdin_msg(timeout=30)["content"]["prompt"] == "name? "
+    live.client.input("Ada")
+    assert "Ada" in live.collect(request).text
+    assert outcome(live) == "completed ['ok']"
+
+
+def test_a_tool_that_raises_an_interrupt_ends_itself_and_nothing_else(live):
+    cell = use(live, "give_up")
+    assert cell.status == "ok"
+    assert "KeyboardInterrupt" in cell.text
+    assert outcome(live) == "completed ['error']"
+
+
+@pytest.mark.parametrize("name", ["sleep", "spin", "hold", "ask"])
+def test_an_interrupt_ends_a_run_whose_tool_is_at_work_in_under_two_seconds(live, name):
+    pressed = []
+
+    def press():
+        pressed.append(time.monotonic())
+        live.press()
+
+    threading.Timer(1.0, press).start()
+    cell = use(live, name)
+    took = time.monotonic() - pressed[0]
+    assert "RunStopped" in cell.error
+    assert took < 2
+    assert outcome(live).startswith("stopped ")
+    assert live.run("%%loom\nhello").status == "ok"
+    assert live.run("1 + 1").text == "2"
+    if name == "ask":  # the question of the tool that was left does not take the next answer
+        live.client.get_stdin_msg(timeout=30)
+        asked = live.submit("input('again? ')")
+        assert live.client.get_stdin_msg(timeout=30)["content"]["prompt"] == "again? "
+        live.client.input("Grace")
+        assert live.collect(asked).text == "'Grace'"
+
+
+def test_a_tool_that_hears_the_interrupt_and_sleeps_on_is_broken_off_again(live):
+    live.run(
+        "async def deaf() -> str:\n    'Sleeps on.'\n    for _ in range(2):\n        try:\n"
+        "            time.sleep(30)\n        except Exception:\n            pass\n    return 'awake'"
+    )
+    threading.Timer(1.0, live.press).start()
+    cell = use(live, "deaf")
+    assert cell.seconds < 4
+    assert outcome(live).startswith("stopped ")
+
+
+def test_a_click_on_stop_ends_run_all_and_both_cells_work_again(live):
+    live.run("slow = Model.scripted(['word ' * 400, 'later', 'last'], chunk=5, delay=0.05)")
+    first = live.submit("%%loom -m slow -o one\ngo")
+    live.submit("%%loom -m slow -o two\nand on")
+    seen = {}
+
+    def click(message):
+        comm = stop_button([message])
+        if comm:
+            seen["comm"] = comm
+        if message["msg_type"] == "update_display_data" and seen.get("comm"):
+            live.send_comm(seen.pop("comm"), {"type": "stop"})
+
+    stopped = live.collect(first, watch=click)
+    assert "RunStopped" in stopped.error
+    assert live.client.get_shell_msg(timeout=30)["content"]["status"] == "aborted"
+    assert live.run("%%loom -m slow -o two\nand on").status == "ok"
+    assert live.run("one.status, two.status, one.session_id == two.session_id").text == (
+        "('stopped', 'completed', True)"
+    )
+
+
+def test_a_kernel_that_is_restarted_in_the_middle_of_a_run_knows_how_far_it_came(tmp_path):
+    with kernel(tmp_path, LOOM_NB_RENDER="live") as one:
+        one.run("%load_ext loom_nb")
+        one.run(TOOLS)
+        one.run("slow = Model.scripted(['word ' * 400], chunk=5, delay=0.05)")
+        request = one.submit("%%loom -m slow\na story")
+        one.until(request, lambda message: message["msg_type"] == "update_display_data")
+        one.restart()
+        one.run("%load_ext loom_nb")
+        runs = one.run("%loom runs").text
+        (line,) = [line for line in runs.splitlines() if "a story" in line]
+        assert "interrupted" in line
+        assert one.run("%%loom -o answer\nhello").status == "ok"
+        assert one.run("print(answer.status)").text.strip() == "completed"
