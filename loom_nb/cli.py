@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import importlib.metadata
 import importlib.util
+import math
 import os
 import re
 import shutil
@@ -70,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("notebook", type=Path)
     run.add_argument("-o", "--out", type=Path, help="the executed notebook (default: executed/NAME.ipynb)")
     run.add_argument("-m", "--model", help="the model of cells that name none (default: offline)")
-    run.add_argument("--cell-timeout", type=float, metavar="S", help="seconds any cell may take")
+    run.add_argument("--cell-timeout", type=_seconds, metavar="S", help="seconds any cell may take")
     run.set_defaults(command=_run)
 
     runs = commands.add_parser("runs", help="list the runs kept on this machine")
@@ -126,9 +127,12 @@ def _is_installed(module: str) -> bool:
 
 def lab_command(folder: Path, *, port: int | None = None, browser: bool = True) -> list[str]:
     """What starts JupyterLab in `folder`, at the first lesson if it is there."""
-    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder}"]
+    in_source_tree = (folder.parent / "pyproject.toml").is_file()  # the worked examples are beside it
+    root = folder.parent if in_source_tree else folder
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={root}"]
     if (folder / FIRST_LESSON).is_file():
-        command.append(f"--LabApp.default_url=/lab/tree/{FIRST_LESSON}")
+        lesson = (folder / FIRST_LESSON).relative_to(root).as_posix()
+        command.append(f"--LabApp.default_url=/lab/tree/{lesson}")
     if port is not None:
         command += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
     if not browser:
@@ -179,8 +183,26 @@ def _run(options: argparse.Namespace, console: "Console") -> int:
         console.print(f"What ran until then: {out}", markup=False)
         return 1
     console.print(f"\nExecuted notebook: {out}", markup=False)
-    console.print("Open the tutorial in JupyterLab: loom-nb lab", markup=False)
+    console.print(f"Open the tutorial in JupyterLab: {_this_command()} lab", markup=False)
     return 0
+
+
+def _seconds(text: str) -> int:
+    """A positive number of seconds, rounded up: kernels are waited for in whole ones."""
+    value = float(text)
+    if not 0 < value < 1e9:
+        raise ValueError(text)
+    return math.ceil(value)
+
+
+def _this_command() -> str:
+    """How to call this program again from this folder."""
+    if shutil.which("loom-nb"):
+        return "loom-nb"
+    script = Path(sys.executable).parent / "loom-nb"
+    if not script.is_file():
+        return f"{sys.executable} -m loom_nb"
+    return str(script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script)
 
 
 def _read_notebook(path: Path) -> Any:
@@ -213,7 +235,7 @@ class _Execution:
     node: Any
     path: Path
     environment: dict[str, str]
-    cell_timeout: float | None
+    cell_timeout: int | None
     console: "Console"
 
     def play(self) -> str:

@@ -150,6 +150,7 @@ class RunFinished(_Fact, frozen=True):
     cost: float | None = None
     """In US dollars; None where the price is not known."""
     turns: int = 0
+    """Model calls that were answered."""
     seconds: float = 0.0
     data: Any = None
     """The structured output, where the run asked for one."""

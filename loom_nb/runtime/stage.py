@@ -90,6 +90,7 @@ class Stage:
     """The answer as a value of that form."""
     turns: int = 0
     replies: int = 0
+    """Model calls that were answered."""
     usage: Usage = field(default_factory=Usage)
     cost: float | None = None
     """US dollars so far; None where a price is not known."""
@@ -108,7 +109,7 @@ class Stage:
     ) -> RunFinished:
         """The run's last event."""
         seconds = self.clock.monotonic() - self.started
-        return RunFinished(status, output, reason, fault, self.usage, self.cost, self.turns, seconds, data)
+        return RunFinished(status, output, reason, fault, self.usage, self.cost, self.replies, seconds, data)
 
     def spend(self, usage: Usage) -> None:
         """Count a reply. Each is priced by itself: some vendors charge a long request more a token."""
