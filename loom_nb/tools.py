@@ -37,6 +37,9 @@ DEFAULT_TIMEOUT = 300.0
 DEFAULT_MAX_CHARS = 20_000
 """Characters of a result that the model is given; the middle of a longer one is read on request."""
 
+MAX_ATTACHMENT_BYTES = 8 * 2**20
+"""Bytes of an image or file that a tool may return."""
+
 ToolFunction: TypeAlias = Callable[..., Any]
 
 
@@ -244,13 +247,24 @@ def result_parts(value: Any, origin: Origin) -> tuple[ResultPart, ...]:
     if isinstance(value, str):
         return (TextPart(clean(value), origin),)
     if isinstance(value, _PARTS):
-        return (value,)
+        return (_fit(value),)
     if isinstance(value, (list, tuple)) and value and all(isinstance(one, _PARTS) for one in value):
-        return tuple(value)
+        return tuple(map(_fit, value))
     png = _png(value)
     if png is not None:
-        return (ImagePart(png, "image/png", origin),)
+        return (_fit(ImagePart(png, "image/png", origin)),)
     return (TextPart(clean(readable(value)), origin),)
+
+
+def _fit(part: ResultPart) -> ResultPart:
+    """A part as it may be kept: text cleaned, and an attachment of a size that a log can hold."""
+    if isinstance(part, TextPart):
+        text = clean(part.text)
+        return part if text is part.text else TextPart(text, part.origin)
+    if len(part.data) <= MAX_ATTACHMENT_BYTES:
+        return part
+    size, most = len(part.data) / 2**20, MAX_ATTACHMENT_BYTES / 2**20
+    return TextPart(f"({part.media_type} of {size:.1f} MB left out: the limit is {most:.0f} MB)", part.origin)
 
 
 def readable(value: Any) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from loom_nb.border import clean
 from loom_nb.errors import BorderError, LoomError, ToolError
 from loom_nb.events import CallFinished, CallJudged, CallStarted, Noticed, ResultKept
-from loom_nb.messages import Origin, ResultPart, TextPart, ToolCallPart, ToolResultPart, to_json
+from loom_nb.messages import Origin, ResultPart, TextPart, ToolCallPart, ToolResultPart
 from loom_nb.protocols import Call
 from loom_nb.runtime.stage import Stage
 from loom_nb.runtime.threads import in_thread
@@ -49,6 +49,7 @@ async def perform(stage: Stage, calls: Sequence[ToolCallPart], *, cut: bool) -> 
     """
     results: dict[int, ToolResultPart] = {}
     stage.results = []
+    stage.started_calls.clear()
     group: list[_Ready] = []
     for place, part in enumerate(calls):
         ready = await _prepare(stage, place, part, cut=cut and place == len(calls) - 1)
@@ -115,7 +116,10 @@ async def _run(stage: Stage, ready: _Ready) -> ToolResultPart:
     """One call within its time; what it raises is its result."""
     part, tool, clock = ready.part, ready.tool, stage.clock.monotonic
     started = clock()
+    stage.started_calls.add(part.id)
     outcome, parts = await _within(tool, ready.arguments)
+    if stage.closed:  # it was left behind when the run ended, and has its result already
+        return ToolResultPart(part.id, part.name, parts, outcome != "ok", tool.origin)
     parts, chars = _shorten(stage, part.id, tool, parts)
     result = ToolResultPart(part.id, part.name, parts, outcome != "ok", tool.origin)
     stage.results.append(result)
@@ -142,27 +146,36 @@ async def _within(tool: Tool, arguments: dict[str, Any]) -> tuple[Outcome, tuple
         expired = True
         task.cancel()
 
+    late = f"{tool.name} was stopped after {tool.timeout:g} s, its time limit."
     timer = asyncio.get_running_loop().call_later(tool.timeout, expire)
     try:
-        if tool.is_async:
-            value = await tool.function(**arguments)
-        else:
-            value = tool.function(**arguments) if tool.inline else await in_thread(tool.function, **arguments)
-            if asyncio.iscoroutine(value):
-                value = await value
+        value = await _invoke(tool, arguments)
+        if expired:  # it swallowed the news; its time was up all the same
+            task.uncancel()
+            return "timeout", _words(late, tool)
         return "ok", result_parts(value, tool.origin)
     except asyncio.CancelledError:
         if expired and task.uncancel() == 0:
-            return "timeout", _words(
-                f"{tool.name} was stopped after {tool.timeout:g} s, its time limit.", tool
-            )
+            return "timeout", _words(late, tool)
         if task.cancelling():
             raise
         return "error", _words(f"{tool.name} cancelled itself.", tool)
+    except SystemExit:
+        return "error", _words(f"{tool.name} wanted to end the program.", tool)
     except Exception as error:  # noqa: BLE001  the border: what a tool raises is a result for the model
+        if expired:
+            task.uncancel()
+            return "timeout", _words(late, tool)
         return "error", _words(_told(error, tool), tool)
     finally:
         timer.cancel()
+
+
+async def _invoke(tool: Tool, arguments: dict[str, Any]) -> Any:
+    if tool.is_async:
+        return await tool.function(**arguments)
+    value = tool.function(**arguments) if tool.inline else await in_thread(tool.function, **arguments)
+    return await value if asyncio.iscoroutine(value) else value
 
 
 def _words(text: str, tool: Tool) -> tuple[ResultPart, ...]:
@@ -205,11 +218,11 @@ def _shorten(
     head = int(tool.max_chars * HEAD_SHARE)
     tail = tool.max_chars - head
     left_out = len(text) - head - tail
-    way = f'read_result(call_id="{call_id}", start={head})'
+    name = stage.kit.keep(call_id, text)
+    way = f'read_result(call_id="{name}", start={head})'
     mark = f"\n[... {left_out:,} of {len(text):,} characters left out: {way} reads on ...]\n"
-    stage.kit.keep(call_id, text)
     stage.request.tools = stage.kit.offer_reader()
-    stage.say(ResultKept(call_id, text))
+    stage.say(ResultKept(name, text))
     origin = next(part.origin for part in parts if isinstance(part, TextPart))
     return (TextPart(text[:head] + mark + text[len(text) - tail :], origin), *others), len(text)
 
@@ -218,10 +231,3 @@ async def tell(stage: Stage, hook: str, **event: Any) -> None:
     """Call the hooks of that name; their failures become notices."""
     for failure in await stage.hooks.call(hook, run_id=stage.run, session_id=stage.session, **event):
         stage.say(Noticed(failure, "warning"))
-
-
-def canonical(arguments: Any) -> bytes:
-    """Arguments as JSON with sorted keys: equal arguments give equal bytes."""
-    import msgspec
-
-    return msgspec.json.encode(msgspec.json.decode(to_json(arguments)), order="deterministic")

@@ -3,6 +3,7 @@
 A hook is called with keywords, may be async, and cannot end a run: what it raises becomes a notice.
 """
 
+import asyncio
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -49,6 +50,11 @@ class Hooks:
                 done = hook(**event)
                 if inspect.isawaitable(done):
                     await done
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                failures.append(f"the hook {name} cancelled itself")
             except Exception as error:  # noqa: BLE001  a hook cannot end a run
                 failures.append(f"the hook {name} failed: {type(error).__name__}: {error}")
         return failures

@@ -27,7 +27,7 @@ async def carry_out(stage: Stage) -> RunFinished:
             return stage.finished("limit", fault=exceeded[0], reason=exceeded[1])
         reply = await _turn(stage)
         calls = reply.message.calls
-        if calls:
+        if calls and reply.stop_reason not in ("refusal", "content_filter"):
             results = await perform(stage, calls, cut=reply.stop_reason == "length")
             _add(stage, Message("tool", tuple(results)))
         else:
@@ -111,6 +111,8 @@ def _ending(stage: Stage, reply: Reply, wrong: str | None) -> RunFinished:
             return stage.finished("failed", text, "content_filter", "the model refused to answer")
         case "tool_calls":
             return stage.finished("failed", text, "format", "the model announced tool calls and sent none")
+    if not text.strip() and stage.replies == 1:
+        return stage.finished("failed", fault="format", reason="the model sent an empty answer")
     if wrong is not None:
         return stage.finished("failed", text, "format", f"the answer does not fit the schema: {wrong}")
     if stage.denied:

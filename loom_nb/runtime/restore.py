@@ -3,12 +3,13 @@
 A model is never shown a call without its result: what did not finish gets a result that says so.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from loom_nb.events import (
     CallFinished,
+    CallStarted,
     Kept,
     LogEntry,
     MessageAdded,
@@ -25,6 +26,7 @@ _STOPPED = "This call was stopped before it ended; whatever it had done until th
 _LOST = (
     "The outcome of this call is not known: the process ended while it ran. It may or may not have happened."
 )
+_NEVER = "This call was not started."
 
 
 @dataclass(slots=True)
@@ -35,6 +37,8 @@ class Past:
     meter: Meter = field(default_factory=Meter)
     kept: dict[str, str] = field(default_factory=dict)
     seq: int = 0
+    runs: set[str] = field(default_factory=set)
+    """The ids that runs have."""
     repairs: list[tuple[str, Kept]] = field(default_factory=list)
     """(run, event) to append so that the log is whole again: a process died in these runs."""
 
@@ -43,15 +47,20 @@ def read_past(entries: Iterable[LogEntry]) -> Past:
     """Fold a log from its first entry to its last."""
     past = Past()
     open_runs: dict[str, list[ToolResultPart]] = {}
+    begun: set[str] = set()
     for entry in entries:
         past.seq = entry.seq
         match entry.event:
             case RunStarted():
+                past.runs.add(entry.run)
                 open_runs[entry.run] = []
             case MessageAdded(message=message):
                 past.conversation.add(message)
                 past.meter.added(message)
                 open_runs.get(entry.run, []).clear()
+                begun.clear()
+            case CallStarted(call_id=call_id):
+                begun.add(call_id)
             case CallFinished(result=result):
                 open_runs.get(entry.run, []).append(result)
             case TurnFinished(usage=usage):
@@ -61,7 +70,7 @@ def read_past(entries: Iterable[LogEntry]) -> Past:
             case RunFinished() | RunInterrupted():
                 open_runs.pop(entry.run, None)
     for run, results in open_runs.items():
-        repairs = [*_close_calls(past.conversation.messages, results, "lost"), RunInterrupted()]
+        repairs = [*_close_calls(past.conversation.messages, results, begun, "lost"), RunInterrupted()]
         past.repairs += [(run, event) for event in repairs]
     return past
 
@@ -76,7 +85,9 @@ def settle(stage: Stage) -> list[Kept]:
     if partial is not None:
         said.append(MessageAdded(partial))
     else:
-        said += _close_calls(stage.request.conversation.messages, stage.results, "stopped")
+        said += _close_calls(
+            stage.request.conversation.messages, stage.results, stage.started_calls, "stopped"
+        )
     for event in said:
         if isinstance(event, MessageAdded):
             stage.add(event.message)
@@ -84,7 +95,10 @@ def settle(stage: Stage) -> list[Kept]:
 
 
 def _close_calls(
-    messages: Sequence[Message], results: Sequence[ToolResultPart], outcome: Literal["lost", "stopped"]
+    messages: Sequence[Message],
+    results: Sequence[ToolResultPart],
+    begun: Collection[str],
+    outcome: Literal["lost", "stopped"],
 ) -> list[Kept]:
     """Results for the calls of the last message, if it is one that asks for any."""
     if not messages or not messages[-1].calls:
@@ -94,7 +108,7 @@ def _close_calls(
     for call in messages[-1].calls:
         if call.id in have:
             continue
-        text = _LOST if outcome == "lost" else _STOPPED
+        text = (_LOST if outcome == "lost" else _STOPPED) if call.id in begun else _NEVER
         result = ToolResultPart(
             call.id, call.name, (TextPart(text, Origin("system")),), is_error=True, origin=Origin("system")
         )

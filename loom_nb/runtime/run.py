@@ -105,21 +105,18 @@ class RunResult:
     @property
     def tools(self) -> list[ToolUse]:
         """The tool calls, in the order in which they ended."""
-        arguments = {
-            e.event.call_id: e.event.arguments for e in self.events if isinstance(e.event, CallStarted)
-        }
-        return [
-            ToolUse(
-                fact.call_id,
-                fact.result.name,
-                arguments.get(fact.call_id, {}),
-                fact.outcome,
-                fact.result.text,
-                fact.seconds,
-            )
-            for fact in (entry.event for entry in self.events)
-            if isinstance(fact, CallFinished)
-        ]
+        begun: dict[str, list[dict[str, Any]]] = {}
+        uses: list[ToolUse] = []
+        for fact in (entry.event for entry in self.events):
+            if isinstance(fact, CallStarted):
+                begun.setdefault(fact.call_id, []).append(fact.arguments)
+            elif isinstance(fact, CallFinished):
+                arguments = begun[fact.call_id].pop(0) if begun.get(fact.call_id) else {}
+                text = fact.result.text
+                uses.append(
+                    ToolUse(fact.call_id, fact.result.name, arguments, fact.outcome, text, fact.seconds)
+                )
+        return uses
 
     @property
     def code(self) -> str:
@@ -188,6 +185,10 @@ class RunResult:
         return f"<Run {self.id} {self.status} · {self.model} · {turns} · {tokens} tok{cost}>"
 
 
+def _nothing() -> None:
+    """There is nothing to leave."""
+
+
 def _nobody(event: Kept) -> None:
     """What a run says before its session gives it a voice."""
 
@@ -198,6 +199,10 @@ _VERBS = {
     "denied": "was denied something",
     "failed": "failed",
 }
+
+
+GRACE_SECONDS = 10.0
+"""How long a cancelled waiter, or a session that closes, waits for a run that does not let go."""
 
 
 class Run:
@@ -219,8 +224,9 @@ class Run:
         self.sinks: list[Callable[[Event], None]] = []
         self.entries: list[LogEntry] = []
         self.say: Callable[[Kept], None] = _nobody
+        self.ended: asyncio.Future[None] = loop.create_future()
+        """Done when the result is there."""
         self._loop = loop
-        self._waiters: list[asyncio.Future[None]] = []
 
     @property
     def done(self) -> bool:
@@ -230,12 +236,21 @@ class Run:
     def subscribe(self, sink: Callable[[Event], None]) -> Callable[[], None]:
         """Call `sink` with every event, what was kept so far first; gives the way to unsubscribe.
 
-        The sink is called on the loop's thread, at once and in order. It must not raise.
+        The sink is called on the loop's thread, at once and in order. It must not raise. RunFinished
+        comes last, when it is durable.
         """
         for entry in self.entries:
-            sink(entry.event)
-        self.sinks.append(sink)
-        return lambda: self.sinks.remove(sink) if sink in self.sinks else None
+            if not isinstance(entry.event, RunFinished):
+                sink(entry.event)
+        if self.result is not None:
+            sink(self.result.finished)
+            return _nothing
+        self.sinks = [*self.sinks, sink]  # a new list: who is being called over the old one is not disturbed
+
+        def leave() -> None:
+            self.sinks = [other for other in self.sinks if other is not sink]
+
+        return leave
 
     async def events(self) -> AsyncIterator[Event]:
         """Every event, what was kept so far first; ends with RunFinished."""
@@ -260,28 +275,23 @@ class Run:
             leave()
 
     async def wait(self) -> RunResult:
-        """The result. Cancelling the waiting task stops the run and waits for its end."""
-        if self.result is None:
-            waiter: asyncio.Future[None] = self._loop.create_future()
-            self._waiters.append(waiter)
-            try:
-                await waiter
-            except asyncio.CancelledError:
-                self._stop_now("the task that waited for it was cancelled")
-                if self.task is not None and not self.task.done():
-                    await asyncio.wait([self.task])
-                raise
-        assert self.result is not None  # noqa: S101  set before the waiters are woken
+        """The result. Cancelling the waiting task stops the run, and waits some seconds for its end."""
+        try:
+            await asyncio.shield(self.ended)
+        except asyncio.CancelledError:
+            self._stop_now("the task that waited for it was cancelled")
+            await asyncio.wait([self.ended], timeout=GRACE_SECONDS)
+            raise
+        assert self.result is not None  # noqa: S101  set before `ended` is
         return self.result
 
     def end(self, result: RunResult) -> None:
         """Hand out the result: the last event to every reader, then wake who waits."""
         self.result = result
-        for sink in tuple(self.sinks):
+        for sink in self.sinks:
             sink(result.finished)
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        if not self.ended.done():
+            self.ended.set_result(None)
 
     def __await__(self) -> Generator[Any, None, RunResult]:
         return self.wait().__await__()
@@ -300,10 +310,11 @@ class Run:
         self._stop_now("time is up")
 
     def _stop_now(self, reason: str) -> None:
-        if self.task is None or self.task.done() or self.stop_reason is not None:
-            return
+        if self.result is not None or self.stop_reason is not None:
+            return  # its task may be one that goes on with something else by now
         self.stop_reason = reason
-        self.task.cancel()
+        if self.task is not None:
+            self.task.cancel()
 
     def __repr__(self) -> str:
         return f"<Run {self.id} {self.result.status if self.result else 'running'} · {self.model}>"

@@ -8,9 +8,10 @@ handed out. A run that ends in any way leaves a conversation that the next one c
 import asyncio
 import random
 import uuid
-import weakref
+import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
@@ -28,24 +29,23 @@ from loom_nb.errors import (
 from loom_nb.events import Delta, Event, Kept, LogEntry, MessageAdded, RunFinished, RunStarted, SessionOpened
 from loom_nb.inputs import RunContext, RuntimeTask, SessionConfig, Stop
 from loom_nb.messages import Conversation, DataPart, Message, Origin, Usage, to_json, user
-from loom_nb.protocols import Capability, Clock, Generation, LanguageModel, Lease, Request, Store
+from loom_nb.protocols import Capability, Clock, Generation, LanguageModel, Request, Store
 from loom_nb.runtime.calls import tell
 from loom_nb.runtime.clock import SystemClock
 from loom_nb.runtime.governance import GovernancePolicy
 from loom_nb.runtime.hooks import Hooks
+from loom_nb.runtime.log import Log
 from loom_nb.runtime.loop import carry_out
 from loom_nb.runtime.output import OutputType
 from loom_nb.runtime.policies import Runtime
-from loom_nb.runtime.restore import Past, read_past, settle
-from loom_nb.runtime.run import Run, RunResult
+from loom_nb.runtime.restore import settle
+from loom_nb.runtime.run import GRACE_SECONDS, Run, RunResult
 from loom_nb.runtime.stage import Meter, Stage, cleaned, partial_message
 from loom_nb.runtime.toolkit import Toolkit
 from loom_nb.tools import Tool, readable
 
 MAX_KITS = 16
 """Agents whose tools and capabilities a session keeps open; each run may name another agent."""
-RENEW_SECONDS = 10.0
-"""How often a running session says that it lives, for writers on other machines."""
 
 
 class ModelReference(Protocol):
@@ -134,12 +134,11 @@ class Session:
         self._owns_store = owns_store
         self._clock: Clock = clock or SystemClock()
         self._describe = describe or _as_text
-        self._lease: Lease | None = None
-        self._release: Callable[[], object] | None = None
-        self._seq = 0
-        self._pending: list[LogEntry] = []
+        self._log = Log(self.id, store, self._clock)
         self._runs: int | None = None if config.id else 0
-        """Runs so far; None while the log of a session that may be an old one has not been asked."""
+        """The last n of the runs called `rn`; None while the log of an old session was not asked."""
+        self._used: set[str] = set()
+        """Ids of the runs in the log."""
         self._active: list[Run] = []
         self._meter = Meter()
         self._kept: dict[str, str] = {}
@@ -175,6 +174,7 @@ class Session:
         loop = asyncio.get_running_loop()
         run, work = self._enlist(loop, task, context, run_id, agent or self.agent, schema)
         run.task = loop.create_task(work)
+        run.task.add_done_callback(lambda _: self._never_began(run) if run.result is None else None)
         return run
 
     async def run(
@@ -204,8 +204,7 @@ class Session:
         schema: Any,
     ) -> tuple[Run, Coroutine[Any, Any, None]]:
         """A new run of this session, and the work that carries it out."""
-        if self._closed:
-            raise LoomUsageError(f"session {self.id} is closed", fixes=["agent.session() opens another"])
+        self._refuse_if_closed()
         message = _first_message(task, context, self._describe)
         metadata = _plain_metadata(task)
         output = OutputType(schema) if schema is not None else None
@@ -239,6 +238,7 @@ class Session:
         schema: Any = None,
     ) -> tuple[Request, bytes]:
         """The first request of a run of this task, and the exact body it would be sent as. Sends nothing."""
+        self._refuse_if_closed()
         agent = agent or self.agent
         message = _first_message(task, context, self._describe)
         output = OutputType(schema) if schema is not None else None
@@ -261,19 +261,23 @@ class Session:
         self._closed = True
         for run in tuple(self._active):
             run.stop("the session was closed")
-        if self._active:
-            await asyncio.wait([run.task for run in self._active if run.task is not None])
-        for _, kit in self._kits.values():
-            await kit.close()
-        for _, model in self._models.values():
-            await model.close()
+        others = [run.ended for run in self._active if run.task is not asyncio.current_task()]
+        if others:
+            await asyncio.wait(others, timeout=GRACE_SECONDS)
+        opened = [kit for _, kit in self._kits.values()] + [model for _, model in self._models.values()]
         self._kits.clear()
         self._models.clear()
-        if self._release is not None:
-            self._release()
-            self._release = self._lease = None
-        if self._owns_store:
-            self.store.close()
+        try:
+            for one in opened:
+                await _close(one)
+        finally:
+            self._log.close()
+            if self._owns_store:
+                self.store.close()
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise LoomUsageError(f"session {self.id} is closed", fixes=["agent.session() opens another"])
 
     async def __aenter__(self) -> "Session":
         return self
@@ -283,7 +287,7 @@ class Session:
 
     def events(self) -> list[LogEntry]:
         """The log so far."""
-        return [*self.store.read(self.id), *self._pending]
+        return [*self.store.read(self.id), *self._log.pending]
 
     def __repr__(self) -> str:
         return f"<Session {self.id} · {len(self.conversation)} messages>"
@@ -299,12 +303,10 @@ class Session:
         output: OutputType | None,
     ) -> None:
         """Carry out one run. Whatever happens, the run gets a result."""
-        error: BaseException | None = None
-        cancelled: asyncio.CancelledError | None = None
-        finished: RunFinished | None = None
-        stage: Stage | None = None
+        ending = _Ending(_stopped(None, run))
         try:
             async with self._turnstile:
+                stage: Stage | None = None
                 try:
                     await self._open()
                     limit = agent.runtime.limits.timeout
@@ -313,31 +315,41 @@ class Session:
                         stage = await self._set_stage(run, agent, output)
                         if stage.hooks:
                             await tell(stage, "before_run", goal=message.text)
-                        finished = await carry_out(stage)
+                        ending.finished = await carry_out(stage)
+                        ending.value = stage.value
                 except asyncio.CancelledError as stop:
-                    cancelled = stop
-                    finished = _stopped(stage, run)
+                    ending.cancelled = stop
+                    ending.finished = _stopped(stage, run)
                 except Exception as failure:  # noqa: BLE001  the border: a failure becomes the run's last event
-                    error = failure
-                    finished = _failed(stage, failure)
-                finished, error = await self._end(stage, run, finished, error)
+                    ending.error = failure
+                    ending.finished = _failed(stage, failure)
+                await self._end(stage, run, ending)
         except asyncio.CancelledError as stop:  # it was still waiting in the queue
-            cancelled = stop
-        self._active.remove(run)
-        finished = finished or _stopped(None, run)
-        value = stage.value if stage is not None else None
-        run.end(RunResult(run.id, self.id, run.model, finished, tuple(run.entries), value, error))
-        if cancelled is not None:
+            ending.cancelled = stop
+            ending.finished = _stopped(None, run)
+        finally:
+            self._hand_out(run, ending)
+        if ending.cancelled is not None:
             task = asyncio.current_task()
             if run.stop_reason is None or task is None:
-                raise cancelled
+                raise ending.cancelled
             task.uncancel()  # the cancellation was our own way to stop
+
+    def _hand_out(self, run: Run, ending: "_Ending") -> None:
+        if run in self._active:
+            self._active.remove(run)
+        entries = tuple(run.entries)
+        run.end(RunResult(run.id, self.id, run.model, ending.finished, entries, ending.value, ending.error))
+
+    def _never_began(self, run: Run) -> None:
+        """Its task was cancelled before its first step."""
+        self._hand_out(run, _Ending(_stopped(None, run)))
 
     @contextmanager
     def _watch(self, run: Run, limit: float | None) -> Iterator[None]:
         """While a run is carried out: its time limit, and the word to others that its writer lives."""
         timer = asyncio.get_running_loop().call_later(limit, run.expire) if limit is not None else None
-        alive = asyncio.ensure_future(self._renew()) if self.store.durable else None
+        alive = asyncio.ensure_future(self._log.renew()) if self.store.durable else None
         try:
             yield
         finally:
@@ -348,54 +360,73 @@ class Session:
 
     async def _begin(self, run: Run, message: Message, metadata: dict[str, Any]) -> None:
         """The run is on disk from here on."""
+        self._name(run)
         run.say(RunStarted(run.model, message.text, metadata))
         self._add(message)
         run.say(MessageAdded(message))
         try:
-            await self._commit()
-        except LeaseLost:  # another process wrote here since our last run: read what it added, once
-            mine = [entry.event for entry in self._pending]
-            self._lease = None
-            self._pending.clear()
+            await self._log.commit()
+        except LeaseLost:  # another process wrote here since our last commit: read what it added, once
+            mine, stale = run.id, self._log.lost()
             run.entries.clear()
             await self._open()
-            self._add(message)
-            for event in mine:
-                self._keep(run, event)
-            await self._commit()
+            self._name(run)
+            for entry in stale:
+                again = self._log.note(run.id if entry.run == mine else entry.run, entry.event)
+                if entry.run == mine:
+                    run.entries.append(again)
+                if isinstance(entry.event, MessageAdded):
+                    self._add(entry.event.message)
+            await self._log.commit()
 
-    async def _end(
-        self, stage: Stage | None, run: Run, finished: RunFinished, error: BaseException | None
-    ) -> tuple[RunFinished, BaseException | None]:
+    def _name(self, run: Run) -> None:
+        """A run whose id the log has already, from another process, takes the next free one."""
+        if run.id in self._used:
+            taken = (int(name[1:]) for name in self._used if name[:1] == "r" and name[1:].isdecimal())
+            self._runs = max(taken, default=0) + 1
+            run.id = f"r{self._runs}"
+        self._used.add(run.id)
+
+    async def _end(self, stage: Stage | None, run: Run, ending: "_Ending") -> None:
         """Settle the conversation and keep the end; a store that refuses makes the run a failure."""
         if stage is not None:
-            if finished.status not in ("completed", "denied"):  # those ended by themselves, at a valid point
+            stage.closed = True
+            if ending.finished.status not in ("completed", "denied"):  # those ended at a valid point
                 for event in settle(stage):
                     run.say(event)
             if stage.hooks:
-                await _tell_the_end(stage, run, finished, error)
-        if self._lease is None:
-            return finished, error
-        self._keep(run, finished)
+                try:
+                    await _tell_the_end(stage, run, ending)
+                except asyncio.CancelledError as stop:
+                    ending.cancelled = stop
+        if not self._log.is_open:
+            return
+        run.entries.append(self._log.note(run.id, ending.finished))
         try:
-            await self._commit()
-        except StoreError as refused:  # what was said stays pending, and is written when the store takes it
-            finished = msgspec.structs.replace(finished, status="failed", fault="store", reason=refused.title)
-            run.entries[-1] = self._pending[-1] = msgspec.structs.replace(run.entries[-1], event=finished)
-            error = refused
-        return finished, error
+            await self._log.commit()
+        except asyncio.CancelledError as stop:  # the commit has been made all the same
+            ending.cancelled = stop
+        except Exception as refused:  # noqa: BLE001  the border: what was said stays pending until it is taken
+            reason = (
+                refused.title if isinstance(refused, LoomError) else f"{type(refused).__name__}: {refused}"
+            )
+            ending.finished = msgspec.structs.replace(
+                ending.finished, status="failed", fault="store", reason=reason
+            )
+            run.entries[-1] = self._log.renote(ending.finished)
+            ending.error = refused
 
     async def _set_stage(self, run: Run, agent: AgentDescription, output: OutputType | None) -> Stage:
         model, kit = self._model(agent.model), await self._kit(agent)
         request = _request(agent, kit, self.conversation, output)
-        sinks, deltas = run.sinks, list[Delta]()
+        deltas = list[Delta]()
         note = deltas.append
         rules = kit.rules
         governance = agent.runtime.governance
 
         def show(delta: Delta) -> None:
             note(delta)
-            for sink in sinks:
+            for sink in run.sinks:
                 sink(delta)
 
         return Stage(
@@ -408,7 +439,7 @@ class Session:
             governance=GovernancePolicy((*rules, *governance.rules)) if rules else governance,
             say=run.say,
             show=show,
-            commit=self._commit if self.store.durable else None,
+            commit=self._log.commit if self.store.durable else None,
             stopped=lambda: run.stop_reason is not None,
             clock=self._clock,
             hooks=agent.hooks,
@@ -450,65 +481,28 @@ class Session:
         return known[1]
 
     async def _open(self) -> None:
-        """Become the writer of the log and read what it holds."""
-        if self._lease is not None:
+        """Become the writer of the log and take over what it holds."""
+        past = await self._log.open()
+        if past is None:
             return
-        if self.store.durable:
-            lease, past = await asyncio.to_thread(self._acquire)
-        else:
-            lease, past = self._acquire()
-        self._lease = lease
-        self._release = weakref.finalize(self, self.store.release, lease)
-        self._seq = past.seq
         self.conversation = past.conversation
         self._meter = past.meter
         self._kept.update(past.kept)
+        self._used = past.runs
         if past.seq == 0:
-            self._note("", SessionOpened(metadata=self.metadata))
+            self._log.note("", SessionOpened(metadata=self.metadata))
         for run_id, event in past.repairs:
-            self._note(run_id, event)
+            self._log.note(run_id, event)
             if isinstance(event, MessageAdded):
                 self._add(event.message)
 
-    async def _renew(self) -> None:
-        """Say now and then that the writer lives, for those on other machines."""
-        while self._lease is not None:
-            await asyncio.sleep(RENEW_SECONDS)
-            try:
-                await asyncio.to_thread(self.store.renew, self._lease)
-            except StoreError:
-                return  # the next commit meets the same trouble, and tells it
-
-    def _acquire(self) -> tuple[Lease, Past]:
-        lease = self.store.acquire(self.id)
-        try:
-            return lease, read_past(self.store.read(self.id))
-        except BaseException:
-            self.store.release(lease)
-            raise
-
-    # -- the log -----------------------------------------------------------------------------------
-
-    def _note(self, run_id: str, event: Kept) -> LogEntry:
-        self._seq += 1
-        entry = LogEntry(self.id, self._seq, run_id, self._clock.now(), event)
-        self._pending.append(entry)
-        return entry
-
-    def _keep(self, run: Run, event: Kept) -> None:
-        run.entries.append(self._note(run.id, event))
-
     def _sayer(self, run: Run) -> Callable[[Kept], None]:
         """A function that keeps a fact of a run and shows it; made once a run, called for every fact."""
-        now, sinks, keep, pend = self._clock.now, run.sinks, run.entries.append, self._pending.append
-        session, run_id = self.id, run.id
+        note, keep = self._log.note, run.entries.append
 
         def say(event: Kept) -> None:
-            self._seq = seq = self._seq + 1
-            entry = LogEntry(session, seq, run_id, now(), event)
-            pend(entry)
-            keep(entry)
-            for sink in sinks:
+            keep(note(run.id, event))
+            for sink in run.sinks:
                 sink(event)
 
         return say
@@ -517,29 +511,34 @@ class Session:
         self.conversation.add(message)
         self._meter.added(message)
 
-    async def _commit(self) -> None:
-        """Make durable what was said. A cancellation waits for the disk, then goes on its way."""
-        if not self._pending:
-            return
-        assert self._lease is not None  # noqa: S101  nothing is said before the log is open
-        batch = tuple(self._pending)
-        if not self.store.durable:
-            self.store.append(self._lease, batch)
-        else:
-            writing = asyncio.ensure_future(asyncio.to_thread(self.store.append, self._lease, batch))
-            try:
-                await asyncio.shield(writing)
-            except asyncio.CancelledError:
-                await asyncio.wait([writing])
-                if writing.exception() is None:
-                    del self._pending[: len(batch)]
-                raise
-        del self._pending[: len(batch)]
+
+@dataclass(slots=True)
+class _Ending:
+    """How a run comes to its end, while it does."""
+
+    finished: RunFinished
+    value: Any = None
+    error: BaseException | None = None
+    cancelled: asyncio.CancelledError | None = None
+
+
+async def _close(one: Toolkit | LanguageModel) -> None:
+    """Close something that a session opened; what goes wrong there must not cost a result."""
+    try:
+        async with asyncio.timeout(GRACE_SECONDS):
+            await one.close()
+    except Exception as error:  # noqa: BLE001  the border: it is told, and the others are closed too
+        warnings.warn(
+            f"closing {one!r} failed: {type(error).__name__}: {error}", RuntimeWarning, stacklevel=2
+        )
 
 
 def _last_number(store: Store, session: str) -> int:
-    """The highest n of the runs called `rn`."""
-    names = [row.run for row in store.runs(session, limit=1_000_000)]
+    """The highest n of the latest runs called `rn`. A store in trouble tells it when the run begins."""
+    try:
+        names = [row.run for row in store.runs(session, limit=100)]
+    except StoreError:
+        return 0
     return max((int(name[1:]) for name in names if name[:1] == "r" and name[1:].isdecimal()), default=0)
 
 
@@ -593,10 +592,11 @@ def _request(
     return Request(system, conversation, kit.tools, agent.generation, output.schema if output else None)
 
 
-async def _tell_the_end(stage: Stage, run: Run, finished: RunFinished, error: BaseException | None) -> None:
+async def _tell_the_end(stage: Stage, run: Run, ending: _Ending) -> None:
+    finished = ending.finished
     told = {"id": run.id, "status": finished.status, "output": finished.output, "reason": finished.reason}
     if finished.status == "failed":
-        await tell(stage, "run_error", error=error, result=told)
+        await tell(stage, "run_error", error=ending.error, result=told)
     await tell(stage, "after_run", result=told)
 
 

@@ -88,6 +88,10 @@ class Stage:
     """The form that the answer must have."""
     value: Any = None
     """The answer as a value of that form."""
+    started_calls: set[str] = field(default_factory=set)
+    """Ids of the calls of the turn in progress whose tools have begun to run."""
+    closed: bool = False
+    """The run has ended: a tool that was left behind has nothing to say any more."""
     turns: int = 0
     replies: int = 0
     """Model calls that were answered."""

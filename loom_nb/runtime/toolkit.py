@@ -49,9 +49,13 @@ class Toolkit:
         """The text that the capabilities add to the request."""
         return [item for toolset in self._toolsets for item in toolset.partitions()]
 
-    def keep(self, call_id: str, text: str) -> None:
-        """Keep the whole of a result of which the model is given head and tail."""
-        self._kept[call_id] = text
+    def keep(self, call_id: str, text: str) -> str:
+        """Keep a whole result of which the model is given head and tail; gives the id to read it by."""
+        name, number = call_id, 2
+        while name in self._kept:
+            name, number = f"{call_id}_{number}", number + 1
+        self._kept[name] = text
+        return name
 
     def offer_reader(self) -> Sequence[Tool]:
         """Offer `read_result` from now on, and give all tools."""

@@ -20,7 +20,7 @@ from loom_nb import (
     tool,
 )
 from loom_nb.errors import LoomUsageError, RunStopped, SessionBusy, StoreError
-from loom_nb.events import CallFinished, MessageAdded, RunFinished, RunInterrupted, RunStarted
+from loom_nb.events import CallFinished, CallStarted, MessageAdded, RunFinished, RunInterrupted, RunStarted
 from loom_nb.messages import Message, TextPart, ToolCallPart, ToolResultPart, Usage
 from loom_nb.models.scripted import Call
 from loom_nb.protocols import Reply
@@ -217,6 +217,7 @@ async def test_a_run_that_a_dead_process_left_open_is_marked_and_its_calls_are_c
         ("r1", RunStarted("m", "go")),
         ("r1", MessageAdded(user("go"))),
         ("r1", MessageAdded(message)),
+        ("r1", CallStarted("c1", "add", {})),
     ]
     store.append(lease, [LogEntry("s", n + 1, run, 0.0, event) for n, (run, event) in enumerate(events)])
     store.release(lease)

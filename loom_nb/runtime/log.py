@@ -1,0 +1,141 @@
+"""The log of one session, as its only writer sees it: what is said is pending until it is committed."""
+
+import asyncio
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from loom_nb.errors import StoreError
+from loom_nb.events import Kept, LogEntry, Noticed, event_to_json
+from loom_nb.protocols import Clock, Lease, Store
+from loom_nb.runtime.restore import Past, read_past
+
+RENEW_SECONDS = 10.0
+"""How often a running session says that it lives, for writers on other machines."""
+
+
+class Log:
+    """Notes events in order and makes them durable in batches.
+
+    A cancellation never leaves it in doubt: it waits for the disk, then goes on its way.
+    """
+
+    def __init__(self, session: str, store: Store, clock: Clock) -> None:
+        self.session = session
+        self.pending: list[LogEntry] = []
+        """What was said and is not durable yet."""
+        self._store = store
+        self._now = clock.now
+        self._seq = 0
+        self._lease: Lease | None = None
+        self._release: Callable[[], object] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether this process is the writer."""
+        return self._lease is not None
+
+    async def open(self) -> Past | None:
+        """Become the writer and read what is there; None if we were the writer already.
+
+        Raises `SessionBusy` when another one is, `StoreDamaged` at a bad row.
+        """
+        if self._lease is not None:
+            return None
+        if self._store.durable:
+            work = asyncio.ensure_future(asyncio.to_thread(self._acquire))
+            cancelled = await _settled(work)
+            if cancelled is not None:
+                if work.exception() is None:
+                    self._store.release(work.result()[0])
+                raise cancelled
+            lease, past = work.result()
+        else:
+            lease, past = self._acquire()
+        self._lease = lease
+        self._release = weakref.finalize(self, self._store.release, lease)
+        self._seq = past.seq
+        return past
+
+    def _acquire(self) -> tuple[Lease, Past]:
+        lease = self._store.acquire(self.session)
+        try:
+            return lease, read_past(self._store.read(self.session))
+        except BaseException:
+            self._store.release(lease)
+            raise
+
+    def note(self, run: str, event: Kept) -> LogEntry:
+        """Say a fact. It is durable after the next `commit`."""
+        self._seq = seq = self._seq + 1
+        entry = LogEntry(self.session, seq, run, self._now(), event)
+        self.pending.append(entry)
+        return entry
+
+    def renote(self, event: Kept) -> LogEntry:
+        """Say something else in place of the last fact, which was not committed."""
+        last = self.pending[-1]
+        self.pending[-1] = entry = LogEntry(self.session, last.seq, last.run, last.time, event)
+        return entry
+
+    async def commit(self) -> None:
+        """Make durable what was said. What a store refuses stays pending for the next time."""
+        if not self.pending:
+            return
+        assert self._lease is not None  # noqa: S101  nothing is said before the log is open
+        if not self._store.durable:
+            self._store.append(self._lease, tuple(self.pending))
+            self.pending.clear()
+            return
+        batch = tuple(map(_writable, self.pending))
+        writing = asyncio.ensure_future(asyncio.to_thread(self._store.append, self._lease, batch))
+        cancelled = await _settled(writing)
+        failure = writing.exception()
+        if failure is None:
+            del self.pending[: len(batch)]
+        if cancelled is not None:
+            raise cancelled
+        if failure is not None:
+            raise failure
+
+    async def renew(self) -> None:
+        """Say now and then that the writer lives, until cancelled."""
+        while self._lease is not None:
+            await asyncio.sleep(RENEW_SECONDS)
+            try:
+                await asyncio.to_thread(self._store.renew, self._lease)
+            except StoreError:
+                return  # the next commit meets the same trouble, and tells it
+
+    def lost(self) -> list[LogEntry]:
+        """Another writer came: forget the lease, and give back what was never committed."""
+        self._lease = None
+        pending, self.pending = self.pending, []
+        return pending
+
+    def close(self) -> None:
+        """Give the right to write back."""
+        if self._release is not None:
+            self._release()
+        self._release = self._lease = None
+
+
+def _writable(entry: LogEntry) -> LogEntry:
+    """The entry, or a notice in its place if no JSON can carry it: it must not block all others."""
+    try:
+        event_to_json(entry.event)
+    except (TypeError, ValueError, RecursionError) as error:
+        notice = Noticed(f"a {entry.event.type} could not be kept: {type(error).__name__}", "warning")
+        return LogEntry(entry.session, entry.seq, entry.run, entry.time, notice)
+    return entry
+
+
+async def _settled(work: "asyncio.Future[Any]") -> asyncio.CancelledError | None:
+    """Wait until the work is done, whatever happens meanwhile; gives the cancellation that came."""
+    cancelled: asyncio.CancelledError | None = None
+    while not work.done():
+        try:
+            await asyncio.wait({work})
+        except asyncio.CancelledError as stop:
+            cancelled = stop
+    return cancelled
