@@ -143,9 +143,9 @@ class Tool:
             ToolError: names each wrong field, for the model to mend.
             BorderError: the text is not JSON of the border's rules.
         """
-        plain = self.parse(arguments) if isinstance(arguments, (str, bytes)) else dict(arguments)
+        plain = self.parse(arguments) if isinstance(arguments, (str, bytes)) else arguments
         if self.json_schema is not None:
-            return _check_against_schema(self.json_schema, plain, self.name)
+            return _check_against_schema(self.json_schema, dict(plain), self.name)
         try:
             values = self._check(plain)
         except ValueError as error:  # pydantic's ValidationError is one

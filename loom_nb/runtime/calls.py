@@ -117,7 +117,7 @@ async def _run(stage: Stage, ready: _Ready) -> ToolResultPart:
     part, tool, clock = ready.part, ready.tool, stage.clock.monotonic
     started = clock()
     stage.started_calls.add(part.id)
-    outcome, parts = await _within(tool, ready.arguments)
+    outcome, parts = await _within(stage, tool, ready.arguments)
     if stage.closed:  # it was left behind when the run ended, and has its result already
         return ToolResultPart(part.id, part.name, parts, outcome != "ok", tool.origin)
     parts, chars = _shorten(stage, part.id, tool, parts)
@@ -132,43 +132,37 @@ async def _run(stage: Stage, ready: _Ready) -> ToolResultPart:
     return result
 
 
-async def _within(tool: Tool, arguments: dict[str, Any]) -> tuple[Outcome, tuple[ResultPart, ...]]:
-    """Call the function within its time limit.
-
-    A timer of our own in place of asyncio.timeout, which costs more than the rest of a call.
-    """
+async def _within(
+    stage: Stage, tool: Tool, arguments: dict[str, Any]
+) -> tuple[Outcome, tuple[ResultPart, ...]]:
+    """Call the function within its time limit."""
     task = asyncio.current_task()
     assert task is not None  # noqa: S101  we are in a coroutine
-    expired = False
-
-    def expire() -> None:
-        nonlocal expired
-        expired = True
-        task.cancel()
-
-    late = f"{tool.name} was stopped after {tool.timeout:g} s, its time limit."
-    timer = asyncio.get_running_loop().call_later(tool.timeout, expire)
+    late = stage.deadlines.clear
+    stage.deadlines.set(task, tool.timeout)
     try:
-        value = await _invoke(tool, arguments)
-        if expired:  # it swallowed the news; its time was up all the same
-            task.uncancel()
-            return "timeout", _words(late, tool)
-        return "ok", result_parts(value, tool.origin)
+        parts = result_parts(await _invoke(tool, arguments), tool.origin)
     except asyncio.CancelledError:
-        if expired and task.uncancel() == 0:
-            return "timeout", _words(late, tool)
+        if late(task) and task.uncancel() == 0:
+            return "timeout", _too_late(tool)
         if task.cancelling():
             raise
         return "error", _words(f"{tool.name} cancelled itself.", tool)
     except SystemExit:
+        late(task)
         return "error", _words(f"{tool.name} wanted to end the program.", tool)
     except Exception as error:  # noqa: BLE001  the border: what a tool raises is a result for the model
-        if expired:
-            task.uncancel()
-            return "timeout", _words(late, tool)
-        return "error", _words(_told(error, tool), tool)
-    finally:
-        timer.cancel()
+        if not late(task):
+            return "error", _words(_told(error, tool), tool)
+    else:
+        if not late(task):
+            return "ok", parts
+    task.uncancel()  # it swallowed the news; its time was up all the same
+    return "timeout", _too_late(tool)
+
+
+def _too_late(tool: Tool) -> tuple[ResultPart, ...]:
+    return _words(f"{tool.name} was stopped after {tool.timeout:g} s, its time limit.", tool)
 
 
 async def _invoke(tool: Tool, arguments: dict[str, Any]) -> Any:

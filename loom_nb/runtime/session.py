@@ -32,6 +32,7 @@ from loom_nb.messages import Conversation, DataPart, Message, Origin, Usage, to_
 from loom_nb.protocols import Capability, Clock, Generation, LanguageModel, Request, Store
 from loom_nb.runtime.calls import tell
 from loom_nb.runtime.clock import SystemClock
+from loom_nb.runtime.deadlines import Deadlines
 from loom_nb.runtime.governance import GovernancePolicy
 from loom_nb.runtime.hooks import Hooks
 from loom_nb.runtime.log import Log
@@ -391,6 +392,7 @@ class Session:
         """Settle the conversation and keep the end; a store that refuses makes the run a failure."""
         if stage is not None:
             stage.closed = True
+            stage.deadlines.close()
             if ending.finished.status not in ("completed", "denied"):  # those ended at a valid point
                 for event in settle(stage):
                     run.say(event)
@@ -442,6 +444,7 @@ class Session:
             commit=self._log.commit if self.store.durable else None,
             stopped=lambda: run.stop_reason is not None,
             clock=self._clock,
+            deadlines=Deadlines(asyncio.get_running_loop()),
             hooks=agent.hooks,
             meter=self._meter,
             price=agent.model.cost,

@@ -21,6 +21,7 @@ from loom_nb.messages import (
     Usage,
 )
 from loom_nb.protocols import Clock, LanguageModel, Request
+from loom_nb.runtime.deadlines import Deadlines
 from loom_nb.runtime.governance import GovernancePolicy
 from loom_nb.runtime.hooks import Hooks
 from loom_nb.runtime.output import OutputType
@@ -49,9 +50,9 @@ class Meter:
     @property
     def tokens(self) -> int:
         """Of the next request."""
-        if self.tail:
-            self.counted += sum(map(estimate_message, self.tail))
-            self.tail.clear()
+        for message in self.tail:
+            self.counted += estimate_message(message)
+        self.tail.clear()
         return self.counted
 
 
@@ -76,6 +77,7 @@ class Stage:
     stopped: Callable[[], bool]
     """Whether the run was told to end: asked before every turn, should a tool have swallowed the news."""
     clock: Clock
+    deadlines: Deadlines
     hooks: Hooks
     meter: Meter
     price: Callable[[Usage], float | None]

@@ -296,3 +296,17 @@ async def test_closing_from_inside_a_run_does_not_wait_for_itself():
     session.agent.on("after_run", lambda **event: session.close())
     result = await asyncio.wait_for(session.run("go"), 5)
     assert result.status in ("completed", "stopped")
+
+
+async def test_a_result_that_cannot_tell_itself_is_an_error_for_the_model():
+    class Mute:
+        def _repr_llm_(self):
+            raise ValueError("no words")
+
+    @tool(read_only=True)
+    async def give() -> Mute:
+        return Mute()
+
+    result = await agent(Call("give"), "ok", tools=(give,)).run("go")
+    assert (result.status, result.tools[0].outcome) == ("completed", "error")
+    assert "no words" in result.tools[0].result
