@@ -30,7 +30,6 @@ class Origin(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 USER = Origin("user")
-SYSTEM = Origin("system")
 MODEL = Origin("model")
 
 
@@ -204,14 +203,8 @@ def _attribute(text: str) -> str:
 
 
 _ENCODER = msgspec.json.Encoder()
-_MESSAGE_DECODER = msgspec.json.Decoder(Message)
 
 
 def to_json(value: Any) -> bytes:
     """Any value of this package as plain JSON."""
     return _ENCODER.encode(value)
-
-
-def message_from_json(data: bytes | str) -> Message:
-    """The inverse of `to_json` for a message."""
-    return _MESSAGE_DECODER.decode(data)

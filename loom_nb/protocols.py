@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 
-from loom_nb.events import Delta, Kept, LogEntry, StopReason
+from loom_nb.events import Delta, LogEntry, StopReason
 from loom_nb.messages import Conversation, Message, Usage
 from loom_nb.tools import Tool
 
@@ -250,7 +250,3 @@ class Clock(Protocol):
     async def sleep(self, seconds: float) -> None:
         """Wait."""
         ...
-
-
-Sink = Callable[[str, "Kept | Delta"], None]
-"""A reader of events: called with the run's id and the event, at once and in order; must not raise."""

@@ -1,4 +1,8 @@
-"""Synchronous functions beside the event loop, each in a daemon thread that a stop can interrupt."""
+"""Synchronous functions beside the event loop, each in a daemon thread that a stop can interrupt.
+
+What such a function has started outside Python (a child process of `subprocess.run`) is its own to end:
+an async tool with `asyncio.create_subprocess_exec` is told of a stop and can do so.
+"""
 
 import asyncio
 import contextvars
