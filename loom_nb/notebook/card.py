@@ -37,6 +37,8 @@ class Card:
     """Preformatted text, for example JSON."""
     steps: tuple[tuple[str, str], ...] = ()
     """(what to type, what it does)."""
+    folded: str = ""
+    """The words under which the text is folded away in HTML; empty: it is open."""
 
     def __str__(self) -> str:
         gap = [""] if self.steps and (self.facts or self.tables or self.text) else []
@@ -54,13 +56,13 @@ class Card:
         return [*blocks, "", self.text] if self.text else blocks
 
     def to_html(self) -> str:
-        """Static HTML that a sanitizer leaves alone."""
-        html = [f'<section class="jp-RenderedHTMLCommon"><h4>{escape(self.title)}</h4>']
+        """Static HTML that a sanitizer leaves alone. Nothing in it is typeset as a formula."""
+        html = [f'<section class="{_CLASSES}"><h4>{escape(self.title)}</h4>']
         if self.facts:
             html.append(_html_table(Table("", (), self.facts)))
         html += [_html_table(table) for table in self.tables]
         if self.text:
-            html.append(f"<pre>{escape(self.text)}</pre>")
+            html.append(_html_text(self.text, self.folded))
         if self.steps:
             items = "".join(f"<li><code>{escape(what)}</code> {escape(why)}</li>" for what, why in self.steps)
             html.append(f"<ul>{items}</ul>")
@@ -99,6 +101,7 @@ def _row_lines(row: Sequence[str], wide: Sequence[int]) -> list[str]:
     ]
 
 
+_CLASSES = "jp-RenderedHTMLCommon mathjax_ignore tex2jax_ignore"
 _LEFT = 'style="text-align: left"'  # front ends align the cells of a table to the right
 
 
@@ -110,6 +113,11 @@ def _html_table(table: Table) -> str:
         return f"<table>{caption}{head}<tbody><tr><td>(none)</td></tr></tbody></table>"
     body = "".join(f"<tr>{_cells(row)}</tr>" for row in table.rows)
     return f"<table>{caption}{head}<tbody>{body}</tbody></table>"
+
+
+def _html_text(text: str, folded: str) -> str:
+    shown = f"<pre>{escape(text)}</pre>"
+    return f"<details><summary>{escape(folded)}</summary>{shown}</details>" if folded else shown
 
 
 def _cells(row: Sequence[str]) -> str:

@@ -7,14 +7,17 @@ A mistyped flag is a `LoomUsageError` with a suggestion; a flag of a later versi
 import argparse
 import bisect
 import collections
+import contextlib
 import difflib
 import inspect
+import itertools
+import keyword
 import re
 import shlex
 import sys
 import types
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from loom_nb.errors import LoomUsageError, NotBuiltError
@@ -50,6 +53,8 @@ class CellRequest:
     prompt: str = ""
     """The body, with each reference as ⟨path⟩."""
     references: tuple[Reference, ...] = ()
+    notices: tuple[str, ...] = ()
+    """What the reader should know, such as a reference that names nothing."""
     model: str | None = None
     out: str | None = None
     new: bool = False
@@ -86,14 +91,14 @@ def parse(line: str, body: str = "", namespace: Mapping[str, Any] | None = None)
             "-m with several models is not part of this version",
             fixes=[f"%%loom -m {options.model.split(',')[0]}"],
         )
-    if options.out is not None and not options.out.isidentifier():
+    if options.out is not None and (not options.out.isidentifier() or keyword.iskeyword(options.out)):
         raise LoomUsageError(f"-o: '{options.out}' is no name for a variable", fixes=["%%loom -o answer"])
     if options.new and options.continues is not None:
         raise LoomUsageError("--new and --continue exclude each other", fixes=["keep one of the two"])
     text = body.replace("\r\n", "\n").strip("\n")
-    prompt, references = (text, ()) if options.raw else interpolate(text, namespace or {})
+    prompt, references, notices = (text, (), ()) if options.raw else interpolate(text, namespace or {})
     names = tuple(name for group in options.tools for name in group.split(",") if name)
-    return CellRequest(prompt, references, **{**vars(options), "tools": names})
+    return CellRequest(prompt, references, notices, **{**vars(options), "tools": names})
 
 
 def flags() -> tuple[str, ...]:
@@ -195,10 +200,26 @@ def _unknown(rest: list[str]) -> LoomUsageError:
     )
 
 
-def suggestions(word: str, known: tuple[str, ...], form: str = "{}") -> list[str]:
-    """What may have been meant, nearest first, each put into `form`."""
-    near = difflib.get_close_matches(word, known, n=2, cutoff=0.55)
-    return [form.format(name) for name in near] or ["%%loom?   shows what there is"]
+def suggestions(
+    word: str,
+    known: Iterable[str],
+    form: str = "{}",
+    otherwise: Sequence[str] = ("%%loom?   shows what there is",),
+) -> list[str]:
+    """What may have been meant, nearest first, each put into `form`; `otherwise` where nothing is near."""
+    return [form.format(name) for name in near(word, known)] or list(otherwise)
+
+
+def near(word: str, known: Iterable[str], *, cutoff: float = 0.55) -> list[str]:
+    """At most two of `known` that are like `word`, the second only if it is about as like as the first."""
+    alike = difflib.SequenceMatcher(b=word.lower())
+    rated = []
+    for name in dict.fromkeys(known):
+        alike.set_seq1(name.lower())
+        if alike.real_quick_ratio() >= cutoff and alike.quick_ratio() >= cutoff and alike.ratio() >= cutoff:
+            rated.append((alike.ratio(), name))
+    rated.sort(key=lambda pair: -pair[0])
+    return [name for rate, name in rated[:2] if rate >= rated[0][0] - 0.1]
 
 
 def look_up(path: str, namespace: Mapping[str, Any]) -> Any:
@@ -207,10 +228,10 @@ def look_up(path: str, namespace: Mapping[str, Any]) -> Any:
     Raises:
         KeyError: there is none.
     """
-    found: dict[str, Reference] = {}
-    if not _WHOLE_PATH.fullmatch(path) or not _mark(path, namespace, found):
+    names = _Names(namespace)
+    if not _WHOLE_PATH.fullmatch(path) or not names.mark(path):
         raise KeyError(path)
-    return found[path].value
+    return names.found[path].value
 
 
 # -- interpolation ---------------------------------------------------------------------------------
@@ -220,21 +241,54 @@ _BRACES = re.compile(r"\{\{(" + _PATH + r")\}\}|\{(" + _PATH + r")\}")
 _WHOLE_PATH = re.compile(_PATH)
 _STEP = re.compile(r"\.(\w+)|\[(?:\"([^\"]*)\"|'([^']*)'|(-?\d+))\]")
 _ROOT = re.compile(r"\w+")
+_OF_OTHERS = re.compile(r"(?:\\[A-Za-z]+\*?|[\\^_$#}\]])\Z")
+"""What stands before a brace of LaTeX, a shell or a template."""
+MOST_KEYS = 2_000
+"""Keys or columns of one value that a slip is compared with."""
+MOST_SLIPS = 20
+"""References without a value that are looked at: each is compared with every name."""
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _TICKS = re.compile(r"`+")
 
 
-def interpolate(text: str, namespace: Mapping[str, Any]) -> tuple[str, tuple[Reference, ...]]:
-    """`text` with each reference to a variable as ⟨path⟩, and the values, each path once.
+@dataclass(slots=True)
+class _Names:
+    """The variables a text may name, and what came of looking for them."""
+
+    namespace: Mapping[str, Any]
+    found: dict[str, Reference] = field(default_factory=dict)
+    missed: dict[str, None] = field(default_factory=dict)
+    """Paths that stand in braces and lead nowhere."""
+
+    def mark(self, path: str) -> bool:
+        """Remember the value of `path`, and whether there is one."""
+        if path in self.found:
+            return True
+        root = _root(path)
+        if root not in self.namespace or root.startswith("__"):
+            return False
+        try:
+            value = _follow(self.namespace[root], path[len(root) :])
+        except Exception:  # noqa: BLE001  the border to user objects: whatever a lookup does, the text stays as typed
+            return False
+        self.found[path] = Reference(path, value)
+        return True
+
+
+def interpolate(
+    text: str, namespace: Mapping[str, Any]
+) -> tuple[str, tuple[Reference, ...], tuple[str, ...]]:
+    """`text` with each reference to a variable as ⟨path⟩, the values, each path once, and notices.
 
     Never raises. A path stays as typed when its root is no variable, when it stands in a code span
-    or fence, or when looking it up would run code (a property, a call, a method).
+    or fence, or when looking it up would run code (a property, a call, a method). A notice tells of
+    those that look like a slip.
     """
-    found: dict[str, Reference] = {}
+    names = _Names(namespace)
     out = []
     for chunk, code in _chunks(text):
-        out.append(chunk if code else _inline(chunk, namespace, found))
-    return "".join(out), tuple(found.values())
+        out.append(chunk if code else _inline(chunk, names))
+    return "".join(out), tuple(names.found.values()), _slips(names)
 
 
 def _chunks(text: str) -> Iterator[tuple[str, bool]]:
@@ -259,7 +313,7 @@ def _chunks(text: str) -> Iterator[tuple[str, bool]]:
     yield "".join(chunk), bool(fence)
 
 
-def _inline(text: str, namespace: Mapping[str, Any], found: dict[str, Reference]) -> str:
+def _inline(text: str, names: _Names) -> str:
     """A paragraph: its code spans are left alone, but for the alias $`name`."""
     if "{" not in text and "$`" not in text:
         return text
@@ -269,12 +323,12 @@ def _inline(text: str, namespace: Mapping[str, Any], found: dict[str, Reference]
         alias = (
             ticks == 1 and text[start - 1 : start] == "$" and start > done and _WHOLE_PATH.fullmatch(content)
         )
-        if alias and _mark(content, namespace, found):
-            out += [_braces(text[done : start - 1], namespace, found), f"⟨{content}⟩"]
+        if alias and names.mark(content):
+            out += [_braces(text[done : start - 1], names), f"⟨{content}⟩"]
         else:
-            out += [_braces(text[done:start], namespace, found), text[start:end]]
+            out += [_braces(text[done:start], names), text[start:end]]
         done = end
-    return "".join([*out, _braces(text[done:], namespace, found)])
+    return "".join([*out, _braces(text[done:], names)])
 
 
 def _spans(text: str) -> Iterator[tuple[int, int, int]]:
@@ -294,11 +348,17 @@ def _spans(text: str) -> Iterator[tuple[int, int, int]]:
             yield start, done, length
 
 
-def _braces(text: str, namespace: Mapping[str, Any], found: dict[str, Reference]) -> str:
+def _braces(text: str, names: _Names) -> str:
     def replace(match: re.Match[str]) -> str:
         if match[1] is not None:  # {{name}}
-            return "{" + match[1] + "}" if _root(match[1]) in namespace else match[0]
-        return f"⟨{match[2]}⟩" if _mark(match[2], namespace, found) else match[0]
+            return "{" + match[1] + "}" if _root(match[1]) in names.namespace else match[0]
+        if names.mark(match[2]):
+            return f"⟨{match[2]}⟩"
+        if len(names.missed) < MOST_SLIPS and not _OF_OTHERS.search(
+            text, max(0, match.start() - 24), match.start()
+        ):
+            names.missed[match[2]] = None
+        return match[0]
 
     return _BRACES.sub(replace, text) if "{" in text else text
 
@@ -308,28 +368,16 @@ def _root(path: str) -> str:
     return match[0] if match else ""
 
 
-def _mark(path: str, namespace: Mapping[str, Any], found: dict[str, Reference]) -> bool:
-    """Remember the value of `path`, and whether there is one."""
-    if path in found:
-        return True
-    root = _root(path)
-    if root not in namespace or root.startswith("__"):
-        return False
-    try:
-        value = _follow(namespace[root], path[len(root) :])
-    except Exception:  # noqa: BLE001  the border to user objects: whatever a lookup does, the text stays as typed
-        return False
-    found[path] = Reference(path, value)
-    return True
-
-
 def _follow(value: Any, steps: str) -> Any:
     for match in _STEP.finditer(steps):
-        if match[1] is not None:
-            value = _attribute(value, match[1])
-        else:
-            value = _item(value, int(match[4]) if match[4] is not None else match[2] or match[3] or "")
+        value = _stepped(value, match)
     return value
+
+
+def _stepped(value: Any, match: re.Match[str]) -> Any:
+    if match[1] is not None:
+        return _attribute(value, match[1])
+    return _item(value, int(match[4]) if match[4] is not None else match[2] or match[3] or "")
 
 
 _FRAME_FACTS = frozenset({"shape", "columns", "index", "dtypes", "dtype", "size", "ndim", "name"})
@@ -387,3 +435,64 @@ def _item(value: Any, key: str | int) -> Any:
 def _is_of(value: Any, *packages: str) -> bool:
     package = type(value).__module__.partition(".")[0]
     return package in packages and package in sys.modules
+
+
+# -- slips -----------------------------------------------------------------------------------------
+
+
+def _slips(names: _Names) -> tuple[str, ...]:
+    """What to tell of references that lead nowhere; nothing of braces that are likely meant as they are."""
+    told = []
+    for path in names.missed:
+        try:
+            slip = _slip(path, names.namespace)
+        except Exception:  # noqa: BLE001  the border to user objects: a hint is not worth an error
+            slip = ""
+        told += [slip] if slip else []
+    return (f"not found: {', '.join(told)}",) if told else ()
+
+
+def _slip(path: str, namespace: Mapping[str, Any]) -> str:
+    """`dff (did you mean df?)`; empty where nothing says that a variable was meant."""
+    root = _root(path)
+    if root.startswith("__"):
+        return ""
+    if root not in namespace:
+        mine = [name for name in namespace if not name.startswith("_")]
+        meant = near(root, mine, cutoff=0.6) if len(root) > 1 else []
+        return f"{path} (did you mean {meant[0]}{path[len(root) :]}?)" if meant else ""
+    value, done = namespace[root], len(root)
+    for match in _STEP.finditer(path, done):
+        try:
+            value = _stepped(value, match)
+        except Exception:  # noqa: BLE001  this is the step that fails
+            return _wrong_step(path, value, match)
+    return path
+
+
+def _wrong_step(path: str, value: Any, match: re.Match[str]) -> str:
+    key = match[1] or match[2] or match[3] or ""
+    known = [name for name in _steps_of(value, attribute=match[1] is not None) if name != key]
+    for name in near(key, known, cutoff=0.6) if key else []:
+        start, end = match.span(1 if match[1] else 2 if match[2] else 3)
+        return f"{path} (did you mean {path[:start]}{name}{path[end:]}?)"
+    if match[1] and inspect.getattr_static(value, match[1], None) is not None:
+        return f"{path} (reading it would run code)"
+    return path
+
+
+def _steps_of(value: Any, *, attribute: bool) -> Iterator[str]:
+    """Names that can be read of a value, found without running code."""
+    if isinstance(value, dict) and not attribute:
+        yield from (key for key in itertools.islice(dict.keys(value), MOST_KEYS) if type(key) is str)
+    elif _is_of(value, "pandas"):
+        yield from (key for key in itertools.islice(value.columns, MOST_KEYS) if type(key) is str)
+    elif attribute:
+        own = vars(value) if isinstance(value, types.ModuleType) else _instance_dict(value)
+        fields = itertools.chain(own, *(vars(kind) for kind in type(value).__mro__[:-1]))
+        for name in itertools.islice(fields, MOST_KEYS):
+            if name.startswith("_"):
+                continue
+            with contextlib.suppress(AttributeError, KeyError):
+                _attribute(value, name)
+                yield name

@@ -2,16 +2,20 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from loom_nb.agent import Agent
 from loom_nb.inputs import RuntimeTask
 from loom_nb.messages import DataPart, Message, TextPart
 from loom_nb.notebook.card import Card, Table
+from loom_nb.notebook.transcript import NOTICES
 from loom_nb.protocols import Request
 from loom_nb.runtime.session import Session
 from loom_nb.tokens import estimate, estimate_message
+
+TEXT_LINES = 40
+"""Lines of the request that are shown as plain text."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -23,6 +27,7 @@ class DryRun:
     """The exact body."""
     items: tuple[tuple[str, str, int], ...]
     """(part, item, estimated tokens)."""
+    notices: tuple[str, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -38,9 +43,11 @@ class DryRun:
             (
                 ("size", f"{len(self.body):,} bytes, about {self.tokens:,} tokens"),
                 ("sha256", hashlib.sha256(self.body).hexdigest()),
+                *(("note", notice) for notice in self.notices),
             ),
             (Table("what it is made of", ("part", "item", "tokens"), rows),),
             text=json.dumps(json.loads(self.body), indent=2, ensure_ascii=False),
+            folded="the whole request as JSON",
         )
 
     def __str__(self) -> str:
@@ -50,13 +57,21 @@ class DryRun:
         return f"<DryRun {self.model} · {len(self.body):,} bytes · {self.tokens:,} tok>"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return self.card._repr_mimebundle_()
+        """Folded away in HTML; as plain text its beginning, since `str` and `body` have it whole."""
+        card = self.card
+        lines = card.text.split("\n")
+        rest = len(lines) - TEXT_LINES
+        if rest > 0:
+            tail = f"… {rest:,} more lines: print(_) shows them, _.body is the request to the byte"
+            card = replace(card, text="\n".join([*lines[:TEXT_LINES], tail]))
+        return {"text/plain": str(card), "text/html": self.card.to_html()}
 
 
 async def preview(session: Session, agent: Agent, task: RuntimeTask, schema: Any = None) -> DryRun:
     """The request that a run of `task` would begin with. Nothing is sent, and no run is kept."""
     request, body = await session.preview(task, agent=agent, schema=schema)
-    return DryRun(agent.model.name, body, tuple(_items(request)))
+    notices = tuple(task.metadata.get(NOTICES, ()))
+    return DryRun(agent.model.name, body, tuple(_items(request)), notices)
 
 
 def _items(request: Request) -> list[tuple[str, str, int]]:

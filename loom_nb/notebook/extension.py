@@ -3,6 +3,7 @@
 Nothing here touches the network or imports an SDK; loading twice is the same as loading once.
 """
 
+import os
 import re
 from typing import Any
 
@@ -14,8 +15,13 @@ from loom_nb.notebook.card import Card
 from loom_nb.notebook.workbench import Workbench
 
 _CELL = re.compile(r"[ \t]*%%loom(?=\s|$)")
+_TIMING = ("time", "timeit", "prun", "capture", "memit")
+_OTHER = re.compile(rf"[ \t]*(%%(?:{'|'.join(_TIMING)}))(?=\s|$)")
+"""Magics that run the cell below them as plain Python: a cell that awaits cannot stand there."""
 _RESULT = ("loom_nb.runtime.run", "RunResult")
 _ATTRIBUTE = "loom_workbench"
+_KEYS = {"ANTHROPIC_API_KEY": "anthropic", "OPENAI_API_KEY": "openai"}
+"""What the card names of the vendors; the whole list costs an import that loading does without."""
 
 
 def load_ipython_extension(shell: Any) -> None:
@@ -58,16 +64,28 @@ def awaiting_cell(lines: list[str]) -> list[str]:
 
     It runs before every other transformation, so that the body arrives as typed.
     """
-    for number, line in enumerate(lines):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        mark = _CELL.match(line)
-        if mark is None:
-            return lines
-        options = line[mark.end() :].strip()
-        body = "".join(lines[number + 1 :]) or "\n"  # IPython refuses a cell magic without any body
-        return [f"await get_ipython().run_cell_magic('loom', {options!r}, {body!r})\n"]
-    return lines
+    first = _first(lines)
+    if first is None:
+        return lines
+    above = _OTHER.match(lines[first])
+    if above is not None:
+        second = _first(lines, first + 1)
+        loom = second is not None and _CELL.match(lines[second]) is not None
+        return [f"get_ipython().{_ATTRIBUTE}.refuse_under({above[1]!r})\n"] if loom else lines
+    mark = _CELL.match(lines[first])
+    if mark is None:
+        return lines
+    options = lines[first][mark.end() :].strip()
+    body = "".join(lines[first + 1 :]) or "\n"  # IPython refuses a cell magic without any body
+    return [f"await get_ipython().run_cell_magic('loom', {options!r}, {body!r})\n"]
+
+
+def _first(lines: list[str], start: int = 0) -> int | None:
+    """The first line from `start` on that is neither empty nor a comment."""
+    for number in range(start, len(lines)):
+        if lines[number].strip() and not lines[number].lstrip().startswith("#"):
+            return number
+    return None
 
 
 awaiting_cell.has_side_effects = True  # type: ignore[attr-defined]  # tells IPython not to call it while one types
@@ -75,11 +93,18 @@ awaiting_cell.has_side_effects = True  # type: ignore[attr-defined]  # tells IPy
 
 def _welcome(shell: Any, bench: Workbench) -> None:
     demo = " (demo, free)" if bench.model_name == "offline" else ""
+    key = next((name for name in _KEYS if os.environ.get(name)), None)
+    hint = (
+        f"{key} is set: %loom model {_KEYS[key]}"
+        if key
+        else "set ANTHROPIC_API_KEY (%loom models names the others), then %loom model anthropic"
+    )
     card = Card(
         f"loom_nb {__version__}",
         (
             ("model", f"{bench.model_name}{demo}"),
             ("keys", "none needed for the demo" if demo else bench.key_state()),
+            *((("Have a key?", hint),) if demo else ()),
             ("tools", "may look at this notebook's variables; runs only what you hand over with -t"),
         ),
         steps=(("%%loom", "and a prompt below it"), ("%loom", "status and next steps")),

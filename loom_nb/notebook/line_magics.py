@@ -1,6 +1,7 @@
 """The commands of `%loom`: each looks at the workbench and answers with a card."""
 
 import fnmatch
+import itertools
 import shlex
 import time
 import traceback
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from loom_nb.errors import LoomUsageError, NotBuiltError
 from loom_nb.notebook import cell as cells
 from loom_nb.notebook.card import Card, Table
-from loom_nb.notebook.tour import LESSONS
+from loom_nb.notebook.tour import LESSONS, NAMES
 
 if TYPE_CHECKING:
     from loom_nb.notebook.workbench import Workbench
+    from loom_nb.protocols import RunRow
 
 Command = Callable[["Workbench", list[str]], Any]
 
@@ -44,9 +46,7 @@ def perform(bench: "Workbench", line: str) -> Any:
         raise NotBuiltError(f"%loom {name} is not part of this version", fixes=["%loom help"])
     command = COMMANDS.get(name)
     if command is None:
-        raise LoomUsageError(
-            f"%loom has no command '{name}'", fixes=cells.suggestions(name, tuple(COMMANDS), "%loom {}")
-        )
+        raise _unknown(name, line)
     most = _TAKES.get(name, 0)
     if len(arguments) > most:
         raise LoomUsageError(
@@ -54,6 +54,19 @@ def perform(bench: "Workbench", line: str) -> Any:
             fixes=["%loom help"],
         )
     return command(bench, arguments)
+
+
+def _unknown(name: str, line: str) -> LoomUsageError:
+    sentence = len(line.split()) > 2
+    near = [f"%loom {one}" for one in cells.near(name, COMMANDS, cutoff=0.8 if sentence else 0.55)]
+    if near:
+        return LoomUsageError(f"%loom has no command '{name}'", fixes=[*near, "%loom help"])
+    asked = [f"%%loom\n{' ' * 9}{line.strip()}"] if sentence else []
+    return LoomUsageError(
+        f"%loom has no command '{name}'",
+        cause="to ask something, use %%loom with the prompt below it",
+        fixes=[*asked, "%loom help"],
+    )
 
 
 def usage() -> str:
@@ -73,7 +86,7 @@ def _status(bench: "Workbench", _: list[str]) -> Card:
     known = sum(cost for cost in spent if cost is not None)
     unknown = sum(cost is None for cost in spent)
     tokens = sum(result.usage.total_tokens for result in bench.results)
-    session = bench.session
+    session, earlier = bench.session, bench.earlier()
     facts = (
         ("model", bench.model_name + (" (demo, free)" if bench.model_name == "offline" else "")),
         ("key", bench.key_state()),
@@ -81,12 +94,19 @@ def _status(bench: "Workbench", _: list[str]) -> Card:
         ("spent here", f"${known:.4g}" + (f" and {unknown} runs of unknown price" if unknown else "")),
         ("tokens here", f"{tokens:,}"),
         ("last run", f"{last.id} {last.status}" if last else "none yet"),
+        *((("earlier here", earlier.session),) if earlier else ()),
         *(("notice", notice) for notice in bench.notices),
     )
-    return Card("loom_nb", facts, steps=_next_steps(bench))
+    return Card("loom_nb", facts, steps=_next_steps(bench, earlier))
 
 
-def _next_steps(bench: "Workbench") -> tuple[tuple[str, str], ...]:
+def _next_steps(bench: "Workbench", earlier: "RunRow | None") -> tuple[tuple[str, str], ...]:
+    if earlier is not None:
+        return (
+            (f"%%loom --continue {earlier.session}/{earlier.run}", "goes on with what was said earlier here"),
+            ("%%loom", "and a prompt below it: begins a new conversation"),
+            ("%loom runs", "everything that ran"),
+        )
     if not bench.results:
         return (
             ("%loom tour", "five small cells that show how it works"),
@@ -234,14 +254,25 @@ def _tour(bench: "Workbench", arguments: list[str]) -> Card:
     number = bench.lesson % len(LESSONS)
     lesson = LESSONS[number]
     bench.lesson = number + 1
-    bench.shell.set_next_input(lesson.cell)
+    cell = lesson.cell_for(_tour_names(bench, anew=number == 0))
+    bench.shell.set_next_input(cell)
     last = bench.lesson == len(LESSONS)
     after = "%loom" if last else "%loom tour"
     return Card(
         f"lesson {number + 1} of {len(LESSONS)}: {lesson.title}",
-        (("below", "a new cell; run it"), ("look for", lesson.look_for)),
+        (("below", "a new cell; run it"), ("look for", lesson.look_for_in(bench.tour_names))),
         steps=((after, "what comes next" if last else "the next lesson"),),
     )
+
+
+def _tour_names(bench: "Workbench", *, anew: bool) -> dict[str, str]:
+    """Names for the tour's variables that nothing has yet: it overwrites nothing of the reader's."""
+    if anew or not bench.tour_names:
+        taken = bench.shell.user_ns
+        for name in NAMES:
+            free = (name if n == 1 else f"{name}{n}" for n in itertools.count(1))
+            bench.tour_names[name] = next(one for one in free if one not in taken) if anew else name
+    return bench.tour_names
 
 
 def _help(_: "Workbench", __: list[str]) -> Card:
@@ -268,11 +299,12 @@ def _why(bench: "Workbench", arguments: list[str]) -> Card:
             ("fault", finished.fault or "none"),
         ]
         facts.append(("model calls", str(finished.turns)))
-    return Card(
-        f"why {row.run} ended",
-        tuple(facts),
-        steps=((f"%loom show {row.run}", "what it did"), ("%loom traceback", "the whole error")),
-    )
+    shown = row.run if "/" not in name else f"{row.session}/{row.run}"
+    steps = [(f"%loom show {shown}", "what it did")]
+    last = bench.results[-1] if bench.results else None
+    if last is not None and last.error is not None and (last.session_id, last.id) == (row.session, row.run):
+        steps.append(("%loom traceback", "the whole error"))
+    return Card(f"why {row.run} ended", tuple(facts), steps=tuple(steps))
 
 
 def _first_line(text: str) -> str:

@@ -254,10 +254,13 @@ class LivePainter:
             self._timer = self._loop.call_later(self._interval, self._tick)
 
     def put_bar(self, view: Bundle) -> None:
-        """Show a widget above the transcript: it takes the first output, the rest moves down."""
+        """Show a widget above the transcript: it takes the first output, the rest moves down.
+
+        The output is marked, so that the widget can see to it that it is not saved.
+        """
         if self._done or self._first:
             return
-        self._put(0, view)
+        self._put(0, view, {"loom": {"live_only": True}})
         self._first = 1
         self._frame()
 
@@ -303,15 +306,15 @@ class LivePainter:
         for unused in range(number, len(self._contents)):  # what was sealed is void: it is told anew
             self._put(unused, {"text/plain": ""})
 
-    def _put(self, number: int, data: Bundle) -> None:
+    def _put(self, number: int, data: Bundle, metadata: Bundle | None = None) -> None:
         """Show or change an output, unless it shows just that."""
         slot = f"{self._prefix}-{number}"
         if number == len(self._contents):
             self._contents.append(data)
-            self._outlet.show(slot, data, {})
+            self._outlet.show(slot, data, metadata or {})
         elif self._contents[number] != data:
             self._contents[number] = data
-            self._outlet.change(slot, data, {})
+            self._outlet.change(slot, data, metadata or {})
 
 
 def _joined(pieces: Sequence[Piece]) -> Bundle:

@@ -48,6 +48,9 @@ from loom_nb.messages import (
 
 T = TypeVar("T")
 
+NOTICES = "notices"
+"""The key in a run's metadata under which a cell keeps what its reader is to be told: a list of texts."""
+
 TranscriptStatus = Literal[
     "waiting", "running", "interrupted", "completed", "stopped", "limit", "denied", "failed"
 ]
@@ -261,6 +264,8 @@ class Transcript(msgspec.Struct, frozen=True):
     answered: str = ""
     goal: str = ""
     prompt: Prompt | None = None
+    remarks: tuple[str, ...] = ()
+    """What is to be told of the prompt, as notices right after it."""
     settled: Chain[Block] = Chain()
     """The blocks of earlier turns."""
     current: tuple[Block, ...] = ()
@@ -311,9 +316,11 @@ class Transcript(msgspec.Struct, frozen=True):
         return "\n\n".join(str(block.text) for block in self.blocks if isinstance(block, Words))
 
     @staticmethod
-    def of(events: Iterable[Event | LogEntry], *, run: str = "") -> "Transcript":
+    def of(
+        events: Iterable[Event | LogEntry], *, run: str = "", remarks: tuple[str, ...] = ()
+    ) -> "Transcript":
         """The transcript of these events. A session's whole log gives that of its last run."""
-        transcript = Transcript(run=run)
+        transcript = Transcript(run=run, remarks=remarks)
         for event in events:
             transcript = fold(transcript, event)
         return transcript
@@ -344,7 +351,15 @@ def estimated_tokens(text: str) -> int:
 def _run_started(transcript: Transcript, event: RunStarted) -> Transcript:
     if transcript.finished:  # the next run of the session: the transcript is of the last one
         transcript = Transcript(revision=transcript.revision + 1)
-    return replace(transcript, model=event.model, goal=event.goal, status="running")
+    told = event.metadata.get(NOTICES)
+    remarks = tuple(text for text in told if isinstance(text, str)) if isinstance(told, list) else ()
+    return replace(
+        transcript,
+        model=event.model,
+        goal=event.goal,
+        status="running",
+        remarks=tuple(dict.fromkeys((*transcript.remarks, *remarks))),
+    )
 
 
 def _turn_started(transcript: Transcript, event: TurnStarted) -> Transcript:
@@ -473,7 +488,8 @@ def _user_message(transcript: Transcript, message: Message) -> Transcript:
     prompt = Prompt(message.text, used, attachments, first=transcript.prompt is None)
     if transcript.prompt is None:
         late = bool(transcript.current or len(transcript.settled))
-        current = (*_all_closed(transcript.current), prompt)
+        remarks = tuple(Notice(text) for text in transcript.remarks)
+        current = (*_all_closed(transcript.current), prompt, *remarks)
         return replace(transcript, prompt=prompt, current=current, revision=transcript.revision + late)
     said = replace(prompt, first=True) == transcript.prompt or prompt in transcript.current
     return transcript if said else replace(transcript, current=(*_all_closed(transcript.current), prompt))

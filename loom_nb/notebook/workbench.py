@@ -4,19 +4,19 @@ Nothing is opened before it is needed: loading the extension costs no disk, no n
 """
 
 import asyncio
-import fnmatch
-import inspect
 import os
 import sys
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from loom_nb.errors import LoomError, LoomUsageError, SetupError
+from loom_nb.errors import LoomError, LoomUsageError, ModelError, SetupError, StoreError
 from loom_nb.notebook import cell as cells
+from loom_nb.notebook import past
 from loom_nb.notebook.card import Card
 from loom_nb.notebook.cell import CellRequest
+from loom_nb.notebook.offer import Offer, can_be_offered
 from loom_nb.notebook.schema import type_from
 from loom_nb.settings import Settings, load, read
 
@@ -62,6 +62,9 @@ class Workbench:
         """The completer that was registered, so that it can be taken out."""
         self.lesson = 0
         """How far the tour has come."""
+        self.tour_names: dict[str, str] = {}
+        """The variables of the tour, by their names in its lessons."""
+        self._offer = Offer()
         self._model: Model | None = None
         self._store: Store | None = None
         self._agents: dict[tuple[Any, ...], Agent] = {}
@@ -147,14 +150,12 @@ class Workbench:
 
     def function_names(self) -> list[str]:
         """Functions and tools of the notebook: what -t can offer."""
-        return [name for name, value in self.names().items() if _is_tool(value)]
+        return [name for name, value in self.names().items() if can_be_offered(value)]
 
     def describe_tool(self, name: str) -> tuple[str, str]:
         """(effects, first line of the description) of a function, or why it cannot be a tool."""
-        from loom_nb.tools import as_tool
-
         try:
-            tool = as_tool(self.names()[name])
+            tool = self._offer.tool(name, self.names()[name])
         except LoomError as error:
             return "", error.title
         return ", ".join(sorted(tool.effects)), (tool.description.strip().splitlines() or [""])[0][:50]
@@ -186,21 +187,47 @@ class Workbench:
             RunFailed: the run did not complete; it has been painted and bound nevertheless.
         """
         request = cells.parse(line, body, self._namespace())
-        if request.help or not request.prompt.strip():
-            return _help_card(request)
+        if request.help:
+            return Card("%%loom: ask an agent", text=cells.usage())
+        if not request.prompt.strip():
+            raise LoomUsageError(
+                "the prompt is empty",
+                fixes=[f"{f'%%loom {line}'.strip()}\n{' ' * 9}what data do I have here?"],
+            )
         await self._close_left()
-        agent = self._agent_for(request)
-        task = self._task(request)
+        tools, notices = self.tools_named(request.tools)
+        agent = self._agent_for(request, tools)
         schema = type_from(request.schema, self.shell.user_ns) if request.schema else None
-        session = self._session_for(request)
-        if request.dry_run:
-            from loom_nb.notebook.dry_run import preview
+        before = self.session
+        session, remark = self._session_for(request)
+        task = self._task(request, [*remark, *request.notices, *notices, *self._replaced(request)])
+        try:
+            if request.dry_run:
+                from loom_nb.notebook.dry_run import preview
 
-            return self._bind(request, await preview(session, agent, task, schema))
-        result = await self._run(request, session, agent, task, schema)
+                return self._bind(request, await preview(session, agent, task, schema))
+            result = await self._run(request, session, agent, task, schema)
+        except (SetupError, StoreError):
+            self._go_back(before)
+            raise
+        if not result.events:  # it never began, so the conversation was not entered
+            self._go_back(before)
+        _advise(result)
         result.raise_for_status()
         self._hush(result)
         return result
+
+    @staticmethod
+    def refuse_under(magic: str) -> None:
+        """What a cell calls whose `%%loom` stands below another magic. Raises LoomUsageError."""
+        instead = (
+            "-q -o answer, and answer.output" if magic == "%%capture" else "-o answer, and answer.seconds"
+        )
+        raise LoomUsageError(
+            f"%%loom cannot stand below {magic}",
+            cause=f"{magic} runs plain Python, and a %%loom cell waits for its run",
+            fixes=[f"%%loom {instead}"],
+        )
 
     async def _run(
         self, request: CellRequest, session: "Session", agent: "Agent", task: Any, schema: Any
@@ -224,14 +251,20 @@ class Workbench:
             self.shell.user_ns[request.out] = value
         return value
 
-    def _agent_for(self, request: CellRequest) -> "Agent":
+    def _replaced(self, request: CellRequest) -> list[str]:
+        """Says that -o takes the place of something that was no answer."""
+        old = self.shell.user_ns.get(request.out) if request.out else None
+        if old is None or type(old).__module__.startswith("loom_nb."):
+            return []
+        return [f"-o {request.out}: takes the place of the {type(old).__name__} of that name"]
+
+    def _agent_for(self, request: CellRequest, tools: "Sequence[Tool]" = ()) -> "Agent":
         """The agent of a cell; the same flags give the same agent, so that it is opened once."""
         from loom_nb.agent import Agent
         from loom_nb.runtime.limits import Limits
         from loom_nb.runtime.policies import Runtime
 
         model = self._named(request.model) if request.model else self.model
-        tools = self.tools_named(request.tools)
         steps = request.max_steps or self.settings.max_steps
         seconds = request.timeout or self.settings.timeout
         same = (
@@ -253,29 +286,20 @@ class Workbench:
             )
         return agent
 
-    def tools_named(self, patterns: tuple[str, ...]) -> list[Any]:
-        """The functions and tools of the notebook with these names; `*` and `?` match.
+    def tools_named(self, patterns: tuple[str, ...]) -> "tuple[list[Tool], list[str]]":
+        """The functions of the notebook with these names as tools, and notices; `*` and `?` match.
 
         Raises:
-            LoomUsageError: nothing has the name, or what has it cannot be called.
+            SetupError: nothing has the name, or what has it cannot be a tool.
         """
-        names = self.names()
-        found: dict[str, Any] = {}
-        for pattern in patterns:
-            if any(sign in pattern for sign in "*?["):
-                hits = {n: v for n, v in names.items() if fnmatch.fnmatchcase(n, pattern) and _is_tool(v)}
-            else:
-                hits = {pattern: _function(pattern, self._namespace())}
-            if not hits:
-                raise LoomUsageError(f"-t {pattern} matches no function of this notebook")
-            found.update(hits)
-        return list(found.values())
+        return self._offer.named(patterns, self.names(), self._namespace()) if patterns else ([], [])
 
-    def _task(self, request: CellRequest) -> Any:
-        """The prompt, with the values it names travelling beside it as data."""
+    def _task(self, request: CellRequest, notices: list[str]) -> Any:
+        """The prompt, with the values it names travelling beside it as data; the log keeps the notices."""
         from loom_nb.capabilities.describe import describe_image, describe_value
         from loom_nb.inputs import RuntimeTask
         from loom_nb.messages import ImagePart, Origin, Part
+        from loom_nb.notebook.transcript import NOTICES
 
         parts: list[Part] = []
         for reference in request.references:
@@ -284,25 +308,39 @@ class Workbench:
             if isinstance(image, ImagePart):
                 origin = Origin("notebook", reference.path)
                 parts.append(ImagePart(image.data, image.media_type, origin, reference.path))
-        return RuntimeTask(request.prompt, attachments=tuple(parts))
+        metadata = {NOTICES: notices} if notices else {}
+        return RuntimeTask(request.prompt, attachments=tuple(parts), metadata=metadata)
 
     # -- conversations -----------------------------------------------------------------------------
 
-    def _session_for(self, request: CellRequest) -> "Session":
+    def _session_for(self, request: CellRequest) -> "tuple[Session, list[str]]":
+        """The conversation of a cell, and what is to be told of it."""
+        told: list[str] = []
         if request.continues is not None:
-            row = self.find_run(request.continues)
+            row = self.find_run(request.continues, "%%loom --continue {}")
+            told = [text for text in [self.remark_on(row, request.continues)] if text]
             if self.session is None or self.session.id != row.session:
                 self._go_to(row.session)
         elif request.new or self.session is None:
             self._go_to(f"nb-{uuid.uuid4().hex[:12]}")
         assert self.session is not None  # noqa: S101  both ways above set it
-        return self.session
+        return self.session, told
 
     def _go_to(self, session_id: str) -> None:
         from loom_nb.inputs import SessionConfig
 
+        metadata = {past.NOTEBOOK: self.notebook} if self.notebook else {}
         self.reset()
-        self.session = self._agent_for(CellRequest()).session(SessionConfig(session_id))
+        self.session = self._agent_for(CellRequest()).session(SessionConfig(session_id, metadata))
+
+    def _go_back(self, before: "Session | None") -> None:
+        """Stay with the conversation that there was: the other one could not be entered."""
+        if self.session is before:
+            return
+        self.reset()
+        if before is not None and before in self._leaving:
+            self._leaving.remove(before)
+        self.session = before
 
     def reset(self) -> None:
         """Let the conversation go: the next cell begins a new one."""
@@ -322,26 +360,43 @@ class Workbench:
             if f"r{self._runs}" not in used:
                 return f"r{self._runs}"
 
-    def find_run(self, name: str) -> "RunRow":
-        """A run by its id, "last", or `session/id`: of this kernel first, then the newest of that name.
+    @property
+    def notebook(self) -> str:
+        """What the front end calls this notebook; empty where it does not say."""
+        return past.notebook_name(self.shell.user_ns)
+
+    def _conversations(self, run: str = "") -> list[str]:
+        """Those of this kernel: the current one, then where a cell made `run`, then the newest first."""
+        current = [self.session.id] if self.session is not None else []
+        newest = [(result.id, result.session_id) for result in reversed(self.results)]
+        made_it = [session for made, session in newest if made == run]
+        return list(dict.fromkeys([*current, *made_it, *(session for _, session in newest)]))
+
+    def find_run(self, name: str, form: str = "%loom show {}") -> "RunRow":
+        """A run by its id, "last", or `session/id`: of this kernel first, then of this notebook, then any.
 
         Raises:
-            LoomUsageError: there is none.
+            LoomUsageError: there is none; `form` is how to type another.
         """
         if name == "last" and self.results:
             name = f"{self.results[-1].session_id}/{self.results[-1].id}"
-        session, _, run = name.rpartition("/")
-        if not session:
-            mine = next((result for result in reversed(self.results) if result.id == run), None)
-            session = mine.session_id if mine is not None else ""
-        rows = self.store.runs(session or None, limit=1000)
-        for row in rows:
-            if row.run == run or (name == "last" and not session):
-                return row
-        known = tuple(row.run for row in rows)
-        raise LoomUsageError(
-            f"there is no run '{name}'", fixes=cells.suggestions(name, known, "%loom show {}")
-        )
+        mine = self._conversations(name)
+        return past.find(self.store, name, mine=mine, notebook=self.notebook, form=form)
+
+    def remark_on(self, row: "RunRow", name: str) -> str:
+        """Names the conversation of a run where that is not one of this kernel."""
+        return past.remark(self.store, row, name, mine=self._conversations(), notebook=self.notebook)
+
+    def earlier(self) -> "RunRow | None":
+        """The last run of this notebook before this kernel, as long as there is none in this one."""
+        if self.session is not None or self.results:
+            return None
+        return past.earlier(self.settings.home / "loom.db", self.store, self.notebook)
+
+    def _unkept(self, name: str) -> "RunResult | None":
+        """A run of this kernel that never began, so that the log knows nothing of it."""
+        last = self.results[-1:] if name == "last" else [r for r in self.results[::-1] if r.id == name][:1]
+        return next((result for result in last if not result.events), None)
 
     # -- pictures ----------------------------------------------------------------------------------
 
@@ -400,15 +455,25 @@ class Workbench:
         """A run of the log, drawn again. Raises LoomUsageError where there is none."""
         from loom_nb.notebook.transcript import Transcript
 
+        unkept = self._unkept(name)
+        if unkept is not None:
+            return View(*self.bundle_of(unkept))
         row = self.find_run(name)
         events = [entry for entry in self.store.read(row.session) if entry.run == row.run]
-        return View(*self._drawing(times=self.mode() == "live", quiet=False)(Transcript.of(events)))
+        told = tuple(text for text in [self.remark_on(row, name)] if text)
+        transcript = Transcript.of(events, remarks=told)
+        return View(*self._drawing(times=self.mode() == "live", quiet=False)(transcript))
 
     def end_of(self, name: str) -> "tuple[RunFinished | None, RunRow]":
         """How a run ended, where it did."""
         from loom_nb.events import RunFinished
+        from loom_nb.protocols import RunRow
 
-        row = self.find_run(name)
+        unkept = self._unkept(name)
+        if unkept is not None:
+            row = RunRow(unkept.session_id, unkept.id, 0.0, "", unkept.model, unkept.status)
+            return unkept.finished, row
+        row = self.find_run(name, "%loom why {}")
         ends = [entry.event for entry in self.store.read(row.session) if entry.run == row.run]
         return next((event for event in reversed(ends) if isinstance(event, RunFinished)), None), row
 
@@ -429,7 +494,8 @@ class Workbench:
         """How a RunResult is displayed: the transcript of its run."""
         from loom_nb.notebook.transcript import Transcript
 
-        return self._drawing(times=self.mode() == "live", quiet=False)(Transcript.of(result.events))
+        transcript = Transcript.of(result.events or [result.finished], run=result.id)
+        return self._drawing(times=self.mode() == "live", quiet=False)(transcript)
 
     def _hush(self, result: "RunResult") -> None:
         """The cell has painted this run: its value, which IPython displays next, is not drawn again."""
@@ -457,7 +523,8 @@ class Workbench:
         self.reset()
         try:
             loop = asyncio.get_running_loop()
-        except RuntimeError:  # no loop runs: the store gives the leases back with the process
+        except RuntimeError:  # a terminal, between two cells
+            self.shell.loop_runner(self._close_left())
             return
         task = loop.create_task(self._close_left())
         self._agents[("closing",)] = task  # type: ignore[assignment]  # keeps the task alive until it has ended
@@ -479,26 +546,8 @@ class View:
         return self.data, self.metadata
 
 
-def _help_card(request: CellRequest) -> Card:
-    title = "%%loom: ask an agent" if request.help else "%%loom: the prompt is empty; write it below the line"
-    return Card(title, text=cells.usage())
-
-
-def _is_tool(value: Any) -> bool:
-    from loom_nb.tools import Tool
-
-    return isinstance(value, Tool) or inspect.isfunction(value)
-
-
-def _function(name: str, names: Mapping[str, Any]) -> Any:
-    try:
-        value = cells.look_up(name, names)
-    except KeyError:
-        functions = tuple(n for n, v in names.items() if _is_tool(v))
-        raise LoomUsageError(
-            f"-t {name}: there is no such function in this notebook",
-            fixes=cells.suggestions(name, functions, "%%loom -t {}"),
-        ) from None
-    if not callable(value):
-        raise LoomUsageError(f"-t {name}: a {type(value).__name__} cannot be called")
-    return value
+def _advise(result: "RunResult") -> None:
+    """Say what most often lies behind a failure that only this end of the wire can know."""
+    error = result.error
+    if isinstance(error, ModelError) and error.fault == "connection" and result.model.startswith("ollama:"):
+        error.fixes = ("is `ollama serve` running?", *error.fixes)[:3]

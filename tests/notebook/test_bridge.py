@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,43 @@ async def test_a_picture_that_breaks_never_harms_the_run():
     assert "the last frame of a transcript failed" in told
 
 
+@pytest.mark.parametrize("kind", ["live", "static"])
+async def test_an_answer_that_cannot_be_drawn_is_shown_as_its_words(kind):
+    def fails(transcript):
+        raise ValueError("no picture")
+
+    told, page = [], Page()
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context["message"]))
+    _, run = started(["the answer"])
+    painter = LivePainter(page, fails, run.id) if kind == "live" else StaticPainter(page.replace, fails)
+    result = await play(run, painter)
+    assert (result.status, result.output) == ("completed", "the answer")
+    assert page.final == {"text/plain": "the answer"}
+    assert told == ["the last frame of a transcript failed"]
+
+
+async def test_who_cannot_take_an_event_never_harms_the_run():
+    class Dizzy:
+        def take(self, event):
+            raise LookupError(event)
+
+        def stopping(self):
+            raise LookupError
+
+        def finish(self):
+            raise LookupError
+
+        def leave(self):
+            return None
+
+    told = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context["message"]))
+    _, run = started(["the answer"])
+    result = await play(run, Dizzy(), Dizzy())
+    assert (result.status, result.output) == ("completed", "the answer")
+    assert set(told) == {"an event could not be shown", "the last frame of a transcript failed"}
+
+
 async def test_a_static_run_is_displayed_once():
     shown = []
     _, run = started(["word " * 40], chunk=5, delay=0.001)
@@ -163,6 +201,44 @@ async def test_a_second_signal_leaves_a_run_that_does_not_end():
     release.set()
     await asyncio.wait_for(run.wait(), 3)
     assert run.done
+
+
+async def test_the_signal_breaks_off_a_tool_that_holds_up_the_loop():
+    from loom_nb.models.scripted import Call
+
+    async def hold() -> str:
+        """Sleeps on the loop."""
+        time.sleep(30)
+        return "slept"
+
+    page, began = Page(), time.monotonic()
+    agent = Agent(
+        Model.scripted([Call("hold"), "end"], delay=0.05), tools=[hold], session_store=MemoryStore()
+    )
+    run = agent.session().start("go")
+    threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT]).start()
+    result = await play(run, LivePainter(page, draw, run.id, interval=0.02))
+    assert time.monotonic() - began < 3
+    assert (result.status, result.reason) == ("stopped", "interrupted by you")
+    shown = "".join(data.get("text/html", "") for data in page.outputs.values())
+    assert "running hold" in shown, "what holds up the loop was not shown before it did"
+
+
+async def test_the_signal_breaks_off_nothing_but_tools():
+    def busy(seconds):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            pass
+        finished.append(True)
+
+    finished = []
+    _, run = started(["word " * 400], chunk=5, delay=0.02)
+    loop = asyncio.get_running_loop()
+    loop.call_later(0.05, busy, 1.2)
+    threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
+    result = await play(run, StaticPainter(lambda data, metadata: None, draw))
+    assert finished == [True]
+    assert result.reason == "interrupted by you"
 
 
 async def test_cancelling_the_cell_stops_the_run():

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import time
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from loom_nb.notebook.cell import LATER_FLAGS, CellRequest, interpolate, parse
 
 
 def told(text, **names):
-    prompt, references = interpolate(text, names)
+    prompt, references, _ = interpolate(text, names)
     return prompt, {reference.path: reference.value for reference in references}
 
 
@@ -46,7 +47,7 @@ def test_each_flag_is_read():
 def test_a_mistyped_flag_is_refused_with_a_suggestion():
     with pytest.raises(LoomUsageError, match="--modle") as caught:
         parse("--modle x", "p")
-    assert "%%loom --model" in caught.value.fixes
+    assert caught.value.fixes == ("%%loom --model",)
 
 
 @pytest.mark.parametrize("flag", LATER_FLAGS)
@@ -68,6 +69,7 @@ def test_several_models_are_refused_by_name():
         ("--max-steps 0", "not a positive number"),
         ("--timeout nan", "not a positive number"),
         ("-o 1x", "no name for a variable"),
+        ("-o class", "no name for a variable"),
         ("--new --continue r1", "exclude each other"),
         ("what is this", "unexpected 'what'"),
         ("-m 'open", "quotation mark"),
@@ -188,22 +190,103 @@ def test_a_default_dictionary_makes_no_new_key():
 
 
 def test_raw_leaves_every_brace_alone():
-    assert parse("--raw", "{x} {{x}}", {"x": 1}) == CellRequest("{x} {{x}}", raw=True)
+    assert parse("--raw", "{x} {{x}} {xx}", {"x": 1}) == CellRequest("{x} {{x}} {xx}", raw=True)
+
+
+# -- slips -----------------------------------------------------------------------------------------------
+
+
+class Config:
+    rate = 7
+
+    def __init__(self):
+        self.limit = 3
+
+    @property
+    def live(self):
+        raise AssertionError("a property was run")
+
+    def __getattr__(self, name):
+        raise AssertionError("a hook was run")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("clean {dff}", "dff (did you mean df?)"),
+        ("clean {DF} and {DF}", "DF (did you mean df?)"),
+        ("clean {dff.price}", "dff.price (did you mean df.price?)"),
+        ("the {table.prise}", "table.prise (did you mean table.price?)"),
+        ("the {table['prise']}", "table['prise'] (did you mean table['price']?)"),
+        ("the {table.mean}", "table.mean (reading it would run code)"),
+        ('{cfg_map["hots"]}', 'cfg_map["hots"] (did you mean cfg_map["host"]?)'),
+        ("{config.limits}", "config.limits (did you mean config.limit?)"),
+        ("{config.rates}", "config.rates (did you mean config.rate?)"),
+        ("{config.live}", "config.live (reading it would run code)"),
+        ("{config.zzz}", "config.zzz"),
+        ("{rows[99]}", "rows[99]"),
+        ("{rows[99]} and {dff}", "rows[99], dff (did you mean df?)"),
+    ],
+)
+def test_a_reference_that_leads_nowhere_stays_as_typed_and_the_reader_is_told(text, says):
+    import pandas as pd
+
+    names = {
+        "df": [1],
+        "table": pd.DataFrame({"price": [1]}),
+        "cfg_map": {"host": 1},
+        "config": Config(),
+        "rows": [1, 2],
+    }
+    prompt, _, notices = interpolate(text, names)
+    assert prompt == text
+    assert notices == (f"not found: {says}",)
+    assert parse("", text, names).notices == notices
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{nothing_like_it}",
+        "{dff: 1}",
+        "{dff, x}",
+        '{"dff": 1}',
+        r"\frac{dff}{dff}",
+        r"\begin{dff} x^{dff} y_{dff} \sqrt[3]{dff}",
+        "${dff}",
+        "{{dff}}",
+        "`{dff}` and ```{dff}```",
+        "~~~\n{dff}\n~~~",
+        "{d}",
+        "{__dff__}",
+        "{dff()}",
+    ],
+)
+def test_latex_json_sets_code_and_strangers_stay_silent(text):
+    assert interpolate(text, {"df": [1], "__df__": 1}) == (text, (), ())
+
+
+def test_a_text_full_of_slips_is_read_in_no_time():
+    names = {f"variable_{n}": n for n in range(2_000)}
+    started = time.perf_counter()
+    _, _, (told,) = interpolate(" ".join(f"{{variabel_{n}}}" for n in range(5_000)), names)
+    assert told.count("did you mean") == 20
+    assert time.perf_counter() - started < 5
 
 
 @given(st.text(alphabet=st.sampled_from("{}[]`$~x.\"'0 \n\r\\_"), max_size=60) | st.text(max_size=80))
 def test_any_text_without_references_comes_back_unchanged(text):
-    assert interpolate(text, {}) == (text, ())
+    assert interpolate(text, {}) == (text, (), ())
 
 
 @given(st.text(alphabet=st.sampled_from("{}[]`$~xy.\"'0 \n-"), max_size=80))
 def test_any_text_with_variables_never_raises_and_only_marks_or_keeps(text):
-    prompt, references = interpolate(text, {"x": "abc", "y": {"x": [1]}})
+    prompt, references, _ = interpolate(text, {"x": "abc", "y": {"x": [1]}})
     assert prompt.count("⟨") == prompt.count("⟩") >= len(references)
 
 
 def test_a_long_text_of_braces_and_ticks_is_read_in_linear_time():
     text = "{`" * 50_000 + "{x}"
-    prompt, references = interpolate(text, {"x": 1})
+    prompt, references, _ = interpolate(text, {"x": 1})
     assert len(prompt) == len(text)
     assert len(references) == 1

@@ -679,3 +679,9 @@ def test_the_showcase_is_a_page_of_its_own_in_light_and_dark(tmp_path):
         "demo · 3 steps",
     ):
         assert word in words
+
+
+def test_code_in_plain_text_ends_where_markdown_ends_it():
+    code = "```\nnever closed\n```python\n\n\nstill code\n"
+    shown = render.plain(Transcript.of([MessageAdded(Message("assistant", (TextPart(code),)))]))
+    assert "```python\n\n\nstill code" in shown

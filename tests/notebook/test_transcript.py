@@ -322,3 +322,25 @@ def test_blocks_of_every_kind_are_closed_when_the_run_is_over():
 
     assert all(block.closed for block in transcript.blocks)
     assert {type(block) for block in transcript.blocks} <= {Prompt, Thinking, Words, Notice, Retry}
+
+
+@pytest.mark.parametrize(
+    "kept", [["not found: dff", "left out f"], [1, "not found: dff", None, "left out f"]]
+)
+def test_what_a_cell_wants_told_stands_right_after_its_prompt(kept):
+    transcript = Transcript.of([RunStarted("m", "go", {"notices": kept}), MessageAdded(user("go"))])
+    assert transcript.blocks == (Prompt("go"), Notice("not found: dff"), Notice("left out f"))
+    assert transcript.revision == 0
+    assert Transcript.of([RunStarted("m", "go", {"notices": kept})]).blocks == ()
+
+
+@pytest.mark.parametrize("kept", ["text", 7, {"a": 1}, None])
+def test_metadata_of_somebody_else_is_no_notice(kept):
+    transcript = Transcript.of([RunStarted("m", "go", {"notices": kept}), MessageAdded(user("go"))])
+    assert transcript.blocks == (Prompt("go"),)
+
+
+def test_a_remark_of_whoever_draws_it_comes_first():
+    started = RunStarted("m", "go", {"notices": ["left out f"]})
+    transcript = Transcript.of([started, MessageAdded(user("go"))], remarks=("of another conversation",))
+    assert [block.text for block in transcript.blocks[1:]] == ["of another conversation", "left out f"]

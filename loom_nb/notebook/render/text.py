@@ -4,7 +4,7 @@ import re
 
 from loom_nb.notebook.render import facts
 from loom_nb.notebook.render.facts import Glyphs
-from loom_nb.notebook.render.segments import Segment
+from loom_nb.notebook.render.segments import Segment, Splitter
 from loom_nb.notebook.render.strict_markdown import visible
 from loom_nb.notebook.transcript import (
     Attached,
@@ -48,15 +48,14 @@ def block(shown: Block, marks: Glyphs, *, times: bool = False, finished: bool = 
 def words(segment: Segment) -> str:
     """The model's words: Markdown as it was written, long lines folded."""
     out: list[str] = []
-    fence = segment.opening.lstrip()[:3] if segment.opening.lstrip()[:3] in ("```", "~~~") else ""
+    reader = Splitter()  # where code begins and ends is told by who cuts the text, so that both agree
+    reader.feed(segment.opening)
     for line in visible(segment.source).rstrip().split("\n"):
-        mark = line.lstrip()[:3]
+        within = reader.in_fence
+        reader.feed(line + "\n")
         if not line.strip():
-            out += [""] if fence or (out and out[-1]) else []
-        elif mark in ("```", "~~~") and (not fence or mark == fence):
-            fence = "" if fence else mark
-            out.append(wrapped(line))
-        elif fence or _VERBATIM.match(line):
+            out += [""] if within or (out and out[-1]) else []
+        elif within or _VERBATIM.match(line):
             out.append(folded(line))
         else:
             out.append(wrapped(line))

@@ -1,6 +1,26 @@
 // The Stop button: it sends {type: "stop"} and hears {type: "say" | "stopping" | "gone"}.
 // Only text nodes are written, so no word of a model can become markup.
 
+// A notebook saved in the middle of a run would hold a widget that no kernel knows: where the page
+// lets us (JupyterLab, Notebook 7), the file is written without the outputs that are marked so.
+function leftOutOfTheFile(model) {
+  const notebook = model.widget_manager?.context?.model;
+  const whole = notebook?.toJSON;
+  if (typeof whole !== "function") return () => {};
+  const isKept = (output) => output.metadata?.loom?.live_only !== true;
+  const kept = function (...args) {
+    const file = whole.apply(this, args);
+    for (const cell of file.cells ?? []) {
+      if (Array.isArray(cell.outputs)) cell.outputs = cell.outputs.filter(isKept);
+    }
+    return file;
+  };
+  notebook.toJSON = kept;
+  return () => {
+    if (notebook.toJSON === kept) notebook.toJSON = whole;
+  };
+}
+
 function render({ model, el }) {
   const bar = document.createElement("div");
   bar.className = "loom-stop";
@@ -43,10 +63,12 @@ function render({ model, el }) {
     else if (message.type === "gone") bar.remove();
   };
 
+  const saveAsBefore = leftOutOfTheFile(model);
   button.addEventListener("click", onClick);
   button.addEventListener("keydown", onKey);
   model.on("msg:custom", onMessage);
   return () => {
+    saveAsBefore();
     button.removeEventListener("click", onClick);
     button.removeEventListener("keydown", onKey);
     model.off("msg:custom", onMessage);

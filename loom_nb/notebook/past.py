@@ -1,0 +1,100 @@
+"""Which run of which conversation is meant: of this one, of this notebook, of another."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loom_nb.errors import LoomUsageError, StoreError
+from loom_nb.events import SessionOpened
+from loom_nb.notebook import cell as cells
+
+if TYPE_CHECKING:
+    from loom_nb.protocols import RunRow, Store
+
+NOTEBOOK = "notebook"
+"""The key in a conversation's metadata under which it says of which notebook it is."""
+LOOKED_AT = 1_000
+"""Runs, newest first, among which one is looked for."""
+
+
+def notebook_name(names: dict[str, Any]) -> str:
+    """What the front end calls the notebook; empty where it does not say."""
+    told = os.environ.get("JPY_SESSION_NAME") or names.get("__vsc_ipynb_file__") or ""
+    return told if isinstance(told, str) else ""
+
+
+def find(store: "Store", name: str, *, mine: Sequence[str], notebook: str, form: str) -> "RunRow":
+    """A run by `id` or `conversation/id`, or the newest, "last".
+
+    Args:
+        store: where runs are kept.
+        name: of the run.
+        mine: the conversations of this kernel, the current one first: they come before all others.
+        notebook: of this notebook's name, or empty: its conversations come next.
+        form: how a suggestion is typed, with {} for the run.
+
+    Raises:
+        LoomUsageError: there is none; says which are near.
+    """
+    session, _, run = name.rpartition("/")
+    rows = list(_rows(store, [session] if session else mine))
+    row = next((row for row in rows if run in (row.run, "last")), None)
+    if row is None and not session:
+        others = [row for row in store.runs(limit=LOOKED_AT) if row.session not in mine]
+        hits = [row for row in others if run in (row.run, "last")]
+        row = next(
+            (row for row in hits[:20] if notebook and notebook_of(store, row.session) == notebook), None
+        )
+        row = row or next(iter(hits), None)
+        rows += others
+    if row is not None:
+        return row
+    where = f" in conversation {session}" if session else ""
+    near = [f"{session}/{one}" if session else one for one in cells.near(run, [row.run for row in rows])]
+    raise LoomUsageError(
+        f"there is no run '{run}'{where}",
+        fixes=[*(form.format(one) for one in near), "%loom runs   lists those there are"],
+    )
+
+
+def remark(store: "Store", row: "RunRow", name: str, *, mine: Sequence[str], notebook: str) -> str:
+    """Where a run comes from that is of no conversation of this kernel; empty where that is clear."""
+    if "/" in name or row.session in mine:
+        return ""
+    same = notebook and notebook_of(store, row.session) == notebook
+    whose = "an earlier conversation of this notebook" if same else "another conversation"
+    return f"this is {row.run} of {whose}, {row.session}"
+
+
+def earlier(path: Path, store: "Store", notebook: str) -> "RunRow | None":
+    """The last run of this notebook before this kernel; where its name is not known, of any notebook."""
+    if not path.exists():
+        return None
+    try:
+        taken = {row.id for row in store.sessions() if row.writer}
+        seen = set()
+        for row in store.runs(limit=100):
+            if row.session in seen or row.session in taken or not row.session.startswith("nb-"):
+                continue
+            seen.add(row.session)
+            if not notebook or notebook_of(store, row.session) == notebook:
+                return row
+    except StoreError:  # it is only a hint: `%loom doctor` tells what is wrong with the store
+        return None
+    return None
+
+
+def notebook_of(store: "Store", session: str) -> str:
+    """The notebook of a conversation, where it says so."""
+    try:
+        first = next(iter(store.read(session)), None)
+    except StoreError:
+        return ""
+    event = first.event if first is not None else None
+    return str(event.metadata.get(NOTEBOOK, "")) if isinstance(event, SessionOpened) else ""
+
+
+def _rows(store: "Store", sessions: Sequence[str]) -> Iterator["RunRow"]:
+    for session in sessions:
+        yield from store.runs(session, limit=LOOKED_AT)
