@@ -148,6 +148,11 @@ async def _within(
         if task.cancelling():
             raise
         return "error", _words(f"{tool.name} cancelled itself.", tool)
+    except KeyboardInterrupt:  # let through, it would end a kernel
+        late(task)
+        if task.cancelling():  # the second Ctrl-C of a script
+            raise
+        return "error", _words(f"{tool.name} interrupted itself.", tool)
     except SystemExit:
         late(task)
         return "error", _words(f"{tool.name} wanted to end the program.", tool)

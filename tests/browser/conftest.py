@@ -1,12 +1,14 @@
 """Starts one Jupyter server and one Chromium for the tests of this folder."""
 
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import Browser
 
 from tests.browser import lab as harness
+from tests.notebook.environments import environment_with
 
 FAILED = pytest.StashKey[bool]()
 
@@ -33,6 +35,22 @@ def chromium() -> Iterator[Browser]:
     """One headless Chromium for all tests."""
     with harness.browser() as opened:
         yield opened
+
+
+@pytest.fixture(scope="package")
+def older_kernel(
+    jupyter_server: harness.Server, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], str]:
+    """Gives the name of a kernel with this version of ipykernel; made when it is first asked for."""
+
+    @functools.cache
+    def named(version: str) -> str:
+        name = f"ipykernel-{version}"
+        python = environment_with(version, tmp_path_factory.mktemp(name) / "environment")
+        jupyter_server.add_kernel(name, python)
+        return name
+
+    return named
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import nbformat
-from playwright.sync_api import Browser, BrowserContext, Error, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Error, Locator, Page, expect, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -120,6 +120,18 @@ class Server:
         shutil.rmtree(self.home / "settings", ignore_errors=True)
         _write_settings(self.home)
 
+    def set(self, plugin: str, values: Mapping[str, Any]) -> None:
+        """Change a plugin's settings, as the user would; for pages that are opened from now on."""
+        _write_setting(self.home, plugin, values)
+
+    def add_kernel(self, name: str, python: Path) -> None:
+        """Offer the ipykernel of another environment."""
+        folder = self.home / "share" / "kernels" / name
+        folder.mkdir(parents=True)
+        argv = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        spec = {"argv": argv, "display_name": name, "language": "python"}
+        (folder / "kernel.json").write_text(json.dumps(spec))
+
     def trust(self, path: Path) -> None:
         """Sign a notebook as the user would with "Trust Notebook"."""
         command = [sys.executable, "-m", "jupyter", "trust", str(path)]
@@ -191,16 +203,20 @@ def _settle_in(home: Path) -> None:
 
 
 def _write_settings(home: Path) -> None:
-    settings = {
-        "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
-        "@jupyterlab/docmanager-extension/plugin": {"autosave": False},
+    settings: dict[str, dict[str, Any]] = {
+        "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+        "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
         # whatever a widget leaves behind would be in the file, and be found
-        "@jupyter-widgets/jupyterlab-manager/plugin": {"saveState": True},
+        "@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": True},
     }
-    for name, values in settings.items():
-        path = home / "settings" / f"{name}.jupyterlab-settings"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(values))
+    for plugin, values in settings.items():
+        _write_setting(home, plugin, values)
+
+
+def _write_setting(home: Path, plugin: str, values: Mapping[str, Any]) -> None:
+    path = home / "settings" / f"{plugin.replace(':', '/')}.jupyterlab-settings"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values))
 
 
 def _free_port() -> int:
@@ -243,6 +259,7 @@ class Lab:
         name: str = "",
         application: Application = "lab",
         path: Path | None = None,
+        kernel: str = "python3",
     ) -> "Notebook":
         """Write a notebook of code cells, or copy the one at `path`, and open it with a kernel.
 
@@ -250,7 +267,7 @@ class Lab:
         """
         target = self.server.folder / f"{name or f'{self.name}-{len(self.notebooks)}'}.ipynb"
         if path is None:
-            nbformat.write(made_of(cells), target)
+            nbformat.write(made_of(cells, kernel), target)
         else:
             shutil.copyfile(path, target)
         opened = Notebook(self, self.page(), target, application)
@@ -285,10 +302,10 @@ class Lab:
             _screenshot(page, f"{name}-{number}")
 
 
-def made_of(cells: Sequence[str]) -> nbformat.NotebookNode:
+def made_of(cells: Sequence[str], kernel: str = "python3") -> nbformat.NotebookNode:
     """A notebook of these cells."""
     made = nbformat.v4.new_notebook()
-    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    made.metadata["kernelspec"] = {"name": kernel, "display_name": kernel, "language": "python"}
     for number, source in enumerate(cells):
         if source.startswith("# %% md\n"):
             cell = nbformat.v4.new_markdown_cell(source.partition("\n")[2])
@@ -453,6 +470,11 @@ class Notebook:
         )
         return self
 
+    def wait_until_dropped(self, index: int) -> "Notebook":
+        """Wait until a cell that was to run will not: its prompt is "[ ]:" again."""
+        expect(self.cell(index).locator(".jp-InputPrompt")).to_have_text("[ ]:", timeout=10_000)
+        return self
+
     def play(self, index: int) -> str:
         """Run a cell to its end; its output as text."""
         return self.run(index).wait(index).output_text(index)
@@ -460,6 +482,13 @@ class Notebook:
     def prompt(self, index: int) -> str:
         """What stands before a cell: "[1]:", "[*]:", "[ ]:"."""
         return self.cell(index).locator(".jp-InputPrompt").inner_text().strip()
+
+    def comms(self) -> str:
+        """How JupyterLab sends what is clicked to the kernel: "perCommTarget", "perComm", "disabled"."""
+        way: str = self.page.evaluate(
+            "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.commsOverSubshells"
+        )
+        return way
 
     def interrupt(self) -> None:
         """Press the toolbar's stop button."""

@@ -190,10 +190,11 @@ async def test_a_tool_that_is_left_behind_says_nothing_after_the_end():
     assert tuple(session.events()[1:]) == result.events
 
 
-async def test_a_tool_that_wants_to_end_the_program_is_an_error():
+@pytest.mark.parametrize("way", [SystemExit, KeyboardInterrupt])
+async def test_a_tool_that_wants_to_end_the_program_is_an_error(way):
     @tool
     async def leave() -> None:
-        raise SystemExit(3)
+        raise way
 
     result = await agent(Call("leave"), "ok", tools=(leave,)).run("go")
     assert (result.status, result.tools[0].outcome) == ("completed", "error")
