@@ -148,14 +148,11 @@ async def _within(
         if task.cancelling():
             raise
         return "error", _words(f"{tool.name} cancelled itself.", tool)
-    except KeyboardInterrupt:  # let through, it would end a kernel
+    except (SystemExit, KeyboardInterrupt) as way_out:  # let through, it would end a kernel
         late(task)
         if task.cancelling():  # the second Ctrl-C of a script
             raise
-        return "error", _words(f"{tool.name} interrupted itself.", tool)
-    except SystemExit:
-        late(task)
-        return "error", _words(f"{tool.name} wanted to end the program.", tool)
+        return "error", _words(f"{tool.name} raised {type(way_out).__name__}.", tool)
     except Exception as error:  # noqa: BLE001  the border: what a tool raises is a result for the model
         if not late(task):
             return "error", _words(_told(error, tool), tool)

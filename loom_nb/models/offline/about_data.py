@@ -2,20 +2,23 @@
 
 import difflib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from loom_nb.models.offline import phrasing
-from loom_nb.models.offline.arithmetic import numbers, shown, value_of
+from loom_nb.models.offline import phrasing, rows
+from loom_nb.models.offline.arithmetic import numbers
 from loom_nb.models.offline.facts import Column, Facts, read_facts, together
+from loom_nb.models.offline.figures import asks_which, cells, of_list, statistic
 from loom_nb.models.offline.slots import schema_of, slots_of
 from loom_nb.models.offline.steps import Answer, Calls, Plan
 from loom_nb.models.offline.tables import Table, code, code_span, inline, markdown
-from loom_nb.models.offline.task import Task, last_results, listed, value_in
-from loom_nb.models.offline.using_tools import mend
+from loom_nb.models.offline.task import Task, last_results, listed, names_in_braces, value_in
+from loom_nb.models.offline.values import NOTHING, plain_data
 from loom_nb.models.offline.words import terms, words
 
-Topic = Literal["overview", "describe", "size", "columns", "missing", "types", "head", "statistic", "clean"]
+Topic = Literal[
+    "overview", "describe", "size", "columns", "missing", "types", "head", "statistic", "clean", "cells"
+]
 
 LIST = "list_variables"
 INSPECT = "inspect_variable"
@@ -35,8 +38,12 @@ _OVERVIEW = re.compile(
 _STATISTICS: tuple[tuple[str, str, str], ...] = (
     (r"mean|average|avg|durchschnitt|mittelwert|moyenne|promedio|media", "mean", "mean"),
     (r"median", "50%", "median"),
-    (r"max|maximum|highest|largest|biggest|greatest|most expensive", "max", "maximum"),
-    (r"min|minimum|lowest|smallest|cheapest", "min", "minimum"),
+    (
+        r"max|maximum|highest|largest|biggest|greatest|most(?! (?:common|frequent|of|likely))",
+        "max",
+        "maximum",
+    ),
+    (r"min|minimum|lowest|smallest|cheapest|fewest|(?<!at )least", "min", "minimum"),
     (r"std|standard deviation|spread", "std", "standard deviation"),
     (r"sum|total", "sum", "sum"),
     (r"unique|distinct|different", "distinct", "number of distinct values"),
@@ -74,6 +81,7 @@ _DETAIL: dict[Topic, tuple[str, ...]] = {
     "statistic": ("statistics",),
     "size": ("schema",),
     "clean": ("schema", "statistics"),
+    "cells": ("head",),
 }
 _POINTS_BACK = re.compile(
     r"\b(?:it|its|it's|that|this|them|their|those|these|there|the same)\b|^\s*(?:and|und|et|y)\b", re.I
@@ -123,6 +131,8 @@ def about_data(task: Task) -> Plan | None:
     subject = _subject(task)
     if asked is None and subject and _is_about(task, subject):
         asked = Ask("describe")
+    if subject and (asked is None or asked.topic in ("describe", "columns", "size")):
+        asked = _closer(task, subject) or asked
     if asked is None:
         return None
     if subject and asked.topic == "overview" and re.search(r"\b(?:columns?|rows?)\b", task.text, re.I):
@@ -138,6 +148,27 @@ def about_data(task: Task) -> Plan | None:
         return _say(figures)
     if task.tool(LIST) and _speaks_of_data(task, asked):
         return _search(task, asked)
+    return None
+
+
+def _closer(task: Task, subject: str) -> Ask | None:
+    """What is asked of the cells of a frame, where the text names a column or a row of it."""
+    facts = task.facts(subject)
+    if facts is None or not facts.columns:
+        return None
+    text = _without(task.text, subject)
+    named = rows.named_columns(facts, text)
+    if re.search(r"\bhow many\b|\bnumber of\b", text, re.I):
+        counted = re.search(r"\b(?:how many|number of)\s+([^\W\d]\w*)", text, re.I)
+        what = rows.named_columns(facts, counted[1]) if counted else []
+        if what and not rows.is_number(what[0]):
+            return Ask("statistic", "distinct", "number of distinct values")
+    shown_rows = rows.records(facts) or []
+    if named and rows.named_rows(facts, shown_rows, text):
+        return Ask("cells")
+    listed_out = re.search(r"\b(?:names?|values?|list|all|which|what are|every)\b", text, re.I)
+    if named and listed_out and not re.search(r"\b(?:columns?|types?|rows?|missing)\b", text, re.I):
+        return Ask("cells")
     return None
 
 
@@ -176,9 +207,9 @@ def _spelled(task: Task) -> str | None:
     """A name in backticks, or the last word after "describe" and its like: a variable not seen yet."""
     if task.tool(INSPECT) is None:
         return None
-    ticked = re.search(r"[`{]([^\W\d]\w{0,80})[`}]", task.text)
+    ticked: list[str] = [*re.findall(r"`([^\W\d]\w{0,80})`", task.text), *names_in_braces(task.text)]
     if ticked:
-        return ticked[1]
+        return ticked[0]
     match = re.search(
         r"\b(?:describe|summari[sz]e|inspect|explore|beschreibe|décris|profile|analy[sz]e|preview"
         r"|head of|columns (?:of|in|does|has)|rows (?:of|in|does|has)"
@@ -282,16 +313,18 @@ def _search(task: Task, asked: Ask, near: str = "") -> Plan:
     (listing,) = (yield Calls(((LIST, {}),), f"picking {LIST} because no variable is named"))[:1]
     if listing.is_error:
         return Answer(phrasing.reported([listing]))
-    rows = listed(listing.text)
-    named = [name for name, _ in rows if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", task.text)]
-    named = named or difflib.get_close_matches(near, [name for name, _ in rows], 1, cutoff=0.6)
+    variables = listed(listing.text)
+    named = [name for name, _ in variables if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", task.text)]
+    named = named or difflib.get_close_matches(near, [name for name, _ in variables], 1, cutoff=0.6)
     column = re.compile(rf"(?<!\w){re.escape(near)}(?!\w)") if near else None
-    holding = [name for name, rest in rows if column and "dataframe" in rest.lower() and column.search(rest)]
+    holding = [
+        name for name, rest in variables if column and "dataframe" in rest.lower() and column.search(rest)
+    ]
     if asked.topic == "statistic" and not named and not holding:
         said = [word for word in words(task.text) if terms(word) and ask_of(word) is None]
         holding = [
             name
-            for name, rest in rows
+            for name, rest in variables
             if any(re.search(rf"(?<!\w){re.escape(w)}(?!\w)", rest, re.I) for w in said)
         ]
         if said and not holding:
@@ -299,7 +332,7 @@ def _search(task: Task, asked: Ask, near: str = "") -> Plan:
                 f"{phrasing.cannot(task.tools, text=task.text)}\n\nI also looked at your variables: "
                 "none of them names it."
             )
-    frames = named or holding or [name for name, rest in rows if "dataframe" in rest.lower()]
+    frames = named or holding or [name for name, rest in variables if "dataframe" in rest.lower()]
     inspect = task.tool(INSPECT)
     if len(frames) == 1 and inspect is not None:
         return (yield from _look(task, asked, frames[0], sure=True))
@@ -314,17 +347,16 @@ def _search(task: Task, asked: Ask, near: str = "") -> Plan:
 
 def _look(task: Task, asked: Ask, subject: str, *, sure: bool) -> Plan:
     """Answer from what travels with the message, else inspect, else from what is known from before."""
-    inspect = task.tool(INSPECT)
+    inspect = task.tool(INSPECT) if subject.isidentifier() else None  # "df.visits" is no name to look up
     facts = task.facts(subject, old=inspect is None)
     said = _answered(task, asked, facts) if facts else None
-    if said and (inspect is None or asked.topic != "describe"):
-        return Answer(said, f"what came with the message about {subject} holds the answer")
+    enough = asked.topic != "describe" or (facts and not facts.columns and subject in task.parts)
+    if said and (inspect is None or enough):
+        return replace(said, why=f"what came with the message about {subject} holds the answer")
     problem = ""
     for views in _views(task, asked, facts) if inspect else ():
         calls = tuple((INSPECT, {"name": subject} | ({"detail": view} if view else {})) for view in views)
         results = yield Calls(calls, f"picking {INSPECT} because the question is about {subject}")
-        results = yield from mend(task, results)
-        subject = str(results[0].arguments.get("name", subject))
         good = [read_facts(subject, outcome.text) for outcome in results if not outcome.is_error]
         facts = together([*([facts] if facts else []), *good])
         problem = "" if good else phrasing.reported(results)
@@ -335,7 +367,7 @@ def _look(task: Task, asked: Ask, subject: str, *, sure: bool) -> Plan:
         if (said or problem) and not more:
             break
     if said or problem:
-        return Answer(said or problem)
+        return said or Answer(problem)
     facts = facts or task.facts(subject)
     if facts is None:
         return Answer(
@@ -373,65 +405,86 @@ def _views(task: Task, asked: Ask, facts: Facts | None) -> list[tuple[str, ...]]
         return [(view,) for view in wanted]
     if asked.topic == "describe":
         return [(view,) for view in (wanted[:1] or [""])] if facts and facts.columns else [("",)]
+    if asks_which(task.text, asked.statistic) and "head" in choices:  # the row stands in the rows
+        return [("head", *wanted), ("",)]
     return [(view,) for view in ([*wanted, ""] if wanted else [""])[:2]]
 
 
-def _answered(task: Task, asked: Ask, facts: Facts) -> str | None:
-    """The answer, if the facts hold it."""
-    said: str | None = None
+def _answered(task: Task, asked: Ask, facts: Facts) -> Answer | None:
+    """The answer, if the facts hold it: in words and as plain data."""
+    text = _without(task.text, facts.name)
     match asked.topic:
         case "size":
-            said = phrasing.size(facts)
+            said = _size(text, facts)
         case "missing":
-            said = phrasing.missing(facts)
-        case "columns" | "types":
-            said = phrasing.columns(facts) if facts.columns else phrasing.described(facts)
+            said = _missing(text, facts)
+        case "columns" | "types" if facts.columns:
+            names = [column.name for column in facts.columns]
+            said = Answer(phrasing.columns(facts), values=(names, len(names)))
         case "head":
             said = _head(task, facts)
         case "statistic":
-            said = _statistic(task, asked, facts)
+            said = statistic(text, asked.statistic, asked.label, facts, _column_before(task, facts))
+        case "cells":
+            said = cells(text, facts)
         case "clean":
             said = _clean(facts)
-        case "describe":
+        case _:
             said = _described(task, facts)
-    return said or None
+    return said
 
 
-def _head(task: Task, facts: Facts) -> str | None:
+def _size(text: str, facts: Facts) -> Answer | None:
+    count = facts.rows
+    if rows.filters(text) and facts.columns:  # only some of the rows are counted
+        every = rows.records(facts)
+        some = rows.kept(facts, every, text) if every is not None else None
+        if some is None:
+            return None
+        return Answer(
+            f"**{phrasing.counted(len(some), 'row')}** of `{facts.name}` fit that.", values=(len(some),)
+        )
+    said = phrasing.size(facts)
+    wide = re.search(r"\b(?:columns?|fields?|wide)\b", text, re.I) and not re.search(r"\brows?\b", text, re.I)
+    return (
+        Answer(said, values=(facts.width if wide and facts.width is not None else count,)) if said else None
+    )
+
+
+def _missing(text: str, facts: Facts) -> Answer | None:
+    said = phrasing.missing(facts)
+    told = [column for column in facts.columns if column.missing is not None]
+    named = [column for column in rows.named_columns(facts, text) if column in told]
+    gaps = [column.name for column in told if column.missing]
+    count = sum(column.missing or 0 for column in (named or told))
+    return Answer(said, values=(count, gaps, *(gaps if len(gaps) == 1 else ()))) if said else None
+
+
+def _head(task: Task, facts: Facts) -> Answer | None:
     if facts.head is None:
         return None
     wanted = next(
         (int(value) for _, _, value in numbers(task.text) if 0 < value <= len(facts.head.rows)), None
     )
-    rows = facts.head.rows[:wanted]
-    return f"The first rows of `{facts.name}`:\n\n{markdown(Table(facts.head.header, rows))}"
+    kept = facts.head.rows[:wanted]
+    return Answer(f"The first rows of `{facts.name}`:\n\n{markdown(Table(facts.head.header, kept))}")
 
 
-def _described(task: Task, facts: Facts) -> str:
+def _described(task: Task, facts: Facts) -> Answer:
     column = facts.column(_without(task.text, facts.name))
     if column is None or not column.statistics:
-        return phrasing.described(facts)
+        value = plain_data(facts.text) if not facts.columns else NOTHING
+        if value is NOTHING and facts.name in task.parts and not facts.columns:
+            value = value_in(facts.text)
+            value = NOTHING if value is None else value
+        every = rows.records(facts)
+        if every is not None and facts.kind == "Series":
+            value = [row.get(facts.columns[0].name) for row in every]
+        return Answer(phrasing.described(facts), values=() if value is NOTHING else (value,), told=True)
     each = ", ".join(f"{title} {value}" for title, value in column.statistics.items())
-    return f"`{column.name}` in `{facts.name}` ({column.dtype or 'column'}): {inline(each)}."
-
-
-def _statistic(task: Task, asked: Ask, facts: Facts) -> str | None:
-    column = facts.column(_without(task.text, facts.name)) or _column_before(task, facts)
-    wanted = [column] if column else list(facts.columns)
-    spelled = (asked.statistic, {"50%": "median", "distinct": "unique"}.get(asked.statistic, ""))
-    which = next((key for key in spelled if any(key in column.statistics for column in wanted)), "")
-    if which:
-        return phrasing.statistic(facts, wanted, which, asked.label)
-    if asked.statistic == "count" and facts.rows is not None and column is None:
-        return phrasing.size(facts)
-    if asked.statistic == "sum" and column and {"mean", "count"} <= column.statistics.keys():
-        total = value_of(f"{column.statistics['mean']} * {column.statistics['count'].replace(',', '')}")
-        if total is not None:
-            return f"The sum of `{column.name}` is about **{shown(total)}** (its mean times its count)."
-    if not facts.columns:
-        value = value_in(facts.text)
-        return _of_list(facts.name, value, asked)
-    return None
+    return Answer(
+        f"`{column.name}` in `{facts.name}` ({column.dtype or 'column'}): {inline(each)}.", told=True
+    )
 
 
 def _column_before(task: Task, facts: Facts) -> Column | None:
@@ -445,7 +498,7 @@ def _without(text: str, name: str) -> str:
     return re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", " ", text)
 
 
-def _clean(facts: Facts) -> str | None:
+def _clean(facts: Facts) -> Answer | None:
     if not facts.columns:
         return None
     gaps = [column for column in facts.columns if column.missing]
@@ -457,7 +510,7 @@ def _clean(facts: Facts) -> str | None:
         if gaps
         else f"`{facts.name}.duplicated().sum()`"
     )
-    return (
+    return Answer(
         f"I cannot change `{facts.name}`: I have only tools that look. {found}\n\nA next step for you: {idea}"
     )
 
@@ -468,28 +521,6 @@ def _figures_of_last(task: Task, asked: Ask) -> Answer | None:
     if asked.topic not in ("statistic", "size") or not back:
         return None
     results = last_results(task)
-    said = _of_list(f"{results[-1].name}", value_in(results[-1].text), asked) if results else None
-    return Answer(said, f"the last result of {results[-1].name} is a list of numbers") if said else None
-
-
-def _of_list(name: str, value: object, asked: Ask) -> str | None:
-    if not isinstance(value, list) or not value or len(value) > 200:
-        return None
-    if asked.topic == "size" or asked.statistic == "count":
-        return f"`{name}` has **{len(value)} values**."
-    plain = [one for one in value if isinstance(one, int | float) and not isinstance(one, bool)]
-    if len(plain) != len(value) or asked.statistic not in ("mean", "max", "min", "sum", "50%"):
-        return None
-    ordered = sorted(plain)
-    half = len(ordered) // 2
-    results = {
-        "mean": sum(plain) / len(plain),
-        "max": ordered[-1],
-        "min": ordered[0],
-        "sum": sum(plain),
-        "50%": ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2,
-    }
-    return (
-        f"The {asked.label} of `{name}` is **{shown(results[asked.statistic])}**. (Worked out here "
-        f"from its {len(plain)} values.)"
-    )
+    which = "count" if asked.topic == "size" else asked.statistic
+    said = of_list(results[-1].name, value_in(results[-1].text), which, asked.label) if results else None
+    return replace(said, why=f"the last result of {results[-1].name} is a list of numbers") if said else None

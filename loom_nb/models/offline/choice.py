@@ -3,9 +3,10 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from loom_nb.models.offline.arithmetic import numbers
-from loom_nb.models.offline.fill import shaped
+from loom_nb.models.offline.fill import fill, shaped
 from loom_nb.models.offline.slots import Slot, schema_of, slots_of
 from loom_nb.models.offline.words import GENERIC, likeness, name_words, nearest, pieces, stem, terms, words
 from loom_nb.tools import Tool
@@ -15,6 +16,7 @@ ENOUGH = 2.0
 ENOUGH_TO_ACT = 2.3
 """The same for a tool that does more than look."""
 _NOT_CHOSEN = frozenset({"read_result"})
+_OF_NOTEBOOK = frozenset({"list_variables", "inspect_variable"})
 """Tools of the runtime itself, for models that ask for the rest of a long text."""
 _SIGNS = (("*", "multiply"), ("\u00d7", "multiply"), ("+", "add"), ("/", "divide"), ("÷", "divide"))
 _UNITS = {"f": "fahrenheit", "c": "celsius", "k": "kelvin"}
@@ -29,11 +31,18 @@ class Choice:
     score: float
     because: tuple[str, ...]
     """The words of the text that speak for it."""
+    leads: bool = False
+    """Whether the text begins with the word that the description begins with, or a word of the name."""
 
     @property
     def meant(self) -> bool:
         """Whether the reasons are enough."""
         return self.score >= (ENOUGH if self.tool.read_only else ENOUGH_TO_ACT)
+
+    @property
+    def touched(self) -> bool:
+        """Whether the text begins with what the tool does, or has two words of it."""
+        return self.score > 0 and (self.leads or len(self.because) >= 2)
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -72,7 +81,7 @@ def clauses(text: str, tools: Sequence[Tool]) -> list[Clause]:
         if not same or _leads(text[start:end], choice):
             opened.append((start if opened else 0, choice))
     if not opened:
-        whole = choose(text, tools)
+        whole = choose(text, tools) or _only(text, tools)
         return [Clause(text, whole)] if whole else []
     ends = [*(start for start, _ in opened[1:]), len(text)]
     found = []
@@ -80,6 +89,18 @@ def clauses(text: str, tools: Sequence[Tool]) -> list[Clause]:
         part = re.sub(r"(?:[\s,;]+(?:and then|and|then|und|et))?[\s,;]*$", "", text[start:end])
         found.append(Clause(part, choice))
     return found
+
+
+def _only(text: str, tools: Sequence[Tool]) -> Choice | None:
+    """The one tool that the user handed over, where the words touch what it is for."""
+    own = [tool for tool in tools if tool.name not in (*_NOT_CHOSEN, *_OF_NOTEBOOK)]
+    if len(own) != 1 or re.match(r"\s*(?:i|we|you|he|she|they|my|our)\b", text, re.I) or len(text) > 400:
+        return None
+    choice = _score(own[0], text, _said(text))
+    if not choice.touched:
+        return None
+    filled = fill(choice.slots, text, tool_terms=choice.terms)
+    return choice if choice.leads or not filled.missing else None
 
 
 def _leads(piece: str, choice: Choice) -> bool:
@@ -94,6 +115,8 @@ def _said(text: str) -> dict[str, str]:
     for word in words(text[:2000]):
         if terms(word):
             said.setdefault(stem(word), word)
+    for one, two in pairwise(words(text[:2000])):  # "big frame" names bigframe
+        said.setdefault(stem(f"{one}{two}"), f"{one} {two}")
     for sign, word in _SIGNS:
         if re.search(rf"\d\s*{re.escape(sign)}\s*\d", text[:2000]):
             said.setdefault(stem(word), word)
@@ -120,11 +143,14 @@ def _score(tool: Tool, text: str, said: dict[str, str]) -> Choice:
     ):
         score += 5.0
     first = words(text[:40])[:1]
+    opening = stem(first[0]) if first and terms(first[0]) else ""
+    leads = bool(opening) and (opening in list(told)[:1] or opening in [one for one, _ in named])
+    score += 1.0 if opening and opening in list(told)[:1] else 0.0
     if first and tool.name.startswith(f"{first[0].lower()}_"):  # "is 17 prime?" means is_prime, not primes
         score += 2.0 if reached >= 1.0 else 0.0
     if _refused(text, because):
         score = 0.0
-    return Choice(tool, slots, score, tuple(because))
+    return Choice(tool, slots, score, tuple(because), leads)
 
 
 def _hit(one: str, said: dict[str, str], because: dict[str, None]) -> float:

@@ -115,6 +115,8 @@ def together(known: Iterable[Facts]) -> Facts | None:
         if merged is None:
             merged = facts
             continue
+        if facts.text.strip() in merged.text:
+            continue  # the same words once more
         columns = {column.name: column for column in merged.columns}
         for column in facts.columns:
             old = columns.get(column.name, Column(column.name))

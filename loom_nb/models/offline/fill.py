@@ -30,6 +30,11 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2})?(?:Z|[+-]\d{2
 _CAPITAL = re.compile(
     r"\b[^\W\d_a-zß-öø-ÿ][\w'\u2019-]*(?:\s+(?:(?:de|da|del|la|le|van|von|of|the)\s+)?[^\W\d_a-zß-öø-ÿ][\w'\u2019-]*)*"
 )
+_ONE_NAME = rf"(?:\"[^\"\n]{{1,80}}\"|'[^'\n]{{1,80}}'|`[^`\n]{{1,80}}`|“[^”\n]{{1,80}}”|{_CAPITAL.pattern})"
+_A_NAME = rf"(?:{_ONE_NAME}|[^\W\d]\w*)"
+_BETWEEN = re.compile(rf"(?i:\bbetween)\s+(?P<one>{_A_NAME})\s+(?:and|to)\s+(?P<two>{_A_NAME})")
+_FROM_TO = re.compile(rf"(?i:\bfrom)\s+(?P<one>{_A_NAME})\s+(?:to|until)\s+(?P<two>{_A_NAME})")
+_TO_FROM = re.compile(rf"(?i:\bto)\s+(?P<two>{_A_NAME})\s+from\s+(?P<one>{_A_NAME})")
 _JOINED = re.compile(r"[^\d,]{0,20}?\s*(?:,|\band\b|\bor\b|\bund\b|\bet\b|&)\s*(?:and\s+)?")
 _STOP_AT = (
     r"(?=\s+(?:in|for|of|at|from|to|near|by|with|on|into|until|using|as|please|now|today"
@@ -350,7 +355,7 @@ def _beside(slots: Sequence[Slot], source: _Text, filled: Filled, known: Known) 
     """Numbers next to a word of the parameter's name or description: "100 fahrenheit", "limit 5"."""
     for rank in (1.0, 0.8, 0.5):
         for slot in slots:
-            if not slot.numeric or slot.name in filled.values:
+            if not (slot.numeric or slot.kind == "any") or slot.name in filled.values:
                 continue
             about = slot.about if rank > 0.5 else slot.hints
             for start, end, value in numbers(source.left):
@@ -365,13 +370,20 @@ def _beside(slots: Sequence[Slot], source: _Text, filled: Filled, known: Known) 
                 fits = any(nearest(word, about) >= min(rank, 0.8) for word in beside if word not in STOPWORDS)
                 if (fits or (rank == 1.0 and counts and slot.counts)) and _fits(value, slot):
                     filled.values[slot.name] = int(value) if slot.kind == "integer" else value
-                    source.take(start, end)
+                    named = after is not None and nearest(stem(after[1]), slot.about) >= 0.8
+                    source.take(start, end + after.end() if after and named else end)
                     break
 
 
 def _in_order(slots: Sequence[Slot], source: _Text, filled: Filled, known: Known) -> None:
-    """The numbers that are left, for the numeric parameters that are left."""
-    open_slots = [slot for slot in slots if slot.numeric and slot.name not in filled.values]
+    """The numbers that are left, for the numeric parameters that are left; then those without a type."""
+    quotes = sum(1 for _ in source.find(_QUOTED))
+    untyped = [slot for slot in slots if slot.kind == "any" and slot.required and not slot.choices]
+    loose = [slot for slot in untyped if slot.role in ("other", "free") or slot.counts]
+    for slot in [slot for slot in loose if not slot.counts][:quotes]:
+        loose.remove(slot)  # the texts between marks come first
+    wanted = [slot for slot in slots if slot.numeric] + loose
+    open_slots = [slot for slot in wanted if slot.name not in filled.values]
     for slot in open_slots:
         place = next(
             (
@@ -413,7 +425,7 @@ def _spread_numbers(slots: Sequence[Slot], source: _Text, filled: Filled) -> Non
 
 
 def _fits(value: float, slot: Slot) -> bool:
-    return slot.kind == "number" or (abs(value) < 1e300 and float(value).is_integer())
+    return slot.kind in ("number", "any") or (abs(value) < 1e300 and float(value).is_integer())
 
 
 def _strings(
@@ -427,10 +439,11 @@ def _strings(
         and slot.role not in ("url", "email", "date", "expression")
     ]
     _units(open_slots, source, filled)
+    _two(open_slots, source, filled, words)
     for slot in open_slots:
         quoted = next(iter(source.find(_QUOTED)), None)
         if quoted and slot.name not in filled.values:
-            filled.values[slot.name] = _inside(quoted)
+            filled.values[slot.name] = _inside(quoted)  # a number between marks stays text
             source.take(*quoted.span())
     ordered = sorted(open_slots, key=lambda slot: slot.role not in ("from", "to"))
     for slot in ordered:
@@ -442,6 +455,7 @@ def _strings(
         if not found:
             continue
         several = _enumerated(found) if slot.role != "free" and slot.required else [found]
+        several = [as_kind(one, slot) for one in several] if slot.kind == "any" else several
         filled.values[slot.name] = several[0]
         if len(several) > 1 and not filled.spread and sum(s.required for s in slots) == 1:
             filled.spread[slot.name] = list(several)
@@ -478,6 +492,51 @@ def _units(slots: Sequence[Slot], source: _Text, filled: Filled) -> None:
         source.take(*match.span(2))
 
 
+def _two(slots: Sequence[Slot], source: _Text, filled: Filled, words: tuple[str, ...]) -> None:
+    """Two names for two parameters: "between A and B", "from A to B", "city A and other B", "A, B"."""
+    roles = ("place", "person", "other", "from", "to")
+    pair = [slot for slot in slots if slot.required and slot.name not in filled.values and slot.role in roles]
+    if len(pair) != 2:
+        return
+    for slot in pair:
+        own = re.escape(slot.name).replace("_", "[_ ]")
+        match = re.search(rf"(?i:\b{own})\s+({_ONE_NAME})", source.left)
+        if match:
+            filled.values[slot.name] = match[1].strip("\"'`“”")
+            source.take(*match.span(1))
+    if any(slot.name in filled.values for slot in pair):
+        return
+    match = _BETWEEN.search(source.left) or _FROM_TO.search(source.left) or _TO_FROM.search(source.left)
+    if match:
+        spans = [match.span("one"), match.span("two")]
+    else:
+        spans = _capitals(source.left, words)
+        alone = re.fullmatch(r"(\S+)\s+(\S+)", source.left[slice(*spans[0])]) if len(spans) == 1 else None
+        if alone:
+            start = spans[0][0]
+            spans = [(start + begin, start + end) for begin, end in (alone.span(1), alone.span(2))]
+    if len(spans) != 2 or any("¦" in source.left[start:end] for start, end in spans):
+        return
+    ordered = pair[::-1] if pair[0].role == "to" and pair[1].role == "from" else pair
+    for slot, (start, end) in zip(ordered, spans, strict=True):
+        filled.values[slot.name] = source.left[start:end].strip("\"'`“” ")
+    for start, end in spans:
+        source.take(start, end)
+
+
+def _capitals(text: str, words: tuple[str, ...]) -> list[tuple[int, int]]:
+    """Where the names with a capital stand; a verb at the beginning is none."""
+    found = []
+    for match in _CAPITAL.finditer(text):
+        start, end = match.span()
+        first = match[0].split()[0]
+        if start == 0 and (stem(first) in words or first.lower() in STOPWORDS):
+            start = end - len(match[0][len(first) :].lstrip())
+        if start < end and text[start:end].lower() not in STOPWORDS and stem(text[start:end]) not in words:
+            found.append((start, end))
+    return found
+
+
 def _phrase(slot: Slot, source: _Text, words: tuple[str, ...], *, alone: bool, sure: bool) -> str | None:
     """The words that name the value of a slot: after a preposition, with a capital, or what is left."""
     if slot.role == "path":
@@ -491,7 +550,7 @@ def _phrase(slot: Slot, source: _Text, words: tuple[str, ...], *, alone: bool, s
         )
     ]
     if slot.role in ("place", "person", "from", "to", "other"):
-        spans.append(_capital(source, words))
+        spans.append(_capital(source, words, telling=sure))
     for span in spans:
         if span and _says_something(span[0], words) and (not sure or span[0][0].isupper()):
             source.take(span[1], span[2])
@@ -525,11 +584,17 @@ def _after(source: _Text, cues: str, *, bare: bool = False) -> tuple[str, int, i
     return None
 
 
-def _capital(source: _Text, words: tuple[str, ...]) -> tuple[str, int, int] | None:
+def _capital(source: _Text, words: tuple[str, ...], *, telling: bool = False) -> tuple[str, int, int] | None:
+    """The first name with a capital; that a sentence begins with one counts where it tells of it."""
     found = [
         m for m in _CAPITAL.finditer(source.left) if m[0].lower() not in STOPWORDS and stem(m[0]) not in words
     ]
-    found = [m for m in found if m.start() > 0 or " " in m[0] or len(found) == 1]
+    tells = re.compile(r"\s+(?:is|was|has|had|lives|likes|works|turned|aged)\b|\s*[,:(]")
+    found = [
+        m
+        for m in found
+        if m.start() > 0 or " " in m[0] or len(found) == 1 or (telling and tells.match(source.left, m.end()))
+    ]
     if not found:
         return None
     first = found[0]

@@ -123,6 +123,11 @@ def reported(outcomes: Sequence[Outcome], *, stopped: bool = False) -> str:
     return f"I stop here after four rounds of tools. So far:\n\n{text}" if stopped else text
 
 
+def counted(count: int, word: str) -> str:
+    """A number of things: "1 column", "1,204 rows"."""
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
 def arithmetic(formula: str, value: Number | None) -> str:
     """A sum and where it comes from."""
     spoken = inline(formula)
@@ -160,17 +165,21 @@ def described(facts: Facts) -> str:
         if "\n" not in text and len(text) <= 200:
             return f"`{facts.name}` is {inline(text)}."
         return f"`{facts.name}` is:\n\n{code(text)}"
-    first = [f"`{facts.name}`{_size(facts)}. Columns: {_names(facts.columns)}."]
+    if facts.kind == "Series":
+        kind = f" ({facts.columns[0].dtype})" if facts.columns[0].dtype else ""
+        first = [f"`{facts.name}` has **{counted(facts.rows or 0, 'value')}**{kind}."]
+    else:
+        first = [f"`{facts.name}`{_size(facts)}. Columns: {_names(facts.columns)}."]
     gaps = missing(facts, brief=True)
     if gaps:
         first.append(gaps)
-    counted = [column for column in facts.columns if "mean" in column.statistics]
+    figured = [column for column in facts.columns if "mean" in column.statistics]
     lines = [" ".join(first)]
-    if counted:
-        titles = [title for title in ("mean", "min", "max") if any(title in c.statistics for c in counted)]
+    if figured:
+        titles = [title for title in ("mean", "min", "max") if any(title in c.statistics for c in figured)]
         rows = [
             f"| {inline(c.name)} | " + " | ".join(figure(c.statistics.get(t, "")) for t in titles) + " |"
-            for c in counted[:12]
+            for c in figured[:12]
         ]
         lines += [
             "| column | "
@@ -193,7 +202,7 @@ def missing(facts: Facts, *, brief: bool = False) -> str:
         return (
             "No missing values."
             if brief
-            else f"`{facts.name}` has no missing values in its {len(told)} columns."
+            else f"`{facts.name}` has no missing values in its {counted(len(told), 'column')}."
         )
     each = ", ".join(f"`{column.name}` ({column.missing:,})" for column in gaps)
     return (
@@ -207,10 +216,8 @@ def statistic(facts: Facts, columns: Sequence[Column], which: str, label: str) -
     """One figure of one or several columns."""
     having = [column for column in columns if which in column.statistics]
     if len(having) == 1:
-        return (
-            f"The {label} of `{having[0].name}` in `{facts.name}` is "
-            f"**{figure(having[0].statistics[which])}**."
-        )
+        where = "" if having[0].name == facts.name else f" in `{facts.name}`"
+        return f"The {label} of `{having[0].name}`{where} is **{figure(having[0].statistics[which])}**."
     each = "\n".join(f"- `{column.name}`: **{figure(column.statistics[which])}**" for column in having[:20])
     return f"The {label} of each numeric column of `{facts.name}`:\n\n{each}"
 
@@ -219,22 +226,25 @@ def columns(facts: Facts) -> str:
     """The columns of a frame with their types."""
     each = ", ".join(f"`{c.name}`" + (f" ({c.dtype})" if c.dtype else "") for c in facts.columns[:40])
     count = facts.width or len(facts.columns)
-    return f"`{facts.name}` has **{count:,} columns**: {each}."
+    return f"`{facts.name}` has **{counted(count, 'column')}**: {each}."
 
 
 def size(facts: Facts) -> str:
     """How large a value is."""
     if facts.rows is not None and facts.width is not None:
-        return f"`{facts.name}` has **{facts.rows:,} rows** and **{facts.width:,} columns**."
+        return (
+            f"`{facts.name}` has **{counted(facts.rows, 'row')}** and **{counted(facts.width, 'column')}**."
+        )
     if facts.rows is not None:
-        return f"`{facts.name}` has **{facts.rows:,} items**."
+        return f"`{facts.name}` has **{counted(facts.rows, 'item')}**."
     return ""
 
 
 def _size(facts: Facts) -> str:
     if facts.rows is None:
         return ""
-    return f" has **{facts.rows:,} rows** and **{facts.width or len(facts.columns):,} columns**"
+    width = facts.width or len(facts.columns)
+    return f" has **{counted(facts.rows, 'row')}** and **{counted(width, 'column')}**"
 
 
 def _names(found: Iterable[Column]) -> str:

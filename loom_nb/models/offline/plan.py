@@ -4,7 +4,9 @@ A plan is a generator that yields calls and returns an answer. It is run again f
 every turn with the results that the conversation holds, so that the model itself keeps nothing.
 """
 
+import difflib
 import re
+from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +20,16 @@ from loom_nb.models.offline.slots import Slot, schema_of, slots_of
 from loom_nb.models.offline.steps import Answer, Calls, Plan
 from loom_nb.models.offline.structured import filled, structured
 from loom_nb.models.offline.tables import code, inline
-from loom_nb.models.offline.task import Exchange, Outcome, Task, read_task, value_in
+from loom_nb.models.offline.task import (
+    Exchange,
+    Outcome,
+    Task,
+    listed_names,
+    names_in_braces,
+    read_task,
+    value_in,
+    without_tex,
+)
 from loom_nb.models.offline.using_tools import problem_with, use_tools
 from loom_nb.protocols import Request
 
@@ -90,8 +101,33 @@ def _plan(task: Task) -> Plan:
     found = clauses(task.text, tools) if task.text.strip() else []
     if task.given_tool:
         found = _for_given(task, found)
+    unknown = yield from _unknown_names(task)
+    if unknown:
+        return Answer(unknown)
     if task.output is not None:
-        return (yield from structured(task, found))
+        return (yield from structured(task, found, _work(task, found)))
+    return (yield from _work(task, found))
+
+
+def _unknown_names(task: Task) -> Generator[Calls, tuple[Outcome, ...], str]:
+    """What to say of names in braces that travelled with no value and that the notebook does not have."""
+    names = [name for name in names_in_braces(task.text) if name not in task.known.variables]
+    if not names or task.tool(LIST) is None:
+        return ""
+    why = f"picking {LIST} because {names[0]} came without a value"
+    (listing,) = (yield Calls(((LIST, {}),), why))[:1]
+    there = listed_names(listing.text)
+    lost = [name for name in names if name not in there]
+    if listing.is_error or not lost:
+        return ""
+    near = difflib.get_close_matches(lost[0], there, 1, cutoff=0.6)
+    told = ", ".join(f"`{name}`" for name in lost[:5])
+    hint = f" (did you mean `{near[0]}`?)" if near else ""
+    return f"There is no variable {told}{hint}."
+
+
+def _work(task: Task, found: list[Clause]) -> Plan:
+    """The answer in words."""
     if not any(_surely(clause.choice) for clause in found):
         said = _social(task) or _told(task)
         if said is not None:
@@ -101,17 +137,21 @@ def _plan(task: Task) -> Plan:
 
 def _act(task: Task, found: list[Clause]) -> Plan:
     """Tools, arithmetic, the last call again, the notebook's data: what fits first."""
-    data = about_data(task)
-    formula = _formula(task)
+    plain = replace(task, text=without_tex(task.text))
+    data = about_data(plain)
+    formula = _formula(plain)
     if found and asks_overview(task.text):
         found = clauses(task.text, task.tools)
-    if found and formula is not None and _too_much(formula, found):
+    if found and formula is not None and (_too_much(formula, found) or not found[0].choice.meant):
         found = []
     if found and (data is None or any(_beats_data(task, clause) for clause in found)):
         return (yield from use_tools(task, found, task.given))
     if formula is not None:
+        value = value_of(formula)
         return Answer(
-            phrasing.arithmetic(formula, value_of(formula)), "this is arithmetic, no tool is needed"
+            phrasing.arithmetic(formula, value),
+            "this is arithmetic, no tool is needed",
+            values=() if value is None else (value,),
         )
     again = None if data is not None and task.exchange.parts else _again(task)
     if again is not None:
@@ -138,6 +178,9 @@ def _beats_data(task: Task, clause: Clause) -> bool:
     """Whether a tool of the user is meant although the question could be one about data."""
     choice = clause.choice
     known = task.known
+    if not choice.meant:  # the only tool of the user
+        named = any(re.search(rf"(?<!\w){re.escape(one)}(?!\w)", task.text) for one in known.variables)
+        return not task.exchange.parts and not named and not asks_overview(task.text)
     filled = fill(choice.slots, clause.text, tool_terms=choice.terms, known=known)
     return choice.score >= 3.3 or (choice.score >= 2.4 and not filled.missing and bool(filled.values))
 
@@ -260,7 +303,9 @@ def _told(task: Task) -> Answer | None:
         if fact is not None:
             phrases = {"home": "You live in", "work": "You work at"}
             start = phrases.get(fact.about, f"Your {inline(fact.about)} is") if fact.about else "You told me:"
-            return Answer(f"{start} **{inline(fact.text)}**. (You said so in this conversation.)")
+            return Answer(
+                f"{start} **{inline(fact.text)}**. (You said so in this conversation.)", values=(fact.text,)
+            )
         if about in ("name", "home", "work") or not about_data(task):
             return Answer(
                 f"You have not told me your {inline(about)} in this conversation. Say *my "

@@ -149,6 +149,8 @@ def kind_of(node: Mapping[str, Any]) -> Kind:
 def _slot(name: str, node: Any, root: Mapping[str, Any], required: bool) -> Slot:
     plain = resolved(node, root)
     kind = kind_of(plain)
+    if kind == "any" and isinstance(plain.get("default"), int | float):  # a parameter without a type
+        kind = "boolean" if isinstance(plain["default"], bool) else "number"
     described = plain.get("description")
     description = described if isinstance(described, str) else ""
     items = resolved(plain.get("items"), root)

@@ -24,6 +24,12 @@ class Answer:
     why: str = ""
     bare: bool = False
     """Nothing may be put before it: the text is JSON."""
+    values: tuple[Any, ...] = ()
+    """What the words say as plain data, for an answer that has a schema: the first that fits is taken."""
+    told: bool = False
+    """Whether the words themselves are an answer, where a text is wanted and there is no plain value."""
+    row: dict[str, Any] | None = None
+    """The one row of a frame that the words are about."""
 
 
 Plan: TypeAlias = Generator[Calls, tuple[Outcome, ...], Answer]

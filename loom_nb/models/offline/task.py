@@ -19,7 +19,8 @@ MAX_TEXT = 6000
 """Characters of a request that are read for words; of a longer one the beginning and the end."""
 ASKED = re.compile(r"I need `([^`\n]+)` for `([^`\n]+)`")
 """How a question for an argument is known again in the next turn."""
-_REPAIR = "Your answer does not fit the schema:"
+_REPAIR = ("This does not fit the schema:", "Your answer does not fit the schema:")
+"""How the runtime begins when it asks for a better answer: no new request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +232,35 @@ def listed(text: str) -> list[tuple[str, str]]:
         r"^[\s*•-]*`?([^\W\d]\w{0,80})`?\s*(?:[:|\u2013—-]|\s{2,}|\()\s*(.+)$", text[:20_000], re.M
     )
     return [(name, rest.strip()) for name, rest in lines if name.lower() not in ("name", "error", "note")]
+
+
+def listed_names(text: str) -> list[str]:
+    """Every name in a listing: variables, functions and classes, and those that are only counted up."""
+    names = [name for name, _ in listed(text)]
+    _, _, code = text.partition("functions and classes:")
+    names += re.findall(r"^ +(?:async )?(?:class )?([^\W\d]\w*)", code, re.M)
+    for more in re.findall(r"^\.\.\. and [\d,]+ more: (.*)$", text, re.M):
+        names += re.findall(r"[^\W\d]\w*", more)
+    return names
+
+
+def names_in_braces(text: str) -> list[str]:
+    """The plain names that stand in braces, as a variable is put into a prompt; not in code or TeX."""
+    plain = re.sub(r"`[^`\n]*`", " ", without_tex(text))
+    return list(dict.fromkeys(re.findall(r"(?<![\\^_$#}\]{\w\"'])\{([^\W\d]\w{0,80})\}(?!\})", plain)))
+
+
+def without_tex(text: str) -> str:
+    """A text without its formulas in TeX: what stands in them is neither arithmetic nor a variable."""
+    plain = re.sub(r"\$\$.{1,2000}?\$\$|\\\(.{1,2000}?\\\)|\\\[.{1,2000}?\\\]", " ", text, flags=re.S)
+    plain = re.sub(r"\$(?=\S)([^$\n]{1,500})(?<=\S)\$(?!\d)", _unless_money, plain)
+    return re.sub(r"\\[A-Za-z]+(?:\{[^{}\n]{0,200}\}){1,4}", " ", plain)
+
+
+def _unless_money(match: re.Match[str]) -> str:
+    inside = match[1]
+    formula = re.search(r"[\\^_=+*/<>|(]", inside) or re.fullmatch(r"[A-Za-z]\w?", inside)
+    return " " if formula else match[0]
 
 
 def _window(text: str) -> str:

@@ -27,7 +27,8 @@ _RESULT = re.compile(
 )
 _IT = re.compile(r"\b(?:it|that|this|them|those)\b", re.I)
 _FROM = re.compile(r"\b(subtract|take|deduct)\s+(\S+)\s+(?:away\s+)?from\s+(\S+?)(?=[\s.,;?!]|$)", re.I)
-_HOPELESS = re.compile(r"\b(?:denied|refused|not allowed|permission|stopped|timed? ?out)\b", re.I)
+_NOT_CALLED = "was not called, its arguments are wrong: "
+"""What the runtime says of a call that never ran; anything else comes from the tool itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,16 +213,20 @@ def mend(
 
 
 def mended(task: Task, outcome: Outcome) -> dict[str, Any] | None:
-    """Other arguments for a call that failed, or None when nothing better is in sight."""
+    """Other arguments for a call that never ran because one was wrong, or None.
+
+    A tool that ran and failed is not called again: it may have done something, and who asked did not
+    say with what else to try.
+    """
     tool = task.tool(outcome.name)
-    if tool is None or _HOPELESS.search(outcome.text):
+    _, refused, problem = outcome.text.partition(_NOT_CALLED)
+    if tool is None or not refused:
         return None
-    slots = [slot for slot in slots_of(schema_of(tool)) if slot.name in outcome.arguments or slot.required]
-    named = [slot for slot in slots if re.search(rf"(?<!\w){re.escape(slot.name)}(?!\w)", outcome.text)]
-    for slot in named or slots:
+    wrong = {told.split(":")[0].split(".")[0].strip() for told in problem.split("; ")}
+    for slot in slots_of(schema_of(tool)):
         used = outcome.arguments.get(slot.name)
-        better = _better(slot, used, outcome.text, task)
-        if better is not None and better != used:
+        better = _better(slot, used, problem, task) if slot.name in wrong else None
+        if better is not None and better not in outcome.arguments.values():
             arguments = outcome.arguments | {slot.name: better}
             if problem_with(tool, arguments) is None:
                 return arguments
