@@ -1,5 +1,6 @@
 """A client for Anthropic's Messages API that decodes only what it needs."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -40,6 +41,9 @@ class AnthropicMessages:
         options: more fields of the request body; a mapping is merged into ours, None takes one away.
         max_output_tokens: asked for where a request does not say how many; by default what the model's
             generation is known to take.
+
+    Raises:
+        LoomUsageError: the address cannot be one.
     """
 
     def __init__(
@@ -100,8 +104,8 @@ class _AnthropicConnection(Connection):
     def __init__(
         self, model: str, base_url: str | None, key_env: Sequence[str], key: Key | None, timeout: float
     ) -> None:
-        super().__init__(VENDOR, model, timeout)
-        self._base_url = base_url.rstrip("/").removesuffix("/v1") if base_url else None
+        address = base_url or os.environ.get("ANTHROPIC_BASE_URL", "").strip()
+        super().__init__(VENDOR, model, address.rstrip("/").removesuffix("/v1"), timeout)
         self._key_env = tuple(key_env) or KEY_ENV
         self._key = key
 
@@ -119,7 +123,7 @@ class _AnthropicConnection(Connection):
         """The SDK's client."""
         from anthropic import AsyncAnthropic
 
-        return AsyncAnthropic(api_key="signed later", base_url=self._base_url, **http)
+        return AsyncAnthropic(api_key="signed later", **http)
 
     def sign(self, client: Any, key: Key) -> Mapping[str, str]:
         """In the client itself: headers of a single request would stand in the SDK's log."""

@@ -1,10 +1,11 @@
 """Takes the values of secret environment variables out of data that is going to be kept in a file."""
 
+import base64
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -16,16 +17,24 @@ _MARKS = ("KEY", "TOKEN", "SECRET", "PASSW", "CREDENTIAL")
 
 
 class Blotter:
-    """Replaces each secret by `[secret NAME]`, also where it is escaped in a JSON text within a text.
+    """Replaces each secret by `[secret NAME]`.
+
+    Found are a secret as it is, with any of its characters escaped as in a JSON text within a text or
+    as in an address (`%2F`), as hexadecimal digits, and as base64, also amid other data ("user:secret").
+
+    Not found is what is no environment variable or has fewer than 8 characters, a part of a secret, and
+    a secret in any other form: reversed, hashed, compressed, encoded twice, base64 over several lines.
+    Before a recording is given away, somebody has to read it.
 
     Args:
-        environment: variables that are named like secrets, and addresses that hold a password, count.
+        environment: variables named like secrets, and addresses that hold a password, count.
+        key_names: more variables that count, whatever they are called.
     """
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], key_names: Collection[str] = ()) -> None:
         names: dict[str, str] = {}
         for name, value in environment.items():
-            secret = _secret(name, value.strip())
+            secret = value.strip() if name in key_names else _secret(name, value.strip())
             if len(secret) >= MIN_CHARS:
                 names.setdefault(secret, name)
         # a secret that holds another one goes first
@@ -73,14 +82,32 @@ def _secret(name: str, value: str) -> str:
     if any(mark in name.upper() for mark in _MARKS):
         return value
     try:
-        return urlsplit(value).password or "" if "@" in value and "://" in value else ""
+        return unquote(urlsplit(value).password or "") if "@" in value and "://" in value else ""
     except ValueError:
         return ""
 
 
 def _pattern(secret: str) -> str:
-    """Matches a secret as it is, and as JSON may escape each of its characters."""
-    return "".join(f"(?:{'|'.join(_spellings(char))})" for char in secret)
+    """Matches a secret in each of its forms."""
+    data = secret.encode("utf-8", "replace")
+    spelt = "".join(f"(?:{'|'.join(_spellings(char))})" for char in secret)
+    return "|".join((spelt, f"(?i:{data.hex()})", *_in_base64(data)))
+
+
+def _in_base64(data: bytes) -> Iterator[str]:
+    """Matches data in base64, at each of the three places that it may have in a group of three bytes."""
+    for before in range(3):
+        whole = base64.b64encode(bytes(before) + data).decode().rstrip("=")
+        head = (0, 2, 3)[before]  # the characters in front of it tell of the bytes before, too
+        rest = -1 if (before + len(data)) % 3 else len(whole)  # and the last one of those behind
+        inner, last = (
+            "".join(_BASE64.get(char, char) for char in part) for part in (whole[head:rest], whole[rest:])
+        )
+        yield f"{inner}(?:{last}(?:=|%3[Dd]){{0,2}})?"
+
+
+_BASE64 = {"+": r"(?:\+|-|%2[Bb])", "/": r"(?:/|_|\\/|%2[Ff])"}
+"""How the two characters of base64 that are no letters or digits may stand, also within an address."""
 
 
 def _spellings(char: str) -> list[str]:
@@ -90,6 +117,10 @@ def _spellings(char: str) -> list[str]:
     spellings.add("".join(rf"\\u(?i:{unit})" for unit in units))
     if char == "/":
         spellings.add(r"\\/")
+    octets = char.encode("utf-8", "replace")
+    spellings.add("".join(rf"%(?i:{octet:02x})" for octet in octets))
+    if char == " ":
+        spellings.add(r"\+")
     return sorted(spellings, key=len, reverse=True)
 
 

@@ -1,8 +1,8 @@
 """Record and replay: the replies of a real model in a file, found again by the request.
 
 A request is known by the hash of its canonical form: model, system text, tools, messages, options,
-with the values of secret environment variables blotted out. A request that the file does not hold
-is drift: an error that shows what changed since the recording.
+with the values of secret environment variables blotted out, as far as `Blotter` finds them. A
+request that the file does not hold is drift: an error that shows what changed since the recording.
 """
 
 import difflib
@@ -116,6 +116,7 @@ class CassetteModel:
         name: of the model that is recorded.
         open_model: opens that model; called only when it has to be asked.
         options: fields that the model adds to each request.
+        key_env: environment variables that hold the model's key, whatever they are called.
         environment: where secret values are looked for; by default that of the process.
     """
 
@@ -126,6 +127,7 @@ class CassetteModel:
         open_model: Callable[[], LanguageModel],
         *,
         options: Mapping[str, Any] | None = None,
+        key_env: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
@@ -133,6 +135,7 @@ class CassetteModel:
         self._open_model = open_model
         self._model: LanguageModel | None = None
         self._options = dict(options or {})
+        self._key_env = tuple(key_env)
         self._environment = environment
 
     async def reply(self, request: Request, emit: Callable[[Delta], None]) -> Reply:
@@ -141,7 +144,7 @@ class CassetteModel:
         Raises:
             ReplayDrift: the request is not in the recording; says what differs.
         """
-        blotter = Blotter(os.environ if self._environment is None else self._environment)
+        blotter = Blotter(os.environ if self._environment is None else self._environment, self._key_env)
         form = plain_request(self.name, request)
         canonical = blotter.blot(form | {"options": self._options} if self._options else form)
         key = hashlib.sha256(msgspec.json.encode(canonical, order="deterministic")).hexdigest()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 import msgspec
 
 from loom_nb.errors import BorderError, LoomKeyError, ModelError
-from loom_nb.models import faults, prices, tls
+from loom_nb.models import addresses, faults, prices, tls
 from loom_nb.models.sse import EventSplitter
 
 if TYPE_CHECKING:
@@ -124,13 +124,27 @@ class Sdk:
 
 
 class Connection(ABC):
-    """The way to one model of one vendor, opened at the first request."""
+    """The way to one model of one vendor, opened at the first request.
+
+    Args:
+        vendor: who is called.
+        model: as the vendor calls it.
+        address: where; may hold a login. Empty for the SDK's own.
+        timeout: seconds of silence after which a call is given up.
+
+    Raises:
+        LoomUsageError: the address cannot be one.
+    """
 
     request_id_header = "x-request-id"
 
-    def __init__(self, vendor: str, model: str, timeout: float) -> None:
+    def __init__(self, vendor: str, model: str, address: str, timeout: float) -> None:
+        if address:
+            addresses.check(address)
         self._vendor = vendor
         self._model = model
+        # the login goes apart from the address, which httpx2 and the SDK write to their logs
+        self._address, self._login = addresses.split_login(address)
         self._timeout = timeout
         self._client: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -146,7 +160,7 @@ class Connection(ABC):
 
     @abstractmethod
     def build(self, http: Mapping[str, Any]) -> Any:
-        """The SDK's client, with `http` (time limit, certificates, no retries) among its arguments."""
+        """The SDK's client, with `http` (address, time limit, no retries) among its arguments."""
 
     @abstractmethod
     def sign(self, client: Any, key: Key) -> Mapping[str, str]:
@@ -160,9 +174,9 @@ class Connection(ABC):
             LoomKeyError: there is no key.
         """
         key = self.find_key()
-        client = await self._open()
+        called = self._called(key)
+        client = await self._open(called)
         sdk = self.load()
-        called = faults.Called(self._vendor, self._model, (key.reveal(),))
         began = False
         try:
             response = await _post(client, path, body, self.sign(client, key), sdk)
@@ -178,6 +192,10 @@ class Connection(ABC):
             raise faults.from_status(called, answer.status_code, error.body, answer.headers) from None
         except (sdk.any_error, *_wire_errors()) as error:
             raise faults.from_transport(called, error, streaming=began) from None
+        except ExceptionGroup as error:  # connecting tries several addresses at once
+            if began:
+                raise
+            raise faults.from_transport(called, error) from None
 
     async def close(self) -> None:
         """Let go of the connections. May be called twice."""
@@ -185,7 +203,11 @@ class Connection(ABC):
         if client is not None and self._loop is asyncio.get_running_loop():
             await client.close()
 
-    async def _open(self) -> Any:
+    def _called(self, key: Key) -> faults.Called:
+        secrets = (key.reveal(), *(self._login[1:] if self._login else ()))
+        return faults.Called(self._vendor, self._model, secrets, addresses.shown(self._address))
+
+    async def _open(self, called: faults.Called) -> Any:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:  # connections belong to their loop
             self._loop, self._client, self._opening = loop, None, asyncio.Lock()
@@ -194,17 +216,23 @@ class Connection(ABC):
                 # importing an SDK takes about a second of CPU, which the loop has better use for
                 threads = sys.platform != "emscripten"
                 if self._client is None:
-                    self._client = await asyncio.to_thread(self._build) if threads else self._build()
+                    building = asyncio.to_thread(self._build, called) if threads else None
+                    self._client = await building if building else self._build(called)
                     if threads:  # what a call costs is asked at its end, where loading would hold the loop
                         loop.run_in_executor(None, prices.load)
         return self._client
 
-    def _build(self) -> Any:
+    def _build(self, called: faults.Called) -> Any:
         import httpx2
 
         limit = httpx2.Timeout(self._timeout, connect=min(self._timeout, CONNECT_TIMEOUT))
-        http = self.load().http_client(verify=tls.context())
-        return self.build({"timeout": limit, "http_client": http, "max_retries": 0})  # the runtime retries
+        make = self.load().http_client
+        try:
+            http = make(verify=tls.context(), auth=self._login)
+            given = {"base_url": self._address or None, "timeout": limit, "http_client": http}
+            return self.build({**given, "max_retries": 0})  # the runtime retries
+        except (httpx2.InvalidURL, ValueError, ImportError, OSError) as error:
+            raise faults.no_client(called, error) from None
 
 
 class Lenient(Generic[_T]):

@@ -2,12 +2,12 @@
 
 A client catches its own SDK's exceptions and hands over the facts: `from_status` takes an HTTP
 answer, `from_body` an error told inside a stream that had begun well, `from_transport` a wire that
-broke, `cut_stream` a stream without its end, `garbage` bytes that make no sense. The texts never
-hold a key.
+broke, `no_client` one that was never made, `cut_stream` a stream without its end, `garbage` bytes
+that make no sense. The texts never hold a key, nor the login of an address.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -16,9 +16,12 @@ from typing import Any
 
 from loom_nb.border import clean
 from loom_nb.errors import Fault, ModelError
+from loom_nb.models.addresses import is_local
 
 MAX_CHARS = 600
 """Characters of a vendor's text that an error repeats."""
+MAX_ID_CHARS = 120
+"""Characters of a request's id that an error repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,8 @@ class Called:
     model: str = ""
     secrets: tuple[str, ...] = field(default=(), repr=False)
     """Texts that no error may repeat, the API key above all."""
+    address: str = ""
+    """Where, as it may be shown; empty where it is the vendor's own."""
     request_id: str = ""
     """The vendor's id of the answer, once its headers have come."""
 
@@ -81,15 +86,33 @@ def from_transport(called: Called, error: BaseException, *, streaming: bool = Fa
     """
     import httpx2
 
-    told = str(_root(error)) or type(_root(error)).__name__
-    for link in _chain(error):
+    told = _innermost(error)
+    for link in _links(error):
         if isinstance(link, httpx2.TimeoutException | TimeoutError):
             return _error(called, f"{called.vendor} did not answer in time", told, "timeout")
-        if isinstance(link, httpx2.InvalidURL | httpx2.UnsupportedProtocol):
-            return _error(called, f"the address of {called.vendor} is not valid", told, "format")
+        if isinstance(
+            link, httpx2.InvalidURL | httpx2.UnsupportedProtocol | OverflowError
+        ):  # a port too high
+            return _error(
+                called,
+                f"the address of {called.vendor} or of a proxy is not valid",
+                told,
+                "format",
+                _BAD_ADDRESS,
+            )
     if streaming:
         return cut_stream(called, told)
+    if any(isinstance(link, ConnectionRefusedError) for link in _links(error, all_contexts=True)):
+        return _refused(called)
     return _error(called, f"no connection to {called.vendor}", told, "connection")
+
+
+def no_client(called: Called, error: Exception) -> ModelError:
+    """The error where not even the client could be made: a proxy's address, a file of certificates."""
+    fixes = ("check HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE", "check the base URL")
+    details = _Details(final=True, fixes=fixes)
+    told = _innermost(error)
+    return _error(called, f"a connection to {called.vendor} cannot be set up", told, "connection", details)
 
 
 def cut_stream(called: Called, detail: str) -> ModelError:
@@ -102,7 +125,8 @@ def garbage(called: Called, data: bytes | str) -> ModelError:
 
     It counts as a cut stream: the wire is at fault, and the next attempt may go well.
     """
-    shown = data[:80] if isinstance(data, str) else data[:80].decode("utf-8", "backslashreplace")
+    text = data if isinstance(data, str) else data.decode("utf-8", "backslashreplace")
+    shown = redact(text, called.secrets)[:80]  # in this order: half a key is one too
     return cut_stream(called, f"it sent something unreadable: {shown!r}")
 
 
@@ -122,11 +146,11 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
-    """`text` without the secrets and without anything that looks like an API key."""
+    """`text` without secrets, without what looks like an API key, and with bare addresses."""
     for secret in secrets:
         if len(secret) >= 4:
             text = text.replace(secret, "[key]")
-    return _KEY_LIKE.sub("[key]", text)
+    return _QUERY.sub(r"\1", _LOGIN.sub("", _KEY_LIKE.sub("[key]", text)))
 
 
 _KEY_LIKE = re.compile(
@@ -135,8 +159,11 @@ _KEY_LIKE = re.compile(
     r"|(?i:(?<=bearer )[A-Za-z0-9._~+/\-]{8,}=*)"
 )
 
+_LOGIN = re.compile(r"""(?<=://)[^\s/'"<>]*@""")
+_QUERY = re.compile(r"""(?<=://)([^\s?#'"<>]+)\?[^\s'"<>)]+""")
+
 _FIXES: dict[Fault, tuple[str, ...]] = {
-    "auth": ("check the API key", "%loom -m offline  (needs no key)"),
+    "auth": ("check the API key", "%loom model offline   (needs no key)"),
     "billing": ("look at the account's credit and limits at the vendor",),
     "connection": ("check the network, the proxy and the base URL",),
     "model_not_found": ("%loom models", "check the model's name and the base URL"),
@@ -151,29 +178,51 @@ class _Details:
     status: int | None = None
     retry_after: float | None = None
     final: bool = False
+    fixes: tuple[str, ...] = ()
+    """Instead of those of the fault."""
+
+
+_BAD_ADDRESS = _Details(fixes=("check the base URL, and HTTP_PROXY, HTTPS_PROXY and ALL_PROXY",))
+
+
+def _refused(called: Called) -> ModelError:
+    """Nobody listens. On this machine nobody will a second later, unless the reader starts a server."""
+    local = is_local(called.address)
+    told = f"nobody listens at {called.address}" if local else "the connection was refused"
+    start = ("is `ollama serve` running?",) if called.vendor == "ollama" else ()
+    if local and not start:
+        start = ("start the model server, or correct the base URL",)
+    details = _Details(final=local, fixes=(*start, *_FIXES["connection"]))
+    return _error(called, f"no connection to {called.vendor}", told, "connection", details)
 
 
 def _error(
     called: Called, opening: str, message: str, fault: Fault, details: _Details | None = None
 ) -> ModelError:
-    told = " ".join(clean(redact(message, called.secrets)).split())
-    shown = told if len(told) <= MAX_CHARS else f"{told[:MAX_CHARS]}…"
+    shown = _line(message, MAX_CHARS, called)
+    request_id = _line(called.request_id, MAX_ID_CHARS, called)
     known = [f"fault {fault}"]
     if called.model and fault == "model_not_found":
         known.append(f"model {called.model}")
-    if called.request_id:
-        known.append(f"request {clean(redact(called.request_id, called.secrets))}")
+    if request_id:
+        known.append(f"request {request_id}")
     details = details or _Details()
     return ModelError(
         f"{opening}: {shown}" if shown else opening,
         fault=fault,
         status=details.status,
         retry_after=details.retry_after,
-        request_id=called.request_id,
+        request_id=request_id,
         final=details.final,
         cause=", ".join(known),
-        fixes=_FIXES.get(fault, ()),
+        fixes=details.fixes or _FIXES.get(fault, ()),
     )
+
+
+def _line(text: str, size: int, called: Called) -> str:
+    """A text of a vendor's in one line, without secrets, cut at `size` characters."""
+    line = " ".join(clean(redact(text, called.secrets)).split())
+    return line if len(line) <= size else f"{line[:size]}…"
 
 
 def _told(body: object) -> tuple[str, frozenset[str]]:
@@ -338,15 +387,27 @@ def _seconds_until(date: str) -> float:
     return (when - datetime.now(UTC)).total_seconds()
 
 
-def _chain(error: BaseException) -> Sequence[BaseException]:
-    links: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and link not in links:
-        links.append(link)
-        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
-    return links
+def _links(error: BaseException, *, all_contexts: bool = False) -> Iterator[BaseException]:
+    """An exception, what caused it, and all that lies in groups; each once, from the outside in.
+
+    Args:
+        error: where to begin.
+        all_contexts: look also at what somebody has hidden by `raise … from None`.
+    """
+    todo, seen = [error], set[int]()
+    while todo:
+        link = todo.pop(0)
+        if id(link) in seen:
+            continue
+        seen.add(id(link))
+        yield link
+        hidden = link.__suppress_context__ and not all_contexts
+        todo += filter(None, [link.__cause__ or (None if hidden else link.__context__)])
+        if isinstance(link, BaseExceptionGroup):
+            todo += link.exceptions
 
 
-def _root(error: BaseException) -> BaseException:
-    """The innermost cause that says something."""
-    return next((link for link in reversed(_chain(error)) if str(link)), error)
+def _innermost(error: BaseException) -> str:
+    """The words of the innermost cause that says something; a group only counts what is in it."""
+    telling = [link for link in _links(error) if str(link) and not isinstance(link, BaseExceptionGroup)]
+    return str(telling[-1]) if telling else type(error).__name__

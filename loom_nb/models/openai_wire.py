@@ -5,14 +5,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
-from urllib.parse import urlsplit
 
 from loom_nb.errors import LoomUsageError
 from loom_nb.events import Delta
 from loom_nb.messages import Message
+from loom_nb.models import addresses
 from loom_nb.models.connection import DEFAULT_TIMEOUT, Connection, Key, Reader, Sdk, find_key
 from loom_nb.models.openai_body import Head, HeadCache
-from loom_nb.models.registry import OWN_FIELDS, VENDORS, is_local
+from loom_nb.models.registry import OWN_FIELDS, VENDORS
 from loom_nb.protocols import Reply, Request
 
 _OPENAI = "https://api.openai.com/v1"
@@ -51,7 +51,7 @@ class Endpoint:
     vendor: str
     model: str
     """As the vendor calls it."""
-    base_url: str | None = None
+    base_url: str | None = field(default=None, repr=False)
     """Where to call instead of the vendor's own address."""
     key_env: tuple[str, ...] = ()
     """Environment variables that may hold the key, instead of the vendor's own."""
@@ -68,12 +68,9 @@ class Endpoint:
             raise LoomUsageError(f"which model of {self.vendor}?")
         if taken := sorted(OWN_FIELDS & self.options.keys()):
             raise LoomUsageError(f"options cannot set '{taken[0]}'", cause="the client writes it itself")
-        if urlsplit(self.address).scheme not in ("http", "https"):
+        if not self.address:
             raise LoomUsageError(
-                f"'{self.address}' is no address of a model server"
-                if self.address
-                else f"vendor '{self.vendor}' needs a base_url",
-                fixes=['base_url="http://localhost:8000/v1"'],
+                f"vendor '{self.vendor}' needs a base_url", fixes=['base_url="http://localhost:8000/v1"']
             )
 
     @property
@@ -103,7 +100,7 @@ class Endpoint:
         known = VENDORS.get(self.vendor)
         names = self.key_env or (known.key_env if known else ())
         needed = bool(self.key_env) or self.vendor not in _NEED_NO_KEY
-        without = None if needed and not is_local(self.address) else _PLACEHOLDER
+        without = None if needed and not addresses.is_local(self.address) else _PLACEHOLDER
         return find_key(self.vendor, names, given=self.key, without=without)
 
 
@@ -111,7 +108,7 @@ class OpenAIConnection(Connection):
     """The way to an endpoint through OpenAI's SDK."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        super().__init__(endpoint.vendor, endpoint.model, endpoint.timeout)
+        super().__init__(endpoint.vendor, endpoint.model, endpoint.address, endpoint.timeout)
         self._endpoint = endpoint
 
     def find_key(self) -> Key:
@@ -134,7 +131,6 @@ class OpenAIConnection(Connection):
         foreign: dict[str, Any] = {} if ours else {name: Omit() for name in _ambient_headers()}
         client = AsyncOpenAI(
             api_key=_PLACEHOLDER.reveal(),  # the real one goes with each request
-            base_url=endpoint.address,
             organization=endpoint.organization,
             default_headers=foreign,
             **http,

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 
 from loom_nb.errors import LoomUsageError
 from loom_nb.messages import Usage
+from loom_nb.models.addresses import is_local
 from loom_nb.models.scripted import Script, Scripted, ScriptedModel
 from loom_nb.protocols import LanguageModel
 
@@ -327,7 +327,13 @@ class Model:
 
                 recorded: Model = self.options["model"]
                 asked = {} if recorded.vendor in ("offline", "scripted") else recorded.options
-                return CassetteModel(self.options["cassette"], recorded.name, recorded.open, options=asked)
+                return CassetteModel(
+                    self.options["cassette"],
+                    recorded.name,
+                    recorded.open,
+                    options=asked,
+                    key_env=recorded.key_env,
+                )
             case "anthropic":
                 from loom_nb.models.anthropic import AnthropicMessages
 
@@ -380,12 +386,6 @@ class Model:
 
     def __repr__(self) -> str:
         return f"Model({self.name!r})"
-
-
-def is_local(address: str) -> bool:
-    """Whether an address is on this machine: a server there needs no key."""
-    host = urlsplit(address).hostname or ""
-    return host in ("localhost", "::1", "0.0.0.0") or host.startswith("127.")  # noqa: S104  compared, not bound
 
 
 def _no_vendor(vendor: str, model: str) -> LoomUsageError:

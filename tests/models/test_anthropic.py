@@ -659,7 +659,7 @@ async def test_nobody_listening_is_a_failed_connection():
         await model.reply(request(), lambda _: None)
     await model.close()
 
-    assert (caught.value.fault, caught.value.passing) == ("connection", True)
+    assert (caught.value.fault, caught.value.passing) == ("connection", False)
 
 
 async def test_a_call_after_a_failed_one_is_fine():

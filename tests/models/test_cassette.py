@@ -1,11 +1,13 @@
 """Cassettes: what is recorded, how it is found again, and what is never written."""
 
+import base64
 import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -315,6 +317,62 @@ async def test_a_secret_is_nowhere_in_the_file(path: Path, name: str, secret: st
     assert write_out(path).count(f"[secret {name}]") >= 10
 
 
+async def test_the_key_of_the_model_is_a_secret_whatever_its_variable_is_called(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MY_GATE", "gate-0123456789")
+    with WireServer([Say("it is gate-0123456789")], key="gate-0123456789") as server:
+        real = Model.compatible("m", base_url=f"{server.url}/v1", key_env=("OTHER_GATE", "MY_GATE"))
+        await say(Model.cassette(path, real), "my key is gate-0123456789")
+
+    assert "gate-0123456789" not in write_out(path)
+    assert write_out(path).count("[secret MY_GATE]") >= 3
+
+
+def forms(secret: str, before: str, after: str) -> list[str]:
+    """A secret amid other words, in the forms in which a tool may show it."""
+    data = f"{before}{secret}{after}".encode()
+    texts = [base64.b64encode(data), base64.urlsafe_b64encode(data)]
+    coded = [text.decode() for text in texts]
+    return [
+        *coded,
+        *(text.rstrip("=") for text in coded),
+        *(quote(text, safe="") for text in coded),
+        *(json.dumps(text).replace("/", r"\/") for text in coded),
+        data.hex(),
+        data.hex().upper(),
+        quote(before + secret + after),
+        quote(before + secret + after, safe=""),
+        quote_plus(before + secret + after).replace("%2F", "%2f"),
+    ]
+
+
+@pytest.mark.parametrize("secret", [SECRET, "sk-ant-0123456789", "two words?>", "ÿþûúÿþûú?>"])
+@pytest.mark.parametrize("before", ["", "u", "us", "use", "user:"])
+@pytest.mark.parametrize("after", ["", "x", "xy", "@h/x"])
+def test_a_secret_is_found_in_base64_in_hexadecimal_and_in_addresses(secret: str, before: str, after: str):
+    blotter = Blotter({"A_KEY": secret})
+
+    for text in forms(secret, before, after):
+        told = blotter.text(f"it is {text} there")
+        assert told.count("[secret A_KEY]") == 1, text
+        # at its edges base64 mixes a secret with its neighbours: these few characters may stay
+        assert len(told) <= len("it is [secret A_KEY] there") + len(quote(before + after, safe="")) * 2 + 8
+
+
+def test_a_secret_in_base64_at_the_end_leaves_nothing():
+    blotter = Blotter({"A_KEY": "sk-ant-0123456789"})
+
+    assert blotter.text(base64.b64encode(b"sk-ant-0123456789").decode()) == "[secret A_KEY]"
+
+
+def test_other_data_in_base64_and_hexadecimal_stays():
+    blotter = Blotter({"A_KEY": "sk-ant-0123456789"})
+    other = base64.b64encode(bytes(range(256))).decode() + " " + bytes(range(256)).hex()
+
+    assert blotter.text(other) == other
+
+
 @pytest.mark.parametrize("chunk", [1, 3, 7])
 async def test_a_secret_that_runs_over_several_deltas_is_not_written(path: Path, chunk: int):
     await record(path, request(), ["before " + SECRET + " after"], chunk=chunk, MY_KEY=SECRET)
@@ -355,12 +413,14 @@ def test_a_password_within_an_address_is_a_secret_and_ordinary_values_are_not():
             "DATABASE_URL": "postgres://me:hunter2hunter2@db.example/x",
             "SHORT_KEY": "abc",
             "HOME": "/home/somebody",
+            "CODED_URL": "https://me:p%40ss-word@db.example",
             "BAD": "http://[@x",
         }
     )
 
     told = "abc /home/somebody http://[@x hunter2hunter2"
     assert blotter.text(told) == "abc /home/somebody http://[@x [secret DATABASE_URL]"
+    assert blotter.text("p@ss-word p%40ss-word") == "[secret CODED_URL] [secret CODED_URL]"
 
 
 def test_a_secret_within_another_does_not_leave_the_rest_of_it():

@@ -191,3 +191,49 @@ def test_garbage_is_shown_in_short_and_may_pass():
     assert (error.fault, error.passing) == ("cut_stream", True)
     assert "oops" in error.title
     assert len(error.title) < 200
+
+
+def test_the_id_of_a_request_is_kept_without_secrets_in_one_short_line():
+    headers = {"x-request-id": "req_1 sk-secret-123456\n\u2028 " + "x" * 5000}
+
+    error = faults.from_status(CALLED, 500, None, headers)
+
+    assert error.request_id.startswith("req_1 [key] xxx")
+    assert len(error.request_id) <= faults.MAX_ID_CHARS + 1
+    assert error.cause == f"fault server_error, request {error.request_id}"
+
+
+def test_half_a_key_at_the_end_of_what_is_shown_is_not_shown():
+    error = faults.garbage(CALLED, b"x" * 70 + b" sk-secret-123456")
+
+    assert "sk-s" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("at http://me:pw@h:1/v1?key=k#f now", "at http://h:1/v1 now"),
+        (
+            "see https://vendor.example/docs. Is it so? me@x",
+            "see https://vendor.example/docs. Is it so? me@x",
+        ),
+        ("<a href='https://h/x?a=b'>", "<a href='https://h/x'>"),
+    ],
+)
+def test_addresses_that_a_vendor_repeats_lose_login_and_query(text: str, told: str):
+    assert faults.redact(text) == told
+
+
+def test_what_lies_in_a_group_of_errors_counts():
+    group = ExceptionGroup("unhandled errors in a TaskGroup", [OSError("a"), httpx2.ConnectTimeout("slow")])
+
+    told = faults.from_transport(CALLED, group)
+
+    assert told.fault == "timeout"
+    assert told.title == "vendor did not answer in time: slow"
+
+
+def test_a_group_of_groups_is_told_by_what_is_in_it():
+    group = ExceptionGroup("outer", [ExceptionGroup("inner", [OSError("no route to host")])])
+
+    assert faults.from_transport(CALLED, group).title == "no connection to vendor: no route to host"
