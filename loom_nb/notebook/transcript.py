@@ -45,6 +45,7 @@ from loom_nb.messages import (
     ToolResultPart,
     Usage,
 )
+from loom_nb.tokens import estimate
 
 T = TypeVar("T")
 
@@ -340,11 +341,6 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
-def estimated_tokens(text: str) -> int:
-    """A rough count: a quarter of the bytes."""
-    return (len(text.encode("utf-8", "surrogatepass")) + 3) // 4
-
-
 # --- the run and its turns
 
 
@@ -480,7 +476,7 @@ def _message_added(transcript: Transcript, event: MessageAdded) -> Transcript:
 
 def _user_message(transcript: Transcript, message: Message) -> Transcript:
     used = tuple(
-        Used(part.name, part.summary, estimated_tokens(part.text), str(part.origin))
+        Used(part.name, part.summary, estimate(part.text), str(part.origin))
         for part in message.parts
         if isinstance(part, DataPart)
     )
