@@ -62,7 +62,8 @@ class Agent:
     runtime: Runtime
     session_store: Store | None
     name: str
-    hooks: Hooks = field(repr=False)
+    hooks: Hooks = field(init=False, repr=False)
+    _sessions: "weakref.WeakValueDictionary[str, Session]" = field(init=False, repr=False)
 
     def __init__(
         self,
@@ -113,8 +114,7 @@ class Agent:
     def session(self, config: SessionConfig | None = None) -> Session:
         """A conversation. The same id gives the same session, as long as it is open somewhere."""
         config = config or SessionConfig()
-        sessions: weakref.WeakValueDictionary[str, Session] = self._sessions  # type: ignore[attr-defined]  # set in __init__
-        known = sessions.get(config.id) if config.id else None
+        known = self._sessions.get(config.id) if config.id else None
         if known is not None and not known._closed:
             known.metadata.update(config.metadata)
             return known
@@ -122,7 +122,7 @@ class Agent:
         session = Session(
             self, config, store or _default_store(), owns_store=store is None, describe=_describe
         )
-        sessions[session.id] = session
+        self._sessions[session.id] = session
         return session
 
     async def run(

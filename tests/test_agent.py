@@ -1,6 +1,7 @@
 """Agent: a frozen description, checked when it is made; documents' quick start runs as written."""
 
 import asyncio
+import dataclasses
 
 import pytest
 
@@ -38,6 +39,13 @@ def test_an_agent_cannot_be_changed():
     with pytest.raises(AttributeError):
         agent.instructions = "other"  # type: ignore[misc]
     assert agent.model == Model.offline()
+
+
+def test_a_changed_copy_of_an_agent_shares_no_hooks_and_no_sessions():
+    agent = Agent(instructions="a", tools=[one])
+    agent.on("before_run", print)
+    other = dataclasses.replace(agent, instructions="b")
+    assert (other.instructions, other.tools, bool(other.hooks)) == ("b", agent.tools, False)
 
 
 def test_runtime_refuses_what_is_not_built_and_describes_what_is():
