@@ -302,6 +302,15 @@ class Lab:
             _screenshot(page, f"{name}-{number}")
 
 
+RUNS_SOMETHING = """() => {
+  const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+  const done = kernel.requestExecute({ code: 'pass', silent: true, store_history: false }).done;
+  const late = new Promise(resolve => setTimeout(() => resolve(null), 20000));
+  return Promise.race([done, late]).then(reply => reply !== null);
+}"""
+RESTART = "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()"
+
+
 def made_of(cells: Sequence[str], kernel: str = "python3") -> nbformat.NotebookNode:
     """A notebook of these cells."""
     made = nbformat.v4.new_notebook()
@@ -383,7 +392,17 @@ class Notebook:
         )
 
     def wait_for_kernel(self) -> None:
-        """Wait until the kernel has answered."""
+        """Wait until the kernel has answered, and has run something.
+
+        Now and then a kernel on a busy machine comes up deaf: it is started again, once.
+        """
+        self._wait_for_info()
+        if not self.page.evaluate(RUNS_SOMETHING):
+            self.page.evaluate(RESTART)
+            self._wait_for_info()
+            assert self.page.evaluate(RUNS_SOMETHING), "the kernel answers and runs nothing, twice"
+
+    def _wait_for_info(self) -> None:
         self._until(
             "async () => { const session = window.jupyterapp.shell.currentWidget.sessionContext;"
             " await session.ready; const kernel = session.session?.kernel; if (!kernel) return false;"
