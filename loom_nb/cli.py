@@ -198,9 +198,11 @@ def _seconds(text: str) -> int:
 def _this_command() -> str:
     """How to call this program again from this folder, in a new shell."""
     script = Path(sys.executable).parent / "loom-nb"
-    if script.is_relative_to(Path.cwd()) and script.is_file():
+    if not script.is_file():
+        return f"{sys.executable} -m loom_nb"
+    if script.is_relative_to(Path.cwd()):
         return str(script.relative_to(Path.cwd()))
-    return "loom-nb" if shutil.which("loom-nb") else f"{sys.executable} -m loom_nb"
+    return "loom-nb" if shutil.which("loom-nb") else str(script)
 
 
 def _read_notebook(path: Path) -> Any:
