@@ -68,6 +68,8 @@ class Workbench:
         self._model: Model | None = None
         self._store: Store | None = None
         self._agents: dict[tuple[Any, ...], Agent] = {}
+        self._closing: asyncio.Task[None] | None = None
+        """Kept alive until it has ended."""
         self._leaving: list[Session] = []
         self._runs = 0
         self._gate: CommGate | None = None
@@ -241,7 +243,7 @@ class Workbench:
             with listening:
                 result = await play(run, painter, bar)
         finally:
-            self.running = None
+            self.running = None if run.done else run  # one that does not let go can still be told to
         self.results.append(result)
         self._bind(request, result)
         return result
@@ -267,12 +269,7 @@ class Workbench:
         model = self._named(request.model) if request.model else self.model
         steps = request.max_steps or self.settings.max_steps
         seconds = request.timeout or self.settings.timeout
-        same = (
-            id(model)
-            if model.options
-            else (model.name, model.base_url, model.key_env, model.api, model.timeout)
-        )
-        key = (same, *(id(tool) for tool in tools), steps, seconds)
+        key = (model, *(id(tool) for tool in tools), steps, seconds)
         agent = self._agents.get(key)
         if agent is None:
             agent = self._agents[key] = Agent(
@@ -526,8 +523,7 @@ class Workbench:
         except RuntimeError:  # a terminal, between two cells
             self.shell.loop_runner(self._close_left())
             return
-        task = loop.create_task(self._close_left())
-        self._agents[("closing",)] = task  # type: ignore[assignment]  # keeps the task alive until it has ended
+        self._closing = loop.create_task(self._close_left())
 
 
 @dataclass(frozen=True, slots=True, repr=False)
