@@ -16,32 +16,65 @@ __version__ = "0.1.0.dev0"
 if TYPE_CHECKING:
     from loom_nb.agent import Agent
     from loom_nb.capabilities import Capability
-    from loom_nb.errors import LoomError, ModelError, RunFailed, SetupError, ToolError
-    from loom_nb.inputs import RunContext, RuntimeTask, SessionConfig, Stop
+    from loom_nb.errors import AnswerRefused, LoomError, ModelError, RunFailed, SetupError, ToolError
+    from loom_nb.inputs import Answer, RunContext, RuntimeTask, SessionConfig, Stop
     from loom_nb.messages import Message, Usage
     from loom_nb.models.registry import Model
-    from loom_nb.protocols import Generation
+    from loom_nb.protocols import Generation, Verdict
+    from loom_nb.questions import Decision, Option, Question
     from loom_nb.runtime.governance import GovernancePolicy
     from loom_nb.runtime.limits import Limits
     from loom_nb.runtime.policies import Runtime
     from loom_nb.runtime.retry import RetryPolicy
+    from loom_nb.runtime.rules import (
+        Allow,
+        Ask,
+        Between,
+        Deny,
+        Destructive,
+        Hosts,
+        InsideRoot,
+        MaxCost,
+        Once,
+        PerMinute,
+        ReadOnly,
+        Veto,
+        WhenUntrusted,
+    )
     from loom_nb.runtime.run import Run, RunResult
     from loom_nb.runtime.session import Session
     from loom_nb.stores.memory import MemoryStore
     from loom_nb.stores.sqlite import SqliteStore
-    from loom_nb.tools import Tool, tool
+    from loom_nb.tools import Assessment, Tool, tool
 
 _HOMES = {
     "Agent": "loom_nb.agent",
+    "Allow": "loom_nb.runtime.rules",
+    "Answer": "loom_nb.inputs",
+    "AnswerRefused": "loom_nb.errors",
+    "Ask": "loom_nb.runtime.rules",
+    "Assessment": "loom_nb.tools",
+    "Between": "loom_nb.runtime.rules",
     "Capability": "loom_nb.capabilities",
+    "Decision": "loom_nb.questions",
+    "Deny": "loom_nb.runtime.rules",
+    "Destructive": "loom_nb.runtime.rules",
     "Generation": "loom_nb.protocols",
     "GovernancePolicy": "loom_nb.runtime.governance",
+    "Hosts": "loom_nb.runtime.rules",
+    "InsideRoot": "loom_nb.runtime.rules",
     "Limits": "loom_nb.runtime.limits",
     "LoomError": "loom_nb.errors",
+    "MaxCost": "loom_nb.runtime.rules",
     "MemoryStore": "loom_nb.stores.memory",
     "Message": "loom_nb.messages",
     "Model": "loom_nb.models.registry",
     "ModelError": "loom_nb.errors",
+    "Once": "loom_nb.runtime.rules",
+    "Option": "loom_nb.questions",
+    "PerMinute": "loom_nb.runtime.rules",
+    "Question": "loom_nb.questions",
+    "ReadOnly": "loom_nb.runtime.rules",
     "RetryPolicy": "loom_nb.runtime.retry",
     "Run": "loom_nb.runtime.run",
     "RunContext": "loom_nb.inputs",
@@ -57,20 +90,40 @@ _HOMES = {
     "Tool": "loom_nb.tools",
     "ToolError": "loom_nb.errors",
     "Usage": "loom_nb.messages",
+    "Verdict": "loom_nb.protocols",
+    "Veto": "loom_nb.runtime.rules",
+    "WhenUntrusted": "loom_nb.runtime.rules",
     "tool": "loom_nb.tools",
 }
 
 __all__ = [
     "Agent",
+    "Allow",
+    "Answer",
+    "AnswerRefused",
+    "Ask",
+    "Assessment",
+    "Between",
     "Capability",
+    "Decision",
+    "Deny",
+    "Destructive",
     "Generation",
     "GovernancePolicy",
+    "Hosts",
+    "InsideRoot",
     "Limits",
     "LoomError",
+    "MaxCost",
     "MemoryStore",
     "Message",
     "Model",
     "ModelError",
+    "Once",
+    "Option",
+    "PerMinute",
+    "Question",
+    "ReadOnly",
     "RetryPolicy",
     "Run",
     "RunContext",
@@ -86,6 +139,9 @@ __all__ = [
     "Tool",
     "ToolError",
     "Usage",
+    "Verdict",
+    "Veto",
+    "WhenUntrusted",
     "load_ipython_extension",
     "tool",
     "unload_ipython_extension",

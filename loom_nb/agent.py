@@ -18,6 +18,7 @@ from loom_nb.runtime.hooks import Hook, Hooks
 from loom_nb.runtime.policies import Runtime
 from loom_nb.runtime.run import RunResult
 from loom_nb.runtime.session import Session
+from loom_nb.runtime.tally import Tally
 from loom_nb.tools import Tool, ToolFunction, as_tool
 
 _LATER = (
@@ -63,6 +64,7 @@ class Agent:
     session_store: Store | None
     name: str
     hooks: Hooks = field(init=False, repr=False)
+    tally: Tally = field(init=False, repr=False)
     _sessions: "weakref.WeakValueDictionary[str, Session]" = field(init=False, repr=False)
 
     def __init__(
@@ -106,6 +108,7 @@ class Agent:
             "session_store": session_store,
             "name": name,
             "hooks": Hooks(),
+            "tally": Tally(),
             "_sessions": weakref.WeakValueDictionary(),
         }
         for field_name, value in values.items():

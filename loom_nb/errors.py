@@ -7,8 +7,10 @@
     │   ├── LoomUsageError        a cell, a flag or an argument is mistyped
     │   ├── LoomKeyError          no API key for a vendor
     │   └── NotBuiltError         announced, but not part of this version
+    ├── AnswerRefused             an answer does not fit its question, or there is no such question
     ├── BorderError               JSON from outside breaks the rules of the border
     ├── ToolError                 a tool could not do it; the model reads the text and may mend it
+    │   └── Unanswered            a person was asked and did not answer, or nobody can be asked
     ├── ModelError                the call of a language model failed; `fault` says how
     ├── LoomContextError          the request does not fit
     ├── StoreError                the log could not be read or written
@@ -102,6 +104,12 @@ class NotBuiltError(SetupError):
     code = "L-SETUP-02"
 
 
+class AnswerRefused(LoomError):
+    """An answer does not fit its question, comes too late, or there is no such question."""
+
+    code = "L-ASK-01"
+
+
 class BorderError(LoomError, ValueError):
     """JSON from outside breaks the rules of the border."""
 
@@ -112,6 +120,12 @@ class ToolError(LoomError):
     """Raised by a tool: the text goes to the model, which may try again."""
 
     code = "L-TOOL-01"
+
+
+class Unanswered(ToolError):
+    """A person was asked and did not answer in time, or nobody can be asked here."""
+
+    code = "L-ASK-02"
 
 
 class ModelError(LoomError):

@@ -11,6 +11,7 @@ import msgspec
 
 from loom_nb.errors import Fault
 from loom_nb.messages import Message, ToolResultPart, Usage
+from loom_nb.questions import Question
 
 SCHEMA = 1
 """Version of the JSON form of the events."""
@@ -125,6 +126,76 @@ class ResultKept(_Fact, frozen=True, gc=False):
     text: str
 
 
+class QuestionAsked(_Fact, frozen=True):
+    """A run asks a person and waits. Kept before the wait, so that a restart finds it."""
+
+    question: Question
+
+
+class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A leave that reaches further than one call."""
+
+    key: str
+    """Of the exact call, or of the tool."""
+    place: str
+    """The notebook, or the session, in which it holds."""
+
+
+class QuestionAnswered(_Fact, frozen=True):
+    """A question has its answer, or will not get one. A secret is never part of it."""
+
+    question_id: str
+    how: Literal["person", "timeout", "nobody", "cancelled"]
+    """"nobody": there was no one to ask. "cancelled": the run ended first."""
+    value: Any = None
+    by: str = ""
+    grant: Grant | None = None
+
+
+class GrantRevoked(_Fact, frozen=True, gc=False):
+    """A leave was taken back."""
+
+    grant: Grant
+
+
+class PlanItem(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One step of a plan."""
+
+    text: str
+    status: Literal["pending", "active", "done", "dropped"] = "pending"
+
+
+class PlanUpdated(_Fact, frozen=True, gc=False):
+    """The agent wrote its plan down, whole."""
+
+    items: tuple[PlanItem, ...]
+
+
+class VariableChange(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What happened to one variable; `before` and `after` describe it in a few words."""
+
+    name: str
+    change: Literal["added", "changed", "deleted"]
+    before: str = ""
+    after: str = ""
+
+
+class VariablesChanged(_Fact, frozen=True, gc=False):
+    """Code that the agent ran changed variables of the notebook, or a roll back restored them."""
+
+    call_id: str
+    changes: tuple[VariableChange, ...]
+    rolled_back: bool = False
+    cannot_restore: tuple[str, ...] = ()
+    """Names whose old value could not be kept, so that a roll back would not bring it back."""
+
+
+class RunResumed(_Fact, frozen=True, gc=False):
+    """Another process took up a run that waited for a person."""
+
+    reason: str = ""
+
+
 class Noticed(_Fact, frozen=True, gc=False):
     """Something the reader should know: a dropped option, a shortened result, a hook that failed."""
 
@@ -176,6 +247,13 @@ class CallDelta(_Fact, frozen=True, gc=False):
     arguments: str
 
 
+class CallOutput(_Fact, frozen=True, gc=False):
+    """What a tool prints while it runs. Shown, never kept; the result is."""
+
+    call_id: str
+    text: str
+
+
 Delta: TypeAlias = TextDelta | ThinkingDelta | CallDelta
 Kept: TypeAlias = (
     SessionOpened
@@ -188,11 +266,17 @@ Kept: TypeAlias = (
     | CallStarted
     | CallFinished
     | ResultKept
+    | QuestionAsked
+    | QuestionAnswered
+    | GrantRevoked
+    | PlanUpdated
+    | VariablesChanged
+    | RunResumed
     | Noticed
     | RunInterrupted
     | RunFinished
 )
-Event: TypeAlias = Kept | Delta
+Event: TypeAlias = Kept | Delta | CallOutput
 
 
 class LogEntry(msgspec.Struct, frozen=True, gc=False):

@@ -1,4 +1,4 @@
-"""All that goes into a session: a task, what it may use, and a stop."""
+"""All that goes into a session: a task, what it may use, an answer, and a stop."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,3 +44,14 @@ class Stop:
     """Ask a run to end now; what had been done is kept."""
 
     reason: str = "stopped by the caller"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The reply to a question. It must fit: see `questions.checked`."""
+
+    question: str
+    """The id of the question."""
+    value: Any = field(repr=False)
+    by: str = "you"
+    """Who answers."""

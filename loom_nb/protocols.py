@@ -4,14 +4,16 @@ Everything here is structural: any object of the right shape fits, nothing needs
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
-from loom_nb.events import Delta, LogEntry, StopReason
-from loom_nb.messages import Conversation, Message, Usage
-from loom_nb.tools import Tool
+from loom_nb.events import Delta, LogEntry, PlanUpdated, StopReason, VariablesChanged
+from loom_nb.messages import Conversation, Message, Origin, Usage
+from loom_nb.questions import Question
+from loom_nb.tools import Assessment, Effect, Tool
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,13 @@ class Store(Protocol):
         """The entries of a session with `seq > after`, in order. Raises `StoreDamaged` at a bad row."""
         ...
 
+    def questions(self, *, limit: int = 1000) -> Sequence[LogEntry]:
+        """The latest questions, answers and revoked grants of all sessions, newest first.
+
+        Damaged rows are passed over.
+        """
+        ...
+
     def sessions(self) -> Sequence["SessionRow"]:
         """All sessions, newest first."""
         ...
@@ -170,6 +179,45 @@ class RunRow:
     status: str
 
 
+Mode: TypeAlias = Literal["ask", "read-only", "edits", "all"]
+"""What runs unasked. ask: what only looks, and the rest asks. read-only: what only looks, and the rest
+is denied. edits: also what can be undone. all: everything that no rule denies."""
+
+MODES: tuple[Mode, ...] = ("ask", "read-only", "edits", "all")
+
+
+@dataclass(frozen=True, slots=True)
+class Taint:
+    """Where the texts of a turn come from."""
+
+    context: frozenset[str] = frozenset()
+    """The kinds of origin that are in the request and that the user did not write."""
+    arguments: Mapping[str, Origin] = field(default_factory=dict)
+    """For each text in the arguments, by its path ("to[0]"): where it was found."""
+
+
+class Tally(Protocol):
+    """The calls that were let run, failed ones included."""
+
+    def count(self, glob: str, since: float = 0.0) -> int:
+        """Calls of tools whose name matches, from that time on (seconds since the epoch)."""
+        ...
+
+
+class Scene(msgspec.Struct, frozen=True):
+    """What a judge may look at beside the call itself."""
+
+    mode: Mode = "ask"
+    now: float = 0.0
+    """Seconds since the epoch."""
+    cost: float | None = 0.0
+    """US dollars of the run so far; None where a price is not known."""
+    tallies: Mapping[str, Tally] = {}
+    """By "session" and "agent"."""
+    trace: Callable[[Mapping[str, Any]], Taint] = lambda arguments: Taint()
+    """Where these arguments come from."""
+
+
 class Call(msgspec.Struct, frozen=True):
     """A tool call as the judge sees it: arguments already validated."""
 
@@ -179,6 +227,25 @@ class Call(msgspec.Struct, frozen=True):
     tool: Tool
     run: str = ""
     session: str = ""
+    assessment: Assessment | None = None
+    provided_by: str = ""
+    """The capability that brought the tool; empty for a function that the user handed over."""
+    scene: Scene = Scene()
+
+    @property
+    def effects(self) -> frozenset[Effect]:
+        """Of this very call where its tool tells them, else of the tool."""
+        return self.tool.effects if self.assessment is None else self.assessment.effects
+
+    @property
+    def destructive(self) -> bool:
+        """Whether what it does cannot be taken back."""
+        return self.tool.destructive if self.assessment is None else self.assessment.destructive
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it only looks."""
+        return self.effects <= {"reads", "network"} and not self.destructive
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,10 +255,20 @@ class Verdict:
     decision: Literal["allow", "ask", "deny"]
     reason: str = ""
     by: str = ""
+    arguments: Mapping[str, Any] | None = None
+    """With "allow": call it with these instead; they are validated and judged again."""
+
+
+Layer: TypeAlias = Literal["hook", "permission", "veto", "effect", "rate", "origin", "approval"]
+LAYERS: tuple[Layer, ...] = ("hook", "permission", "veto", "effect", "rate", "origin", "approval")
+"""The order in which rules are asked."""
 
 
 class Rule(Protocol):
-    """One opinion about a call. An exception in a rule denies the call."""
+    """One opinion about a call. An exception in a rule denies the call.
+
+    A rule may have a `layer`, one of LAYERS; "permission" is assumed.
+    """
 
     @property
     def name(self) -> str:
@@ -201,6 +278,42 @@ class Rule(Protocol):
     def judge(self, call: Call) -> Verdict | Awaitable[Verdict | None] | None:
         """A verdict, or None for no opinion."""
         ...
+
+
+class CallContext(Protocol):
+    """What a tool that is running may do beside returning: `current_call.get()` gives it."""
+
+    @property
+    def call_id(self) -> str:
+        """Of the call that runs."""
+        ...
+
+    @property
+    def session(self) -> str:
+        """The id of the session."""
+        ...
+
+    async def ask(self, question: Question) -> Any:
+        """The checked answer of a person, or the question's default. The time does not count as the tool's.
+
+        `id`, `call_id`, `asked_by` and, where it is None, `expires` are filled in.
+
+        Raises:
+            Unanswered: nobody answered in time, or nobody can be asked here.
+        """
+        ...
+
+    def show(self, text: str) -> None:
+        """Show output while the tool runs. May be called from any thread."""
+        ...
+
+    def say(self, event: PlanUpdated | VariablesChanged) -> None:
+        """Keep a fact about this call. May be called from any thread."""
+        ...
+
+
+current_call: ContextVar[CallContext | None] = ContextVar("loom_nb_current_call", default=None)
+"""The context of the tool call that runs here; carried into threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +333,8 @@ class Toolset:
     partitions: Callable[[], Sequence[PartitionItem]] = field(default=lambda: ())
     rules: Sequence[Rule] = ()
     close: Callable[[], Awaitable[None]] | None = None
+    own: bool = False
+    """Whether its tools are functions that the user wrote: they count as handed over."""
 
 
 @runtime_checkable

@@ -13,6 +13,7 @@ one that writes.
 """
 
 import dataclasses
+import hashlib
 import inspect
 import sys
 import typing
@@ -43,6 +44,32 @@ MAX_ATTACHMENT_BYTES = 8 * 2**20
 ToolFunction: TypeAlias = Callable[..., Any]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Assessment:
+    """What one call would do, told by its tool before it runs. Making it changes nothing.
+
+    The judge decides on this rather than on what the tool could do at worst.
+    """
+
+    effects: frozenset[Effect]
+    destructive: bool = False
+    reasons: tuple[str, ...] = ()
+    """For the card, in words: "deletes files", "overwrites report.csv"."""
+    refusal: str = ""
+    """Not empty: nobody can allow it, for example a path outside of the root."""
+    preview: str = ""
+    """What would change or run."""
+    preview_kind: Literal["text", "diff", "code", "command"] = "text"
+    paths: tuple[str, ...] = ()
+    """Every path that it touches: absolute, links resolved."""
+    hosts: tuple[str, ...] = ()
+    """Every host that it talks to: lower case, IDNA."""
+    sandbox: str = ""
+    """The level under which a child process would run; empty where there is none."""
+    seal: str = ""
+    """Stands for what was looked at (a file's content); if it differs when the leave comes, it is void."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Tool:
     """A named function with its schema and its effects."""
@@ -63,6 +90,10 @@ class Tool:
     """Given: the schema as it is, and the function is called with the arguments as they come."""
     inline: bool = False
     """Run a synchronous function on the event loop: only for what takes microseconds."""
+    undoable: bool = False
+    """Whether what it does can be taken back by a tool of ours: the mode `edits` lets it run."""
+    assess: Callable[..., Assessment] | None = None
+    """Called with the validated arguments; tells what this very call would do."""
 
     def __post_init__(self) -> None:
         if not _is_name(self.name):
@@ -109,6 +140,18 @@ class Tool:
         if self.json_schema is not None:
             return dict(self.json_schema)
         return _tidy(self._arguments.model_json_schema())
+
+    @cached_property
+    def source_hash(self) -> str:
+        """SHA-256 of name, schema and source: a leave is void when one of them changes."""
+        try:
+            source = inspect.getsource(inspect.unwrap(self.function))
+        except (OSError, TypeError):
+            code = getattr(self.function, "__code__", None)
+            source = repr((code.co_code, code.co_consts, code.co_names)) if code else repr(self.function)
+        return hashlib.sha256(
+            b"\0".join([self.name.encode(), self.encoded_schema, source.encode("utf-8", "replace")])
+        ).hexdigest()
 
     @cached_property
     def encoded_schema(self) -> bytes:

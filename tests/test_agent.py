@@ -52,7 +52,7 @@ def test_runtime_refuses_what_is_not_built_and_describes_what_is():
     for name in ("context", "quality", "session_restore"):
         with pytest.raises(NotBuiltError, match=name):
             Runtime(**{name: object()})
-    for preset in (Runtime.long_running, Runtime.supervised, Runtime.autonomous):
+    for preset in (Runtime.long_running, Runtime.autonomous):
         with pytest.raises(NotBuiltError):
             preset(criteria=["x"])
     with pytest.raises(LoomUsageError, match="limit"):

@@ -41,4 +41,4 @@ class CustomCapability:
 
     async def open(self) -> Toolset:
         """The tools as they are; there is nothing to connect."""
-        return Toolset(tools=tuple(as_tool(value) for value in self.tools))
+        return Toolset(tools=tuple(as_tool(value) for value in self.tools), own=True)

@@ -7,15 +7,16 @@ Results are in the order of the calls always. What a tool raises is told to the 
 import asyncio
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from loom_nb.border import clean
 from loom_nb.errors import BorderError, LoomError, ToolError
-from loom_nb.events import CallFinished, CallJudged, CallStarted, Noticed, ResultKept
-from loom_nb.messages import Origin, ResultPart, TextPart, ToolCallPart, ToolResultPart
-from loom_nb.protocols import Call
-from loom_nb.runtime.stage import Stage
+from loom_nb.events import CallFinished, CallStarted, Noticed, ResultKept
+from loom_nb.messages import USER, Origin, ResultPart, TextPart, ToolCallPart, ToolResultPart, to_json
+from loom_nb.protocols import current_call
+from loom_nb.runtime.approval import Ready, Refused, approved, judged
+from loom_nb.runtime.in_call import InCall
+from loom_nb.runtime.stage import LOST, Stage
 from loom_nb.runtime.threads import in_thread
 from loom_nb.tools import Tool, result_parts
 
@@ -25,22 +26,10 @@ HEAD_SHARE = 0.7
 """Part of a shortened result that is its beginning; the rest is its end."""
 
 
-@dataclass(slots=True)
-class _Ready:
-    """A call that may run."""
-
-    place: int
-    """Of the call in its message."""
-    part: ToolCallPart
-    tool: Tool
-    plain: dict[str, Any]
-    """The arguments as the model wrote them."""
-    arguments: dict[str, Any]
-    """The arguments as the function takes them."""
-
-
 async def perform(stage: Stage, calls: Sequence[ToolCallPart], *, cut: bool) -> list[ToolResultPart]:
     """Carry out the calls of one message; one result for each, in order.
+
+    All are judged first and all questions asked together, so that a person decides on a turn at once.
 
     Args:
         stage: the run.
@@ -50,12 +39,19 @@ async def perform(stage: Stage, calls: Sequence[ToolCallPart], *, cut: bool) -> 
     results: dict[int, ToolResultPart] = {}
     stage.results = []
     stage.started_calls.clear()
-    group: list[_Ready] = []
+    waiting: list[Ready] = []
     for place, part in enumerate(calls):
-        ready = await _prepare(stage, place, part, cut=cut and place == len(calls) - 1)
+        ready = _done_before(stage, part) or await _prepare(
+            stage, place, part, cut=cut and place == len(calls) - 1
+        )
         if isinstance(ready, ToolResultPart):
             results[place] = ready
-            continue
+        else:
+            waiting.append(ready)
+    if any(ready.verdict.decision == "ask" for ready in waiting):
+        waiting = await _consult(stage, waiting, results)
+    group: list[Ready] = []
+    for ready in waiting:
         if group and not (ready.tool.side_by_side and group[-1].tool.side_by_side):
             await _run_group(stage, group, results)
             group = []
@@ -65,7 +61,23 @@ async def perform(stage: Stage, calls: Sequence[ToolCallPart], *, cut: bool) -> 
     return [results[place] for place in range(len(calls))]
 
 
-async def _prepare(stage: Stage, place: int, part: ToolCallPart, *, cut: bool) -> _Ready | ToolResultPart:
+def _done_before(stage: Stage, part: ToolCallPart) -> ToolResultPart | None:
+    """The result of a call that another process had carried out, or had begun, before it died."""
+    past = stage.resumed
+    if past is None:
+        return None
+    result = past.results.get(part.id)
+    if result is None and part.id in past.started:
+        tool = stage.kit.get(part.name)
+        if tool is not None and tool.idempotent:
+            return None
+        return _refuse(stage, part, "lost", LOST)
+    if result is not None:
+        stage.results.append(result)
+    return result
+
+
+async def _prepare(stage: Stage, place: int, part: ToolCallPart, *, cut: bool) -> Ready | ToolResultPart:
     """Find the tool, check the arguments, ask the judge."""
     tool = stage.kit.get(part.name)
     if tool is None:
@@ -75,25 +87,56 @@ async def _prepare(stage: Stage, place: int, part: ToolCallPart, *, cut: bool) -
         return _refuse(stage, part, "invalid", text)
     try:
         plain = tool.parse(part.arguments)
-        arguments = tool.validate(plain)
+        ready = Ready(place, part, tool, plain, tool.validate(plain))
+        await judged(stage, ready)
     except (ToolError, BorderError) as error:
         return _refuse(stage, part, "invalid", error.title)
-    verdict = await stage.governance.judge(
-        Call(part.id, part.name, arguments, tool, stage.run, stage.session)
-    )
-    stage.say(CallJudged(part.id, part.name, verdict.decision, verdict.reason, verdict.by))
-    if verdict.decision != "allow":
-        nobody = "; nobody can be asked in this version" if verdict.decision == "ask" else ""
-        stage.denied.append(f"{part.name}: {verdict.reason}{nobody}")
-        return _refuse(stage, part, "denied", f"{part.name} was refused: {verdict.reason}{nobody}")
-    if stage.hooks:
-        await tell(stage, "before_tool", tool_name=part.name, call_id=part.id, arguments=arguments)
-    return _Ready(place, part, tool, plain, arguments)
+    except Refused as refused:
+        return _deny(stage, part, refused)
+    return ready
 
 
-async def _run_group(stage: Stage, group: list[_Ready], results: dict[int, ToolResultPart]) -> None:
+async def _consult(stage: Stage, waiting: list[Ready], results: dict[int, ToolResultPart]) -> list[Ready]:
+    """Ask about all calls that need it, together; gives those that may run."""
+    asked = [ready for ready in waiting if ready.verdict.decision == "ask"]
+    tasks = [asyncio.ensure_future(_approved(stage, ready)) for ready in asked]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        unanswered = [task for task in tasks if not task.done()]
+        for task in unanswered:  # the run was stopped, or its log could not be written
+            task.cancel()
+        if unanswered:
+            await asyncio.wait(unanswered)
+    for ready, task in zip(asked, tasks, strict=True):
+        refusal = task.result()
+        if refusal is not None:
+            results[ready.place] = refusal
+    return [ready for ready in waiting if ready.place not in results]
+
+
+async def _approved(stage: Stage, ready: Ready) -> ToolResultPart | None:
+    """The result of a call that a person does not allow; None for one that may run."""
+    try:
+        await approved(stage, ready)
+    except (ToolError, BorderError) as error:
+        return _refuse(stage, ready.part, "invalid", error.title)
+    except Refused as refused:
+        return _deny(stage, ready.part, refused)
+    return None
+
+
+def _deny(stage: Stage, part: ToolCallPart, refused: Refused) -> ToolResultPart:
+    stage.denied.append(f"{part.name}: {refused.reason}")
+    return _refuse(stage, part, "denied", refused.text)
+
+
+async def _run_group(stage: Stage, group: list[Ready], results: dict[int, ToolResultPart]) -> None:
     """Run one call directly, several as tasks side by side."""
     for ready in group:
+        if stage.tallies:
+            for tally in stage.tallies.values():
+                tally.add(ready.part.name, stage.clock.now())
         stage.say(CallStarted(ready.part.id, ready.part.name, ready.plain, ready.tool.sorted_effects))
     if stage.commit is not None and not all(ready.tool.read_only for ready in group):
         await stage.commit()  # the intent is on disk before the effect
@@ -112,12 +155,19 @@ async def _run_group(stage: Stage, group: list[_Ready], results: dict[int, ToolR
         results[ready.place] = task.result()
 
 
-async def _run(stage: Stage, ready: _Ready) -> ToolResultPart:
+async def _run(stage: Stage, ready: Ready) -> ToolResultPart:
     """One call within its time; what it raises is its result."""
     part, tool, clock = ready.part, ready.tool, stage.clock.monotonic
     started = clock()
     stage.started_calls.add(part.id)
-    outcome, parts = await _within(stage, tool, ready.arguments)
+    token = current_call.set(InCall(stage, ready))
+    try:
+        outcome, parts = await _within(stage, tool, ready.arguments)
+    finally:
+        current_call.reset(token)
+    if ready.edited:
+        changed, now = ", ".join(ready.edited), to_json(ready.plain).decode()
+        parts = (TextPart(clean(f"(The person changed {changed} before allowing it: {now})"), USER), *parts)
     if stage.closed:  # it was left behind when the run ended, and has its result already
         return ToolResultPart(part.id, part.name, parts, outcome != "ok", tool.origin)
     parts, chars = _shorten(stage, part.id, tool, parts)

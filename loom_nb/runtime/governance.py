@@ -1,26 +1,34 @@
-"""The one judge: what a run may do.
+"""The one judge: what a run may do, what it asks a person, and what it may not do.
 
-Rules are asked in order; the first verdict that is not `allow` stands, and a call on which no rule
-has an opinion is allowed: it can only be a tool that the user handed over. An error in a rule denies.
+Every rule is asked, layer by layer: hook, permission, veto, effect, rate, origin, approval. One that
+denies ends it: nothing outranks a refusal. One that asks is heard unless a rule or the mode has
+allowed the call and the asking is a mere approval. What no rule speaks of is up to the mode. An error
+in a rule denies.
 """
 
-import fnmatch
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Literal
 
 from loom_nb.errors import LoomUsageError
-from loom_nb.protocols import Call, Rule, Verdict
+from loom_nb.protocols import LAYERS, MODES, Call, Mode, Rule, Verdict
 
-_HANDED_OVER = Verdict("allow", "you gave this tool to the agent", "default")
+DECISIONS = ("allow", "ask", "deny")
 
 
 @dataclass(frozen=True, slots=True)
 class GovernancePolicy:
-    """An ordered list of rules."""
+    """An ordered list of rules, a mode for what no rule speaks of, and how long a person is waited for."""
 
     rules: tuple[Rule, ...] = ()
+    mode: Mode = "ask"
+    own_tools: Literal["allow", "ask"] = "allow"
+    """Functions that the user handed over: let run, or treated like any tool of a capability."""
+    answer_within: float = 600.0
+    """Seconds that a person has to answer; then the question's default counts, for an approval a refusal."""
+    unattended: Literal["deny", "wait"] = "deny"
+    """Where no face shows questions: refused at once, or waited for somebody who connects."""
+    _ordered: tuple[tuple[str, Rule], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for rule in self.rules:
@@ -28,72 +36,153 @@ class GovernancePolicy:
                 raise LoomUsageError(
                     f"{rule!r} is no rule", cause="a rule has a name and a method judge(call)"
                 )
+            if _layer(rule) not in LAYERS:
+                raise LoomUsageError(f"{rule!r} is in no layer", fixes=[", ".join(LAYERS)])
+        _one_of("mode", self.mode, MODES)
+        _one_of("own_tools", self.own_tools, ("allow", "ask"))
+        _one_of("unattended", self.unattended, ("deny", "wait"))
+        if not self.answer_within > 0:
+            raise LoomUsageError("GovernancePolicy.answer_within must be a positive number of seconds")
+        ordered = sorted(((_layer(rule), rule) for rule in self.rules), key=lambda one: LAYERS.index(one[0]))
+        object.__setattr__(self, "_ordered", tuple(ordered))
 
     @classmethod
     def default(cls) -> "GovernancePolicy":
-        """Every tool that you hand over may run."""
+        """Functions that you hand over run; what capabilities bring asks before it acts."""
         return cls()
 
     @classmethod
+    def supervised(cls, *rules: Rule, mode: Mode = "ask", answer_within: float = 600.0) -> "GovernancePolicy":
+        """A person is asked before anything acts, and waited for."""
+        from loom_nb.runtime.rules import WhenUntrusted
+
+        untrusted = () if mode == "all" else (WhenUntrusted(),)
+        return cls((*rules, *untrusted), mode, "ask", answer_within, "wait")
+
+    @classmethod
     def read_only(cls) -> "GovernancePolicy":
-        """Only tools that declare that they just look."""
-        return cls((ReadOnly(),))
+        """Only what just looks, and nobody is asked."""
+        return cls(mode="read-only", own_tools="ask")
+
+    def with_rules(self, *rules: Rule) -> "GovernancePolicy":
+        """This policy with more rules before its own: what any of them denies stays denied."""
+        return GovernancePolicy(
+            (*rules, *self.rules), self.mode, self.own_tools, self.answer_within, self.unattended
+        )
+
+    def under(self, parent: "GovernancePolicy") -> "GovernancePolicy":
+        """This policy for a child of a run under `parent`: it may do nothing that the parent may not."""
+        mode = min(self.mode, parent.mode, key=_FREEDOM.index)
+        own: Literal["allow", "ask"] = self.own_tools if parent.own_tools == "allow" else "ask"
+        bound = tuple(rule for rule in parent.rules if rule not in self.rules)
+        return GovernancePolicy((*bound, *self.rules), mode, own, self.answer_within, self.unattended)
 
     async def judge(self, call: Call) -> Verdict:
         """One verdict for one call. Never raises: what goes wrong in a rule denies."""
-        verdict = _HANDED_OVER
-        for rule in self.rules:
+        if call.assessment is not None and call.assessment.refusal:
+            return Verdict("deny", call.assessment.refusal, call.provided_by or call.name)
+        allowed: Verdict | None = None
+        asks: list[Verdict] = []
+        approvals: list[Verdict] = []
+        for layer, rule in self._ordered:
             said = await _opinion(rule, call)
             if said is None:
                 continue
-            if said.decision != "allow":
-                return said
-            verdict = said
-        return verdict
+            if said.decision == "deny" or said.arguments is not None:
+                return said  # changed arguments are judged from the start
+            if said.decision == "allow":
+                allowed = allowed or said
+            else:
+                (approvals if layer == "approval" else asks).append(said)
+        by_mode = self._by_mode(call)
+        if by_mode.decision == "deny":
+            return by_mode
+        if by_mode.decision == "ask" or (approvals and self.mode != "all"):
+            approvals.append(by_mode)
+        if not asks and (allowed is not None or not approvals):
+            return allowed or by_mode
+        return _together([*asks, *(approvals if allowed is None else ())])
 
-    def describe(self) -> tuple[str, ...]:
-        """What is allowed and denied, in words."""
-        return (*(str(rule) for rule in self.rules), "every tool that you hand over may run")
+    def _by_mode(self, call: Call) -> Verdict:
+        """What holds where no rule speaks."""
+        if self.own_tools == "allow" and not call.provided_by and self.mode != "read-only":
+            return _HANDED_OVER
+        if call.read_only:
+            return _ONLY_LOOKS
+        what = _effects_in_words(call)
+        if self.mode == "read-only":
+            return Verdict("deny", f"{call.name} {what} and this run is read-only", "mode read-only")
+        if self.mode == "all":
+            return Verdict("allow", "the mode `all` asks nothing", "mode all")
+        if (
+            self.mode == "edits"
+            and call.tool.undoable
+            and not call.destructive
+            and "runs" not in call.effects
+        ):
+            return Verdict("allow", "it can be undone", "mode edits")
+        return Verdict("ask", what, f"mode {self.mode}")
+
+    def describe(self) -> dict[str, tuple[str, ...]]:
+        """What is allowed, asked and denied, in words."""
+        told: dict[str, list[str]] = {"allowed": [], "asked": [], "denied": []}
+        for _, rule in self._ordered:
+            told[_FATE.get(getattr(rule, "decision", "deny"), "denied")].append(str(rule))
+        if self.own_tools == "allow" and self.mode != "read-only":
+            told["allowed"].append("functions that you handed over")
+        told["allowed"].append("calls that only look")
+        if self.mode == "edits":
+            told["allowed"].append("edits that can be undone")
+        rest = _REST[self.mode]
+        told[rest[0]].append(rest[1])
+        if rest[0] == "asked":
+            minutes = f"{self.answer_within / 60:g} min"
+            alone = "refused at once" if self.unattended == "deny" else f"waited for, {minutes} at most"
+            told["asked"].append(f"a person has {minutes} to answer; without one: {alone}")
+        return {fate: tuple(words) for fate, words in told.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class ReadOnly:
-    """Denies every tool that does not declare that it only reads."""
+_FREEDOM: tuple[Mode, ...] = ("read-only", "ask", "edits", "all")
+"""From the least to the most that runs unasked."""
+_FATE = {"allow": "allowed", "ask": "asked", "deny": "denied"}
+_REST = {
+    "ask": ("asked", "all else: what writes, runs, sends or says nothing of itself"),
+    "read-only": ("denied", "all else, without asking"),
+    "edits": ("asked", "all else: what runs, sends, cannot be undone or says nothing of itself"),
+    "all": ("allowed", "everything that no rule denies, UNASKED"),
+}
+_HANDED_OVER = Verdict("allow", "you gave this tool to the agent", "default")
+_ONLY_LOOKS = Verdict("allow", "it only looks", "default")
 
-    name: str = "read-only"
 
-    def judge(self, call: Call) -> Verdict | None:
-        """Deny what can change anything."""
-        if call.tool.read_only:
-            return None
-        effects = ", ".join(sorted(call.tool.effects))
-        return Verdict(
-            "deny", f"{call.name} can change things ({effects}) and this run is read-only", self.name
+def _effects_in_words(call: Call) -> str:
+    """What the call does, as the end of a sentence that begins with its name."""
+    if call.assessment is not None and call.assessment.reasons:
+        return "; ".join(call.assessment.reasons)
+    words = [word for effect, word in _WORDS.items() if effect in call.effects]
+    if call.destructive:
+        words.append("does what cannot be taken back")
+    return " and ".join(words) or "acts"
+
+
+_WORDS = {"writes": "can change things", "runs": "runs code", "network": "talks to the network"}
+
+
+def _together(asks: list[Verdict]) -> Verdict:
+    """One question for all that ask."""
+    reasons = dict.fromkeys(reason for ask in asks for reason in ask.reason.split("; ") if reason)
+    return Verdict("ask", "; ".join(reasons), ", ".join(dict.fromkeys(ask.by for ask in asks if ask.by)))
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise LoomUsageError(
+            f"GovernancePolicy.{name} cannot be {value!r}", fixes=[f"one of {', '.join(known)}"]
         )
 
-    def __str__(self) -> str:
-        return "tools that do not declare to be read-only are denied"
 
-
-@dataclass(frozen=True, slots=True)
-class Deny:
-    """Denies tools whose name matches a glob, all or those whose arguments fit."""
-
-    glob: str
-    reason: str = "denied by a rule"
-    when: Callable[[Mapping[str, Any]], bool] | None = None
-    name: str = "deny"
-
-    def judge(self, call: Call) -> Verdict | None:
-        """Deny a call that matches."""
-        if not fnmatch.fnmatchcase(call.name, self.glob) or (
-            self.when is not None and not self.when(call.arguments)
-        ):
-            return None
-        return Verdict("deny", self.reason, self.name)
-
-    def __str__(self) -> str:
-        return f"{self.glob} is denied" + (" for some arguments" if self.when else "")
+def _layer(rule: Rule) -> str:
+    return str(getattr(rule, "layer", "permission"))
 
 
 async def _opinion(rule: Rule, call: Call) -> Verdict | None:
@@ -102,7 +191,16 @@ async def _opinion(rule: Rule, call: Call) -> Verdict | None:
         said = rule.judge(call)
         verdict = await said if inspect.isawaitable(said) else said
     except Exception as error:  # noqa: BLE001  an error in a judge denies, whatever it is
-        return Verdict("deny", f"the rule failed: {type(error).__name__}: {error}", name)
-    if verdict is None or (isinstance(verdict, Verdict) and verdict.decision in ("allow", "ask", "deny")):
-        return verdict
-    return Verdict("deny", f"the rule returned {verdict!r} in place of a verdict", name)
+        return Verdict("deny", f"the rule {name} failed: {type(error).__name__}: {error}", name)
+    return sound(verdict, name)
+
+
+def sound(verdict: object, name: str) -> Verdict | None:
+    """What a judge returned, if it is a verdict or None; a refusal in place of anything else."""
+    if verdict is None:
+        return None
+    if not isinstance(verdict, Verdict) or verdict.decision not in DECISIONS:
+        return Verdict("deny", f"the rule {name} returned {verdict!r} in place of a verdict", name)
+    if verdict.arguments is not None and verdict.decision != "allow":
+        return Verdict("deny", f"the rule {name} changed arguments of a call it does not allow", name)
+    return verdict if verdict.by else Verdict(verdict.decision, verdict.reason, name, verdict.arguments)

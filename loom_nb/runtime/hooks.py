@@ -1,6 +1,8 @@
 """Hooks: functions of the user that are told what a run does.
 
 A hook is called with keywords, may be async, and cannot end a run: what it raises becomes a notice.
+`before_tool` is a judge as well: it may return a `Verdict` that denies the call, asks a person, or
+allows it with other arguments; what goes wrong in it denies the call.
 """
 
 import asyncio
@@ -39,13 +41,17 @@ class Hooks:
         if hook in self._hooks.get(name, ()):
             self._hooks[name].remove(hook)
 
+    def named(self, name: str) -> tuple[Hook, ...]:
+        """The hooks of that name, in order."""
+        return tuple(self._hooks.get(name, ()))
+
     def __bool__(self) -> bool:
         return bool(self._hooks)
 
     async def call(self, name: str, **event: Any) -> list[str]:
         """Call the hooks of that name; gives what went wrong, in words."""
         failures: list[str] = []
-        for hook in tuple(self._hooks.get(name, ())):
+        for hook in self.named(name):
             try:
                 done = hook(**event)
                 if inspect.isawaitable(done):

@@ -24,6 +24,7 @@ class Log:
         self.session = session
         self.pending: list[LogEntry] = []
         """What was said and is not durable yet."""
+        self._writing: asyncio.Future[None] | None = None
         self._store = store
         self._now = clock.now
         self._seq = 0
@@ -80,6 +81,10 @@ class Log:
 
     async def commit(self) -> None:
         """Make durable what was said. What a store refuses stays pending for the next time."""
+        while self._writing is not None:  # two questions of one turn may come here side by side
+            cancelled = await _settled(self._writing)
+            if cancelled is not None:
+                raise cancelled
         if not self.pending:
             return
         assert self._lease is not None  # noqa: S101  nothing is said before the log is open
@@ -89,7 +94,9 @@ class Log:
             return
         batch = tuple(map(_writable, self.pending))
         writing = asyncio.ensure_future(asyncio.to_thread(self._store.append, self._lease, batch))
+        self._writing = writing
         cancelled = await _settled(writing)
+        self._writing = None
         failure = writing.exception()
         if failure is None:
             del self.pending[: len(batch)]

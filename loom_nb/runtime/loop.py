@@ -21,6 +21,8 @@ MAX_REPAIRS = 2
 async def carry_out(stage: Stage) -> RunFinished:
     """Turn after turn. Raises what a model call raised when it did not pass."""
     repairs = 0
+    if stage.resumed is not None:
+        await _finish_turn(stage)
     while True:
         exceeded = stage.runtime.limits.exceeded(stage.turns, stage.usage, stage.cost)
         if exceeded is not None:
@@ -38,6 +40,19 @@ async def carry_out(stage: Stage) -> RunFinished:
             _add(stage, user(f"This does not fit the schema: {wrong}\nAnswer with only JSON that fits."))
         if stage.commit is not None:
             await stage.commit()
+
+
+async def _finish_turn(stage: Stage) -> None:
+    """Carry out the calls of the turn in which the run waited when its process died."""
+    _add(
+        stage,
+        Message(
+            "tool", tuple(await perform(stage, stage.request.conversation.messages[-1].calls, cut=False))
+        ),
+    )
+    stage.resumed = None
+    if stage.commit is not None:
+        await stage.commit()
 
 
 async def _turn(stage: Stage) -> Reply:

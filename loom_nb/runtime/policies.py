@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loom_nb.errors import LoomUsageError, NotBuiltError
+from loom_nb.protocols import Mode
 from loom_nb.runtime.governance import GovernancePolicy
 from loom_nb.runtime.limits import Limits
 from loom_nb.runtime.retry import RetryPolicy
@@ -55,7 +56,7 @@ class Runtime:
 
     @classmethod
     def sdk(cls, *, max_iterations: int = 50) -> "Runtime":
-        """The plain loop: turns, tools, retries, limits."""
+        """The plain loop: functions that you hand over run, what capabilities bring asks before it acts."""
         return cls(limits=Limits(max_iterations=max_iterations))
 
     @classmethod
@@ -64,9 +65,18 @@ class Runtime:
         raise _not_built("long_running", options)
 
     @classmethod
-    def supervised(cls, **options: Any) -> "Runtime":
-        """Not built yet: needs a way to ask a person."""
-        raise _not_built("supervised", options)
+    def supervised(
+        cls, *, max_iterations: int = 50, mode: Mode = "ask", answer_within: float = 600.0
+    ) -> "Runtime":
+        """A person is asked before anything acts, and waited for: answer with `session.send(Answer(…))`.
+
+        Args:
+            max_iterations: model calls of a run.
+            mode: what runs unasked, see `protocols.Mode`.
+            answer_within: seconds that a person has for each question; then it is refused.
+        """
+        policy = GovernancePolicy.supervised(mode=mode, answer_within=answer_within)
+        return cls(limits=Limits(max_iterations=max_iterations), governance=policy)
 
     @classmethod
     def autonomous(cls, **options: Any) -> "Runtime":
@@ -82,10 +92,14 @@ class Runtime:
             "cost": limits.max_cost,
             "seconds": limits.timeout,
             "attempts per model call": self.retry.max_attempts,
-            "governance": list(self.governance.describe()),
+            "mode": self.governance.mode,
+            **{fate: list(words) for fate, words in self.governance.describe().items()},
         }
 
 
 def _not_built(preset: str, options: dict[str, Any]) -> NotBuiltError:
     told = ", ".join(f"{name}=…" for name in options)
-    return NotBuiltError(f"Runtime.{preset}({told}) is not part of this version", fixes=["Runtime.sdk()"])
+    return NotBuiltError(
+        f"Runtime.{preset}({told}) is not part of this version",
+        fixes=["Runtime.sdk()", "Runtime.supervised()"],
+    )

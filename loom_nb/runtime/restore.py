@@ -13,6 +13,8 @@ from loom_nb.events import (
     Kept,
     LogEntry,
     MessageAdded,
+    QuestionAnswered,
+    QuestionAsked,
     ResultKept,
     RunFinished,
     RunInterrupted,
@@ -20,12 +22,11 @@ from loom_nb.events import (
     TurnFinished,
 )
 from loom_nb.messages import Conversation, Message, Origin, TextPart, ToolResultPart
-from loom_nb.runtime.stage import Meter, Stage, partial_message
+from loom_nb.questions import Question
+from loom_nb.runtime.stage import LOST, Meter, Resumed, Stage, partial_message
+from loom_nb.runtime.tally import Tally
 
 _STOPPED = "This call was stopped before it ended; whatever it had done until then is not undone."
-_LOST = (
-    "The outcome of this call is not known: the process ended while it ran. It may or may not have happened."
-)
 _NEVER = "This call was not started."
 
 
@@ -41,38 +42,114 @@ class Past:
     """The ids that runs have."""
     repairs: list[tuple[str, Kept]] = field(default_factory=list)
     """(run, event) to append so that the log is whole again: a process died in these runs."""
+    waiting: "Waiting | None" = None
+    """The run that waits for a person, if there is one; it has no repairs yet."""
+    asked: int = 0
+    """Questions so far."""
+    tally: Tally = field(default_factory=Tally)
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A run whose process died while it waited for a person: it can be resumed."""
+
+    run: str
+    questions: list[Question]
+    """Without an answer."""
+    resumed: Resumed
+    entries: list[LogEntry]
+    """What the log holds of the run."""
+    repairs: list[Kept]
+    """What ends it instead, where it is not resumed."""
+
+    @property
+    def goal(self) -> str:
+        """The words of the user."""
+        return next((one.event.goal for one in self.entries if isinstance(one.event, RunStarted)), "")
+
+
+class _OpenRun:
+    """A run in the log that has not ended."""
+
+    __slots__ = ("begun", "entries", "questions", "results")
+
+    def __init__(self) -> None:
+        self.entries: list[LogEntry] = []
+        self.questions: dict[str, Question] = {}
+        self.results: list[ToolResultPart] = []
+        self.begun: set[str] = set()
 
 
 def read_past(entries: Iterable[LogEntry]) -> Past:
     """Fold a log from its first entry to its last."""
     past = Past()
-    open_runs: dict[str, list[ToolResultPart]] = {}
-    begun: set[str] = set()
+    open_runs: dict[str, _OpenRun] = {}
     for entry in entries:
         past.seq = entry.seq
-        match entry.event:
-            case RunStarted():
-                past.runs.add(entry.run)
-                open_runs[entry.run] = []
-            case MessageAdded(message=message):
-                past.conversation.add(message)
-                past.meter.added(message)
-                open_runs.get(entry.run, []).clear()
-                begun.clear()
-            case CallStarted(call_id=call_id):
-                begun.add(call_id)
-            case CallFinished(result=result):
-                open_runs.get(entry.run, []).append(result)
-            case TurnFinished(usage=usage):
-                past.meter.counted_by_vendor(usage)
-            case ResultKept(call_id=call_id, text=text):
-                past.kept[call_id] = text
-            case RunFinished() | RunInterrupted():
-                open_runs.pop(entry.run, None)
-    for run, results in open_runs.items():
-        repairs = [*_close_calls(past.conversation.messages, results, begun, "lost"), RunInterrupted()]
-        past.repairs += [(run, event) for event in repairs]
+        _fold(past, entry)
+        if isinstance(entry.event, RunStarted):
+            open_runs[entry.run] = _OpenRun()
+        run = open_runs.get(entry.run)
+        if run is None:
+            continue
+        if isinstance(entry.event, RunFinished | RunInterrupted):
+            del open_runs[entry.run]
+        else:
+            _follow(run, entry)
+    for name, run in open_runs.items():
+        _leave_or_end(past, name, run)
     return past
+
+
+def _fold(past: Past, entry: LogEntry) -> None:
+    """What an entry means for the session as a whole."""
+    match entry.event:
+        case RunStarted():
+            past.runs.add(entry.run)
+        case MessageAdded(message=message):
+            past.conversation.add(message)
+            past.meter.added(message)
+        case CallStarted(name=name):
+            past.tally.add(name, entry.time)
+        case TurnFinished(usage=usage):
+            past.meter.counted_by_vendor(usage)
+        case ResultKept(call_id=call_id, text=text):
+            past.kept[call_id] = text
+        case QuestionAsked():
+            past.asked += 1
+        case _:
+            pass
+
+
+def _follow(run: _OpenRun, entry: LogEntry) -> None:
+    """What an entry means for a run that has not ended."""
+    run.entries.append(entry)
+    match entry.event:
+        case MessageAdded():
+            run.results.clear()
+            run.begun.clear()
+        case CallStarted(call_id=call_id):
+            run.begun.add(call_id)
+        case CallFinished(result=result):
+            run.results.append(result)
+        case QuestionAsked(question=question):
+            run.questions[question.id] = question
+        case QuestionAnswered(question_id=asked):
+            run.questions.pop(asked, None)
+        case _:
+            pass
+
+
+def _leave_or_end(past: Past, name: str, run: _OpenRun) -> None:
+    """A run whose process died: it is ended, unless it waits for a person."""
+    cancelled: list[Kept] = [QuestionAnswered(asked, "cancelled") for asked in run.questions]
+    closed = _close_calls(past.conversation.messages, run.results, run.begun, "lost")
+    repairs: list[Kept] = [*cancelled, *closed, RunInterrupted()]
+    if run.questions and closed:
+        resumed = Resumed({result.call_id: result for result in run.results}, set(run.begun))
+        past.waiting = Waiting(name, list(run.questions.values()), resumed, run.entries, repairs)
+        return
+    past.repairs += [(name, event) for event in repairs]
 
 
 def settle(stage: Stage) -> list[Kept]:
@@ -108,7 +185,7 @@ def _close_calls(
     for call in messages[-1].calls:
         if call.id in have:
             continue
-        text = (_LOST if outcome == "lost" else _STOPPED) if call.id in begun else _NEVER
+        text = (LOST if outcome == "lost" else _STOPPED) if call.id in begun else _NEVER
         result = ToolResultPart(
             call.id, call.name, (TextPart(text, Origin("system")),), is_error=True, origin=Origin("system")
         )

@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from loom_nb.errors import LoomError, LoomUsageError, RunDenied, RunFailed, RunLimited, RunStopped
-from loom_nb.events import CallFinished, CallStarted, Event, Kept, LogEntry, MessageAdded, RunFinished
+from loom_nb.events import (
+    CallFinished,
+    CallOutput,
+    CallStarted,
+    Event,
+    Kept,
+    LogEntry,
+    MessageAdded,
+    RunFinished,
+)
 from loom_nb.messages import Message, Usage
 
 if TYPE_CHECKING:
@@ -232,6 +241,11 @@ class Run:
     def done(self) -> bool:
         """Whether it has ended."""
         return self.result is not None
+
+    def show(self, event: CallOutput) -> None:
+        """Show what is not kept."""
+        for sink in self.sinks:
+            sink(event)
 
     def subscribe(self, sink: Callable[[Event], None]) -> Callable[[], None]:
         """Call `sink` with every event, what was kept so far first; gives the way to unsubscribe.

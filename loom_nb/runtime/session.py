@@ -26,24 +26,43 @@ from loom_nb.errors import (
     SetupError,
     StoreError,
 )
-from loom_nb.events import Delta, Event, Kept, LogEntry, MessageAdded, RunFinished, RunStarted, SessionOpened
-from loom_nb.inputs import RunContext, RuntimeTask, SessionConfig, Stop
+from loom_nb.events import (
+    Delta,
+    Event,
+    Grant,
+    GrantRevoked,
+    Kept,
+    LogEntry,
+    MessageAdded,
+    RunFinished,
+    RunResumed,
+    RunStarted,
+    SessionOpened,
+    TurnFinished,
+)
+from loom_nb.inputs import Answer, RunContext, RuntimeTask, SessionConfig, Stop
 from loom_nb.messages import Conversation, DataPart, Message, Origin, Usage, to_json, user
 from loom_nb.protocols import Capability, Clock, Generation, LanguageModel, Request, Store
+from loom_nb.questions import Question
+from loom_nb.runtime.asking import Asking
 from loom_nb.runtime.calls import tell
 from loom_nb.runtime.clock import SystemClock
 from loom_nb.runtime.deadlines import Deadlines
-from loom_nb.runtime.governance import GovernancePolicy
 from loom_nb.runtime.hooks import Hooks
 from loom_nb.runtime.log import Log
 from loom_nb.runtime.loop import carry_out
+from loom_nb.runtime.origins import Origins
 from loom_nb.runtime.output import OutputType
 from loom_nb.runtime.policies import Runtime
-from loom_nb.runtime.restore import settle
+from loom_nb.runtime.restore import Waiting, settle
 from loom_nb.runtime.run import GRACE_SECONDS, Run, RunResult
 from loom_nb.runtime.stage import Meter, Stage, cleaned, partial_message
+from loom_nb.runtime.tally import Tally
 from loom_nb.runtime.toolkit import Toolkit
 from loom_nb.tools import Tool, readable
+
+MAX_GRANTS = 10_000
+"""Questions and answers that are looked through for leaves that hold here."""
 
 MAX_KITS = 16
 """Agents whose tools and capabilities a session keeps open; each run may name another agent."""
@@ -104,6 +123,11 @@ class AgentDescription(Protocol):
         """Functions of the user that are told what happens."""
         ...
 
+    @property
+    def tally(self) -> Tally:
+        """The calls of all its sessions."""
+        ...
+
 
 class Session:
     """One conversation. Made by `agent.session()`; it opens its log at the first run.
@@ -136,6 +160,16 @@ class Session:
         self._clock: Clock = clock or SystemClock()
         self._describe = describe or _as_text
         self._log = Log(self.id, store, self._clock)
+        self._asking = Asking(
+            self._clock,
+            self.id,
+            str(self.metadata.get("notebook", "")),
+            lambda: self.store.questions(limit=MAX_GRANTS),
+        )
+        self._tally = Tally()
+        self._origins = Origins(self.conversation)
+        self._waiting: Waiting | None = None
+        """A run of the log that waits for a person and was begun by another process."""
         self._runs: int | None = None if config.id else 0
         """The last n of the runs called `rn`; None while the log of an old session was not asked."""
         self._used: set[str] = set()
@@ -217,7 +251,7 @@ class Session:
         run = Run(self.id, run_id or f"r{self._runs}", agent.model.name, loop)
         run.say = self._sayer(run)
         self._active.append(run)
-        return run, self._drive(run, agent, message, metadata, output)
+        return run, self._drive(run, agent, _Beginning(message, metadata), output)
 
     async def stream(self, task: str | RuntimeTask, **options: Any) -> AsyncIterator[Event]:
         """`start`, and every event as it happens. Leaving the iteration early stops the run."""
@@ -252,10 +286,66 @@ class Session:
             request = _request(agent, kit, Conversation([*self.conversation, message]), output)
             return request, self._model(agent.model).encode(request)
 
-    def send(self, what: Stop) -> None:
-        """Give the session an input: a `Stop` ends all its runs, also those that wait."""
+    async def resume(self, run_id: str, *, agent: AgentDescription | None = None) -> Run:
+        """Take up a run that waited for a person when its process ended.
+
+        What it asked is open again; what it had done is not done twice. Answers may be sent before
+        or after.
+
+        Raises:
+            LoomUsageError: no run of that id waits in this session.
+            SessionBusy: another process has the session.
+        """
+        self._refuse_if_closed()
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._move_to(loop)
+        async with self._turnstile:
+            await self._open()
+        past = self._waiting
+        if past is None or past.run != run_id:
+            waits = f"{past.run} waits" if past is not None else "none of its runs waits for a person"
+            raise LoomUsageError(f"run {run_id} of session {self.id} cannot be resumed", cause=waits)
+        agent = agent or self.agent
+        run = Run(self.id, run_id, agent.model.name, loop)
+        run.say = self._sayer(run)
+        run.entries = list(past.entries)
+        self._active.append(run)
+        run.task = loop.create_task(self._drive(run, agent, past, None))
+        run.task.add_done_callback(lambda _: self._never_began(run) if run.result is None else None)
+        return run
+
+    def send(self, what: Stop | Answer) -> None:
+        """Give the session an input, from any thread.
+
+        A `Stop` ends all its runs, also those that wait. An `Answer` wakes the run that asked.
+
+        Raises:
+            AnswerRefused: the answer does not fit, comes too late, or nothing of that id was asked.
+        """
+        if isinstance(what, Answer):
+            self._asking.take(what)
+            return
         for run in tuple(self._active):
             run.stop(what.reason)
+
+    def attend(self) -> Callable[[], None]:
+        """A face connects that shows questions to a person; gives the way to leave.
+
+        While there is one, a question waits for its answer; without one it is decided at once, unless
+        the policy says to wait.
+        """
+        return self._asking.attend()
+
+    @property
+    def questions(self) -> list[Question]:
+        """What waits for a person, oldest first."""
+        return self._asking.questions
+
+    def revoke(self, grant: Grant) -> None:
+        """Take back a leave that an answer gave. It is in the log with the session's next commit."""
+        self._asking.revoke(grant)
+        self._log.note("", GrantRevoked(grant))
 
     async def close(self) -> None:
         """Stop what runs, let go of models, capabilities and the log. May be called twice."""
@@ -299,11 +389,10 @@ class Session:
         self,
         run: Run,
         agent: AgentDescription,
-        message: Message,
-        metadata: dict[str, Any],
+        work: "_Beginning | Waiting",
         output: OutputType | None,
     ) -> None:
-        """Carry out one run. Whatever happens, the run gets a result."""
+        """Carry out one run, from its beginning or from where it waited. It gets a result in any case."""
         ending = _Ending(_stopped(None, run))
         try:
             async with self._turnstile:
@@ -312,10 +401,13 @@ class Session:
                     await self._open()
                     limit = agent.runtime.limits.timeout
                     with self._watch(run, limit) if limit or self.store.durable else nullcontext():
-                        await self._begin(run, message, metadata)
-                        stage = await self._set_stage(run, agent, output)
+                        if isinstance(work, Waiting):
+                            stage = await self._take_up(run, agent, work)
+                        else:
+                            await self._begin(run, work)
+                            stage = await self._set_stage(run, agent, output)
                         if stage.hooks:
-                            await tell(stage, "before_run", goal=message.text)
+                            await tell(stage, "before_run", goal=work.goal)
                         ending.finished = await carry_out(stage)
                         ending.value = stage.value
                 except asyncio.CancelledError as stop:
@@ -359,10 +451,36 @@ class Session:
             if alive is not None:
                 alive.cancel()
 
-    async def _begin(self, run: Run, message: Message, metadata: dict[str, Any]) -> None:
+    async def _take_up(self, run: Run, agent: AgentDescription, past: Waiting) -> Stage:
+        """Stand where the run stood when its process ended."""
+        self._waiting = None
+        run.say(RunResumed())
+        await self._log.commit()
+        stage = await self._set_stage(run, agent, None)
+        stage.resumed = past.resumed
+        for entry in past.entries:
+            if isinstance(entry.event, TurnFinished):
+                stage.turns += 1
+                stage.spend(entry.event.usage)
+        return stage
+
+    def _give_up_waiting(self) -> None:
+        """A run that waited for a person ends here, because another one begins."""
+        past, self._waiting = self._waiting, None
+        if past is None:
+            return
+        self._asking.forget_waiting()
+        for event in past.repairs:
+            self._log.note(past.run, event)
+            if isinstance(event, MessageAdded):
+                self._add(event.message)
+
+    async def _begin(self, run: Run, work: "_Beginning") -> None:
         """The run is on disk from here on."""
+        self._give_up_waiting()
+        message = work.message
         self._name(run)
-        run.say(RunStarted(run.model, message.text, metadata))
+        run.say(RunStarted(run.model, message.text, work.metadata))
         self._add(message)
         run.say(MessageAdded(message))
         try:
@@ -438,14 +556,18 @@ class Session:
             request=request,
             kit=kit,
             runtime=agent.runtime,
-            governance=GovernancePolicy((*rules, *governance.rules)) if rules else governance,
+            governance=governance.with_rules(*rules) if rules else governance,
             say=run.say,
             show=show,
             commit=self._log.commit if self.store.durable else None,
+            stream=run.show,
             stopped=lambda: run.stop_reason is not None,
             clock=self._clock,
             deadlines=Deadlines(asyncio.get_running_loop()),
             hooks=agent.hooks,
+            asking=self._asking,
+            origins=self._origins,
+            tallies={"session": self._tally, "agent": agent.tally},
             meter=self._meter,
             price=agent.model.cost,
             random=random.random,
@@ -479,8 +601,8 @@ class Session:
             while len(self._kits) >= MAX_KITS:  # runs queue: nobody uses another agent's tools now
                 _, oldest = self._kits.pop(next(iter(self._kits)))
                 await oldest.close()
-            toolsets = [await capability.open() for capability in agent.capabilities]
-            known = self._kits[id(agent)] = (agent, Toolkit(agent.tools, toolsets, self._kept))
+            opened = {one.name: await one.open() for one in agent.capabilities}
+            known = self._kits[id(agent)] = (agent, Toolkit(agent.tools, opened, self._kept))
         return known[1]
 
     async def _open(self) -> None:
@@ -489,6 +611,10 @@ class Session:
         if past is None:
             return
         self.conversation = past.conversation
+        self._origins = Origins(past.conversation)
+        self._tally = past.tally
+        self._waiting = past.waiting
+        self._asking.remember(past.asked, past.waiting.questions if past.waiting is not None else ())
         self._meter = past.meter
         self._kept.update(past.kept)
         self._used = past.runs
@@ -513,6 +639,19 @@ class Session:
     def _add(self, message: Message) -> None:
         self.conversation.add(message)
         self._meter.added(message)
+
+
+@dataclass(frozen=True, slots=True)
+class _Beginning:
+    """What a run begins with."""
+
+    message: Message
+    metadata: dict[str, Any]
+
+    @property
+    def goal(self) -> str:
+        """The words of the user."""
+        return self.message.text
 
 
 @dataclass(slots=True)

@@ -1,13 +1,13 @@
 """Stage: all that the loop works with in one run."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from loom_nb.border import clean
-from loom_nb.events import Delta, Kept, RunFinished, Status, TextDelta, ThinkingDelta
+from loom_nb.events import CallOutput, Delta, Kept, RunFinished, Status, TextDelta, ThinkingDelta
 from loom_nb.messages import (
     MODEL,
     DataPart,
@@ -21,11 +21,14 @@ from loom_nb.messages import (
     Usage,
 )
 from loom_nb.protocols import Clock, LanguageModel, Request
+from loom_nb.runtime.asking import Asking
 from loom_nb.runtime.deadlines import Deadlines
 from loom_nb.runtime.governance import GovernancePolicy
 from loom_nb.runtime.hooks import Hooks
+from loom_nb.runtime.origins import Origins
 from loom_nb.runtime.output import OutputType
 from loom_nb.runtime.policies import Runtime
+from loom_nb.runtime.tally import Tally
 from loom_nb.runtime.toolkit import Toolkit
 from loom_nb.tokens import estimate_message
 
@@ -56,6 +59,21 @@ class Meter:
         return self.counted
 
 
+LOST = (
+    "The outcome of this call is not known: the process ended while it ran. It may or may not have happened."
+)
+
+
+@dataclass(slots=True)
+class Resumed:
+    """What another process had done of the turn in which its run waited for a person."""
+
+    results: dict[str, ToolResultPart] = field(default_factory=dict)
+    """Of the calls that had ended."""
+    started: set[str] = field(default_factory=set)
+    """Ids of the calls that had begun."""
+
+
 @dataclass(slots=True)
 class Stage:
     """What lies before the loop. The session makes it; the loop and the calls change it."""
@@ -74,11 +92,16 @@ class Stage:
     """Show a piece of the message that is being written, and note it in `deltas`."""
     commit: Callable[[], Awaitable[None]] | None
     """Make all facts said so far durable; None where the store is not."""
+    stream: Callable[[CallOutput], None]
+    """Show what a tool prints."""
     stopped: Callable[[], bool]
     """Whether the run was told to end: asked before every turn, should a tool have swallowed the news."""
     clock: Clock
     deadlines: Deadlines
     hooks: Hooks
+    asking: Asking
+    origins: Origins
+    tallies: Mapping[str, Tally]
     meter: Meter
     price: Callable[[Usage], float | None]
     random: Callable[[], float]
@@ -92,6 +115,8 @@ class Stage:
     """The answer as a value of that form."""
     started_calls: set[str] = field(default_factory=set)
     """Ids of the calls of the turn in progress whose tools have begun to run."""
+    resumed: Resumed | None = None
+    """In the first turn of a run that another process had begun."""
     closed: bool = False
     """The run has ended: a tool that was left behind has nothing to say any more."""
     turns: int = 0

@@ -1,7 +1,7 @@
 """Toolkit: the tools of an agent by name, with the text and the rules that came with them."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from loom_nb.errors import SetupError, ToolError
@@ -12,14 +12,18 @@ from loom_nb.tools import Tool, tool
 class Toolkit:
     """Tools by name, made once for an agent; opened capabilities included."""
 
-    __slots__ = ("_by_name", "_kept", "_reader", "_toolsets", "rules", "tools")
+    __slots__ = ("_by_name", "_kept", "_provided", "_reader", "_toolsets", "rules", "tools")
 
-    def __init__(self, tools: Iterable[Tool], toolsets: Sequence[Toolset], kept: dict[str, str]) -> None:
+    def __init__(self, tools: Iterable[Tool], opened: Mapping[str, Toolset], kept: dict[str, str]) -> None:
         self.tools: tuple[Tool, ...] = tuple(tools)
-        for toolset in toolsets:
+        self._provided: dict[str, str] = {}
+        toolsets = tuple(opened.values())
+        for capability, toolset in opened.items():
             self.tools += tuple(toolset.tools)
+            if not toolset.own:
+                self._provided.update((one.name, capability) for one in toolset.tools)
         self.rules: tuple[Rule, ...] = tuple(rule for toolset in toolsets for rule in toolset.rules)
-        self._toolsets = tuple(toolsets)
+        self._toolsets = toolsets
         self._kept = kept
         self._reader: Tool | None = None
         self._by_name: dict[str, Tool] = {}
@@ -37,6 +41,10 @@ class Toolkit:
     def get(self, name: str) -> Tool | None:
         """The tool of that name."""
         return self._by_name.get(name)
+
+    def provided_by(self, name: str) -> str:
+        """The capability that brought a tool; empty for a function that the user handed over."""
+        return self._provided.get(name, "")
 
     def unknown(self, name: str) -> str:
         """What the model is told of a tool that does not exist."""
@@ -62,6 +70,7 @@ class Toolkit:
         if self._reader is None and "read_result" not in self._by_name:
             self._reader = _result_reader(self._kept)
             self._by_name["read_result"] = self._reader
+            self._provided["read_result"] = "runtime"
             self.tools = (*self.tools, self._reader)
         return self.tools
 

@@ -36,6 +36,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             session TEXT PRIMARY KEY, fence INTEGER NOT NULL, owner TEXT NOT NULL,
             expires REAL NOT NULL) WITHOUT ROWID""",
     ),
+    (
+        """CREATE INDEX questions ON events (ts, session, seq)
+            WHERE type IN ('GrantRevoked', 'QuestionAnswered', 'QuestionAsked')""",
+    ),
 )
 """What each version of the schema adds to the one before."""
 

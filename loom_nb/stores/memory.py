@@ -4,7 +4,15 @@ import threading
 import weakref
 from collections.abc import Iterator, Sequence
 
-from loom_nb.events import LogEntry, RunFinished, RunInterrupted, RunStarted
+from loom_nb.events import (
+    GrantRevoked,
+    LogEntry,
+    QuestionAnswered,
+    QuestionAsked,
+    RunFinished,
+    RunInterrupted,
+    RunStarted,
+)
 from loom_nb.protocols import Lease, RunRow, SessionRow
 from loom_nb.stores.leases import HeldLease, Owner, busy, lost, out_of_order
 
@@ -91,6 +99,16 @@ class MemoryStore:
         else:
             found.sort(key=lambda pair: pair[1], reverse=True)
         return [row for row, _ in found[: max(limit, 0)]]
+
+    def questions(self, *, limit: int = 1000) -> list[LogEntry]:
+        """The latest questions, answers and revoked grants of all sessions, newest first."""
+        kinds = (QuestionAsked, QuestionAnswered, GrantRevoked)
+        with self._lock:
+            found = [
+                entry for log in self._logs.values() for entry in log.entries if type(entry.event) in kinds
+            ]
+        found.sort(key=lambda entry: (entry.time, entry.session, entry.seq), reverse=True)
+        return found[: max(limit, 0)]
 
     def close(self) -> None:
         """Nothing to let go of: the entries live as long as the store."""

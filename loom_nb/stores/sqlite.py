@@ -50,6 +50,11 @@ _STARTS_OF_SESSION = """SELECT CAST(e.session AS BLOB), e.seq, CAST(e.run AS BLO
     CAST(e.type AS BLOB), CAST(e.json AS BLOB), e.hash,
     (SELECT p.hash FROM events p WHERE p.session = e.session AND p.seq = e.seq - 1)
     FROM events e WHERE e.type = 'RunStarted' AND e.session = ? ORDER BY e.seq DESC LIMIT ?"""
+_QUESTIONS = """SELECT CAST(e.session AS BLOB), e.seq, CAST(e.run AS BLOB), e.ts, CAST(e.type AS BLOB),
+    CAST(e.json AS BLOB), e.hash,
+    (SELECT p.hash FROM events p WHERE p.session = e.session AND p.seq = e.seq - 1)
+    FROM events e WHERE e.type IN ('GrantRevoked', 'QuestionAnswered', 'QuestionAsked')
+    ORDER BY e.ts DESC, e.session DESC, e.seq DESC LIMIT ?"""
 _END = """SELECT CAST(e.session AS BLOB), e.seq, CAST(e.run AS BLOB), e.ts, CAST(e.type AS BLOB),
     CAST(e.json AS BLOB), e.hash,
     (SELECT p.hash FROM events p WHERE p.session = e.session AND p.seq = e.seq - 1)
@@ -233,6 +238,13 @@ class SqliteStore:
                 for name in {_text(row[0]) for row in starts}
             }
             return [_run_row(db, row, live) for row in starts]
+
+    def questions(self, *, limit: int = 1000) -> list[LogEntry]:
+        """The latest questions, answers and revoked grants of all sessions, newest first."""
+        with self._database.transaction() as db:
+            rows = db.execute(_QUESTIONS, (max(limit, 0),)).fetchall()
+        found = (_entry(_text(row[0]), row[:7], row[7] or _GENESIS) for row in rows)
+        return [entry for entry in found if isinstance(entry, LogEntry)]
 
     def close(self) -> None:
         """Let go of the file. Leases stay as they are, and any later call opens the file again."""

@@ -300,7 +300,7 @@ async def test_hooks_are_told_and_their_failures_are_notices():
     async def broken(**event):
         raise ValueError("hook trouble")
 
-    spec.on("before_tool", broken)
+    spec.on("after_llm", broken)
     result = await spec.run("1+2")
 
     assert [name for name, _ in told] == [
@@ -311,7 +311,7 @@ async def test_hooks_are_told_and_their_failures_are_notices():
     assert facts["after_tool"]["success"] is True
     assert facts["after_run"]["result"]["status"] == "completed"
     assert facts["before_run"]["run_id"] == "r1"
-    assert "the hook before_tool failed: ValueError: hook trouble" in [
+    assert "the hook after_llm failed: ValueError: hook trouble" in [
         e.event.text for e in result.events if e.event.type == "Noticed"
     ]
     with pytest.raises(LoomUsageError, match="there is no hook 'befor_run'"):

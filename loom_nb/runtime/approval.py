@@ -1,0 +1,312 @@
+"""One call before the judge and, where the judge says so, before a person.
+
+What comes out is the call as it may run, or the words in which it was refused. Every decision is said
+as an event; an error anywhere in here refuses the call and never lets it pass.
+"""
+
+import asyncio
+import dataclasses
+import inspect
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from loom_nb.border import clean
+from loom_nb.events import CallJudged, Grant, Noticed
+from loom_nb.messages import ToolCallPart
+from loom_nb.protocols import Call, Scene, Taint, Verdict
+from loom_nb.questions import Approval, Decision, Question, Scope
+from loom_nb.runtime.asking import Reply, call_key, tool_key
+from loom_nb.runtime.governance import sound
+from loom_nb.runtime.rules import whence
+from loom_nb.runtime.stage import Stage
+from loom_nb.runtime.threads import in_thread
+from loom_nb.tools import Assessment, Tool
+
+MAX_ROUNDS = 5
+"""How often rules may change the arguments of one call, and how often a person is asked about it."""
+
+MAX_PREVIEW = 20_000
+"""Characters of a preview that the log keeps."""
+
+ASSESS_SECONDS = 20.0
+
+
+@dataclasses.dataclass(slots=True)
+class Ready:
+    """A call on its way: checked, judged, and perhaps waiting for a person."""
+
+    place: int
+    """Of the call in its message."""
+    part: ToolCallPart
+    tool: Tool
+    plain: dict[str, Any]
+    """The arguments as they were written."""
+    arguments: dict[str, Any]
+    """The arguments as the function takes them."""
+    verdict: Verdict = dataclasses.field(default_factory=lambda: Verdict("deny", "not judged"))
+    call: Call | None = None
+    edited: tuple[str, ...] = ()
+    """Names of the arguments that a person changed."""
+
+
+class Refused(Exception):
+    """The call does not run; the text is for the model, `reason` for the end of the run."""
+
+    def __init__(self, text: str, reason: str) -> None:
+        super().__init__(text)
+        self.text = text
+        self.reason = reason
+
+
+async def judged(stage: Stage, ready: Ready) -> None:
+    """Give the call its verdict: "allow" or "ask".
+
+    Raises:
+        Refused: a hook or a rule denies it.
+        ToolError, BorderError: a rule changed the arguments to some that do not fit.
+    """
+    for _ in range(MAX_ROUNDS):
+        ready.call = call = await _as_the_judge_sees_it(stage, ready)
+        verdict = await _by_hooks(stage, ready) if stage.hooks else None
+        if verdict is None or (verdict.decision == "allow" and verdict.arguments is None):
+            by_rules = await stage.governance.judge(call)
+            verdict = by_rules
+        elif verdict.decision == "ask":
+            by_rules = await stage.governance.judge(call)
+            verdict = by_rules if by_rules.decision == "deny" else verdict
+        if verdict.arguments is None:
+            _say(stage, ready, verdict)
+            ready.verdict = verdict
+            if verdict.decision == "deny":
+                raise Refused(f"{ready.tool.name} was refused: {verdict.reason}", verdict.reason)
+            return
+        stage.say(Noticed(f"{verdict.by} changed the arguments of {ready.tool.name}"))
+        _change(ready, dict(verdict.arguments))
+    reason = f"rules changed its arguments {MAX_ROUNDS} times over"
+    _say(stage, ready, Verdict("deny", reason, "judge"))
+    raise Refused(f"{ready.tool.name} was refused: {reason}", reason)
+
+
+async def approved(stage: Stage, ready: Ready) -> None:
+    """Have a person decide about a call whose verdict is "ask".
+
+    Raises:
+        Refused: the person says no, nobody answers, or there is nobody to ask.
+        ToolError, BorderError: the person's own arguments do not fit the tool.
+    """
+    assert ready.call is not None  # noqa: S101  it was judged
+    for _ in range(MAX_ROUNDS):
+        call = ready.call
+        mine = Grant(call_key(ready.tool, ready.plain), stage.asking.place)
+        whole = Grant(tool_key(ready.tool), stage.asking.session)
+        scopes = _scopes(call)
+        before = stage.asking.granted(*([mine, whole] if "tool" in scopes else [mine]))
+        if before:
+            return _say(stage, ready, Verdict("allow", f"allowed before, by {before}", before))
+        reply = await stage.asking.ask(
+            _question(stage, ready, scopes),
+            stage.say,
+            stage.commit,
+            wait=stage.asking.attended or stage.governance.unattended == "wait",
+            grant=partial(_grant, mine, whole),
+        )
+        if _decide(stage, ready, reply):
+            after = await _as_the_judge_sees_it(stage, ready)
+            if _seal(after) == _seal(call):
+                return _say(stage, ready, Verdict("allow", f"allowed by {reply.by}", reply.by))
+            ready.verdict = Verdict("ask", "what it would change has changed since you were asked", "judge")
+            ready.call = after
+            continue
+        ready.call = await _as_the_judge_sees_it(stage, ready)
+        verdict = await stage.governance.judge(ready.call)
+        if verdict.decision == "deny":
+            _say(stage, ready, verdict)
+            raise Refused(
+                f"{ready.tool.name} was refused as changed by the person: {verdict.reason}", verdict.reason
+            )
+        return _say(stage, ready, Verdict("allow", f"changed and allowed by {reply.by}", reply.by))
+    raise Refused(
+        f"{ready.tool.name} was refused: it changed faster than it could be decided on", "it kept changing"
+    )
+
+
+def _decide(stage: Stage, ready: Ready, reply: Reply) -> bool:
+    """Whether the call is allowed as it was asked about; False where the person changed it.
+
+    Raises Refused where it is not allowed.
+    """
+    name = ready.tool.name
+    decision: Decision | None = reply.value if isinstance(reply.value, Decision) else None
+    if reply.how == "person" and decision is not None and decision.decision == "allow":
+        if decision.arguments is None or decision.arguments == ready.plain:
+            return True
+        before = ready.plain
+        _change(ready, decision.arguments)
+        changed = before.keys() ^ ready.plain.keys() | {
+            key for key in before.keys() & ready.plain.keys() if before[key] != ready.plain[key]
+        }
+        ready.edited = tuple(sorted(changed))
+        return False
+    if reply.how == "person":
+        said = decision.reason.strip() if decision is not None else ""
+        reason, text = (
+            f"denied by {reply.by}",
+            f"{name} was denied by the person" + (f": {said}" if said else "."),
+        )
+        by = reply.by
+        reason += f": {said}" if said else ""
+    elif reply.how == "timeout":
+        minutes = stage.governance.answer_within / 60
+        reason, by = f"nobody answered within {minutes:g} min", "timeout"
+        text = f"{name} was refused: {reason}."
+    else:
+        reason, by = f"it asks ({ready.verdict.reason}) and nobody can be asked here", "nobody"
+        text = f"{name} was refused: {reason}."
+        reason += f"; {how_to_allow(name)}"
+    _say(stage, ready, Verdict("deny", reason, by))
+    raise Refused(text, reason)
+
+
+def how_to_allow(name: str) -> str:
+    """What a person can do who wants a call to run where nobody can be asked."""
+    return f"to let it run: GovernancePolicy((Allow({name!r}),)), or %%loom --approve all"
+
+
+async def _as_the_judge_sees_it(stage: Stage, ready: Ready) -> Call:
+    scene = Scene(
+        mode=stage.governance.mode,
+        now=stage.clock.now(),
+        cost=stage.cost if stage.replies else 0.0,
+        tallies=stage.tallies,
+        trace=stage.origins.trace,
+    )
+    return Call(
+        ready.part.id,
+        ready.tool.name,
+        ready.arguments,
+        ready.tool,
+        stage.run,
+        stage.session,
+        await _assess(ready.tool, ready.arguments) if ready.tool.assess is not None else None,
+        stage.kit.provided_by(ready.tool.name),
+        scene,
+    )
+
+
+async def _assess(tool: Tool, arguments: dict[str, Any]) -> Assessment:
+    """What the call would do, by its tool; a tool that cannot tell is refused."""
+    assert tool.assess is not None  # noqa: S101  the caller looked
+    try:
+        async with asyncio.timeout(ASSESS_SECONDS):
+            found = await in_thread(tool.assess, **arguments)
+    except Exception as error:  # noqa: BLE001  an error in a judge denies, whatever it is
+        return Assessment(
+            tool.effects,
+            refusal=f"{tool.name} could not tell what it would do: {type(error).__name__}: {error}",
+        )
+    if not isinstance(found, Assessment):
+        return Assessment(tool.effects, refusal=f"{tool.name} told {found!r} of what it would do")
+    return found
+
+
+async def _by_hooks(stage: Stage, ready: Ready) -> Verdict | None:
+    """What the hooks `before_tool` say: each may deny, ask, or change the arguments."""
+    asked: Verdict | None = None
+    event = {
+        "run_id": stage.run,
+        "session_id": stage.session,
+        "tool_name": ready.tool.name,
+        "call_id": ready.part.id,
+    }
+    for hook in stage.hooks.named("before_tool"):
+        try:
+            done = hook(**event, arguments=ready.arguments)
+            said = sound(await done if inspect.isawaitable(done) else done, "before_tool")
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return Verdict("deny", "the hook before_tool cancelled itself", "before_tool")
+        except Exception as error:  # noqa: BLE001  an error in a judge denies, whatever it is
+            return Verdict(
+                "deny", f"the hook before_tool failed: {type(error).__name__}: {error}", "before_tool"
+            )
+        if said is not None and (said.decision == "deny" or said.arguments is not None):
+            return said
+        if said is not None and said.decision == "ask":
+            asked = said
+    return asked
+
+
+def _change(ready: Ready, arguments: dict[str, Any]) -> None:
+    """Call it with these. Raises ToolError or BorderError where they do not fit the tool."""
+    plain = ready.tool.parse(msgspec.json.encode(arguments))
+    ready.arguments = ready.tool.validate(plain)
+    ready.plain = plain
+
+
+def _say(stage: Stage, ready: Ready, verdict: Verdict) -> None:
+    stage.say(
+        CallJudged(ready.part.id, ready.tool.name, verdict.decision, clean(verdict.reason), clean(verdict.by))
+    )
+
+
+def _grant(mine: Grant, whole: Grant, decision: Any) -> Grant | None:
+    if not isinstance(decision, Decision) or decision.decision != "allow" or decision.arguments is not None:
+        return None
+    return {"once": None, "call": mine, "tool": whole}[decision.scope]
+
+
+def _scopes(call: Call) -> tuple[Scope, ...]:
+    """A leave for a whole tool is not offered for what runs code or cannot be taken back."""
+    if call.destructive or "runs" in call.effects:
+        return ("once", "call")
+    return ("once", "call", "tool")
+
+
+def _seal(call: Call) -> str:
+    return call.assessment.seal if call.assessment is not None else ""
+
+
+def _question(stage: Stage, ready: Ready, scopes: tuple[Scope, ...]) -> Question:
+    call = ready.call
+    assert call is not None  # noqa: S101  it was judged
+    seen = call.assessment
+    taint = stage.origins.trace(ready.plain)
+    preview = seen.preview if seen is not None else ""
+    if len(preview) > MAX_PREVIEW:
+        preview = f"{preview[:MAX_PREVIEW]}\n[{len(preview) - MAX_PREVIEW:,} more characters]"
+    effects = tuple(sorted(call.effects))
+    return Question(
+        id="",
+        kind="approval",
+        title=f"{ready.tool.name}: {', '.join(effects) or 'acts'}",
+        asked_by="judge",
+        call_id=ready.part.id,
+        expires=stage.clock.now() + stage.governance.answer_within,
+        approval=Approval(
+            call_id=ready.part.id,
+            tool=ready.tool.name,
+            arguments=ready.plain,
+            key=call_key(ready.tool, ready.plain),
+            effects=effects,
+            destructive=call.destructive,
+            undoable=ready.tool.undoable,
+            reasons=tuple(clean(reason) for reason in ready.verdict.reason.split("; ") if reason),
+            rules=tuple(rule for rule in ready.verdict.by.split(", ") if rule),
+            origins=origins_in_words(taint),
+            preview=clean(preview),
+            preview_kind=seen.preview_kind if seen is not None else "text",
+            sandbox=seen.sandbox if seen is not None else "",
+            mode=stage.governance.mode,
+            scopes=scopes,
+            schema=ready.tool.schema,
+        ),
+    )
+
+
+def origins_in_words(taint: Taint) -> dict[str, str]:
+    """For a card: where arguments came from that the user did not write."""
+    return {where: clean(whence(origin.kind, origin.source)) for where, origin in taint.arguments.items()}

@@ -1,0 +1,272 @@
+"""The open questions of a session: who may answer, how long, and what an answer is bound to.
+
+A question is kept before anybody is waited for; an answer wakes its run at once, from any thread; the
+first one that fits counts. Leaves that reach further than one call are read from the log.
+"""
+
+import asyncio
+import hashlib
+import threading
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+import msgspec
+
+from loom_nb.errors import AnswerRefused
+from loom_nb.events import Grant, GrantRevoked, Kept, LogEntry, QuestionAnswered, QuestionAsked
+from loom_nb.inputs import Answer
+from loom_nb.protocols import Clock
+from loom_nb.questions import Decision, Question, checked
+from loom_nb.tools import Tool
+
+How = Literal["person", "timeout", "nobody"]
+
+_SORTED = msgspec.json.Encoder(order="sorted")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """How a question ended: with the checked value of a person, or with its default."""
+
+    how: How
+    value: Any = field(repr=False)
+    by: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class _Open:
+    question: Question
+    loop: asyncio.AbstractEventLoop
+    reply: "asyncio.Future[Reply]"
+    taken: bool = False
+
+
+class Asking:
+    """The questions of one session that have no answer yet, and the leaves that hold in it.
+
+    Args:
+        clock: the time.
+        place: the notebook in which leaves for exact calls hold; the session where it is empty.
+        granted_elsewhere: reads questions and answers of other sessions, newest first.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        session: str,
+        place: str = "",
+        granted_elsewhere: Callable[[], Iterable[LogEntry]] | None = None,
+    ) -> None:
+        self._clock = clock
+        self.session = session
+        self.place = place or session
+        self._elsewhere = granted_elsewhere
+        self._open: dict[str, _Open] = {}
+        self._early: dict[str, Answer] = {}
+        self._waiting: list[Question] = []
+        self._lock = threading.Lock()
+        self._faces: set[object] = set()
+        self._number = 0
+        self._grants: dict[tuple[str, str], str] | None = None
+        """(key, place) -> who gave it; None until the logs were asked."""
+
+    # -- faces -------------------------------------------------------------------------------------
+
+    @property
+    def attended(self) -> bool:
+        """Whether somebody shows questions to a person."""
+        return bool(self._faces)
+
+    def attend(self) -> Callable[[], None]:
+        """A face connects; gives the way to leave."""
+        face = object()
+        self._faces.add(face)
+        return lambda: self._faces.discard(face)
+
+    @property
+    def questions(self) -> list[Question]:
+        """Those without an answer, oldest first; also those of a run that waits to be resumed."""
+        open_now = [one.question for one in tuple(self._open.values())]
+        return open_now + [one for one in self._waiting if one.id not in self._open]
+
+    # -- the past ----------------------------------------------------------------------------------
+
+    def remember(self, asked: int, waiting: Iterable[Question]) -> None:
+        """Take over what the log of the session says: how many were asked, and which still wait."""
+        self._number = max(self._number, asked)
+        self._waiting = list(waiting)
+
+    def forget_waiting(self) -> None:
+        """The run that waited is over: its questions get no answer any more."""
+        self._waiting = []
+        self._early.clear()
+
+    # -- asking ------------------------------------------------------------------------------------
+
+    async def ask(
+        self,
+        question: Question,
+        say: Callable[[Kept], None],
+        commit: Callable[[], Awaitable[None]] | None,
+        *,
+        wait: bool,
+        grant: Callable[[Any], Grant | None] = lambda value: None,
+    ) -> Reply:
+        """Ask, and wait for an answer, for the time to run out or for the run to be cancelled.
+
+        Args:
+            question: without an id.
+            say: keeps a fact of the run.
+            commit: makes durable what was said.
+            wait: whether somebody may come who answers; else the default counts at once.
+            grant: the leave that an answer gives.
+        """
+        again = self._same_as_before(question)
+        if again is None:
+            self._number += 1
+            letter = "a" if question.kind == "approval" else "q"
+            question = msgspec.structs.replace(question, id=f"{letter}{self._number}")
+        else:
+            question = msgspec.structs.replace(question, id=again.id)
+        loop = asyncio.get_running_loop()
+        one = _Open(question, loop, loop.create_future())
+        self._open[question.id] = one
+        try:
+            if again is None:
+                say(QuestionAsked(question))
+                if commit is not None and wait:
+                    await commit()
+            self._answer_early(one)
+            reply = await self._reply(one, wait=wait)
+        except asyncio.CancelledError:
+            say(QuestionAnswered(question.id, "cancelled"))
+            raise
+        finally:
+            self._open.pop(question.id, None)
+        given = grant(reply.value) if reply.how == "person" else None
+        say(QuestionAnswered(question.id, reply.how, _kept(question, reply.value), reply.by, given))
+        if given is not None:
+            self._known()[given.key, given.place] = question.id
+        return reply
+
+    async def _reply(self, one: _Open, *, wait: bool) -> Reply:
+        if one.reply.done():
+            return one.reply.result()
+        if not wait:
+            return Reply("nobody", one.question.default)
+        if one.question.expires is None:
+            return await one.reply
+        left = max(one.question.expires - self._clock.now(), 0.0)
+        timer: asyncio.Future[Any] = asyncio.ensure_future(self._clock.sleep(left))
+        try:
+            await asyncio.wait(
+                cast("list[asyncio.Future[Any]]", [one.reply, timer]), return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            timer.cancel()
+        if one.reply.done():
+            return one.reply.result()
+        with self._lock:
+            one.taken = True  # an answer from another thread comes too late from here on
+        return Reply("timeout", one.question.default)
+
+    def _same_as_before(self, question: Question) -> Question | None:
+        """The question of a run that is being resumed which asks the very same."""
+        for known in self._waiting:
+            if _same(known, question):
+                self._waiting.remove(known)
+                return known
+        return None
+
+    def _answer_early(self, one: _Open) -> None:
+        answer = self._early.pop(one.question.id, None)
+        if answer is not None:
+            self.take(answer)
+
+    # -- answering ---------------------------------------------------------------------------------
+
+    def take(self, answer: Answer) -> None:
+        """Answer a question. May be called from any thread.
+
+        Raises:
+            AnswerRefused: no such question is open, it was answered already, or the value does not fit.
+        """
+        one = self._open.get(answer.question)
+        if one is None:
+            known = next((known for known in self._waiting if known.id == answer.question), None)
+            if known is None:
+                waiting = ", ".join(question.id for question in self.questions) or "none"
+                raise AnswerRefused(f"no question {answer.question} is open", cause=f"open: {waiting}")
+            checked(known, answer.value)
+            with self._lock:
+                self._early[known.id] = answer
+            return
+        value = checked(one.question, answer.value)
+        with self._lock:
+            if one.taken:
+                raise AnswerRefused(f"question {answer.question} was answered already")
+            one.taken = True
+        one.loop.call_soon_threadsafe(_settle, one.reply, Reply("person", value, answer.by))
+
+    # -- leaves ------------------------------------------------------------------------------------
+
+    def granted(self, *grants: Grant) -> str:
+        """The id of the question whose answer allows one of these; empty where none does."""
+        known = self._known()
+        return next((known[one.key, one.place] for one in grants if (one.key, one.place) in known), "")
+
+    def revoke(self, grant: Grant) -> None:
+        """Take a leave back."""
+        self._known().pop((grant.key, grant.place), None)
+
+    def _known(self) -> dict[tuple[str, str], str]:
+        if self._grants is None:
+            self._grants = {}
+            entries = list(self._elsewhere()) if self._elsewhere is not None else []
+            places = {self.place, self.session}
+            for entry in reversed(entries):
+                match entry.event:
+                    case QuestionAnswered(
+                        question_id=asked, how="person", grant=Grant(key=key, place=place)
+                    ) if place in places:
+                        self._grants[key, place] = asked
+                    case GrantRevoked(grant=Grant(key=key, place=place)):
+                        self._grants.pop((key, place), None)
+                    case _:
+                        pass
+        return self._grants
+
+
+def call_key(tool: Tool, arguments: dict[str, Any]) -> str:
+    """SHA-256 that stands for one exact call: the tool, its source and its canonical arguments."""
+    return hashlib.sha256(f"{tool.source_hash}\0".encode() + _SORTED.encode(arguments)).hexdigest()
+
+
+def tool_key(tool: Tool) -> str:
+    """SHA-256 that stands for a tool as it is now."""
+    return hashlib.sha256(f"tool\0{tool.source_hash}".encode()).hexdigest()
+
+
+def _same(known: Question, question: Question) -> bool:
+    if known.kind != question.kind or known.call_id != question.call_id:
+        return False
+    if known.approval is None or question.approval is None:
+        return (known.title, known.options, known.schema) == (
+            question.title,
+            question.options,
+            question.schema,
+        )
+    return known.approval.key == question.approval.key
+
+
+def _settle(future: "asyncio.Future[Reply]", reply: Reply) -> None:
+    if not future.done():
+        future.set_result(reply)
+
+
+def _kept(question: Question, value: Any) -> Any:
+    """The value as the log may hold it: never a secret."""
+    if question.kind == "secret":
+        return None
+    return msgspec.to_builtins(value) if isinstance(value, Decision) else value

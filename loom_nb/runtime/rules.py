@@ -1,0 +1,412 @@
+"""Ready rules: allow, ask or deny calls by name, argument, effect, rate, time, cost, path, host and origin.
+
+    GovernancePolicy((Deny("http_*"), Veto(paths=["~/.ssh/*"]), PerMinute("search", 10), WhenUntrusted()))
+
+A glob matches the name of a tool, upper and lower case told apart; a predicate is given the arguments.
+"""
+
+import fnmatch
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, time, tzinfo
+from typing import Any, Literal, TypeAlias
+
+from loom_nb.errors import LoomUsageError
+from loom_nb.protocols import Call, Layer, Verdict
+from loom_nb.runtime.reach import covers, host_in, real_path, touched_hosts, touched_paths
+
+Predicate: TypeAlias = Callable[[Mapping[str, Any]], bool]
+Per: TypeAlias = Literal["session", "agent"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """A rule about tools whose name matches, all calls or those whose arguments fit."""
+
+    glob: str
+    reason: str = ""
+    when: Predicate | None = None
+
+    def matches(self, call: Call) -> bool:
+        """Whether the rule is about this call."""
+        return fnmatch.fnmatchcase(call.name, self.glob) and (
+            self.when is None or bool(self.when(call.arguments))
+        )
+
+    def _words(self, fate: str) -> str:
+        some = " for some arguments" if self.when else ""
+        return f"{self.glob} {fate}{some}" + (f": {self.reason}" if self.reason else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Allow(_Named):
+    """Lets matching calls run that would only ask for approval."""
+
+    name: str = "allow"
+    layer: Layer = "permission"
+    decision: Literal["allow"] = "allow"
+
+    def judge(self, call: Call) -> Verdict | None:
+        """Allow a call that matches."""
+        return (
+            Verdict("allow", self.reason or f"{self.glob} is allowed", self.name)
+            if self.matches(call)
+            else None
+        )
+
+    def __str__(self) -> str:
+        return self._words("is allowed")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask(_Named):
+    """Has a person asked about matching calls, whatever the mode."""
+
+    name: str = "ask"
+    layer: Layer = "permission"
+    decision: Literal["ask"] = "ask"
+
+    def judge(self, call: Call) -> Verdict | None:
+        """Ask about a call that matches."""
+        return (
+            Verdict("ask", self.reason or f"{self.glob} is asked about", self.name)
+            if self.matches(call)
+            else None
+        )
+
+    def __str__(self) -> str:
+        return self._words("is asked about")
+
+
+@dataclass(frozen=True, slots=True)
+class Deny(_Named):
+    """Denies matching calls."""
+
+    name: str = "deny"
+    layer: Layer = "permission"
+    decision: Literal["deny"] = "deny"
+
+    def judge(self, call: Call) -> Verdict | None:
+        """Deny a call that matches."""
+        return Verdict("deny", self.reason or "denied by a rule", self.name) if self.matches(call) else None
+
+    def __str__(self) -> str:
+        return self._words("is denied")
+
+
+@dataclass(frozen=True, slots=True)
+class Veto:
+    """Denies what no mode, no other rule and no person can allow; child runs inherit it.
+
+    Args:
+        glob: names of tools.
+        paths: globs of files that may not be touched, such as `~/.ssh/*`. A folder stands for all in it.
+            Every spelling of a path counts: relative ones, links, `..`, `~`, other normal forms of Unicode.
+        hosts: globs of hosts that may not be talked to.
+        when: a predicate on the arguments.
+        reason: what the model is told.
+        root: the folder that relative paths in the arguments are relative to; the working directory
+            where it is empty.
+    """
+
+    glob: str = "*"
+    paths: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    when: Predicate | None = None
+    reason: str = "vetoed"
+    root: str = ""
+    name: str = "veto"
+    layer: Layer = "veto"
+    decision: Literal["deny"] = "deny"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "paths", tuple(self.paths))
+        object.__setattr__(self, "hosts", tuple(self.hosts))
+
+    def judge(self, call: Call) -> Verdict | None:
+        """Deny what matches the name and, where they are given, a path, a host or the predicate."""
+        if not fnmatch.fnmatchcase(call.name, self.glob):
+            return None
+        if not (self.paths or self.hosts or self.when):
+            return Verdict("deny", self.reason, self.name)
+        if self.when is not None and self.when(call.arguments):
+            return Verdict("deny", self.reason, self.name)
+        touched = next((path for path in touched_paths(call, self.root) if covers(self.paths, path)), None)
+        if self.paths and touched is not None:
+            return Verdict("deny", f"{self.reason}: {touched}", self.name)
+        host = next((host for host in touched_hosts(call) if host_in(self.hosts, host)), None)
+        if self.hosts and host is not None:
+            return Verdict("deny", f"{self.reason}: {host}", self.name)
+        return None
+
+    def __str__(self) -> str:
+        what = ", ".join((*self.paths, *self.hosts)) or ("some arguments" if self.when else "every call")
+        return f"{self.glob}: {what} is vetoed"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOnly:
+    """Denies every call that does not just look."""
+
+    name: str = "read-only"
+    layer: Layer = "effect"
+    decision: Literal["deny"] = "deny"
+
+    def judge(self, call: Call) -> Verdict | None:
+        """Deny what can change anything."""
+        if call.read_only:
+            return None
+        effects = ", ".join(sorted(call.effects))
+        return Verdict(
+            "deny", f"{call.name} can change things ({effects}) and this run is read-only", self.name
+        )
+
+    def __str__(self) -> str:
+        return "calls that do not just look are denied"
+
+
+@dataclass(frozen=True, slots=True)
+class Destructive:
+    """Asks about what cannot be taken back, or denies it."""
+
+    decision: Literal["ask", "deny"] = "ask"
+    name: str = "destructive"
+    layer: Layer = "effect"
+
+    def judge(self, call: Call) -> Verdict | None:
+        """Speak of what is destructive."""
+        return Verdict(self.decision, "it cannot be taken back", self.name) if call.destructive else None
+
+    def __str__(self) -> str:
+        return f"what cannot be taken back is {'asked about' if self.decision == 'ask' else 'denied'}"
+
+
+@dataclass(frozen=True, slots=True)
+class PerMinute:
+    """At most so many calls a minute; failures count, and so do those of earlier runs."""
+
+    glob: str
+    limit: int
+    per: Per = "session"
+    name: str = "rate limit"
+    layer: Layer = "rate"
+    decision: Literal["deny"] = "deny"
+
+    def judge(self, call: Call) -> Verdict | None:
+        """Deny a call above the limit."""
+        if not fnmatch.fnmatchcase(call.name, self.glob):
+            return None
+        made = call.scene.tallies[self.per].count(self.glob, call.scene.now - 60.0)
+        if made < self.limit:
+            return None
+        return Verdict(
+            "deny",
+            f"{self.glob} was called {made} times in the last minute, {self.limit} is the limit",
+            self.name,
+        )
+
+    def __str__(self) -> str:
+        return f"{self.glob} above {self.limit} calls a minute and {self.per} is denied"
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """At most one call, ever, in a session or of an agent."""
+
+    glob: str
+    per: Per = "session"
+    name: str = "once"
+    layer: Layer = "rate"
+    decision: Literal["deny"] = "deny"
+
+    def judge(self, call: Call) -> Verdict | None:
+        """Deny the second call."""
+        if not fnmatch.fnmatchcase(call.name, self.glob) or not call.scene.tallies[self.per].count(self.glob):
+            return None
+        return Verdict("deny", f"{self.glob} may be called once, and was", self.name)
+
+    def __str__(self) -> str:
+        return f"{self.glob} after the first call of a {self.per} is denied"
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """Denies matching calls outside of a window of the day, which may span midnight."""
+
+    start: time
+    end: time
+    glob: str = "*"
+    zone: tzinfo | None = None
+    """The zone of the computer where it is None."""
+    name: str = "between"
+    layer: Layer = "rate"
+    decision: Literal["deny"] = "deny"
+
+    def judge(self, call: Call) -> Verdict | None:
+        """Deny a call at another time."""
+        if not fnmatch.fnmatchcase(call.name, self.glob):
+            return None
+        now = datetime.fromtimestamp(call.scene.now, self.zone).time()
+        inside = self.start <= now < self.end
+        if self.start > self.end:
+            inside = now >= self.start or now < self.end
+        if inside:
+            return None
+        return Verdict(
+            "deny", f"{self.glob} is allowed from {self.start:%H:%M} to {self.end:%H:%M} only", self.name
+        )
+
+    def __str__(self) -> str:
+        return f"{self.glob} outside of {self.start:%H:%M} to {self.end:%H:%M} is denied"
+
+
+@dataclass(frozen=True, slots=True)
+class MaxCost:
+    """Denies matching calls once the run has cost so many US dollars, or its cost is not known."""
+
+    dollars: float
+    glob: str = "*"
+    name: str = "cost"
+    layer: Layer = "rate"
+    decision: Literal["deny"] = "deny"
+
+    def judge(self, call: Call) -> Verdict | None:
+        """Deny a call above the limit."""
+        if not fnmatch.fnmatchcase(call.name, self.glob):
+            return None
+        cost = call.scene.cost
+        if cost is None:
+            return Verdict(
+                "deny", "the price of the model is not known, so the limit cannot be held", self.name
+            )
+        if cost < self.dollars:
+            return None
+        return Verdict("deny", f"the run has cost ${cost:.4g}, ${self.dollars:g} is the limit", self.name)
+
+    def __str__(self) -> str:
+        return f"{self.glob} is denied once a run has cost ${self.dollars:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class InsideRoot:
+    """Denies matching calls that touch a path outside of a folder."""
+
+    root: str
+    glob: str = "*"
+    name: str = "inside root"
+    layer: Layer = "permission"
+    decision: Literal["deny"] = "deny"
+
+    def judge(self, call: Call) -> Verdict | None:
+        """Deny a path outside."""
+        if not fnmatch.fnmatchcase(call.name, self.glob):
+            return None
+        root = real_path(self.root)
+        for path in touched_paths(call, root):
+            if not covers((root,), path):
+                return Verdict("deny", f"{path} is outside of {root}", self.name)
+        return None
+
+    def __str__(self) -> str:
+        return f"{self.glob}: paths outside of {self.root} are denied"
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """Denies matching calls that talk to a host which is not on the list."""
+
+    allowed: tuple[str, ...]
+    glob: str = "*"
+    name: str = "hosts"
+    layer: Layer = "permission"
+    decision: Literal["deny"] = "deny"
+
+    def __post_init__(self) -> None:
+        as_given: object = self.allowed
+        if isinstance(as_given, str):
+            raise LoomUsageError("Hosts takes a list of hosts", fixes=[f"Hosts(({as_given!r},))"])
+        object.__setattr__(self, "allowed", tuple(self.allowed))
+
+    def judge(self, call: Call) -> Verdict | None:
+        """Deny any other host, and a network call that does not tell its hosts."""
+        if not fnmatch.fnmatchcase(call.name, self.glob) or "network" not in call.effects:
+            return None
+        hosts = tuple(touched_hosts(call))
+        if not hosts:
+            return Verdict("deny", f"{call.name} does not tell which host it talks to", self.name)
+        other = next((host for host in hosts if not host_in(self.allowed, host)), None)
+        if other is None:
+            return None
+        return Verdict("deny", f"{other} is not on the list of hosts ({', '.join(self.allowed)})", self.name)
+
+    def __str__(self) -> str:
+        return f"{self.glob}: hosts other than {', '.join(self.allowed) or 'none'} are denied"
+
+
+UNTRUSTED = frozenset({"web", "file", "tool", "mcp", "model", "memory", "skill", "signal"})
+"""Kinds of origin whose text may be an attempt to steer the agent."""
+
+_WHENCE = {
+    "web": "a web page",
+    "file": "a file",
+    "tool": "the result of a tool",
+    "mcp": "an MCP server",
+    "model": "the model itself",
+    "memory": "a note",
+    "skill": "a skill",
+    "signal": "a signal",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WhenUntrusted:
+    """Asks about what can write or send, once text that the user did not write is in play.
+
+    Structure rather than detection: whatever the text says, it cannot have an effect by itself. A call
+    that only fetches is let go where the user or a source wrote its address word for word: it tells
+    the other side nothing that it does not know.
+    """
+
+    kinds: frozenset[str] = UNTRUSTED
+    decision: Literal["ask", "deny"] = "ask"
+    glob: str = "*"
+    name: str = "untrusted"
+    layer: Layer = "origin"
+
+    def judge(self, call: Call) -> Verdict | None:
+        """Speak of a call that can act while untrusted text is in its arguments or in the context."""
+        if not fnmatch.fnmatchcase(call.name, self.glob):
+            return None
+        acts = bool(call.effects - {"reads"}) or call.destructive
+        if not acts:
+            return None
+        taint = call.scene.trace(call.arguments)
+        suspects = {where: origin for where, origin in taint.arguments.items() if origin.kind in self.kinds}
+        if not suspects and not taint.context & self.kinds:
+            return None
+        if (
+            call.read_only
+            and all(origin.kind != "model" for origin in taint.arguments.values())
+            and taint.arguments
+        ):
+            return None
+        told = [
+            f"{where} came from {whence(origin.kind, origin.source)}" for where, origin in suspects.items()
+        ]
+        if not told:
+            told = [
+                "text from "
+                + " and ".join(sorted(_WHENCE[kind] for kind in taint.context & self.kinds & _WHENCE.keys()))
+                + " is in the context"
+            ]
+        return Verdict(self.decision, "; ".join(told), self.name)
+
+    def __str__(self) -> str:
+        fate = "asked about" if self.decision == "ask" else "denied"
+        return f"what can write or send is {fate} while text that you did not write is in play"
+
+
+def whence(kind: str, source: str = "") -> str:
+    """An origin in words: "a web page (https://…)"."""
+    words = _WHENCE.get(kind, f"the {kind}")
+    return f"{words} ({source})" if source else words

@@ -1,0 +1,25 @@
+"""How often tools were let run: what rate limits count."""
+
+import fnmatch
+from bisect import bisect_left
+
+
+class Tally:
+    """The times of calls by the name of their tool. Failed calls count; refused ones do not."""
+
+    __slots__ = ("_times",)
+
+    def __init__(self) -> None:
+        self._times: dict[str, list[float]] = {}
+
+    def add(self, name: str, time: float) -> None:
+        """A call was let run, at a time in seconds since the epoch."""
+        self._times.setdefault(name, []).append(time)
+
+    def count(self, glob: str, since: float = 0.0) -> int:
+        """Calls of tools whose name matches, from that time on."""
+        return sum(
+            len(times) - bisect_left(times, since)
+            for name, times in self._times.items()
+            if name == glob or fnmatch.fnmatchcase(name, glob)
+        )
