@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from loom_nb.errors import LoomError, LoomUsageError, RunDenied, RunFailed, RunLimited, RunStopped
-from loom_nb.events import CallFinished, CallStarted, Event, Kept, LogEntry, MessageAdded, RunFinished
+from loom_nb.events import CallFinished, CallStarted, Delta, Event, Kept, LogEntry, MessageAdded, RunFinished
 from loom_nb.messages import Message, Usage
 
 if TYPE_CHECKING:
@@ -189,10 +189,6 @@ def _nothing() -> None:
     """There is nothing to leave."""
 
 
-def _nobody(event: Kept) -> None:
-    """What a run says before its session gives it a voice."""
-
-
 _VERBS = {
     "stopped": "was stopped",
     "limit": "reached a limit",
@@ -211,7 +207,14 @@ class Run:
     A run never raises for the failure of its task: the result says how it ended.
     """
 
-    def __init__(self, session_id: str, run_id: str, model: str, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        session_id: str,
+        run_id: str,
+        model: str,
+        loop: asyncio.AbstractEventLoop,
+        note: Callable[[str, Kept], LogEntry],
+    ) -> None:
         self.id = run_id
         self.session_id = session_id
         self.model = model
@@ -223,10 +226,12 @@ class Run:
         self.task: asyncio.Task[None] | None = None
         self.sinks: list[Callable[[Event], None]] = []
         self.entries: list[LogEntry] = []
-        self.say: Callable[[Kept], None] = _nobody
+        self.deltas: list[Delta] = []
+        """What the model has shown of a message that is not finished."""
         self.ended: asyncio.Future[None] = loop.create_future()
         """Done when the result is there."""
         self._loop = loop
+        self._note = note
 
     @property
     def done(self) -> bool:
@@ -251,6 +256,18 @@ class Run:
             self.sinks = [other for other in self.sinks if other is not sink]
 
         return leave
+
+    def say(self, event: Kept) -> None:
+        """Keep a fact in the log and show it."""
+        self.entries.append(self._note(self.id, event))
+        for sink in self.sinks:
+            sink(event)
+
+    def show(self, delta: Delta) -> None:
+        """Show a piece of the message that is being written."""
+        self.deltas.append(delta)
+        for sink in self.sinks:
+            sink(delta)
 
     async def events(self) -> AsyncIterator[Event]:
         """Every event, what was kept so far first; ends with RunFinished."""

@@ -26,7 +26,7 @@ from loom_nb.errors import (
     SetupError,
     StoreError,
 )
-from loom_nb.events import Delta, Event, Kept, LogEntry, MessageAdded, RunFinished, RunStarted, SessionOpened
+from loom_nb.events import Event, LogEntry, MessageAdded, RunFinished, RunStarted, SessionOpened
 from loom_nb.inputs import RunContext, RuntimeTask, SessionConfig, Stop
 from loom_nb.messages import Conversation, DataPart, Message, Origin, Usage, to_json, user
 from loom_nb.protocols import Capability, Clock, Generation, LanguageModel, Request, Store
@@ -214,8 +214,7 @@ class Session:
         if self._runs is None:
             self._runs = _last_number(self.store, self.id)
         self._runs += 1
-        run = Run(self.id, run_id or f"r{self._runs}", agent.model.name, loop)
-        run.say = self._sayer(run)
+        run = Run(self.id, run_id or f"r{self._runs}", agent.model.name, loop, self._log.note)
         self._active.append(run)
         return run, self._drive(run, agent, message, metadata, output)
 
@@ -421,15 +420,8 @@ class Session:
     async def _set_stage(self, run: Run, agent: AgentDescription, output: OutputType | None) -> Stage:
         model, kit = self._model(agent.model), await self._kit(agent)
         request = _request(agent, kit, self.conversation, output)
-        deltas = list[Delta]()
-        note = deltas.append
         rules = kit.rules
         governance = agent.runtime.governance
-
-        def show(delta: Delta) -> None:
-            note(delta)
-            for sink in run.sinks:
-                sink(delta)
 
         return Stage(
             session=self.id,
@@ -440,7 +432,7 @@ class Session:
             runtime=agent.runtime,
             governance=GovernancePolicy((*rules, *governance.rules)) if rules else governance,
             say=run.say,
-            show=show,
+            show=run.show,
             commit=self._log.commit if self.store.durable else None,
             stopped=lambda: run.stop_reason is not None,
             clock=self._clock,
@@ -449,7 +441,7 @@ class Session:
             meter=self._meter,
             price=agent.model.cost,
             random=random.random,
-            deltas=deltas,
+            deltas=run.deltas,
             started=self._clock.monotonic(),
             output=output,
         )
@@ -498,17 +490,6 @@ class Session:
             self._log.note(run_id, event)
             if isinstance(event, MessageAdded):
                 self._add(event.message)
-
-    def _sayer(self, run: Run) -> Callable[[Kept], None]:
-        """A function that keeps a fact of a run and shows it; made once a run, called for every fact."""
-        note, keep = self._log.note, run.entries.append
-
-        def say(event: Kept) -> None:
-            keep(note(run.id, event))
-            for sink in run.sinks:
-                sink(event)
-
-        return say
 
     def _add(self, message: Message) -> None:
         self.conversation.add(message)
