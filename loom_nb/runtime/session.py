@@ -9,8 +9,7 @@ import asyncio
 import random
 import uuid
 import warnings
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -103,6 +102,10 @@ class AgentDescription(Protocol):
     def hooks(self) -> Hooks:
         """Functions of the user that are told what happens."""
         ...
+
+
+_Watch = asyncio.TimerHandle | asyncio.Future[None]
+"""Something that goes on until it is cancelled."""
 
 
 class Session:
@@ -303,26 +306,30 @@ class Session:
         output: OutputType | None,
     ) -> None:
         """Carry out one run. Whatever happens, the run gets a result."""
-        ending = _Ending(_stopped(None, run))
+        ending = _Ending()
         try:
             async with self._turnstile:
                 stage: Stage | None = None
+                watches: Sequence[_Watch] = ()
                 try:
-                    await self._open()
-                    limit = agent.runtime.limits.timeout
-                    with self._watch(run, limit) if limit or self.store.durable else nullcontext():
-                        await self._begin(run, message, metadata)
-                        stage = await self._set_stage(run, agent, output)
-                        if stage.hooks:
-                            await tell(stage, "before_run", goal=message.text)
-                        ending.finished = await carry_out(stage)
-                        ending.value = stage.value
+                    if not self._log.is_open:
+                        await self._open()
+                    watches = self._watch(run, agent.runtime.limits.timeout)
+                    await self._begin(run, message, metadata)
+                    stage = await self._set_stage(run, agent, output)
+                    if stage.hooks:
+                        await tell(stage, "before_run", goal=message.text)
+                    ending.finished = await carry_out(stage)
+                    ending.value = stage.value
                 except asyncio.CancelledError as stop:
                     ending.cancelled = stop
                     ending.finished = _stopped(stage, run)
                 except Exception as failure:  # noqa: BLE001  the border: a failure becomes the run's last event
                     ending.error = failure
                     ending.finished = _failed(stage, failure)
+                finally:
+                    for watch in watches:
+                        watch.cancel()
                 await self._end(stage, run, ending)
         except asyncio.CancelledError as stop:  # it was still waiting in the queue
             ending.cancelled = stop
@@ -345,25 +352,23 @@ class Session:
         """Its task was cancelled before its first step."""
         self._hand_out(run, _Ending(_stopped(None, run)))
 
-    @contextmanager
-    def _watch(self, run: Run, limit: float | None) -> Iterator[None]:
-        """While a run is carried out: its time limit, and the word to others that its writer lives."""
-        timer = asyncio.get_running_loop().call_later(limit, run.expire) if limit is not None else None
-        alive = asyncio.ensure_future(self._log.renew()) if self.store.durable else None
-        try:
-            yield
-        finally:
-            if timer is not None:
-                timer.cancel()
-            if alive is not None:
-                alive.cancel()
+    def _watch(self, run: Run, limit: float | None) -> list[_Watch]:
+        """Beside a run, until cancelled: its time limit, and the word to others that its writer lives."""
+        watches: list[_Watch] = []
+        if limit is not None:
+            watches.append(asyncio.get_running_loop().call_later(limit, run.expire))
+        if self.store.durable:
+            watches.append(asyncio.ensure_future(self._log.renew()))
+        return watches
 
     async def _begin(self, run: Run, message: Message, metadata: dict[str, Any]) -> None:
-        """The run is on disk from here on."""
+        """The run is on disk from here on, if its store has one."""
         self._name(run)
         run.say(RunStarted(run.model, message.text, metadata))
         self._add(message)
         run.say(MessageAdded(message))
+        if not self.store.durable:
+            return
         try:
             await self._log.commit()
         except LeaseLost:  # another process wrote here since our last commit: read what it added, once
@@ -496,11 +501,14 @@ class Session:
         self._meter.added(message)
 
 
+_CUT_OFF = RunFinished("stopped", reason="its task was cancelled")
+
+
 @dataclass(slots=True)
 class _Ending:
     """How a run comes to its end, while it does."""
 
-    finished: RunFinished
+    finished: RunFinished = _CUT_OFF
     value: Any = None
     error: BaseException | None = None
     cancelled: asyncio.CancelledError | None = None
@@ -571,8 +579,8 @@ def _as_text(name: str, value: Any) -> DataPart:
 def _request(
     agent: AgentDescription, kit: Toolkit, conversation: Conversation, output: OutputType | None
 ) -> Request:
-    items = [item.text for item in kit.partitions()]
-    system = "\n\n".join(text for text in (agent.instructions, *items) if text)
+    texts = [agent.instructions, *[item.text for item in kit.partitions()]]
+    system = "\n\n".join([text for text in texts if text])
     return Request(system, conversation, kit.tools, agent.generation, output.schema if output else None)
 
 
