@@ -224,19 +224,27 @@ class Run:
         self.expired = False
         """Whether it ran out of time."""
         self.task: asyncio.Task[None] | None = None
-        self.sinks: list[Callable[[Event], None]] = []
+        self.sinks: tuple[Callable[[Event], None], ...] = ()
         self.entries: list[LogEntry] = []
         self.deltas: list[Delta] = []
         """What the model has shown of a message that is not finished."""
-        self.ended: asyncio.Future[None] = loop.create_future()
-        """Done when the result is there."""
         self._loop = loop
+        self._ended: asyncio.Future[None] | None = None
         self._note = note
 
     @property
     def done(self) -> bool:
         """Whether it has ended."""
         return self.result is not None
+
+    @property
+    def ended(self) -> "asyncio.Future[None]":
+        """Done when the result is there. Made for the first who waits: `session.run` needs none."""
+        if self._ended is None:
+            self._ended = self._loop.create_future()
+            if self.result is not None:
+                self._ended.set_result(None)
+        return self._ended
 
     def subscribe(self, sink: Callable[[Event], None]) -> Callable[[], None]:
         """Call `sink` with every event, what was kept so far first; gives the way to unsubscribe.
@@ -250,10 +258,10 @@ class Run:
         if self.result is not None:
             sink(self.result.finished)
             return _nothing
-        self.sinks = [*self.sinks, sink]  # a new list: who is being called over the old one is not disturbed
+        self.sinks = (*self.sinks, sink)
 
         def leave() -> None:
-            self.sinks = [other for other in self.sinks if other is not sink]
+            self.sinks = tuple(other for other in self.sinks if other is not sink)
 
         return leave
 
@@ -307,8 +315,8 @@ class Run:
         self.result = result
         for sink in self.sinks:
             sink(result.finished)
-        if not self.ended.done():
-            self.ended.set_result(None)
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
 
     def __await__(self) -> Generator[Any, None, RunResult]:
         return self.wait().__await__()

@@ -6,8 +6,8 @@ handed out. A run that ends in any way leaves a conversation that the next one c
 """
 
 import asyncio
+import os
 import random
-import uuid
 import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from loom_nb.inputs import RunContext, RuntimeTask, SessionConfig, Stop
 from loom_nb.messages import Conversation, DataPart, Message, Origin, Usage, to_json, user
 from loom_nb.protocols import Capability, Clock, Generation, LanguageModel, Request, Store
 from loom_nb.runtime.calls import tell
-from loom_nb.runtime.clock import SystemClock
+from loom_nb.runtime.clock import SYSTEM_CLOCK
 from loom_nb.runtime.deadlines import Deadlines
 from loom_nb.runtime.governance import GovernancePolicy
 from loom_nb.runtime.hooks import Hooks
@@ -130,13 +130,13 @@ class Session:
         clock: Clock | None = None,
         describe: Callable[[str, Any], DataPart] | None = None,
     ) -> None:
-        self.id = config.id or f"s-{uuid.uuid4().hex[:12]}"
+        self.id = config.id or f"s-{os.urandom(6).hex()}"
         self.metadata = dict(config.metadata)
         self.agent = agent
         self.store = store
         self.conversation = Conversation()
         self._owns_store = owns_store
-        self._clock: Clock = clock or SystemClock()
+        self._clock: Clock = clock or SYSTEM_CLOCK
         self._describe = describe or _as_text
         self._log = Log(self.id, store, self._clock)
         self._runs: int | None = None if config.id else 0
@@ -147,7 +147,8 @@ class Session:
         self._meter = Meter()
         self._kept: dict[str, str] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._turnstile = asyncio.Lock()
+        self._turnstile: asyncio.Lock  # this and the next are made with the loop, in `_move_to`
+        self._deadlines: Deadlines
         self._models: dict[int, tuple[ModelReference, LanguageModel]] = {}
         self._kits: dict[int, tuple[AgentDescription, Toolkit]] = {}
         self._closed = False
@@ -441,7 +442,7 @@ class Session:
             commit=self._log.commit if self.store.durable else None,
             stopped=lambda: run.stop_reason is not None,
             clock=self._clock,
-            deadlines=Deadlines(asyncio.get_running_loop()),
+            deadlines=self._deadlines,
             hooks=agent.hooks,
             meter=self._meter,
             price=agent.model.cost,
@@ -454,13 +455,14 @@ class Session:
     # -- what is opened ----------------------------------------------------------------------------
 
     def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Clients belong to the loop in which they were made: another one gets new ones."""
+        """Locks, timers and clients belong to the loop in which they were made: another one gets new ones."""
         if self._loop is not None and any(not run.done for run in self._active):
             raise LoomUsageError(
                 f"session {self.id} runs in another event loop", fixes=["wait for its run first"]
             )
         self._loop = loop
         self._turnstile = asyncio.Lock()
+        self._deadlines = Deadlines(loop)
         self._models.clear()
         self._kits.clear()
 
