@@ -52,6 +52,7 @@ class Log:
                 raise cancelled
             lease, past = work.result()
         else:
+            await asyncio.sleep(0)  # of a thousand that open at once none holds up the loop for all
             lease, past = self._acquire()
         self._lease = lease
         self._release = partial(self._store.release, lease)
