@@ -329,6 +329,10 @@ class Run:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._stop_now, reason)
 
+    def is_stopping(self) -> bool:
+        """Whether it was told to end."""
+        return self.stop_reason is not None
+
     def expire(self) -> None:
         """End the run because its time is up."""
         self.expired = True

@@ -440,7 +440,7 @@ class Session:
             say=run.say,
             show=run.show,
             commit=self._log.commit if self.store.durable else None,
-            stopped=lambda: run.stop_reason is not None,
+            stopped=run.is_stopping,
             clock=self._clock,
             deadlines=self._deadlines,
             hooks=agent.hooks,
