@@ -4,8 +4,10 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from loom_nb.errors import LoomError, LoomUsageError, RunDenied, RunFailed, RunLimited, RunStopped
 from loom_nb.events import CallFinished, CallStarted, Delta, Event, Kept, LogEntry, MessageAdded, RunFinished
@@ -31,8 +33,7 @@ class ToolUse:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class RunResult:
+class RunResult(msgspec.Struct, frozen=True, eq=False):
     """What came of a run. `str(result)` is its answer.
 
     It is there for every run: look at `status`, or call `raise_for_status()`.
@@ -44,9 +45,9 @@ class RunResult:
     finished: RunFinished
     events: tuple[LogEntry, ...]
     """What the log holds of the run, in order."""
-    value: Any = field(default=None, compare=False)
+    value: Any = None
     """The answer as a value of the schema that the run asked for."""
-    error: BaseException | None = field(default=None, compare=False)
+    error: BaseException | None = None
     """The exception behind a failure, where there was one. Not in the log."""
 
     @property
@@ -174,6 +175,16 @@ class RunResult:
             raise self.error
         kind = _FAILURES.get(self.status, RunFailed)
         raise kind(f"{self.id} {_VERBS[self.status]}", reason=self.reason, fault=self.fault) from self.error
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the log holds the same of both: `value` and `error` are not in it."""
+        if not isinstance(other, RunResult):
+            return NotImplemented
+        mine, its = (self.session_id, self.id, self.events), (other.session_id, other.id, other.events)
+        return mine == its and self.finished == other.finished
+
+    def __hash__(self) -> int:
+        return hash((self.session_id, self.id))
 
     def __str__(self) -> str:
         return self.output
