@@ -52,12 +52,11 @@ class Request:
     output: OutputSchema | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """A whole answer of a model: only ever made when the stream came to its proper end."""
 
     message: Message
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = Usage()
     stop_reason: StopReason = "end"
     model: str = ""
     notices: tuple[str, ...] = ()

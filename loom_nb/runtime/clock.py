@@ -12,3 +12,7 @@ class SystemClock:
     now = staticmethod(time.time)
     monotonic = staticmethod(time.monotonic)
     sleep = staticmethod(asyncio.sleep)
+
+
+SYSTEM_CLOCK = SystemClock()
+"""It has no state: one serves all."""

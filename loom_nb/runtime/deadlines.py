@@ -1,4 +1,4 @@
-"""The time limits of the tools of a run, watched by one timer for all of them.
+"""The time limits of the tools of a session, watched by one timer for all of them.
 
 A timer for each call costs more than the rest of the call; nearly all of them are never needed.
 """

@@ -3,6 +3,7 @@
 import asyncio
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from loom_nb.errors import StoreError
@@ -52,9 +53,12 @@ class Log:
                 raise cancelled
             lease, past = work.result()
         else:
+            await asyncio.sleep(0)  # of a thousand that open at once none holds up the loop for all
             lease, past = self._acquire()
         self._lease = lease
-        self._release = weakref.finalize(self, self._store.release, lease)
+        self._release = partial(self._store.release, lease)
+        if self._store.durable:  # a lease that is dropped is free in this process: others are to be told
+            self._release = weakref.finalize(self, self._release)
         self._seq = past.seq
         return past
 

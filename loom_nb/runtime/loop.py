@@ -5,7 +5,8 @@ loop for streaming and not, for a notebook, a script and a server. It keeps no s
 """
 
 import asyncio
-import dataclasses
+
+import msgspec
 
 from loom_nb.errors import ModelError, ToolError
 from loom_nb.events import MessageAdded, Noticed, RetryScheduled, RunFinished, TurnFinished, TurnStarted
@@ -68,7 +69,7 @@ async def _turn(stage: Stage) -> Reply:
     stage.deltas.clear()
     message = cleaned(reply.message)
     if message is not reply.message:
-        reply = dataclasses.replace(reply, message=message)
+        reply = msgspec.structs.replace(reply, message=message)
     _add(stage, message)
     stage.spend(reply.usage)
     stage.meter.counted_by_vendor(reply.usage)

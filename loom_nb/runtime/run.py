@@ -4,14 +4,17 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from loom_nb.errors import LoomError, LoomUsageError, RunDenied, RunFailed, RunLimited, RunStopped
 from loom_nb.events import (
     CallFinished,
     CallOutput,
     CallStarted,
+    Delta,
     Event,
     Kept,
     LogEntry,
@@ -40,8 +43,7 @@ class ToolUse:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class RunResult:
+class RunResult(msgspec.Struct, frozen=True, eq=False):
     """What came of a run. `str(result)` is its answer.
 
     It is there for every run: look at `status`, or call `raise_for_status()`.
@@ -53,9 +55,9 @@ class RunResult:
     finished: RunFinished
     events: tuple[LogEntry, ...]
     """What the log holds of the run, in order."""
-    value: Any = field(default=None, compare=False)
+    value: Any = None
     """The answer as a value of the schema that the run asked for."""
-    error: BaseException | None = field(default=None, compare=False)
+    error: BaseException | None = None
     """The exception behind a failure, where there was one. Not in the log."""
 
     @property
@@ -184,6 +186,16 @@ class RunResult:
         kind = _FAILURES.get(self.status, RunFailed)
         raise kind(f"{self.id} {_VERBS[self.status]}", reason=self.reason, fault=self.fault) from self.error
 
+    def __eq__(self, other: object) -> bool:
+        """Whether the log holds the same of both: `value` and `error` are not in it."""
+        if not isinstance(other, RunResult):
+            return NotImplemented
+        mine, its = (self.session_id, self.id, self.events), (other.session_id, other.id, other.events)
+        return mine == its and self.finished == other.finished
+
+    def __hash__(self) -> int:
+        return hash((self.session_id, self.id))
+
     def __str__(self) -> str:
         return self.output
 
@@ -196,10 +208,6 @@ class RunResult:
 
 def _nothing() -> None:
     """There is nothing to leave."""
-
-
-def _nobody(event: Kept) -> None:
-    """What a run says before its session gives it a voice."""
 
 
 _VERBS = {
@@ -220,7 +228,14 @@ class Run:
     A run never raises for the failure of its task: the result says how it ended.
     """
 
-    def __init__(self, session_id: str, run_id: str, model: str, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        session_id: str,
+        run_id: str,
+        model: str,
+        loop: asyncio.AbstractEventLoop,
+        note: Callable[[str, Kept], LogEntry],
+    ) -> None:
         self.id = run_id
         self.session_id = session_id
         self.model = model
@@ -230,22 +245,32 @@ class Run:
         self.expired = False
         """Whether it ran out of time."""
         self.task: asyncio.Task[None] | None = None
-        self.sinks: list[Callable[[Event], None]] = []
+        self.sinks: tuple[Callable[[Event], None], ...] = ()
         self.entries: list[LogEntry] = []
-        self.say: Callable[[Kept], None] = _nobody
-        self.ended: asyncio.Future[None] = loop.create_future()
-        """Done when the result is there."""
+        self.deltas: list[Delta] = []
+        """What the model has shown of a message that is not finished."""
         self._loop = loop
+        self._ended: asyncio.Future[None] | None = None
+        self._note = note
 
     @property
     def done(self) -> bool:
         """Whether it has ended."""
         return self.result is not None
 
-    def show(self, event: CallOutput) -> None:
+    def stream(self, event: CallOutput) -> None:
         """Show what is not kept."""
         for sink in self.sinks:
             sink(event)
+
+    @property
+    def ended(self) -> "asyncio.Future[None]":
+        """Done when the result is there. Made for the first who waits: `session.run` needs none."""
+        if self._ended is None:
+            self._ended = self._loop.create_future()
+            if self.result is not None:
+                self._ended.set_result(None)
+        return self._ended
 
     def subscribe(self, sink: Callable[[Event], None]) -> Callable[[], None]:
         """Call `sink` with every event, what was kept so far first; gives the way to unsubscribe.
@@ -259,12 +284,24 @@ class Run:
         if self.result is not None:
             sink(self.result.finished)
             return _nothing
-        self.sinks = [*self.sinks, sink]  # a new list: who is being called over the old one is not disturbed
+        self.sinks = (*self.sinks, sink)
 
         def leave() -> None:
-            self.sinks = [other for other in self.sinks if other is not sink]
+            self.sinks = tuple(other for other in self.sinks if other is not sink)
 
         return leave
+
+    def say(self, event: Kept) -> None:
+        """Keep a fact in the log and show it."""
+        self.entries.append(self._note(self.id, event))
+        for sink in self.sinks:
+            sink(event)
+
+    def show(self, delta: Delta) -> None:
+        """Show a piece of the message that is being written."""
+        self.deltas.append(delta)
+        for sink in self.sinks:
+            sink(delta)
 
     async def events(self) -> AsyncIterator[Event]:
         """Every event, what was kept so far first; ends with RunFinished."""
@@ -304,8 +341,8 @@ class Run:
         self.result = result
         for sink in self.sinks:
             sink(result.finished)
-        if not self.ended.done():
-            self.ended.set_result(None)
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
 
     def __await__(self) -> Generator[Any, None, RunResult]:
         return self.wait().__await__()
@@ -317,6 +354,10 @@ class Run:
         """
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._stop_now, reason)
+
+    def is_stopping(self) -> bool:
+        """Whether it was told to end."""
+        return self.stop_reason is not None
 
     def expire(self) -> None:
         """End the run because its time is up."""

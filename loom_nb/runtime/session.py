@@ -6,11 +6,10 @@ handed out. A run that ends in any way leaves a conversation that the next one c
 """
 
 import asyncio
+import os
 import random
-import uuid
 import warnings
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -27,11 +26,9 @@ from loom_nb.errors import (
     StoreError,
 )
 from loom_nb.events import (
-    Delta,
     Event,
     Grant,
     GrantRevoked,
-    Kept,
     LogEntry,
     MessageAdded,
     RunFinished,
@@ -46,7 +43,7 @@ from loom_nb.protocols import Capability, Clock, Generation, LanguageModel, Requ
 from loom_nb.questions import Question
 from loom_nb.runtime.asking import Asking
 from loom_nb.runtime.calls import tell
-from loom_nb.runtime.clock import SystemClock
+from loom_nb.runtime.clock import SYSTEM_CLOCK
 from loom_nb.runtime.deadlines import Deadlines
 from loom_nb.runtime.hooks import Hooks
 from loom_nb.runtime.log import Log
@@ -129,6 +126,10 @@ class AgentDescription(Protocol):
         ...
 
 
+_Watch = asyncio.TimerHandle | asyncio.Future[None]
+"""Something that goes on until it is cancelled."""
+
+
 class Session:
     """One conversation. Made by `agent.session()`; it opens its log at the first run.
 
@@ -151,13 +152,13 @@ class Session:
         clock: Clock | None = None,
         describe: Callable[[str, Any], DataPart] | None = None,
     ) -> None:
-        self.id = config.id or f"s-{uuid.uuid4().hex[:12]}"
+        self.id = config.id or f"s-{os.urandom(6).hex()}"
         self.metadata = dict(config.metadata)
         self.agent = agent
         self.store = store
         self.conversation = Conversation()
         self._owns_store = owns_store
-        self._clock: Clock = clock or SystemClock()
+        self._clock: Clock = clock or SYSTEM_CLOCK
         self._describe = describe or _as_text
         self._log = Log(self.id, store, self._clock)
         self._asking = Asking(
@@ -178,7 +179,8 @@ class Session:
         self._meter = Meter()
         self._kept: dict[str, str] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._turnstile = asyncio.Lock()
+        self._turnstile: asyncio.Lock  # this and the next are made with the loop, in `_move_to`
+        self._deadlines: Deadlines
         self._models: dict[int, tuple[ModelReference, LanguageModel]] = {}
         self._kits: dict[int, tuple[AgentDescription, Toolkit]] = {}
         self._closed = False
@@ -248,8 +250,7 @@ class Session:
         if self._runs is None:
             self._runs = _last_number(self.store, self.id)
         self._runs += 1
-        run = Run(self.id, run_id or f"r{self._runs}", agent.model.name, loop)
-        run.say = self._sayer(run)
+        run = Run(self.id, run_id or f"r{self._runs}", agent.model.name, loop, self._log.note)
         self._active.append(run)
         return run, self._drive(run, agent, _Beginning(message, metadata), output)
 
@@ -307,8 +308,7 @@ class Session:
             waits = f"{past.run} waits" if past is not None else "none of its runs waits for a person"
             raise LoomUsageError(f"run {run_id} of session {self.id} cannot be resumed", cause=waits)
         agent = agent or self.agent
-        run = Run(self.id, run_id, agent.model.name, loop)
-        run.say = self._sayer(run)
+        run = Run(self.id, run_id, agent.model.name, loop, self._log.note)
         run.entries = list(past.entries)
         self._active.append(run)
         run.task = loop.create_task(self._drive(run, agent, past, None))
@@ -393,29 +393,33 @@ class Session:
         output: OutputType | None,
     ) -> None:
         """Carry out one run, from its beginning or from where it waited. It gets a result in any case."""
-        ending = _Ending(_stopped(None, run))
+        ending = _Ending()
         try:
             async with self._turnstile:
                 stage: Stage | None = None
+                watches: Sequence[_Watch] = ()
                 try:
-                    await self._open()
-                    limit = agent.runtime.limits.timeout
-                    with self._watch(run, limit) if limit or self.store.durable else nullcontext():
-                        if isinstance(work, Waiting):
-                            stage = await self._take_up(run, agent, work)
-                        else:
-                            await self._begin(run, work)
-                            stage = await self._set_stage(run, agent, output)
-                        if stage.hooks:
-                            await tell(stage, "before_run", goal=work.goal)
-                        ending.finished = await carry_out(stage)
-                        ending.value = stage.value
+                    if not self._log.is_open:
+                        await self._open()
+                    watches = self._watch(run, agent.runtime.limits.timeout)
+                    if isinstance(work, Waiting):
+                        stage = await self._take_up(run, agent, work)
+                    else:
+                        await self._begin(run, work)
+                        stage = await self._set_stage(run, agent, output)
+                    if stage.hooks:
+                        await tell(stage, "before_run", goal=work.goal)
+                    ending.finished = await carry_out(stage)
+                    ending.value = stage.value
                 except asyncio.CancelledError as stop:
                     ending.cancelled = stop
                     ending.finished = _stopped(stage, run)
                 except Exception as failure:  # noqa: BLE001  the border: a failure becomes the run's last event
                     ending.error = failure
                     ending.finished = _failed(stage, failure)
+                finally:
+                    for watch in watches:
+                        watch.cancel()
                 await self._end(stage, run, ending)
         except asyncio.CancelledError as stop:  # it was still waiting in the queue
             ending.cancelled = stop
@@ -438,18 +442,14 @@ class Session:
         """Its task was cancelled before its first step."""
         self._hand_out(run, _Ending(_stopped(None, run)))
 
-    @contextmanager
-    def _watch(self, run: Run, limit: float | None) -> Iterator[None]:
-        """While a run is carried out: its time limit, and the word to others that its writer lives."""
-        timer = asyncio.get_running_loop().call_later(limit, run.expire) if limit is not None else None
-        alive = asyncio.ensure_future(self._log.renew()) if self.store.durable else None
-        try:
-            yield
-        finally:
-            if timer is not None:
-                timer.cancel()
-            if alive is not None:
-                alive.cancel()
+    def _watch(self, run: Run, limit: float | None) -> list[_Watch]:
+        """Beside a run, until cancelled: its time limit, and the word to others that its writer lives."""
+        watches: list[_Watch] = []
+        if limit is not None:
+            watches.append(asyncio.get_running_loop().call_later(limit, run.expire))
+        if self.store.durable:
+            watches.append(asyncio.ensure_future(self._log.renew()))
+        return watches
 
     async def _take_up(self, run: Run, agent: AgentDescription, past: Waiting) -> Stage:
         """Stand where the run stood when its process ended."""
@@ -476,13 +476,15 @@ class Session:
                 self._add(event.message)
 
     async def _begin(self, run: Run, work: "_Beginning") -> None:
-        """The run is on disk from here on."""
+        """The run is on disk from here on, if its store has one."""
         self._give_up_waiting()
         message = work.message
         self._name(run)
         run.say(RunStarted(run.model, message.text, work.metadata))
         self._add(message)
         run.say(MessageAdded(message))
+        if not self.store.durable:
+            return
         try:
             await self._log.commit()
         except LeaseLost:  # another process wrote here since our last commit: read what it added, once
@@ -539,15 +541,8 @@ class Session:
     async def _set_stage(self, run: Run, agent: AgentDescription, output: OutputType | None) -> Stage:
         model, kit = self._model(agent.model), await self._kit(agent)
         request = _request(agent, kit, self.conversation, output)
-        deltas = list[Delta]()
-        note = deltas.append
         rules = kit.rules
         governance = agent.runtime.governance
-
-        def show(delta: Delta) -> None:
-            note(delta)
-            for sink in run.sinks:
-                sink(delta)
 
         return Stage(
             session=self.id,
@@ -558,12 +553,12 @@ class Session:
             runtime=agent.runtime,
             governance=governance.with_rules(*rules) if rules else governance,
             say=run.say,
-            show=show,
+            show=run.show,
             commit=self._log.commit if self.store.durable else None,
-            stream=run.show,
-            stopped=lambda: run.stop_reason is not None,
+            stream=run.stream,
+            stopped=run.is_stopping,
             clock=self._clock,
-            deadlines=Deadlines(asyncio.get_running_loop()),
+            deadlines=self._deadlines,
             hooks=agent.hooks,
             asking=self._asking,
             origins=self._origins,
@@ -571,7 +566,7 @@ class Session:
             meter=self._meter,
             price=agent.model.cost,
             random=random.random,
-            deltas=deltas,
+            deltas=run.deltas,
             started=self._clock.monotonic(),
             output=output,
         )
@@ -579,13 +574,14 @@ class Session:
     # -- what is opened ----------------------------------------------------------------------------
 
     def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Clients belong to the loop in which they were made: another one gets new ones."""
+        """Locks, timers and clients belong to the loop in which they were made: another one gets new ones."""
         if self._loop is not None and any(not run.done for run in self._active):
             raise LoomUsageError(
                 f"session {self.id} runs in another event loop", fixes=["wait for its run first"]
             )
         self._loop = loop
         self._turnstile = asyncio.Lock()
+        self._deadlines = Deadlines(loop)
         self._models.clear()
         self._kits.clear()
 
@@ -601,7 +597,7 @@ class Session:
             while len(self._kits) >= MAX_KITS:  # runs queue: nobody uses another agent's tools now
                 _, oldest = self._kits.pop(next(iter(self._kits)))
                 await oldest.close()
-            opened = {one.name: await one.open() for one in agent.capabilities}
+            opened = [(one.name, await one.open()) for one in agent.capabilities]
             known = self._kits[id(agent)] = (agent, Toolkit(agent.tools, opened, self._kept))
         return known[1]
 
@@ -625,17 +621,6 @@ class Session:
             if isinstance(event, MessageAdded):
                 self._add(event.message)
 
-    def _sayer(self, run: Run) -> Callable[[Kept], None]:
-        """A function that keeps a fact of a run and shows it; made once a run, called for every fact."""
-        note, keep = self._log.note, run.entries.append
-
-        def say(event: Kept) -> None:
-            keep(note(run.id, event))
-            for sink in run.sinks:
-                sink(event)
-
-        return say
-
     def _add(self, message: Message) -> None:
         self.conversation.add(message)
         self._meter.added(message)
@@ -654,11 +639,14 @@ class _Beginning:
         return self.message.text
 
 
+_CUT_OFF = RunFinished("stopped", reason="its task was cancelled")
+
+
 @dataclass(slots=True)
 class _Ending:
     """How a run comes to its end, while it does."""
 
-    finished: RunFinished
+    finished: RunFinished = _CUT_OFF
     value: Any = None
     error: BaseException | None = None
     cancelled: asyncio.CancelledError | None = None
@@ -729,8 +717,8 @@ def _as_text(name: str, value: Any) -> DataPart:
 def _request(
     agent: AgentDescription, kit: Toolkit, conversation: Conversation, output: OutputType | None
 ) -> Request:
-    items = [item.text for item in kit.partitions()]
-    system = "\n\n".join(text for text in (agent.instructions, *items) if text)
+    texts = [agent.instructions, *[item.text for item in kit.partitions()]]
+    system = "\n\n".join([text for text in texts if text])
     return Request(system, conversation, kit.tools, agent.generation, output.schema if output else None)
 
 

@@ -74,9 +74,8 @@ class Resumed:
     """Ids of the calls that had begun."""
 
 
-@dataclass(slots=True)
-class Stage:
-    """What lies before the loop. The session makes it; the loop and the calls change it."""
+class Stage(msgspec.Struct, eq=False):
+    """What lies before the loop. The session makes one for each run; the loop and the calls change it."""
 
     session: str
     run: str
@@ -113,7 +112,7 @@ class Stage:
     """The form that the answer must have."""
     value: Any = None
     """The answer as a value of that form."""
-    started_calls: set[str] = field(default_factory=set)
+    started_calls: set[str] = msgspec.field(default_factory=set)
     """Ids of the calls of the turn in progress whose tools have begun to run."""
     resumed: Resumed | None = None
     """In the first turn of a run that another process had begun."""
@@ -122,12 +121,12 @@ class Stage:
     turns: int = 0
     replies: int = 0
     """Model calls that were answered."""
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = Usage()
     cost: float | None = None
     """US dollars so far; None where a price is not known."""
-    results: list[ToolResultPart] = field(default_factory=list)
+    results: list[ToolResultPart] = msgspec.field(default_factory=list)
     """Results of the calls of the turn in progress."""
-    denied: list[str] = field(default_factory=list)
+    denied: list[str] = msgspec.field(default_factory=list)
     """Reasons of the calls that were refused in this run."""
 
     def add(self, message: Message) -> None:

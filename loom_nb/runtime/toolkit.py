@@ -1,7 +1,7 @@
 """Toolkit: the tools of an agent by name, with the text and the rules that came with them."""
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from loom_nb.errors import SetupError, ToolError
@@ -14,11 +14,13 @@ class Toolkit:
 
     __slots__ = ("_by_name", "_kept", "_provided", "_reader", "_toolsets", "rules", "tools")
 
-    def __init__(self, tools: Iterable[Tool], opened: Mapping[str, Toolset], kept: dict[str, str]) -> None:
+    def __init__(
+        self, tools: Iterable[Tool], opened: Sequence[tuple[str, Toolset]], kept: dict[str, str]
+    ) -> None:
         self.tools: tuple[Tool, ...] = tuple(tools)
         self._provided: dict[str, str] = {}
-        toolsets = tuple(opened.values())
-        for capability, toolset in opened.items():
+        toolsets = tuple(toolset for _, toolset in opened)
+        for capability, toolset in opened:
             self.tools += tuple(toolset.tools)
             if not toolset.own:
                 self._provided.update((one.name, capability) for one in toolset.tools)

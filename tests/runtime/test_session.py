@@ -279,7 +279,7 @@ class FullStore(MemoryStore):
 
 
 async def test_a_full_disk_is_a_failure_of_the_run_and_loses_nothing_once_there_is_room():
-    store = FullStore(1)
+    store = FullStore(0)
     session = agent("the answer", "more", store=store).session()
     result = await session.run("go")
 
