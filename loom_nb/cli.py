@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import importlib.metadata
 import importlib.util
+import json
 import math
 import os
 import re
@@ -16,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +80,18 @@ def _parser() -> argparse.ArgumentParser:
     runs.add_argument("-n", "--limit", type=int, default=20, help="how many, the newest first (default: 20)")
     runs.set_defaults(command=_runs)
 
+    policy = commands.add_parser("policy", help="put calls before the judge without running them")
+    policies = policy.add_subparsers(required=True, metavar="ACTION")
+    check = policies.add_parser(
+        "check", help="one case of JSON a line in, one verdict a line out; 1 where a case expects another"
+    )
+    check.add_argument("cases", help="a file of JSON lines, or - for the standard input")
+    check.add_argument("--policy", default="ask", help="a mode, or module:attribute (default: ask)")
+    check.add_argument("--root", default=".", help="the folder of cases that name none (default: here)")
+    check.set_defaults(command=_policy_check)
+    tools = policies.add_parser("tools", help="the tools that cases may name, and their arguments")
+    tools.set_defaults(command=_policy_tools)
+
     doctor = commands.add_parser("doctor", help="check this installation and say what to do")
     doctor.set_defaults(command=_doctor)
     return parser
@@ -96,6 +110,50 @@ def _print_error(console: "Console", error: LoomError) -> None:
     console.print(Text(first, style="bold red"))
     if rest:
         console.print(Text(rest))
+
+
+# --- policy ---------------------------------------------------------------------------------------
+
+
+def _policy_check(options: argparse.Namespace, console: "Console") -> int:
+    from loom_nb.policy_check import Finding, PolicyCheck, policy_from
+
+    sys.path.insert(0, str(Path.cwd()))  # a policy of the user's own lies beside the cases
+
+    async def findings() -> list[Finding]:
+        found: list[Finding] = []
+        async with PolicyCheck(policy_from(options.policy), options.root) as check:
+            async for one in check.check(_lines(options.cases)):
+                print(json.dumps(one.plain(), ensure_ascii=False), flush=True)
+                found.append(one)
+        return found
+
+    found = asyncio.run(findings())
+    wrong = [one for one in found if not one.as_expected]
+    counts = Counter(one.verdict for one in found)
+    told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("allow", "ask", "deny"))
+    print(f"{len(found)} cases: {told}; {len(wrong)} other than expected", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def _lines(name: str) -> list[str]:
+    try:
+        return sys.stdin.read().splitlines() if name == "-" else Path(name).read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise LoomUsageError(f"cannot read {name}", cause=str(error)) from None
+
+
+def _policy_tools(options: argparse.Namespace, console: "Console") -> int:
+    from loom_nb.policy_check import PolicyCheck
+
+    async def listed() -> None:
+        async with PolicyCheck() as check:
+            for tool in await check.tools():
+                arguments = ", ".join(tool.schema.get("properties", {}))
+                print(f"{tool.name}({arguments})  {', '.join(tool.sorted_effects)}")
+
+    asyncio.run(listed())
+    return 0
 
 
 # --- lab ------------------------------------------------------------------------------------------

@@ -198,6 +198,16 @@ def fenced(part: DataPart) -> str:
     return f'<data name="{_attribute(part.name)}" origin="{_attribute(str(part.origin))}">\n{body}\n</data>'
 
 
+_FROM_OUTSIDE = frozenset({"web", "file", "mcp", "memory", "signal"})
+
+
+def as_read(part: TextPart) -> str:
+    """A text as the model reads it: what comes from outside stands between marks, as data."""
+    if part.origin.kind not in _FROM_OUTSIDE:
+        return part.text
+    return fenced(DataPart(part.origin.source, part.text, part.origin))
+
+
 def _attribute(text: str) -> str:
     return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace("\n", " ")
 

@@ -13,6 +13,7 @@ import msgspec
 from loom_nb.events import Delta, LogEntry, PlanUpdated, StopReason, VariablesChanged
 from loom_nb.messages import Conversation, Message, Origin, Usage
 from loom_nb.questions import Question
+from loom_nb.settings import Mode
 from loom_nb.tools import Assessment, Effect, Tool
 
 
@@ -176,13 +177,6 @@ class RunRow:
     goal: str
     model: str
     status: str
-
-
-Mode: TypeAlias = Literal["ask", "read-only", "edits", "all"]
-"""What runs unasked. ask: what only looks, and the rest asks. read-only: what only looks, and the rest
-is denied. edits: also what can be undone. all: everything that no rule denies."""
-
-MODES: tuple[Mode, ...] = ("ask", "read-only", "edits", "all")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,12 @@ from loom_nb.errors import SetupError
 
 Render = Literal["auto", "live", "static", "plain"]
 
+Mode = Literal["ask", "read-only", "edits", "all"]
+"""What runs unasked. ask: what only looks, and the rest asks. read-only: what only looks, and the rest
+is denied. edits: also what can be undone. all: everything that no rule denies."""
+
+MODES: tuple[Mode, ...] = ("ask", "read-only", "edits", "all")
+
 PREFIX = "LOOM_NB_"
 """Of the names in the environment."""
 
@@ -37,6 +43,8 @@ class Settings:
     """How a run is painted; `auto` chooses by the front end."""
     ascii: bool = False
     """Plain text without box drawing and symbols."""
+    approve: Mode = "ask"
+    """What runs unasked. `all` is only taken from the environment, never from a file."""
     max_steps: int = 50
     """Model calls of one run."""
     timeout: float | None = None
@@ -193,6 +201,12 @@ def _from_text(name: str, text: str) -> Any:
 
 
 def _value(name: str, value: Any, origin: str, folder: Path) -> Any:
+    if name == "approve" and value == "all" and origin != PREFIX + "APPROVE":
+        raise SetupError(
+            f"approve = 'all' in {origin}",
+            cause="that everything runs unasked is chosen anew in each kernel, and never by a file",
+            fixes=["approve = 'edits'", "%loom approvals all", f"{PREFIX}APPROVE=all in the environment"],
+        )
     made = _KINDS[name][1](value, folder)
     if made is _WRONG:
         raise SetupError(f"{name} = {value!r} in {origin}", cause=f"{name} must be {_KINDS[name][0]}")
@@ -208,6 +222,10 @@ def _text(value: Any, _: Path) -> Any:
 
 def _render(value: Any, _: Path) -> Any:
     return value if value in ("auto", "live", "static", "plain") else _WRONG
+
+
+def _mode(value: Any, _: Path) -> Any:
+    return value if value in MODES else _WRONG
 
 
 def _path(value: Any, folder: Path) -> Any:
@@ -241,6 +259,7 @@ _KINDS: Mapping[str, tuple[str, Callable[[Any, Path], Any]]] = {
     "model": ("the name of a model", _text),
     "render": ("auto, live, static or plain", _render),
     "ascii": ("true or false", _flag),
+    "approve": ("ask, read-only, edits or all", _mode),
     "max_steps": ("a whole number from 1", _count),
     "timeout": ("seconds, more than 0 (inf for no limit)", _seconds),
     "paint_hz": ("more than 0 and at most 30", _hertz),

@@ -8,22 +8,58 @@ Each constructor gives a frozen description; nothing is opened before a session 
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, TypeVar
 
-from loom_nb.capabilities.custom import CustomCapability
-from loom_nb.capabilities.files import FilesCapability
-from loom_nb.capabilities.variables import VariablesCapability
-from loom_nb.capabilities.web import WebCapability
 from loom_nb.errors import LoomUsageError, NotBuiltError
 from loom_nb.tools import Tool, ToolFunction
 
-__all__ = ["Capability", "CustomCapability", "FilesCapability", "VariablesCapability", "WebCapability"]
+if TYPE_CHECKING:
+    from loom_nb.capabilities.cells import Cells, CellsCapability
+    from loom_nb.capabilities.custom import CustomCapability
+    from loom_nb.capabilities.files import FilesCapability
+    from loom_nb.capabilities.http import HttpCapability
+    from loom_nb.capabilities.human import HumanCapability
+    from loom_nb.capabilities.plan import PlanCapability
+    from loom_nb.capabilities.plugins import Plugged
+    from loom_nb.capabilities.python import PythonCapability, Runner
+    from loom_nb.capabilities.shell.capability import ShellCapability
+    from loom_nb.capabilities.variables import VariablesCapability
+    from loom_nb.capabilities.web import WebCapability
+
+_HOMES = {
+    "CellsCapability": "loom_nb.capabilities.cells",
+    "CustomCapability": "loom_nb.capabilities.custom",
+    "FilesCapability": "loom_nb.capabilities.files",
+    "HttpCapability": "loom_nb.capabilities.http",
+    "HumanCapability": "loom_nb.capabilities.human",
+    "PlanCapability": "loom_nb.capabilities.plan",
+    "PythonCapability": "loom_nb.capabilities.python",
+    "ShellCapability": "loom_nb.capabilities.shell.capability",
+    "VariablesCapability": "loom_nb.capabilities.variables",
+    "WebCapability": "loom_nb.capabilities.web",
+}
+"""Loaded on first use: a facade that loaded all of them would cost more than the notebook around it."""
+
+__all__ = [
+    "Capability",
+    "CellsCapability",
+    "CustomCapability",
+    "FilesCapability",
+    "HttpCapability",
+    "HumanCapability",
+    "PlanCapability",
+    "PythonCapability",
+    "ShellCapability",
+    "VariablesCapability",
+    "WebCapability",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_BUILT = "files, web, variables and custom"
+_BUILT = "files, shell, web, http, python, variables, cells, human, plan and custom"
 
 
 def _strict(constructor: Callable[P, T]) -> Callable[P, T]:
@@ -73,38 +109,123 @@ class Capability:
 
     @staticmethod
     @_strict
-    def files(root: str = ".", read_only: bool = True) -> FilesCapability:
+    def files(root: str = ".", read_only: bool = True) -> "FilesCapability":
         """Read, list and search the files under one folder; nothing outside of it can be reached.
 
         Args:
             root: the folder, `~` allowed. Opening raises SetupError where it does not exist.
-            read_only: False is not built yet and raises NotBuiltError.
+            read_only: False also writes, edits, moves and deletes; what was changed can be undone.
         """
-        if read_only is not True:
-            raise NotBuiltError(
-                "Capability.files(read_only=False) is not part of this version",
-                cause="writing with a person's consent comes with approvals",
-                fixes=[f"Capability.files({str(root)!r})"],
-            )
-        return FilesCapability(root=str(root))
+        from loom_nb.capabilities.files import FilesCapability
+
+        return FilesCapability(root=str(root), read_only=read_only)
 
     @staticmethod
     @_strict
-    def web(allow: Iterable[tuple[str, int]] = ()) -> WebCapability:
+    def shell(
+        root: str = ".",
+        sandbox: Literal["auto", "required", "none"] = "auto",
+        network: bool = False,
+        timeout: float = 120.0,
+        env: Iterable[str] = (),
+    ) -> "ShellCapability":
+        """Run commands in a folder, in a sandbox where there is one.
+
+        Args:
+            root: the folder; commands can write nothing outside of it in a sandbox.
+            sandbox: auto takes the best there is and shows which; required refuses to run without.
+            network: whether commands in the sandbox may use the network.
+            timeout: seconds of one command.
+            env: names of environment variables that a command may see beside the usual ones.
+        """
+        from loom_nb.capabilities.shell.capability import ShellCapability
+
+        return ShellCapability(
+            root=str(root), sandbox=sandbox, network=network, timeout=timeout, env=tuple(env)
+        )
+
+    @staticmethod
+    @_strict
+    def web(allow: Iterable[tuple[str, int]] = (), hosts: Iterable[str] = ()) -> "WebCapability":
         """Fetch public web pages as text.
 
         Args:
             allow: (host, port) pairs that may be reached although they are not public, such as
                 `[("127.0.0.1", 8000)]`. All other loopback, private and link-local ones are refused.
+            hosts: the only hosts that may be reached, where any are named; `*.example.org` matches.
         """
-        return WebCapability(allow=allow)
+        from loom_nb.capabilities.web import WebCapability
+
+        return WebCapability(allow=allow, hosts=hosts)
+
+    @staticmethod
+    @_strict
+    def http(
+        allow: Iterable[tuple[str, int]] = (),
+        hosts: Iterable[str] = (),
+        timeout: float = 30.0,
+        max_bytes: int = 4_000_000,
+    ) -> "HttpCapability":
+        """Send HTTP requests of any method. `allow` and `hosts` as for `web`.
+
+        Args:
+            allow: (host, port) pairs that may be reached although they are not public.
+            hosts: the only hosts that may be reached, where any are named.
+            timeout: seconds of one request, redirects included.
+            max_bytes: of a body; the rest is left out and said so.
+        """
+        from loom_nb.capabilities.http import HttpCapability
+
+        return HttpCapability(allow=allow, hosts=hosts, timeout=timeout, max_bytes=max_bytes)
+
+    @staticmethod
+    @_strict
+    def python(
+        namespace: Callable[[], MutableMapping[str, Any]] | MutableMapping[str, Any],
+        runner: "Runner | None" = None,
+        timeout: float = 120.0,
+    ) -> "PythonCapability":
+        """Run Python in a namespace; what it changes there is listed and can be rolled back.
+
+        Args:
+            namespace: the variables by name, or a function that gives them.
+            runner: how code is run; in this process where it is None.
+            timeout: seconds of one piece of code.
+        """
+        from loom_nb.capabilities.python import PythonCapability
+
+        return PythonCapability(namespace, runner, timeout=timeout)
+
+    @staticmethod
+    @_strict
+    def cells(cells: "Cells") -> "CellsCapability":
+        """Read the cells of a notebook and propose changes to them."""
+        from loom_nb.capabilities.cells import CellsCapability
+
+        return CellsCapability(cells)
+
+    @staticmethod
+    @_strict
+    def human() -> "HumanCapability":
+        """Ask the person: yes or no, one of several, words, a form."""
+        from loom_nb.capabilities.human import HumanCapability
+
+        return HumanCapability()
+
+    @staticmethod
+    @_strict
+    def plan() -> "PlanCapability":
+        """Keep a plan that the reader sees as a checklist."""
+        from loom_nb.capabilities.plan import PlanCapability
+
+        return PlanCapability()
 
     @staticmethod
     @_strict
     def variables(
         namespace: Callable[[], Mapping[str, Any]] | Mapping[str, Any],
         hidden: Iterable[str] | Mapping[str, Any] = (),
-    ) -> VariablesCapability:
+    ) -> "VariablesCapability":
         """Look at variables without running any of their code.
 
         Args:
@@ -112,18 +233,32 @@ class Capability:
             hidden: names (or patterns such as `tmp*`) that are not shown; a mapping hides a name only
                 while it still holds that very value.
         """
+        from loom_nb.capabilities.variables import VariablesCapability
+
         return VariablesCapability(namespace=namespace, hidden=hidden)
 
     @staticmethod
     @_strict
-    def custom(name: str, tools: Iterable[Tool | ToolFunction]) -> CustomCapability:
+    def custom(name: str, tools: Iterable[Tool | ToolFunction]) -> "CustomCapability":
         """Tools of your own under one name: plain functions or values made by `@tool`."""
+        from loom_nb.capabilities.custom import CustomCapability
+
         return CustomCapability(name=name, tools=tools)
 
     @staticmethod
-    def shell(*_: object, **__: object) -> NoReturn:
-        """Not built yet: raises NotBuiltError."""
-        _not_built("shell")
+    def plugin(name: str, **options: Any) -> "Plugged":
+        """A capability of another package, which announces it as an entry point of `loom_nb.capabilities`.
+
+        Args:
+            name: of the entry point.
+            options: what its constructor takes.
+
+        Raises:
+            SetupError: no installed package has it, it cannot be loaded, or it is no capability.
+        """
+        from loom_nb.capabilities.plugins import plugged
+
+        return plugged(name, options)
 
     @staticmethod
     def mcp(*_: object, **__: object) -> NoReturn:
@@ -136,11 +271,6 @@ class Capability:
         _not_built("skill")
 
     @staticmethod
-    def http(*_: object, **__: object) -> NoReturn:
-        """Not built yet: raises NotBuiltError."""
-        _not_built("http")
-
-    @staticmethod
     def ssh(*_: object, **__: object) -> NoReturn:
         """Not built yet: raises NotBuiltError."""
         _not_built("ssh")
@@ -149,3 +279,12 @@ class Capability:
     def memory(*_: object, **__: object) -> NoReturn:
         """Not built yet: raises NotBuiltError."""
         _not_built("memory")
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'loom_nb.capabilities' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value

@@ -1,9 +1,10 @@
-"""Which internet addresses are public: one table, for every request that leaves this machine.
+"""Which internet addresses and names are public: one table, for every request that leaves this machine.
 
 The standard library's `is_global` is not enough: it calls public what leads to metadata services
 (192.0.0.192), to relays (2002::/16, 64:ff9b::/96) or to the local site (fec0::/10).
 """
 
+import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 _FOUR: tuple[tuple[IPv4Network, str], ...] = tuple(
@@ -49,6 +50,16 @@ _SIX: tuple[tuple[IPv6Network, str], ...] = tuple(
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _TRANSLATED = IPv6Network("64:ff9b::/96")
 
+_OWN_NAMES = frozenset({"localhost", "localhost4", "localhost6", "ip6-localhost", "ip6-loopback", "loopback"})
+_METADATA = frozenset({"metadata.google.internal", "metadata.goog", "instance-data.ec2.internal"})
+_LOCAL_ENDS = (
+    *(".local", ".localdomain", ".internal", ".intranet", ".lan", ".corp", ".home", ".home.arpa", ".private"),
+    *(".in-addr.arpa", ".ip6.arpa", ".svc"),
+)
+_LABEL = re.compile(r"[a-z0-9_-]{1,63}")
+_NUMBER = re.compile(r"[0-9_-]+|0x[0-9a-f]*")
+"""What ends no name: the last part of an address, in any of its spellings."""
+
 
 def why_not_public(address: str) -> str:
     """Why an address must not be reached, in a few words; empty for a public one.
@@ -73,3 +84,43 @@ def why_not_public(address: str) -> str:
 
 def _four(ip: IPv4Address) -> str:
     return next((reason for network, reason in _FOUR if ip in network), "")
+
+
+def why_not_named(host: str) -> str:
+    """Why a host must not be asked for, told by its spelling alone; empty where only its addresses decide.
+
+    Args:
+        host: ASCII, lower case, without brackets and without a dot at the end.
+
+    An address is taken in one spelling only: another one is read differently by different programs.
+    """
+    if ":" in host:
+        return _six_named(host)
+    labels = host.split(".")
+    if len(host) > 253 or not all(map(_LABEL.fullmatch, labels)):
+        return "not a host name"
+    if _NUMBER.fullmatch(labels[-1]):
+        try:
+            return _four(IPv4Address(host))
+        except ValueError:
+            return "an address in an odd spelling"
+    if host in _OWN_NAMES or host.endswith((".localhost", ".localhost.localdomain")):
+        return "this machine"
+    if host in _METADATA:
+        return "a cloud's metadata service"
+    if len(labels) == 1 or host.endswith(_LOCAL_ENDS):
+        return "a name of the local network"
+    return ""
+
+
+def _six_named(host: str) -> str:
+    if "%" in host:
+        return "an address with a zone"
+    try:
+        ip = IPv6Address(host)
+    except ValueError:
+        return "not an address"
+    reason = why_not_public(host)
+    if not reason and (ip.ipv4_mapped is not None or ip in _TRANSLATED):
+        return "an IPv4 address in an odd spelling"
+    return reason

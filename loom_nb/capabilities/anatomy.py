@@ -96,6 +96,8 @@ def instance_dict(value: Any) -> dict[str, Any]:
         slot = class_dict(cls).get("__dict__")
         if type(slot) is types.GetSetDescriptorType or type(slot) is types.MemberDescriptorType:
             kept = slot.__get__(value)
+            if type(kept) is not dict:  # a class gives a proxy, which is no dictionary of an instance
+                return {}
             return {name: held for name, held in dict.items(kept) if type(name) is str}
     return {}
 

@@ -1,151 +1,144 @@
-"""An HTML page as readable text: headings, paragraphs, lists, tables and links; nothing hidden."""
+"""A page as text: its bytes decoded, and HTML as Markdown with nothing hidden in it."""
 
+import codecs
 import re
-from html.parser import HTMLParser
+from html import unescape
+from typing import Any
 from urllib.parse import urljoin
 
-# fmt: off
-_SKIPPED = frozenset({
-    "head", "iframe", "math", "noscript", "object", "script", "select", "style", "svg", "template",
-})
-_VOID = frozenset({
-    "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track",
-    "wbr",
-})
-_BLOCKS = frozenset({
-    "address", "article", "aside", "blockquote", "body", "details", "dd", "div", "dl", "dt", "fieldset",
-    "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li",
-    "main", "nav", "ol", "p", "pre", "section", "summary", "table", "tbody", "td",
-    "tfoot", "th", "thead", "tr", "ul",
-})
-# fmt: on
-_HEADINGS = {f"h{n}": "#" * n + " " for n in range(1, 7)}
-_HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
-_STEP = 4_096
-_PENDING = 4 * _STEP
-"""Characters of one mark that is not at its end: a longer one is left out."""
+from loom_nb.border import clean
+
+_MAX_TAG = 16_384
+"""Characters of one tag. The converter looks at each attribute once for every other one of its tag."""
+_MAX_DEPTH = 256
+_MAX_LINKS = 5_000
+_MAX_LINK = 500
+
+_TEXTS = frozenset({"json", "xml", "x-ndjson", "ndjson", "yaml", "x-yaml", "toml", "javascript", "graphql"})
+_CHARSETS = ("utf", "ascii", "latin", "iso8859", "cp", "gb", "big5", "shift_jis", "euc", "koi8", "mac", "hz")
+_NOT_TEXT = ["head", "iframe", "math", "object", "svg"]
+_RAW = ("script", "style", "textarea", "title")
+_OPENING = re.compile(rf"<(?:(!--)|({'|'.join(_RAW)})\b|[a-z])", re.IGNORECASE)
+_CLOSING = {name: re.compile(f"</{name}", re.IGNORECASE) for name in _RAW}
+_TAG = re.compile(r"""<(?:[^>"']++|"[^"]*+"|'[^']*+')*+>""")
+_TITLE = re.compile(r"<title\b[^>]{0,1000}>([^<]{0,1000})", re.IGNORECASE)
+_BASE = re.compile(r"""<base\s[^<>]{0,1000}?href\s*=\s*["']?([^"'<>\s]{1,500})""", re.IGNORECASE)
 
 
 def page_text(html: str, url: str = "") -> str:
-    """The words of a page that a reader would see; links as `[words](address)`. Never raises."""
-    reader = _Reader(url)
-    at = 0
-    while at < len(html):
-        reader.feed(html[at : at + _STEP])
-        at += _STEP
-        if len(reader.rawdata) > _PENDING:  # the parser would look at all of it again at each step
-            at = _past_pending(reader, html, at)
-    reader.close()
-    return reader.text()
+    """The words of a page that a reader would see, as Markdown. Never raises.
 
+    Links and images have whole addresses; those that lead to no page of the web are just words.
+    """
+    from html_to_markdown import ConversionError, ConversionOptions, PreprocessingOptions, convert
 
-def _past_pending(reader: HTMLParser, html: str, at: int) -> int:
-    """Drop the mark that the parser still waits to see the end of; where to read on."""
-    pending = reader.rawdata
-    if reader.cdata_elem:  # within a script, which is not shown anyway
-        reader.rawdata = pending[-16:]
-        return at
-    end = "-->" if pending.startswith("<!--") else ">"
-    found = html.find(end, at)
-    reader.rawdata = ""
-    return len(html) if found < 0 else found + len(end)
-
-
-class _Reader(HTMLParser):
-    """Collects text; `HTMLParser` demands a class."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self._url = url
-        self._out: list[str] = []
-        self._title: list[str] = []
-        self._in_title = False
-        self._skip: list[str] = []
-        self._pre = 0
-        self._links: list[tuple[str, int]] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag == "title":
-            self._in_title = not self._title
-        if self._skip and self._skip[0] == "head" and tag in _BLOCKS:
-            self._skip.clear()  # the end of the head may be left out
-        if self._skip:
-            if tag == self._skip[0]:
-                self._skip.append(tag)
-            return
-        given = dict(attrs)
-        if (
-            tag in _SKIPPED
-            or ("hidden" in given and tag not in _VOID)
-            or _HIDDEN.search(given.get("style") or "")
-        ):
-            if tag not in _VOID:
-                self._skip.append(tag)
-            return
-        self._open(tag, given)
-
-    def _open(self, tag: str, given: dict[str, str | None]) -> None:
-        if tag == "br":
-            self._out.append("\n")
-        elif tag in ("td", "th"):
-            self._out.append(" | ")
-        elif tag in _BLOCKS:
-            self._out.append("\n\n" if tag not in ("li", "tr", "dt", "dd") else "\n")
-            self._out.append(_HEADINGS.get(tag, "- " if tag == "li" else ""))
-        if tag == "pre":
-            self._pre += 1
-        elif tag == "a":
-            self._links.append((given.get("href") or "", len(self._out)))
-            self._out.append("")
-        elif tag == "img" and given.get("alt"):
-            self._out.append(f"[image: {given['alt']}]")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "title":
-            self._in_title = False
-        if self._skip:
-            if tag == self._skip[0]:
-                self._skip.pop()
-            return
-        if tag == "pre":
-            self._pre = max(0, self._pre - 1)
-        if tag == "a" and self._links:
-            self._close_link(*self._links.pop())
-        elif tag in _BLOCKS and tag not in ("td", "th", "li", "tr"):
-            self._out.append("\n\n")
-
-    def _close_link(self, href: str, start: int) -> None:
-        words = " ".join("".join(self._out[start:]).split())
-        address = _absolute(self._url, href)
-        if address and words:
-            self._out[start:] = [f"[{words}]({address})"]
-
-    def handle_data(self, data: str) -> None:
-        if self._in_title:
-            self._title.append(data)
-        elif not self._skip:
-            self._out.append(data if self._pre else re.sub(r"\s+", " ", data))
-
-    def text(self) -> str:
-        """What was collected, with its white space in order."""
-        lines = [line.rstrip() for line in "".join(self._out).split("\n")]
-        body = re.sub(r"\n{3,}", "\n\n", "\n".join(map(_flush_left, lines)))
-        title = " ".join("".join(self._title).split())
-        return f"Title: {title}\n\n{body.strip()}".strip() if title else body.strip()
-
-
-def _flush_left(line: str) -> str:
-    """Without the bar before a row's first cell, and the single space that marks leave behind."""
-    line = line.removeprefix(" ").removeprefix("| ") if line.startswith((" | ", "  | ")) else line
-    return line[1:] if line.startswith(" ") and not line.startswith("  ") else line
-
-
-def _absolute(url: str, href: str) -> str:
-    """A link as a whole address, where it leads to another page of the web."""
-    if not href or href.startswith("#"):
-        return ""
+    page = _without_long_tags(clean(html))
+    options = ConversionOptions(
+        extract_metadata=False,
+        compact_tables=True,
+        max_depth=_MAX_DEPTH,
+        exclude_selectors=_NOT_TEXT,
+        inline_data_media="alt_text_only",
+        hidden_content="drop",
+        preprocessing=PreprocessingOptions(enabled=False),  # it takes headings in a <header> away
+    )
+    head = page[:100_000]
+    base = _BASE.search(head)
     try:
-        address = urljoin(url, href.strip())
-    except ValueError:
-        return ""
-    return address if address.startswith(("http://", "https://")) and len(address) <= 500 else ""
+        visitor: Any = _Visitor(urljoin(url, unescape(base[1])) if base else url)
+        made = convert(page, options, visitor)
+        body = (made.content or "").strip()
+    except (ConversionError, ValueError) as error:
+        body = f"(this page could not be read: {clean(str(error))[:200]})"
+    found = _TITLE.search(head)
+    title = " ".join(unescape(found[1]).split()) if found else ""
+    return clean(f"Title: {title}\n\n{body}".strip() if title else body)
+
+
+class _Visitor:
+    """Is asked by the converter about each link and image."""
+
+    def __init__(self, base: str) -> None:
+        self._base = base
+        self._links = 0
+
+    def visit_link(self, _: Any, href: str, text: str, title: str | None) -> Any:
+        words, address = text.strip(), self._absolute(href)
+        return _custom(f"[{words}]({address})" if words and address else text)
+
+    def visit_image(self, _: Any, src: str, alt: str, title: str | None) -> Any:
+        words, address = " ".join(alt.split()), self._absolute(src)
+        return _custom(f"![{words}]({address})" if words and address else words)
+
+    def _absolute(self, href: str) -> str:
+        """A link as a whole address, where it leads to another page of the web."""
+        self._links += 1
+        if not href or href.startswith("#") or len(href) > _MAX_LINK or self._links > _MAX_LINKS:
+            return ""
+        try:
+            address = urljoin(self._base, href.strip())
+        except ValueError:
+            return ""
+        if not address.startswith(("http://", "https://")) or len(address) > _MAX_LINK:
+            return ""
+        return address.replace(" ", "%20").replace("(", "%28").replace(")", "%29")
+
+
+def _custom(output: str) -> dict[str, str]:
+    return {"type": "custom", "output": output}
+
+
+def _without_long_tags(html: str) -> str:
+    """Tags of over _MAX_TAG characters are left out: an image within its address, or an attack."""
+    if len(html) <= _MAX_TAG:
+        return html
+    kept: list[str] = []
+    start = at = lost = 0
+    while found := _OPENING.search(html, at):
+        if found[1]:
+            comment = html.find("-->", found.end())
+            at = comment + 3 if comment >= 0 else len(html)
+            continue
+        tag = _TAG.match(html, found.start())
+        if tag is None:  # no end in sight, or a quotation mark too many
+            at, lost = found.end(), lost + 1
+            if lost > 50:
+                return "".join([*kept, html[start : found.start()]])
+            continue
+        if tag.end() - tag.start() > _MAX_TAG:
+            kept.append(html[start : tag.start()])
+            start = tag.end()
+        at = tag.end()
+        if found[2]:
+            end = _CLOSING[found[2].lower()].search(html, at)
+            at = end.start() if end else len(html)
+    return "".join([*kept, html[start:]])
+
+
+def is_text(kind: str) -> bool:
+    """Whether a media type is one of text."""
+    if not kind.startswith("application/"):
+        return kind.startswith("text/")
+    subtype = kind.removeprefix("application/")
+    return subtype in _TEXTS or subtype.endswith(("+json", "+xml", "+yaml"))
+
+
+def as_text(body: bytes, content_type: str, url: str) -> str:
+    """A text document as text: by the charset that it or its header names, HTML as Markdown."""
+    text = body.decode(_charset(body, content_type), "replace")
+    return page_text(text, url) if "html" in content_type.partition(";")[0].lower() else text
+
+
+def _charset(body: bytes, content_type: str) -> str:
+    """The declared charset where it is an ordinary one: some codecs are costly or no text at all."""
+    named = ""
+    for source in (content_type, body[:1024].decode("ascii", "ignore")):
+        _, found, rest = source.lower().partition("charset=")
+        if found:
+            named = rest.lstrip("\"' ").split(";")[0].split('"')[0].split("'")[0].split(">")[0].strip(" /")
+            break
+    try:
+        known = codecs.lookup(named).name if named.isascii() else ""
+    except (LookupError, ValueError):
+        known = ""
+    return known if known.startswith(_CHARSETS) and known != "utf-7" else "utf-8"

@@ -26,6 +26,7 @@ from loom_nb.messages import (
     ThinkingPart,
     ToolCallPart,
     ToolResultPart,
+    as_read,
     fenced,
 )
 from loom_nb.models.anthropic_schema import strict
@@ -175,7 +176,7 @@ def _said(value: Message) -> list[dict[str, Any]]:
 def _blocks(part: Part) -> Iterator[dict[str, Any]]:
     match part:
         case TextPart():
-            yield from _text(part.text)
+            yield from _text(as_read(part))
         case DataPart():
             yield from _text(fenced(part))
         case ThinkingPart():

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from loom_nb.border import clean
-from loom_nb.messages import DataPart, FilePart, Part, TextPart, ToolCallPart, Usage, fenced
+from loom_nb.messages import DataPart, FilePart, Part, TextPart, ToolCallPart, Usage, as_read, fenced
 from loom_nb.models.connection import with_options
 from loom_nb.protocols import Generation, OutputSchema, Request
 from loom_nb.tools import Tool
@@ -97,7 +97,7 @@ def told_words(part: Part) -> str | None:
     """A part that is words, as the model reads it; None for images and the like."""
     match part:
         case TextPart():
-            return clean(part.text)
+            return clean(as_read(part))
         case DataPart():
             return clean(fenced(part))
         case FilePart() if part.media_type.startswith("text/") or part.media_type in _TEXTUAL:

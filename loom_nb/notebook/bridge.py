@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import nullcontext
 from types import FrameType
 from typing import Any, Protocol
 
 from loom_nb.errors import RunStopped
-from loom_nb.events import Delta, Event, Kept
+from loom_nb.events import Event
 from loom_nb.notebook.interrupt import sigint_calls
 from loom_nb.notebook.painter import Painter
 from loom_nb.runtime import calls
@@ -19,7 +20,7 @@ GRACE = 5.0
 class StopControl(Protocol):
     """Something on the page that stops the run and says how it goes."""
 
-    def take(self, event: Kept | Delta) -> None:
+    def take(self, event: Event) -> None:
         """One event, on the loop's thread. Never raises."""
         ...
 
@@ -51,8 +52,16 @@ class Interrupted:
             self._left.set_result(None)
 
 
-async def play(run: Run, painter: Painter, control: StopControl | None = None) -> RunResult:
+async def play(
+    run: Run, painter: Painter, control: StopControl | None = None, *, background: bool = False
+) -> RunResult:
     """Wait for the end of a run while it is painted; the result says how it ended.
+
+    Args:
+        run: what is played.
+        painter: draws it.
+        control: stops it from the page.
+        background: no cell waits for it, so that ■ belongs to others.
 
     Raises:
         RunStopped: the reader pressed ■ a second time, and the run is left to end by itself.
@@ -64,7 +73,7 @@ async def play(run: Run, painter: Painter, control: StopControl | None = None) -
     leave = run.subscribe(_to_all(loop, painter.take, *([control.take] if control is not None else [])))
     try:
         interrupted = Interrupted(run, left, control.stopping if control else _nothing)
-        with sigint_calls(loop, interrupted, in_a_tool):
+        with nullcontext() if background else sigint_calls(loop, interrupted, in_a_tool):
             waited: set[asyncio.Future[Any]] = {ended, left}
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         if not ended.done():

@@ -6,10 +6,10 @@ word of it is escaped.
 
 import itertools
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from typing import Any, Protocol
 
 WIDTH = 100
 NARROWEST = 12
@@ -70,6 +70,46 @@ class Card:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/plain": str(self), "text/html": self.to_html()}
+
+
+class Described(Protocol):
+    """Something that tells in words what it will do."""
+
+    def describe(self) -> Mapping[str, Any]:
+        """Lists of words under "allowed", "asked" and "denied"; anything else is a limit or a setting."""
+        ...
+
+
+_FATES = {
+    "allowed": "Runs unasked",
+    "asked": "Is asked about first",
+    "denied": "Is denied, whoever asks",
+}
+_ALL = "DANGER: the mode is `all`: whatever no rule denies runs unasked"
+
+
+def describe_card(runtime: Described) -> Card:
+    """What a runtime will allow, ask and deny, and its limits, as a card."""
+    from loom_nb.notebook.render.strict_markdown import visible
+
+    told = runtime.describe()
+    facts = tuple(
+        (visible(str(name)), visible(_said(value))) for name, value in told.items() if name not in _FATES
+    )
+    tables = tuple(
+        Table(title, (), tuple((visible(str(words)),) for words in told.get(fate, ())))
+        for fate, title in _FATES.items()
+    )
+    title = "What this runtime allows"
+    return Card(f"{title} · {_ALL}" if told.get("mode") == "all" else title, facts, tables)
+
+
+def _said(value: Any) -> str:
+    if value is None:
+        return "no limit"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "none"
+    return f"{value:,}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
 def _fact_lines(facts: Sequence[tuple[str, str]]) -> list[str]:

@@ -21,16 +21,15 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from loom_nb.errors import LoomUsageError, NotBuiltError
+from loom_nb.settings import MODES, Mode
 
 LATER_FLAGS = (
     "--as",
     "--ctx",
     "--fork",
-    "--approve",
     "--budget",
     "--replay",
     "--agents",
-    "--bg",
     "--detach",
     "--err",
     "--no-raise-error",
@@ -64,6 +63,10 @@ class CellRequest:
     max_steps: int | None = None
     timeout: float | None = None
     dry_run: bool = False
+    approve: Mode | None = None
+    """What runs unasked in this cell; None for the kernel's own."""
+    background: bool = False
+    """Release the cell and go on painting it."""
     raw: bool = False
     quiet: bool = False
     help: bool = False
@@ -145,10 +148,18 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         action="extend",
         default=[],
-        help="functions of the notebook that the agent may call; * and ? match",
+        help="functions of the notebook that the agent may call (* and ? match), or files, shell, web, http",
     )
     add("--max-steps", metavar="N", type=_positive(int), help="at most so many model calls")
     add("--timeout", metavar="S", type=_positive(float), help="seconds the run may take")
+    add(
+        "--approve",
+        metavar="MODE",
+        choices=MODES,
+        help="what runs unasked: ask (what only looks), read-only (the same, and all else is refused), "
+        "edits (also what can be undone), all",
+    )
+    add("--bg", dest="background", action="store_true", help="release the cell; it is painted further")
     add("-n", "--dry-run", action="store_true", help="show what would be sent, and send nothing")
     add("-r", "--raw", action="store_true", help="take the prompt as it is, without {name}")
     add("-q", "--quiet", action="store_true", help="show the footer only")

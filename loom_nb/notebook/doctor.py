@@ -38,7 +38,8 @@ def checks(settings: Settings, bench: "Workbench | None" = None) -> list[Check]:
         _model(settings, bench),
         _keys(),
         *(Check("settings", "warn", notice) for notice in settings.notices),
-        _package("anywidget", "the Stop button in the page", "pip install -U anywidget"),
+        _package("anywidget", "the Stop button and the questions in the page", "pip install -U anywidget"),
+        _sandbox(),
         _lab_extension(),
     ]
     return found + (_notebook(bench) if bench is not None else [])
@@ -62,6 +63,19 @@ def _store(settings: Settings) -> Check:
     return Check(
         "runs are kept in", "blocked", f"{folder} cannot be written", "set LOOM_NB_HOME to a folder of yours"
     )
+
+
+def _sandbox() -> Check:
+    """The level under which commands of the agent run."""
+    from loom_nb.sandbox import doctor_lines, probe
+    from loom_nb.sandbox.ladder import fixes
+
+    found = probe()
+    says = doctor_lines(found)[0]
+    if found.level != "none":
+        return Check("sandbox", "ok", says)
+    why = f"; {found.why[0]}" if found.why else ""
+    return Check("sandbox", "warn", f"{says}{why}", next(iter(fixes(found)), ""))
 
 
 def _log(settings: Settings) -> Check:

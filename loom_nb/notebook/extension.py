@@ -11,6 +11,7 @@ from IPython.core.completer import context_matcher
 
 from loom_nb import __version__
 from loom_nb.notebook import completion, magics
+from loom_nb.notebook.approvals import MODE_WORDS
 from loom_nb.notebook.card import Card
 from loom_nb.notebook.workbench import Workbench
 
@@ -92,6 +93,7 @@ awaiting_cell.has_side_effects = True  # type: ignore[attr-defined]  # tells IPy
 
 
 def _welcome(shell: Any, bench: Workbench) -> None:
+    mode = bench.equipment.mode
     demo = " (demo, free)" if bench.model_name == "offline" else ""
     key = next((name for name in _KEYS if os.environ.get(name)), None)
     hint = (
@@ -105,7 +107,7 @@ def _welcome(shell: Any, bench: Workbench) -> None:
             ("model", f"{bench.model_name}{demo}"),
             ("keys", "none needed for the demo" if demo else bench.key_state()),
             *((("Have a key?", hint),) if demo else ()),
-            ("tools", "may look at this notebook's variables; runs only what you hand over with -t"),
+            ("approvals", f"{mode}: {MODE_WORDS[mode]}"),
         ),
         steps=(("%%loom", "and a prompt below it"), ("%loom", "status and next steps")),
     )

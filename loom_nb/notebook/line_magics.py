@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from loom_nb.errors import LoomUsageError, NotBuiltError
+from loom_nb.notebook import approvals
 from loom_nb.notebook import cell as cells
 from loom_nb.notebook.card import Card, Table
 from loom_nb.notebook.tour import LESSONS, NAMES
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 Command = Callable[["Workbench", list[str]], Any]
 
 LATER = (
-    "key", "context", "compact", "memory", "approvals", "approve", "deny", "replay", "fork", "fix",
-    "export", "policy", "cost", "knowledge", "diff",
+    "key", "context", "compact", "memory", "replay", "fork", "fix",
+    "export", "cost", "knowledge", "diff",
 )  # fmt: skip
 """Announced commands that this version refuses by name."""
 
@@ -202,6 +203,12 @@ def _runs(bench: "Workbench", _: list[str]) -> Card:
     )
 
 
+def _policy(bench: "Workbench", _: list[str]) -> Card:
+    from loom_nb.notebook.card import describe_card
+
+    return describe_card(bench.runtime())
+
+
 def _show(bench: "Workbench", arguments: list[str]) -> Any:
     return bench.view(arguments[0] if arguments else "last")
 
@@ -330,6 +337,13 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "why": _why,
         "traceback": _traceback,
         "stop": _stop,
+        "approvals": approvals.approvals,
+        "approve": approvals.approve,
+        "deny": approvals.deny,
+        "answer": approvals.answer,
+        "rollback": approvals.rollback,
+        "keep": approvals.keep,
+        "policy": _policy,
         "reset": _reset,
         "doctor": _doctor,
         "config": _config,
@@ -337,8 +351,15 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "help": _help,
     }
 )
-_TAKES = {"model": 1, "models": 1, "show": 1, "why": 1, "tour": 1}
-_ARGUMENT = {"model": "[NAME]", "models": "[GLOB]", "show": "[RUN]", "why": "[RUN]", "tour": "[N]"}
+_MANY = 1_000
+_TAKES = {
+    "model": 1, "models": 1, "show": 1, "why": 1, "tour": 1,
+    "approvals": 2, "approve": 2, "deny": _MANY, "answer": _MANY,
+}  # fmt: skip
+_ARGUMENT = {
+    "model": "[NAME]", "models": "[GLOB]", "show": "[RUN]", "why": "[RUN]", "tour": "[N]",
+    "approvals": "[MODE]", "approve": "ID [once|notebook|session]", "deny": "ID [WHY]", "answer": "ID VALUE",
+}  # fmt: skip
 _SAYS = {
     "model": "the model of cells that name none; with a name: use that one from now on",
     "models": "models to begin with, and whether there is a key",
@@ -348,6 +369,13 @@ _SAYS = {
     "why": "how and why a run ended",
     "traceback": "the whole error of the last run",
     "stop": "stop the run that is going on",
+    "approvals": "what waits for you and what was decided; with ask, read-only, edits or all: the mode",
+    "approve": "allow a call that waits, also one of a kernel that is gone",
+    "deny": "refuse a call that waits; the agent reads why",
+    "answer": "answer a question that waits",
+    "rollback": "take back what the agent's code did to the variables",
+    "keep": "keep what the agent's code did to the variables",
+    "policy": "what is allowed, asked and denied here, in words",
     "reset": "begin a new conversation with the next cell",
     "doctor": "what works here, what is missing, what to do",
     "config": "the settings, each with where it came from",

@@ -6,14 +6,18 @@ import builtins
 import fnmatch
 import inspect
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from loom_nb.errors import LoomUsageError, SetupError
 from loom_nb.notebook import cell as cells
 
 if TYPE_CHECKING:
+    from loom_nb.protocols import Capability
     from loom_nb.tools import Tool
+
+BUILT_IN = ("files", "shell", "web", "http", "cells")
+"""Capabilities that `-t` knows by name, where no variable has it."""
 
 LISTED = 8
 """Functions that an error names."""
@@ -26,11 +30,39 @@ def can_be_offered(value: Any) -> bool:
     return isinstance(value, Tool) or inspect.isfunction(value)
 
 
+def _is_capability(value: Any) -> bool:
+    from loom_nb.protocols import Capability
+
+    return not isinstance(value, type) and isinstance(value, Capability)
+
+
 class Offer:
     """Tools made of the notebook's functions: each is made once, so that the same cell is the same agent."""
 
     def __init__(self) -> None:
         self._made: dict[int, tuple[Any, Tool]] = {}
+
+    def capabilities(
+        self, patterns: Sequence[str], everything: Mapping[str, Any], build: "Callable[[str], Capability]"
+    ) -> "tuple[list[Capability], list[str]]":
+        """(capabilities, the names that are left): those in variables, and the built-in ones by name.
+
+        Args:
+            patterns: what stands behind `-t`.
+            everything: what a name may mean.
+            build: makes a built-in one by its name, the same each time.
+        """
+        found: list[Capability] = []
+        left: list[str] = []
+        for pattern in patterns:
+            value = everything.get(pattern)
+            if value is not None and _is_capability(value):
+                found.append(value)
+            elif value is None and pattern in BUILT_IN:
+                found.append(build(pattern))
+            else:
+                left.append(pattern)
+        return found, left
 
     def named(
         self, patterns: Sequence[str], mine: Mapping[str, Any], everything: Mapping[str, Any]

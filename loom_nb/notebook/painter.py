@@ -7,18 +7,38 @@ random in it; *plain* writes text to a terminal. A painter that fails never harm
 
 import asyncio
 import contextlib
+import itertools
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol, TextIO
 
-from loom_nb.events import CallFinished, CallStarted, Delta, Kept, RunFinished, TextDelta
+from msgspec.structs import replace
+
+from loom_nb.events import (
+    CallFinished,
+    CallOutput,
+    CallStarted,
+    Event,
+    LogEntry,
+    QuestionAnswered,
+    QuestionAsked,
+    RunFinished,
+    TextDelta,
+    VariablesChanged,
+)
+from loom_nb.notebook.render import acts
+from loom_nb.notebook.render.facts import clipped
 from loom_nb.notebook.render.live import Live, Piece
-from loom_nb.notebook.transcript import Transcript, fold
+from loom_nb.notebook.render.strict_markdown import visible
+from loom_nb.notebook.transcript import Asked, Transcript, Variables, fold
 from loom_nb.settings import Render
 
 Mode = Literal["live", "static", "plain"]
 
+MOST_WAITING = 2_000
+"""Events that wait for a frame: a tool that prints without end fills no memory."""
 INTERVAL = 0.08
 """Seconds between two frames: about 12 a second."""
 
@@ -160,13 +180,24 @@ def _merged(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 class Painter(Protocol):
     """What the bridge hands a run's events to."""
 
-    def take(self, event: Kept | Delta) -> None:
+    def take(self, event: Event) -> None:
         """One event, in order, on the loop's thread. Never raises."""
+        ...
+
+    def put_card(self, view: Bundle, metadata: Bundle) -> Callable[[], None]:
+        """Show a widget below all that is drawn now; gives the way to take it off.
+
+        A painter that draws nothing in between shows no widget.
+        """
         ...
 
     def finish(self) -> None:
         """The last frame. Never raises; may be called twice."""
         ...
+
+
+def _nothing() -> None:
+    """There is nothing to take off."""
 
 
 class StaticPainter:
@@ -178,9 +209,13 @@ class StaticPainter:
         self._transcript = Transcript(run=run, raises=True)
         self._done = False
 
-    def take(self, event: Kept | Delta) -> None:
+    def take(self, event: Event) -> None:
         """Fold it."""
         self._transcript = fold(self._transcript, event)
+
+    def put_card(self, view: Bundle, metadata: Bundle) -> Callable[[], None]:
+        """Nothing is drawn before the end."""
+        return _nothing
 
     def finish(self) -> None:
         """Display the whole."""
@@ -214,6 +249,7 @@ class LivePainter:
         ascii: no symbols in the plain text.
         quiet: show nothing before the end.
         interval: seconds between two frames.
+        asked_elsewhere: a widget asks what a person decides; the transcript keeps it folded away.
     """
 
     def __init__(
@@ -225,6 +261,7 @@ class LivePainter:
         ascii: bool = False,  # noqa: A002  as the renderer calls it
         quiet: bool = False,
         interval: float = INTERVAL,
+        asked_elsewhere: bool = False,
     ) -> None:
         self._outlet = outlet
         self._draw = draw
@@ -232,23 +269,29 @@ class LivePainter:
         self._interval = interval
         self._loop = asyncio.get_running_loop()
         self._prefix = f"loom-{uuid.uuid4().hex}"
-        self._waiting: list[Kept | Delta] = []
+        self._waiting: list[Event | LogEntry] = []
         self._transcript = Transcript(run=run, raises=True)
         self._timer: asyncio.TimerHandle | None = None
         self._framed = self._loop.time()
-        self._live = Live(times=True, ascii=ascii)
+        self._live = Live(times=True, ascii=ascii, asked_elsewhere=asked_elsewhere)
+        self._asked: frozenset[str] = frozenset()
+        """The questions that were waiting at the last frame."""
         self._contents: list[Bundle] = []
         """What each output shows now."""
         self._first = 0
         """The first output of the transcript: 1 below a widget."""
+        self._cards: set[int] = set()
+        """The outputs that are widgets amidst the transcript."""
         self._done = False
 
-    def take(self, event: Kept | Delta) -> None:
+    def take(self, event: Event) -> None:
         """Remember it; the next frame shows it."""
         if self._done:
             return
-        self._waiting.append(event)
-        if isinstance(event, CallStarted) and self._loop.time() - self._framed >= self._interval:
+        self._waiting.append(_timed(event, self._asked))
+        if len(self._waiting) >= MOST_WAITING:
+            self._fold()
+        if isinstance(event, CallStarted | CallOutput) and self._loop.time() - self._framed >= self._interval:
             self._tick()  # a tool may hold up the loop: the reader sees which
         elif self._timer is None:
             self._timer = self._loop.call_later(self._interval, self._tick)
@@ -263,6 +306,22 @@ class LivePainter:
         self._put(0, view, {"loom": {"live_only": True}})
         self._first = 1
         self._frame()
+
+    def put_card(self, view: Bundle, metadata: Bundle) -> Callable[[], None]:
+        """Show a widget below all that is drawn now; gives the way to take it off."""
+        if self._done:
+            return _nothing
+        self._fold()
+        self._frame()
+        number = len(self._contents)
+        self._cards.add(number)
+        self._put(number, view, metadata)
+
+        def take_off() -> None:
+            if not self._done:
+                self._put(number, {"text/plain": ""})
+
+        return take_off
 
     def finish(self) -> None:
         """The whole transcript as one output in place of the pieces."""
@@ -296,15 +355,15 @@ class LivePainter:
         """One output for each sealed piece, one for all that may still change."""
         if self._quiet:
             return
+        self._asked = _asked(self._transcript)
         pieces = self._live.pieces(self._transcript)
         sealed = [piece for piece in pieces if piece.sealed]
-        number = self._first
+        numbers = (number for number in itertools.count(self._first) if number not in self._cards)
         for group in (*([piece] for piece in sealed), pieces[len(sealed) :]):
             if group:
-                self._put(number, _joined(group))
-                number += 1
-        for unused in range(number, len(self._contents)):  # what was sealed is void: it is told anew
-            self._put(unused, {"text/plain": ""})
+                self._put(next(numbers), _joined(group))
+        for unused in itertools.takewhile(lambda number: number < len(self._contents), numbers):
+            self._put(unused, {"text/plain": ""})  # what was sealed is void: it is told anew
 
     def _put(self, number: int, data: Bundle, metadata: Bundle | None = None) -> None:
         """Show or change an output, unless it shows just that."""
@@ -315,6 +374,17 @@ class LivePainter:
         elif self._contents[number] != data:
             self._contents[number] = data
             self._outlet.change(slot, data, metadata or {})
+
+
+def _asked(transcript: Transcript) -> frozenset[str]:
+    return frozenset(asked.question.id for asked in transcript.waiting)
+
+
+def _timed(event: Event, asked: frozenset[str]) -> Event | LogEntry:
+    """An answer with the time of now, if it was waited for: of those that are replayed nothing is known."""
+    if isinstance(event, QuestionAnswered) and event.question_id in asked:
+        return LogEntry("", 0, "", time.time(), event)
+    return event
 
 
 def _joined(pieces: Sequence[Piece]) -> Bundle:
@@ -341,18 +411,25 @@ class PlainPainter:
         self._interval = interval
         self._transcript = Transcript(run=run, raises=True)
         self._live = Live(times=True, ascii=ascii)
+        self._asked: frozenset[str] = frozenset()
         self._written: dict[str, str] = {}
         self._done = False
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
 
-    def take(self, event: Kept | Delta) -> None:
+    def take(self, event: Event) -> None:
         """Fold it; the next frame writes what is new."""
         if self._done:
             return
-        self._transcript = fold(self._transcript, event)
+        self._transcript = fold(self._transcript, _timed(event, self._asked))
         if self._timer is None and not self._quiet:
             self._timer = self._loop.call_later(self._interval, self._tick)
+
+    def put_card(self, view: Bundle, metadata: Bundle) -> Callable[[], None]:
+        """A terminal shows no widgets: what was said so far is written, and the rest is typed."""
+        if not self._done and not self._quiet:
+            self._write()
+        return _nothing
 
     def finish(self) -> None:
         """Write what is left."""
@@ -376,6 +453,7 @@ class PlainPainter:
 
     def _write(self) -> None:
         """The texts of the pieces only grow at their ends, unless what was sealed is void."""
+        self._asked = _asked(self._transcript)
         for piece in self._live.pieces(self._transcript):
             written = self._written.get(piece.key, "")
             if piece.text != written:
@@ -386,27 +464,53 @@ class PlainPainter:
 
 
 class Announcer:
-    """What a screen reader is told of a run: sentences and tool calls, not tokens."""
+    """What a screen reader is told of a run: sentences, tool calls and questions, not tokens."""
 
     def __init__(self) -> None:
         self._text = ""
+        self._asked: dict[str, Asked] = {}
 
-    def take(self, event: Kept | Delta) -> str:
+    def take(self, event: Event) -> str:
         """What to say after this event; empty for nothing."""
         match event:
             case TextDelta():
-                self._text += event.text
-                end = max(self._text.rfind(mark) for mark in (". ", "! ", "? ", "\n"))
-                if end < 0:
-                    return ""
-                said, self._text = self._text[: end + 1], self._text[end + 1 :]
-                return said.strip()
+                return self._sentences(event.text)
             case CallStarted():
-                return f"Calling {event.name}."
+                return f"Calling {visible(event.name)}."
             case CallFinished():
-                return f"{event.result.name}: {'done' if event.outcome == 'ok' else event.outcome}."
+                outcome = "done" if event.outcome == "ok" else event.outcome
+                return f"{visible(event.result.name)}: {outcome}."
+            case QuestionAsked():
+                return self._question(Asked(event.question))
+            case QuestionAnswered():
+                return self._answer(event)
+            case VariablesChanged():
+                return f"{acts.variables_title(Variables(event.call_id, event.changes, event.rolled_back))}."
             case RunFinished():
                 said, self._text = self._text.strip(), ""
-                return f"{said} Run {event.status}.".strip()
+                return f"{visible(said)} Run {event.status}.".strip()
             case _:
                 return ""
+
+    def _sentences(self, text: str) -> str:
+        self._text += text
+        end = max(self._text.rfind(mark) for mark in (". ", "! ", "? ", "\n"))
+        if end < 0:
+            return ""
+        said, self._text = self._text[: end + 1], self._text[end + 1 :]
+        return visible(said.strip())
+
+    def _question(self, asked: Asked) -> str:
+        question = asked.question
+        self._asked[question.id] = asked
+        if question.approval is not None:
+            return f"Approval {visible(question.id)} is needed: {clipped(question.approval.tool, 100)}."
+        return f"Question {visible(question.id)}: {clipped(question.title, 300)}"
+
+    def _answer(self, event: QuestionAnswered) -> str:
+        asked = self._asked.pop(event.question_id, None)
+        if asked is None:
+            return ""
+        asked = replace(asked, how=event.how, value=event.value, by=event.by)
+        told = acts.state(asked) if asked.question.approval is not None else acts.answer(asked)
+        return f"{visible(event.question_id)}: {told}."

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loom_nb.errors import LoomUsageError, StoreError
-from loom_nb.events import SessionOpened
+from loom_nb.events import RunStarted, SessionOpened
 from loom_nb.notebook import cell as cells
 
 if TYPE_CHECKING:
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 NOTEBOOK = "notebook"
 """The key in a conversation's metadata under which it says of which notebook it is."""
+CELL = "cell"
+"""The key in a run's metadata under which the flags of its cell stand."""
 LOOKED_AT = 1_000
 """Runs, newest first, among which one is looked for."""
 
@@ -93,6 +95,14 @@ def notebook_of(store: "Store", session: str) -> str:
         return ""
     event = first.event if first is not None else None
     return str(event.metadata.get(NOTEBOOK, "")) if isinstance(event, SessionOpened) else ""
+
+
+def cell_of(store: "Store", session: str, run: str) -> str:
+    """The flags of the cell that began a run; empty where it had none."""
+    for entry in store.read(session):
+        if entry.run == run and isinstance(entry.event, RunStarted):
+            return str(entry.event.metadata.get(CELL, ""))
+    return ""
 
 
 def _rows(store: "Store", sessions: Sequence[str]) -> Iterator["RunRow"]:

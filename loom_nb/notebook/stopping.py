@@ -3,7 +3,7 @@
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from loom_nb.events import Delta, Kept
+from loom_nb.events import Event
 from loom_nb.notebook.comm_gate import CommGate
 from loom_nb.notebook.painter import Announcer, LivePainter
 from loom_nb.runtime.run import Run
@@ -39,7 +39,7 @@ class StopBar:
             DELAY, self._guarded, self._appear
         )
 
-    def take(self, event: Kept | Delta) -> None:
+    def take(self, event: Event) -> None:
         """Say what a listener should know of it."""
         words = self._announcer.take(event)
         if words:

@@ -20,19 +20,28 @@ from loom_nb.events import (
     CallDelta,
     CallFinished,
     CallJudged,
+    CallOutput,
     CallStarted,
     Event,
+    GrantRevoked,
     LogEntry,
     MessageAdded,
     Noticed,
+    PlanItem,
+    PlanUpdated,
+    QuestionAnswered,
+    QuestionAsked,
     RetryScheduled,
     RunFinished,
     RunInterrupted,
+    RunResumed,
     RunStarted,
     TextDelta,
     ThinkingDelta,
     TurnFinished,
     TurnStarted,
+    VariableChange,
+    VariablesChanged,
 )
 from loom_nb.messages import (
     DataPart,
@@ -45,12 +54,18 @@ from loom_nb.messages import (
     ToolResultPart,
     Usage,
 )
+from loom_nb.questions import Decision, Question
 from loom_nb.tokens import estimate
 
 T = TypeVar("T")
 
 NOTICES = "notices"
 """The key in a run's metadata under which a cell keeps what its reader is to be told: a list of texts."""
+
+MODE = "mode"
+"""The key in a run's metadata under which the mode of its policy is kept, where that is told."""
+OUTPUT_KEPT = 16_000
+"""Characters of what a running tool prints that are remembered: the last ones."""
 
 TranscriptStatus = Literal[
     "waiting", "running", "interrupted", "completed", "stopped", "limit", "denied", "failed"
@@ -184,6 +199,66 @@ class Attached(msgspec.Struct, frozen=True):
     closed: bool = True
 
 
+class Asked(msgspec.Struct, frozen=True):
+    """A question to a person, and what became of it."""
+
+    question: Question
+    how: Literal["", "person", "timeout", "nobody", "cancelled"] = ""
+    """How it ended; empty while it waits."""
+    value: Any = None
+    by: str = ""
+    at: float = 0.0
+    """Seconds since the epoch; 0 where the events came without their times."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has its answer, or will get none."""
+        return self.how != ""
+
+    @property
+    def decision(self) -> Decision | None:
+        """What was decided on a call; None while it waits, and for other questions."""
+        if isinstance(self.value, Decision) or self.question.approval is None:
+            return self.value if isinstance(self.value, Decision) else None
+        try:
+            return msgspec.convert(self.value, Decision)
+        except msgspec.ValidationError:
+            return None
+
+    @property
+    def edited(self) -> tuple[str, ...]:
+        """The names of the arguments that the person has changed."""
+        decision, approval = self.decision, self.question.approval
+        if approval is None or decision is None or decision.arguments is None:
+            return ()
+        before, after = approval.arguments, decision.arguments
+        names = dict.fromkeys((*before, *after))
+        return tuple(
+            name for name in names if (name in before, before.get(name)) != (name in after, after.get(name))
+        )
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the arguments that were decided on."""
+        approval, decision = self.question.approval, self.decision
+        given = decision.arguments if decision is not None else None
+        passed = given if given is not None else approval.arguments if approval is not None else {}
+        return _hash(canonical(passed))
+
+
+class Variables(msgspec.Struct, frozen=True):
+    """What code that the agent ran did to the variables of the notebook."""
+
+    call_id: str
+    changes: tuple[VariableChange, ...]
+    rolled_back: bool = False
+    """The table tells of a roll back."""
+    undone: bool = False
+    """It was rolled back later."""
+    cannot_restore: tuple[str, ...] = ()
+    closed: bool = True
+
+
 class Card(msgspec.Struct, frozen=True):
     """One tool call, from the first letter of its arguments to its result."""
 
@@ -205,11 +280,21 @@ class Card(msgspec.Struct, frozen=True):
     seconds: float = 0.0
     chars: int = 0
     """Length of the whole result, where the model was given only a part of it; else 0."""
+    asked: tuple[Asked, ...] = ()
+    """The approvals that were asked for it: a second one where its arguments were edited."""
+    output: str = ""
+    """The end of what it has printed so far, as it came."""
 
     @property
     def closed(self) -> bool:
         """Whether it has its result."""
         return self.outcome != ""
+
+    @property
+    def waiting(self) -> Asked | None:
+        """The question that it waits for."""
+        last = self.asked[-1] if self.asked else None
+        return last if last is not None and not last.closed and not self.closed else None
 
     @property
     def passed(self) -> dict[str, Any] | None:
@@ -228,8 +313,7 @@ class Card(msgspec.Struct, frozen=True):
     def sha256(self) -> str:
         """The hash of the arguments: of their canonical JSON, or of the text that is none."""
         passed = self.passed
-        text = str(self.arguments) if passed is None else canonical(passed)
-        return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
+        return _hash(str(self.arguments) if passed is None else canonical(passed))
 
 
 class Notice(msgspec.Struct, frozen=True):
@@ -250,7 +334,7 @@ class Retry(msgspec.Struct, frozen=True):
     closed: bool = True
 
 
-Block: TypeAlias = Words | Thinking | Attached | Card | Notice | Retry | Prompt
+Block: TypeAlias = Words | Thinking | Attached | Card | Notice | Retry | Prompt | Asked | Variables
 
 _STREAMED = (Words, Thinking, Card)
 
@@ -288,6 +372,10 @@ class Transcript(msgspec.Struct, frozen=True):
     """Goes up whenever something that had been shown as final has changed after all."""
     message: Message | None = None
     """The model's last message, while nothing has come after it."""
+    plan: tuple[PlanItem, ...] = ()
+    """The agent's plan as it is now."""
+    mode: str = ""
+    """Of the policy, where it is known: "ask", "read-only", "edits", "all"."""
     raises: bool = False
     """It stands in a cell, and the error below it says why the run did not complete: it is not told twice."""
 
@@ -300,6 +388,14 @@ class Transcript(msgspec.Struct, frozen=True):
     def cards(self) -> tuple[Card, ...]:
         """The tool calls in their order."""
         return tuple(block for block in self.blocks if isinstance(block, Card))
+
+    @property
+    def waiting(self) -> tuple[Asked, ...]:
+        """The questions that wait for a person. They are of this turn: it cannot end without them."""
+        if self.finished:
+            return ()
+        blocks = (block.waiting if isinstance(block, Card) else block for block in self.current)
+        return tuple(block for block in blocks if isinstance(block, Asked) and not block.closed)
 
     @property
     def finished(self) -> bool:
@@ -330,7 +426,10 @@ class Transcript(msgspec.Struct, frozen=True):
 def fold(transcript: Transcript, event: Event | LogEntry) -> Transcript:
     """The transcript with one more event. Pure, never raises for an event that is late or unknown."""
     if isinstance(event, LogEntry):
-        folded = fold(transcript, event.event)
+        if isinstance(event.event, QuestionAnswered):
+            folded = _question_answered(transcript, event.event, event.time)
+        else:
+            folded = fold(transcript, event.event)
         return replace(folded, run=event.run) if event.run and folded.run != event.run else folded
     step = _STEPS.get(type(event))
     return transcript if step is None else step(transcript, event)
@@ -341,6 +440,10 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
+
+
 # --- the run and its turns
 
 
@@ -349,8 +452,10 @@ def _run_started(transcript: Transcript, event: RunStarted) -> Transcript:
         transcript = Transcript(revision=transcript.revision + 1)
     told = event.metadata.get(NOTICES)
     remarks = tuple(text for text in told if isinstance(text, str)) if isinstance(told, list) else ()
+    mode = event.metadata.get(MODE)
     return replace(
         transcript,
+        mode=mode if isinstance(mode, str) else transcript.mode,
         model=event.model,
         goal=event.goal,
         status="running",
@@ -404,6 +509,19 @@ def _run_finished(transcript: Transcript, event: RunFinished) -> Transcript:
 def _run_interrupted(transcript: Transcript, event: RunInterrupted) -> Transcript:
     current = tuple(_closed(block) for block in transcript.current)
     return replace(transcript, current=current, status="interrupted", reason=event.reason)
+
+
+def _run_resumed(transcript: Transcript, event: RunResumed) -> Transcript:
+    """The run goes on in another process; that it was interrupted is past."""
+    why = event.reason or "another process took it up"
+    resumed = replace(
+        transcript, status="running", reason="", revision=transcript.revision + transcript.finished
+    )
+    return _noticed(resumed, Noticed(f"the run goes on: {why}"))
+
+
+def _grant_revoked(transcript: Transcript, event: GrantRevoked) -> Transcript:
+    return _noticed(transcript, Noticed(f"a leave was taken back (sha256:{event.grant.key[:16]})"))
 
 
 def _retry_scheduled(transcript: Transcript, event: RetryScheduled) -> Transcript:
@@ -600,12 +718,15 @@ def _call_judged(transcript: Transcript, event: CallJudged) -> Transcript:
     def judged(card: Card) -> Card:
         return replace(card, decision=event.decision, reason=event.reason, by=event.by)
 
-    return _on_card(transcript, event.call_id, event.name, judged, lambda card: card.decision == "")
+    if event.by.startswith("mode "):
+        transcript = replace(transcript, mode=event.by.removeprefix("mode "))
+    return _on_card(transcript, event.call_id, event.name, judged, lambda card: card.decision in ("", "ask"))
 
 
 def _call_started(transcript: Transcript, event: CallStarted) -> Transcript:
     def started(card: Card) -> Card:
-        return replace(card, values=event.arguments, effects=event.effects, started=True, kept=True)
+        effects = card.effects if card.asked else event.effects  # what was asked about is of this very call
+        return replace(card, values=event.arguments, effects=effects, started=True, kept=True)
 
     return _on_card(transcript, event.call_id, event.name, started, lambda card: not card.started)
 
@@ -617,6 +738,7 @@ def _call_finished(transcript: Transcript, event: CallFinished) -> Transcript:
     def finished(card: Card) -> Card:
         return replace(
             card,
+            output="",
             name=card.name or result.name,
             kept=True,
             outcome=event.outcome,
@@ -627,6 +749,104 @@ def _call_finished(transcript: Transcript, event: CallFinished) -> Transcript:
         )
 
     return _on_card(transcript, result.call_id, result.name, finished, lambda card: not card.closed)
+
+
+def _call_output(transcript: Transcript, event: CallOutput) -> Transcript:
+    """Only the end is remembered, and only while there is no result: ten thousand lines cost no more."""
+    found = _find(transcript.current, event.call_id, lambda card: not card.closed)
+    if found is None or found[1].closed or not event.text:
+        return transcript
+    index, card = found
+    output = (card.output + event.text[-OUTPUT_KEPT:])[-OUTPUT_KEPT:]
+    return replace(transcript, current=_with(transcript.current, index, replace(card, output=output)))
+
+
+# --- questions, plans, variables
+
+
+def _question_asked(transcript: Transcript, event: QuestionAsked) -> Transcript:
+    question, approval = event.question, event.question.approval
+    if any(asked.question.id == question.id for asked in _all_asked(transcript.current)):
+        return transcript
+    if approval is None:
+        return replace(transcript, current=(*_all_closed(transcript.current), Asked(question)))
+
+    def asked(card: Card) -> Card:
+        return replace(
+            card,
+            name=card.name or approval.tool,
+            kept=True,
+            values=approval.arguments,
+            effects=approval.effects or card.effects,
+            asked=(*card.asked, Asked(question)),
+        )
+
+    transcript = replace(transcript, mode=approval.mode or transcript.mode)
+    return _on_card(transcript, approval.call_id, approval.tool, asked, lambda card: not card.closed)
+
+
+def _question_answered(transcript: Transcript, event: QuestionAnswered, at: float = 0.0) -> Transcript:
+    def answered(asked: Asked) -> Asked:
+        if asked.question.id != event.question_id or asked.closed:
+            return asked
+        value = None if asked.question.kind == "secret" else event.value
+        return replace(asked, how=event.how, value=value, by=event.by, at=at)
+
+    def changed(block: Block) -> Block:
+        if isinstance(block, Asked):
+            return answered(block)
+        if isinstance(block, Card) and block.asked:
+            return replace(block, asked=tuple(answered(asked) for asked in block.asked))
+        return block
+
+    return _everywhere(transcript, changed)
+
+
+def _plan_updated(transcript: Transcript, event: PlanUpdated) -> Transcript:
+    return replace(transcript, plan=event.items, revision=transcript.revision + transcript.finished)
+
+
+def _variables_changed(transcript: Transcript, event: VariablesChanged) -> Transcript:
+    block = Variables(event.call_id, event.changes, event.rolled_back, cannot_restore=event.cannot_restore)
+    if block in transcript.current:
+        return transcript
+
+    def undone(other: Block) -> Block:
+        mine = isinstance(other, Variables) and other.call_id == event.call_id and not other.rolled_back
+        return replace(other, undone=True) if mine else other
+
+    if event.rolled_back:
+        transcript = _everywhere(transcript, undone)
+    return replace(
+        transcript,
+        current=(*_all_closed(transcript.current), block),
+        revision=transcript.revision + transcript.finished,
+    )
+
+
+def _everywhere(transcript: Transcript, change: Callable[[Block], Block]) -> Transcript:
+    """Change blocks wherever they stand; what had been shown as final is drawn anew."""
+    current = tuple(change(block) for block in transcript.current)
+    settled = [change(block) for block in transcript.settled]
+    late = any(new != old for new, old in zip(settled, transcript.settled, strict=True))
+    final = any(
+        new != old and (old.closed or transcript.finished)
+        for new, old in zip(current, transcript.current, strict=True)
+    )
+    return replace(
+        transcript,
+        current=current,
+        settled=Chain(settled) if late else transcript.settled,
+        revision=transcript.revision + (late or final),
+    )
+
+
+def _all_asked(blocks: Iterable[Block]) -> Iterator[Asked]:
+    for block in blocks:
+        if isinstance(block, Asked):
+            yield block
+        elif isinstance(block, Card):
+            yield from block.asked
 
 
 def _on_card(
@@ -711,6 +931,13 @@ _STEPS: dict[type[Any], Callable[[Transcript, Any], Transcript]] = {
     CallJudged: _call_judged,
     CallStarted: _call_started,
     CallFinished: _call_finished,
+    CallOutput: _call_output,
+    QuestionAsked: _question_asked,
+    QuestionAnswered: _question_answered,
+    GrantRevoked: _grant_revoked,
+    PlanUpdated: _plan_updated,
+    VariablesChanged: _variables_changed,
+    RunResumed: _run_resumed,
 }
 """SessionOpened and ResultKept are not seen by a reader: the first says nothing of the run, and that
 a result is kept whole is told by the `chars` of its CallFinished."""

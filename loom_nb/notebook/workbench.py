@@ -4,18 +4,20 @@ Nothing is opened before it is needed: loading the extension costs no disk, no n
 """
 
 import asyncio
+import contextlib
 import os
 import sys
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from loom_nb.errors import LoomError, LoomUsageError, ModelError, SetupError, StoreError
+from loom_nb.errors import AnswerRefused, LoomError, LoomUsageError, ModelError, SetupError, StoreError
 from loom_nb.notebook import cell as cells
 from loom_nb.notebook import past
-from loom_nb.notebook.card import Card
+from loom_nb.notebook.card import Card, Table
 from loom_nb.notebook.cell import CellRequest
+from loom_nb.notebook.equipment import Equipment
 from loom_nb.notebook.offer import Offer, can_be_offered
 from loom_nb.notebook.schema import type_from
 from loom_nb.settings import Settings, load, read
@@ -24,12 +26,15 @@ if TYPE_CHECKING:
     from loom_nb.agent import Agent
     from loom_nb.capabilities.variables import VariablesCapability
     from loom_nb.events import RunFinished
+    from loom_nb.inputs import Answer
     from loom_nb.models.registry import Model
+    from loom_nb.notebook.asking import Pages
     from loom_nb.notebook.comm_gate import CommGate
     from loom_nb.notebook.painter import Bundle, Mode, Painter
     from loom_nb.notebook.stopping import StopBar
     from loom_nb.notebook.transcript import Transcript
-    from loom_nb.protocols import RunRow, Store
+    from loom_nb.protocols import Capability, RunRow, Store
+    from loom_nb.runtime.policies import Runtime
     from loom_nb.runtime.run import Run, RunResult
     from loom_nb.runtime.session import Session
     from loom_nb.tools import Tool
@@ -65,6 +70,11 @@ class Workbench:
         self.tour_names: dict[str, str] = {}
         """The variables of the tour, by their names in its lessons."""
         self._offer = Offer()
+        self.equipment = Equipment(shell, self.settings)
+        self._pages: Pages | None = None
+        self._remarks: list[str] = []
+        """What the agent is told with the next prompt: what a person did meanwhile."""
+        self._background: set[asyncio.Task[Any]] = set()
         self._model: Model | None = None
         self._store: Store | None = None
         self._agents: dict[tuple[Any, ...], Agent] = {}
@@ -164,13 +174,16 @@ class Workbench:
 
     def built_in_tools(self) -> "list[Tool]":
         """The tools that every cell offers."""
-        opening = self.variables.open()
-        try:
-            opening.send(None)  # there is nothing to connect, so it ends at once
-        except StopIteration as opened:
-            return list(opened.value.tools)
-        opening.close()
-        return []
+        tools: list[Tool] = []
+        for capability in self.equipment.always():
+            opening = capability.open().__await__()
+            try:
+                opening.send(None)  # there is nothing to connect, so it ends at once
+            except StopIteration as opened:
+                tools += opened.value.tools
+            else:
+                opening.close()
+        return tools
 
     def known_models(self) -> list[str]:
         """Names to begin with: the demo, one of each vendor, and models in variables."""
@@ -197,17 +210,19 @@ class Workbench:
                 fixes=[f"{f'%%loom {line}'.strip()}\n{' ' * 9}what data do I have here?"],
             )
         await self._close_left()
-        tools, notices = self.tools_named(request.tools)
-        agent = self._agent_for(request, tools)
+        agent, notices = self.agent_of(request)
         schema = type_from(request.schema, self.shell.user_ns) if request.schema else None
         before = self.session
         session, remark = self._session_for(request)
-        task = self._task(request, [*remark, *request.notices, *notices, *self._replaced(request)])
+        told = [*remark, *request.notices, *notices, *self._replaced(request)]
+        task = self._task(request, told, line)
         try:
             if request.dry_run:
                 from loom_nb.notebook.dry_run import preview
 
                 return self._bind(request, await preview(session, agent, task, schema))
+            if request.background and self.mode() == "live":
+                return self._release(request, session, agent, task, schema)
             result = await self._run(request, session, agent, task, schema)
         except (SetupError, StoreError):
             self._go_back(before)
@@ -234,19 +249,105 @@ class Workbench:
     async def _run(
         self, request: CellRequest, session: "Session", agent: "Agent", task: Any, schema: Any
     ) -> "RunResult":
+        run = session.start(task, run_id=self._next_id(session), agent=agent, schema=schema)
+        return await self._watch(run, session, request)
+
+    async def _watch(self, run: "Run", session: "Session", request: CellRequest) -> "RunResult":
+        """Paint a run until it ends, and ask what it asks."""
+        from loom_nb.notebook.asking import Desk, Pages, faces_for
         from loom_nb.notebook.bridge import play
 
-        run = session.start(task, run_id=self._next_id(session), agent=agent, schema=schema)
+        self._pages = self._pages or Pages()
         self.running = run
-        painter, bar, listening = self._easel(run, request)
+        mode = self.mode()
+        gate = self._comm_gate() if mode == "live" else None
+        faces = faces_for(self.shell, mode, gate, self._pages, background=request.background)
+        painter, bar, listening = self._easel(run, request, mode, asked_elsewhere=faces.cards)
+        control = Desk(run.id, session, painter, faces, bar) if faces.somebody else bar
         try:
             with listening:
-                result = await play(run, painter, bar)
+                result = await play(run, painter, control, background=request.background)
         finally:
-            self.running = None if run.done else run  # one that does not let go can still be told to
+            if self.running is run:
+                self.running = None if run.done else run  # one that does not let go can still be told to
         self.results.append(result)
         self._bind(request, result)
         return result
+
+    def _release(
+        self, request: CellRequest, session: "Session", agent: "Agent", task: Any, schema: Any
+    ) -> "Run":
+        """Begin a run and let the cell go; it is painted on, and its result is bound when it ends."""
+        run = session.start(task, run_id=self._next_id(session), agent=agent, schema=schema)
+        self._go_on(self._watch(run, session, request))
+        return run
+
+    def roll_back(self) -> Card:
+        """Take back what the last piece of the agent's code did to the variables; the agent is told."""
+        done = self.equipment.python.rollback.undo()
+        if self.session is not None:
+            with contextlib.suppress(LoomUsageError):  # the code ran in a conversation that is closed
+                self.session.note(done)
+        rows = tuple((one.name, one.change, one.before, one.after) for one in done.changes)
+        told = "; ".join(f"{one.name} ({one.after or 'gone'})" for one in done.changes)
+        self._remarks.append(f"The person rolled back what run_python did last. Now: {told}")
+        return Card(
+            "rolled back",
+            (("cannot be restored", ", ".join(done.cannot_restore)),) if done.cannot_restore else (),
+            (Table("variables", ("name", "change", "before", "now"), rows),),
+        )
+
+    def keep_changes(self) -> Card:
+        """Forget what the variables were before the agent's code ran."""
+        self.equipment.python.rollback.keep()
+        return Card("what the agent's code did to the variables is kept")
+
+    # -- what waits for a person -------------------------------------------------------------------
+
+    def sessions(self) -> "list[Session]":
+        """The open conversations, the current one first."""
+        return [*([self.session] if self.session is not None else []), *self._leaving]
+
+    def can_be_resumed(self, session: str, run: str) -> bool:
+        """Whether a run of this notebook waits whose kernel is gone."""
+        row = next((row for row in self.store.runs(session) if row.run == run), None)
+        if row is None or row.status != "interrupted":
+            return False
+        theirs = past.notebook_of(self.store, session)
+        return not self.notebook or not theirs or theirs == self.notebook
+
+    def take_up(self, session: str, run: str, answer: "Answer") -> None:
+        """Go on with a run of an earlier kernel that waited for this answer; it is painted below.
+
+        Raises:
+            SetupError: what its cell offered the agent is not here.
+        """
+        line = past.cell_of(self.store, session, run)
+        request = cells.parse(line, "", self._namespace())
+        agent, _ = self.agent_of(request)
+        self._go_to(session)
+        assert self.session is not None  # noqa: S101  set by the line above
+        work = self._resume(self.session, run, agent, answer, replace(request, background=True))
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:  # a terminal, between two cells
+            self.shell.loop_runner(work)
+            return
+        self._go_on(work)
+
+    async def _resume(
+        self, session: "Session", run_id: str, agent: "Agent", answer: "Answer", request: CellRequest
+    ) -> None:
+        run = await session.resume(run_id, agent=agent)
+        with contextlib.suppress(AnswerRefused):  # its tool has another source by now: it asks anew
+            session.send(answer)
+        await self._watch(run, session, request)
+
+    def _go_on(self, work: "Coroutine[Any, Any, Any]") -> None:
+        """Have work done while other cells run."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     def _bind(self, request: CellRequest, value: Any) -> Any:
         if request.out:
@@ -260,7 +361,19 @@ class Workbench:
             return []
         return [f"-o {request.out}: takes the place of the {type(old).__name__} of that name"]
 
-    def _agent_for(self, request: CellRequest, tools: "Sequence[Tool]" = ()) -> "Agent":
+    def agent_of(self, request: CellRequest) -> "tuple[Agent, list[str]]":
+        """The agent that a cell asks, and what is to be told of its tools.
+
+        Raises:
+            SetupError: nothing has a name that `-t` gives, or what has it cannot be a tool.
+        """
+        extra, names = self._offer.capabilities(request.tools, self._namespace(), self.equipment.named)
+        tools, notices = self.tools_named(tuple(names))
+        return self._agent_for(request, tools, extra), notices
+
+    def _agent_for(
+        self, request: CellRequest, tools: "Sequence[Tool]" = (), extra: "Sequence[Capability]" = ()
+    ) -> "Agent":
         """The agent of a cell; the same flags give the same agent, so that it is opened once."""
         from loom_nb.agent import Agent
         from loom_nb.runtime.limits import Limits
@@ -269,19 +382,25 @@ class Workbench:
         model = self._named(request.model) if request.model else self.model
         steps = request.max_steps or self.settings.max_steps
         seconds = request.timeout or self.settings.timeout
-        key = (model, *(id(tool) for tool in tools), steps, seconds)
+        policy = self.equipment.policy(request.approve)
+        given = (*tools, *extra)
+        key = (model, *map(id, given), steps, seconds, policy.mode)
         agent = self._agents.get(key)
         if agent is None:
             agent = self._agents[key] = Agent(
                 model,
                 instructions=INSTRUCTIONS,
                 tools=tools,
-                capabilities=[self.variables],
-                runtime=Runtime(limits=Limits(max_iterations=steps, timeout=seconds)),
+                capabilities=[*self.equipment.always(), *extra],
+                runtime=Runtime(limits=Limits(max_iterations=steps, timeout=seconds), governance=policy),
                 session_store=self.store,
                 name="notebook",
             )
         return agent
+
+    def runtime(self) -> "Runtime":
+        """The policies of a cell without flags."""
+        return self._agent_for(CellRequest()).runtime
 
     def tools_named(self, patterns: tuple[str, ...]) -> "tuple[list[Tool], list[str]]":
         """The functions of the notebook with these names as tools, and notices; `*` and `?` match.
@@ -291,11 +410,14 @@ class Workbench:
         """
         return self._offer.named(patterns, self.names(), self._namespace()) if patterns else ([], [])
 
-    def _task(self, request: CellRequest, notices: list[str]) -> Any:
-        """The prompt, with the values it names travelling beside it as data; the log keeps the notices."""
+    def _task(self, request: CellRequest, notices: list[str], line: str) -> Any:
+        """The prompt, with the values it names travelling beside it as data.
+
+        The log keeps the notices, the flags of the cell and what runs unasked in it.
+        """
         from loom_nb.capabilities.describe import describe_image, describe_value
         from loom_nb.inputs import RuntimeTask
-        from loom_nb.messages import ImagePart, Origin, Part
+        from loom_nb.messages import DataPart, ImagePart, Origin, Part
         from loom_nb.notebook.transcript import NOTICES
 
         parts: list[Part] = []
@@ -305,7 +427,14 @@ class Workbench:
             if isinstance(image, ImagePart):
                 origin = Origin("notebook", reference.path)
                 parts.append(ImagePart(image.data, image.media_type, origin, reference.path))
-        metadata = {NOTICES: notices} if notices else {}
+        parts += [DataPart("remark", text, Origin("user"), text) for text in self._remarks]
+        self._remarks.clear()
+        metadata: dict[str, Any] = {past.CELL: line} if line else {}
+        if notices:
+            metadata[NOTICES] = notices
+        mode = request.approve or self.equipment.mode
+        if mode != "ask":
+            metadata["mode"] = mode
         return RuntimeTask(request.prompt, attachments=tuple(parts), metadata=metadata)
 
     # -- conversations -----------------------------------------------------------------------------
@@ -408,20 +537,27 @@ class Workbench:
             self.settings.render, os.environ, in_kernel=kernel is not None, allow_stdin=allow_stdin
         )
 
-    def _easel(self, run: "Run", request: CellRequest) -> tuple["Painter", "StopBar | None", Any]:
+    def _easel(
+        self, run: "Run", request: CellRequest, mode: "Mode", *, asked_elsewhere: bool
+    ) -> tuple["Painter", "StopBar | None", Any]:
         """What a run is painted with: (painter, Stop button, what must be in force meanwhile)."""
         from contextlib import nullcontext
 
         from loom_nb.notebook.painter import KernelOutlet, LivePainter, PlainPainter, StaticPainter
         from loom_nb.notebook.stopping import StopBar
 
-        mode = self.mode()
         interval = 1 / self.settings.paint_hz
         draw = self._drawing(times=mode == "live", quiet=request.quiet)
         if mode == "live":
             outlet = KernelOutlet(self.shell)
             painter = LivePainter(
-                outlet, draw, run.id, ascii=self.settings.ascii, quiet=request.quiet, interval=interval
+                outlet,
+                draw,
+                run.id,
+                ascii=self.settings.ascii,
+                quiet=request.quiet,
+                interval=interval,
+                asked_elsewhere=asked_elsewhere,
             )
             return painter, StopBar(run, painter, self._comm_gate()), outlet.listening()
         if mode == "plain":
@@ -432,14 +568,14 @@ class Workbench:
         return StaticPainter(self._publish, draw, run.id), None, nullcontext()
 
     def _drawing(self, *, times: bool, quiet: bool) -> Callable[["Transcript"], tuple["Bundle", "Bundle"]]:
-        from msgspec.structs import replace
+        from msgspec import structs
 
         from loom_nb.notebook import render
         from loom_nb.notebook.transcript import Chain
 
         def draw(transcript: "Transcript") -> tuple["Bundle", "Bundle"]:
             shown = (
-                replace(transcript, prompt=None, settled=Chain(), current=(), output="")
+                structs.replace(transcript, prompt=None, settled=Chain(), current=(), output="", plan=())
                 if quiet
                 else transcript
             )
@@ -517,6 +653,7 @@ class Workbench:
             self.running.stop("the extension was unloaded")
         if self._gate is not None:
             self._gate.remove()
+        self.equipment.cells.unwatch()
         self.reset()
         try:
             loop = asyncio.get_running_loop()

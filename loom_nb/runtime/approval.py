@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from loom_nb.border import clean
+from loom_nb.errors import ToolError
 from loom_nb.events import CallJudged, Grant, Noticed
 from loom_nb.messages import ToolCallPart
 from loom_nb.protocols import Call, Scene, Taint, Verdict
@@ -49,6 +50,13 @@ class Ready:
     call: Call | None = None
     edited: tuple[str, ...] = ()
     """Names of the arguments that a person changed."""
+
+    @property
+    def effects(self) -> tuple[str, ...]:
+        """Of this very call, in the order of the alphabet."""
+        if self.call is None or self.call.assessment is None:
+            return self.tool.sorted_effects
+        return tuple(sorted(self.call.effects))
 
 
 class Refused(Exception):
@@ -196,11 +204,17 @@ async def _as_the_judge_sees_it(stage: Stage, ready: Ready) -> Call:
 
 
 async def _assess(tool: Tool, arguments: dict[str, Any]) -> Assessment:
-    """What the call would do, by its tool; a tool that cannot tell is refused."""
+    """What the call would do, by its tool; a tool that cannot tell is refused.
+
+    Raises:
+        ToolError: the call would certainly fail: nobody need be asked.
+    """
     assert tool.assess is not None  # noqa: S101  the caller looked
     try:
         async with asyncio.timeout(ASSESS_SECONDS):
             found = await in_thread(tool.assess, **arguments)
+    except ToolError:
+        raise
     except Exception as error:  # noqa: BLE001  an error in a judge denies, whatever it is
         return Assessment(
             tool.effects,

@@ -137,7 +137,7 @@ async def _run_group(stage: Stage, group: list[Ready], results: dict[int, ToolRe
         if stage.tallies:
             for tally in stage.tallies.values():
                 tally.add(ready.part.name, stage.clock.now())
-        stage.say(CallStarted(ready.part.id, ready.part.name, ready.plain, ready.tool.sorted_effects))
+        stage.say(CallStarted(ready.part.id, ready.part.name, ready.plain, ready.effects))
     if stage.commit is not None and not all(ready.tool.read_only for ready in group):
         await stage.commit()  # the intent is on disk before the effect
     if len(group) == 1:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from loom_nb.errors import LoomUsageError
-from loom_nb.protocols import LAYERS, MODES, Call, Mode, Rule, Verdict
+from loom_nb.protocols import LAYERS, Call, Rule, Verdict
+from loom_nb.settings import MODES, Mode
 
 DECISIONS = ("allow", "ask", "deny")
 
@@ -97,7 +98,9 @@ class GovernancePolicy:
         by_mode = self._by_mode(call)
         if by_mode.decision == "deny":
             return by_mode
-        if by_mode.decision == "ask" or (approvals and self.mode != "all"):
+        if self.mode == "all":
+            approvals.clear()
+        if by_mode.decision == "ask":
             approvals.append(by_mode)
         if not asks and (allowed is not None or not approvals):
             return allowed or by_mode

@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loom_nb.errors import LoomUsageError, NotBuiltError
-from loom_nb.protocols import Mode
 from loom_nb.runtime.governance import GovernancePolicy
 from loom_nb.runtime.limits import Limits
 from loom_nb.runtime.retry import RetryPolicy
+from loom_nb.settings import Mode
 
 _LATER = (
     "context",

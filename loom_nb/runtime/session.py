@@ -36,6 +36,7 @@ from loom_nb.events import (
     RunStarted,
     SessionOpened,
     TurnFinished,
+    VariablesChanged,
 )
 from loom_nb.inputs import Answer, RunContext, RuntimeTask, SessionConfig, Stop
 from loom_nb.messages import Conversation, DataPart, Message, Origin, Usage, to_json, user
@@ -343,9 +344,19 @@ class Session:
         return self._asking.questions
 
     def revoke(self, grant: Grant) -> None:
-        """Take back a leave that an answer gave. It is in the log with the session's next commit."""
+        """Take back a leave that an answer gave."""
         self._asking.revoke(grant)
-        self._log.note("", GrantRevoked(grant))
+        self.note(GrantRevoked(grant))
+
+    def note(self, event: GrantRevoked | VariablesChanged) -> None:
+        """Keep a fact that happened between two runs. It is durable with the next run, or with `close`.
+
+        Raises:
+            LoomUsageError: nothing has run in this session yet, so that it has no log.
+        """
+        if not self._log.is_open:
+            raise LoomUsageError(f"session {self.id} has no log yet", fixes=["run something in it first"])
+        self._log.note("", event)
 
     async def close(self) -> None:
         """Stop what runs, let go of models, capabilities and the log. May be called twice."""
@@ -361,6 +372,8 @@ class Session:
         try:
             for one in opened:
                 await _close(one)
+            if self._log.is_open:
+                await self._log.commit()
         finally:
             self._log.close()
             if self._owns_store:

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from loom_nb.capabilities.addresses import why_not_public
+from loom_nb.capabilities.addresses import why_not_named, why_not_public
 
 REFUSED = re.findall(
     r"\S+",
@@ -39,3 +39,32 @@ def test_addresses_that_are_not_public_are_refused_with_a_reason(address):
 @pytest.mark.parametrize("address", PUBLIC)
 def test_public_addresses_are_not_refused(address):
     assert why_not_public(address) == ""
+
+
+NOT_NAMED = re.findall(
+    r"\S+",
+    """
+    localhost a.localhost localhost.localdomain metadata.google.internal printer.local router nas.lan 127.1
+    0x7f000001 0x7f.0.0.0x1 0177.0.0.1 2130706433 256.1.1.1 1.2.3 1.2.3.4.5 127.0.0.-1 0x 10.0.0.1 ::1
+    fe80::1%lo ::ffff:8.8.8.8 64:ff9b::8.8.8.8 a..b .a %31.org a*b.org exa$mple.org 1::2::3 [::1]
+    """,
+)
+
+
+@pytest.mark.parametrize("host", [*NOT_NAMED, "", "a" * 64 + ".org", ".".join(["a" * 60] * 5)])
+def test_hosts_that_are_refused_by_their_spelling(host):
+    assert why_not_named(host)
+
+
+NAMED = re.findall(
+    r"\S+",
+    """
+    example.org xn--bcher-kva.example my_bucket.s3.test 9gag.com 0x0.st 127.0.0.1.example.org 8.8.8.8
+    2606:4700:4700::1111 localhost.example.org a-b.c-d.org 1e100.net
+    """,
+)
+
+
+@pytest.mark.parametrize("host", NAMED)
+def test_hosts_of_which_only_the_addresses_decide(host):
+    assert why_not_named(host) == ""

@@ -17,9 +17,14 @@ def double(x: int) -> int:
 
 async def test_every_constructor_gives_a_description_that_opens_to_tools(tmp_path):
     made = [
-        Capability.files(str(tmp_path)),
+        Capability.files(str(tmp_path), read_only=False),
+        Capability.shell(str(tmp_path)),
         Capability.web(),
+        Capability.http(),
+        Capability.python({}),
         Capability.variables({}),
+        Capability.human(),
+        Capability.plan(),
         Capability.custom("maths", tools=[double]),
     ]
 
@@ -33,7 +38,8 @@ async def test_every_constructor_gives_a_description_that_opens_to_tools(tmp_pat
             assert one.validate is not None
         if toolset.close is not None:
             await toolset.close()
-    assert [capability.name for capability in made] == ["files", "web", "variables", "maths"]
+    names = ["files", "shell", "web", "http", "python", "variables", "human", "plan", "maths"]
+    assert [capability.name for capability in made] == names
 
 
 async def test_custom_tools_are_functions_or_tools_with_names_of_their_own():
@@ -63,12 +69,12 @@ def test_wrong_custom_tools_are_refused_at_once(name, tools, error, named):
         Capability.custom(name, tools=tools)
 
 
-@pytest.mark.parametrize("noun", ["shell", "mcp", "skill", "http", "ssh", "memory"])
+@pytest.mark.parametrize("noun", ["mcp", "skill", "ssh", "memory"])
 def test_what_is_not_built_is_refused_by_name(noun):
     with pytest.raises(NotBuiltError, match=f"Capability.{noun} is not part of this version") as caught:
         getattr(Capability, noun)("anything", option=1)
 
-    assert "files, web, variables and custom" in str(caught.value)
+    assert "built are files, shell, web" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loom_nb.capabilities import Capability, files
-from loom_nb.errors import LoomUsageError, NotBuiltError, SetupError, ToolError
+from loom_nb.errors import LoomUsageError, SetupError, ToolError
 
 
 @pytest.fixture
@@ -50,15 +50,15 @@ async def use(home):
         made = tool.function(**tool.validate(arguments))
         parts = await made if tool.is_async else made
         assert all(part.origin.kind == "file" for part in parts)
-        return "\n".join(part.text for part in parts)
+        return "\n".join(part.text if hasattr(part, "text") else repr(part)[:20] for part in parts)
 
     call.tools = tools
     yield call
     await toolset.close()
 
 
-async def test_the_four_tools_only_read(use):
-    assert list(use.tools) == ["read_file", "list_files", "glob", "grep"]
+async def test_the_tools_only_read(use):
+    assert list(use.tools) == ["read_file", "list_files", "tree", "read_notebook", "glob", "grep"]
     assert all(tool.read_only and tool.idempotent and tool.description for tool in use.tools.values())
     assert all(p.get("description") for t in use.tools.values() for p in t.schema["properties"].values())
 
@@ -109,8 +109,10 @@ async def test_a_file_is_read_by_lines(use, home):
         ("", "is a folder"),
         ("missing.txt", "No such file"),
         ("notes.txt/x", "Not a directory"),
-        ("x" * 5000, "File name too long"),
-        ("a/" * 5000, "No such file"),
+        ("x" * 5000, "too long"),
+        ("x" * 300, "File name too long"),
+        ("a/" * 5000, "too long"),
+        ("a/" * 100, "No such file"),
     ],
 )
 async def test_a_path_that_leads_out_is_refused_and_says_why(use, path, why):
@@ -150,15 +152,145 @@ async def test_the_system_is_refused_even_where_the_root_is_the_whole_machine():
 
 
 async def test_binary_files_are_named_not_read(use, home):
-    with pytest.raises(ToolError, match=r"binary file \(image/png, 11 bytes\)"):
+    (home / "table.parquet").write_bytes(b"PAR1\x15\0\x15\x02")
+    with pytest.raises(ToolError, match=r"binary file \(.*, 8 bytes\)"):
+        await use("read_file", path="table.parquet")
+    with pytest.raises(ToolError, match=r"binary file \(image/png, 11 bytes\) that is damaged"):
         await use("read_file", path="picture.png")
+
+
+ENCODED = [
+    ("utf-8", "", False),
+    ("utf-8-sig", "", False),
+    ("utf-16", "UTF-16", False),
+    ("utf-32", "UTF-32", False),
+    ("utf-16-le", "UTF-16 without a mark: a guess", True),
+    ("utf-16-be", "UTF-16 without a mark: a guess", True),
+    ("cp1252", "Windows-1252: a guess", True),
+    ("latin-1", "Windows-1252: a guess", True),
+]
+
+
+@pytest.mark.parametrize(("codec", "note", "guessed"), ENCODED)
+async def test_the_encoding_is_found_and_a_guess_is_said(use, home, codec, note, guessed):
+    (home / "words.txt").write_bytes("Grüße aus Köln\nzwei\ndrei\n".encode(codec))
+
+    text = await use("read_file", path="words.txt", line_count=2)
+
+    assert text.splitlines()[1:] == ["Grüße aus Köln", "zwei"]
+    assert note in text.splitlines()[0]
+    assert ("guess" in text) is guessed
+    assert "more follows: start_line=3" in text
+
+
+async def test_encodings(use, home):
     (home / "wide.txt").write_bytes("Grüße\nzwei\n".encode("utf-16"))
     (home / "marked.txt").write_bytes(b"\xef\xbb\xbfmarked\n")
     (home / "latin.txt").write_bytes("Grüße".encode("latin-1"))
 
     assert "Grüße\nzwei" in await use("read_file", path="wide.txt")
     assert (await use("read_file", path="marked.txt")).endswith("\nmarked")
-    assert "Gr\ufffd" in await use("read_file", path="latin.txt")
+    assert "Grüße" in await use("read_file", path="latin.txt")
+
+
+PIXEL = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c6360f8cf"
+    "c0f01f0005050201a5c8b0c10000000049454e44ae426082"
+)
+
+
+async def test_images_and_pdfs_are_looked_at(use, home):
+    (home / "dot.dat").write_bytes(PIXEL)
+    (home / "paper.pdf").write_bytes(b"%PDF-1.4\n1 0 obj\n<<>>\nendobj\ntrailer <<>>\n%%EOF\n")
+    (home / "half.pdf").write_bytes(b"%PDF-1.4\n1 0 obj\n")
+    read = use.tools["read_file"].function
+
+    words, image = read("dot.dat")
+    assert (image.media_type, image.data, image.name, image.origin.source) == (
+        "image/png",
+        PIXEL,
+        "dot.dat",
+        "dot.dat",
+    )
+    assert words.text == f"dot.dat (image/png, {len(PIXEL)} bytes)"
+    assert read("paper.pdf")[1].media_type == "application/pdf"
+    with pytest.raises(ToolError, match="damaged or cut off"):
+        read("half.pdf")
+    with (home / "large.png").open("wb") as file:
+        file.write(PIXEL)
+        file.truncate(9_000_000)
+    with pytest.raises(ToolError, match="too large"):
+        read("large.png")
+
+
+async def test_a_tree_shows_folders_within_folders(use):
+    assert (await use("tree")).splitlines() == [
+        ".git/ ...",
+        "empty",
+        "inside (link)",
+        "loop (link)",
+        "notes.txt",
+        "out_absolute (link)",
+        "out_file (link)",
+        "out_folder (link)",
+        "picture.png",
+        "pipe",
+        "src/",
+        "  a.py",
+        "  around (link)",
+        "  deep/",
+        "    b.py",
+        "  up (link)",
+    ]
+    assert (await use("tree", path="src", depth=1)).splitlines() == [
+        "a.py",
+        "around (link)",
+        "deep/",
+        "up (link)",
+    ]
+    with pytest.raises(ToolError, match="depth"):
+        await use("tree", depth=0)
+
+
+async def test_a_name_with_unseen_characters_is_escaped_in_listings(use, home):
+    (home / "src" / "gone\nroot/".replace("/", "")).write_text("x")
+    (home / "src" / "rtl\u202egnp.exe").write_text("x")
+
+    text = await use("list_files", path="src")
+
+    assert "gone\\nroot" in text
+    assert "rtl\\u202egnp.exe" in text
+
+
+async def test_an_absolute_link_into_the_folder_is_followed(use, home):
+    (home / "whole").symlink_to(home / "src" / "a.py")
+    (home / "almost").symlink_to(f"{home}x/secret.txt")
+
+    assert "hello" in await use("read_file", path="whole")
+    with pytest.raises(ToolError, match="leads out"):
+        await use("read_file", path="almost")
+
+
+async def test_a_search_passes_over_files_that_hold_secrets_by_their_names(use, home):
+    (home / ".env").write_text("hello=s3cret")
+
+    text = await use("grep", pattern="hello")
+
+    assert "s3cret" not in text
+    assert "(not searched, by their names they hold secrets: .env)" in text
+
+
+async def test_what_is_read_is_told_with_its_real_path(use, home):
+    about = use.tools["read_file"].assess
+
+    assert about(path="inside/a.py").paths == (str(home / "src" / "a.py"),)
+    assert about(path="src/../x").refusal
+    assert about(path="out_file", start_line=3).refusal
+    assert not about(path="missing.txt").refusal
+    assert use.tools["grep"].assess(pattern="x", glob="src/*.py").paths == (str(home / "src"),)
+    assert use.tools["glob"].assess(pattern="**/*").paths == (str(home),)
+    assert use.tools["glob"].assess(pattern="/etc/*").refusal
+    assert use.tools["list_files"].assess().paths == (str(home),)
 
 
 @pytest.mark.parametrize(
@@ -365,9 +497,7 @@ async def test_opening_a_folder_that_is_not_there_says_so(tmp_path):
         await Capability.files(str(tmp_path / "nowhere")).open()
 
 
-def test_writing_is_not_built_yet_and_says_when_it_comes():
-    with pytest.raises(NotBuiltError, match="consent"):
-        Capability.files(".", read_only=False)
+def test_a_mistyped_field_is_named():
     with pytest.raises(LoomUsageError, match=r"no field 'rot'.*\n.*\n.*root="):
         Capability.files(rot=".")
 

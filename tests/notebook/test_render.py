@@ -495,11 +495,12 @@ ATTRIBUTES = {
     "*": {"style", "class", "title"},
     "a": {"href", "rel", "target"},
     "th": {"scope"},
+    "details": {"open"},
     "ol": {"start"},
     "img": {"src", "alt"},
 }
 LENGTH = r"(0|[0-9.]+(em|px|%))"
-COLOUR = r"(#[0-9a-f]{6}|rgba\(128,128,128,0\.\d+\)|transparent)"
+COLOUR = r"(#[0-9a-f]{6}|rgba\((?:128,128,128|46,158,91|221,75,75),0\.\d+\)|transparent)"
 STYLES = {
     "margin": rf"{LENGTH}( {LENGTH}){{0,3}}",
     "margin-left": LENGTH,

@@ -7,6 +7,7 @@ from typing import Literal
 
 from loom_nb.models.offline import phrasing, rows
 from loom_nb.models.offline.arithmetic import numbers
+from loom_nb.models.offline.direct import ALWAYS, RUN
 from loom_nb.models.offline.facts import Column, Facts, read_facts, together
 from loom_nb.models.offline.figures import asks_which, cells, of_list, statistic
 from loom_nb.models.offline.slots import schema_of, slots_of
@@ -200,7 +201,7 @@ def _subject(task: Task) -> str | None:
     asked = ask_of(task.text)
     short = asked is not None and _continues(task, asked)
     back = short or _POINTS_BACK.search(task.text) is not None or _known_column(task) is not None
-    return _last_subject(task) if back else None
+    return last_subject(task) if back else None
 
 
 def _spelled(task: Task) -> str | None:
@@ -240,13 +241,14 @@ def _spelled(task: Task) -> str | None:
     return match[1] if match and match[1].lower() not in words else None
 
 
-def _last_subject(task: Task) -> str | None:
+def last_subject(task: Task) -> str | None:
+    """The variable that was talked of last, if nothing else was since."""
     for exchange in reversed(task.past[-20:]):
         for turn in reversed(exchange.turns):
             for outcome in reversed(turn):
                 if outcome.name == INSPECT and isinstance(outcome.arguments.get("name"), str):
                     return str(outcome.arguments["name"])
-                if outcome.name != LIST:
+                if outcome.name not in (LIST, *ALWAYS):
                     return None  # something else was talked of since
         if exchange.parts:
             return exchange.parts[-1].name
@@ -428,7 +430,7 @@ def _answered(task: Task, asked: Ask, facts: Facts) -> Answer | None:
         case "cells":
             said = cells(text, facts)
         case "clean":
-            said = _clean(facts)
+            said = _clean(facts, acts=task.tool(RUN) is not None)
         case _:
             said = _described(task, facts)
     return said
@@ -498,7 +500,7 @@ def _without(text: str, name: str) -> str:
     return re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", " ", text)
 
 
-def _clean(facts: Facts) -> Answer | None:
+def _clean(facts: Facts, *, acts: bool) -> Answer | None:
     if not facts.columns:
         return None
     gaps = [column for column in facts.columns if column.missing]
@@ -510,6 +512,11 @@ def _clean(facts: Facts) -> Answer | None:
         if gaps
         else f"`{facts.name}.duplicated().sum()`"
     )
+    if acts:
+        return Answer(
+            f"{found}\n\nSay *clean {{{facts.name}}}*: I trim text, drop wholly empty rows and exact duplicates, "
+            "and you see the code before it runs."
+        )
     return Answer(
         f"I cannot change `{facts.name}`: I have only tools that look. {found}\n\nA next step for you: {idea}"
     )

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from loom_nb.models.offline.arithmetic import numbers
+from loom_nb.models.offline.direct import ALWAYS, BY_RULE
 from loom_nb.models.offline.fill import fill, shaped
+from loom_nb.models.offline.recall import is_question
 from loom_nb.models.offline.slots import Slot, schema_of, slots_of
 from loom_nb.models.offline.words import GENERIC, likeness, name_words, nearest, pieces, stem, terms, words
 from loom_nb.tools import Tool
@@ -16,8 +18,8 @@ ENOUGH = 2.0
 ENOUGH_TO_ACT = 2.3
 """The same for a tool that does more than look."""
 _NOT_CHOSEN = frozenset({"read_result"})
-_OF_NOTEBOOK = frozenset({"list_variables", "inspect_variable"})
 """Tools of the runtime itself, for models that ask for the rest of a long text."""
+_OF_NOTEBOOK = frozenset({"list_variables", "inspect_variable"}) | ALWAYS
 _SIGNS = (("*", "multiply"), ("\u00d7", "multiply"), ("+", "add"), ("/", "divide"), ("÷", "divide"))
 _UNITS = {"f": "fahrenheit", "c": "celsius", "k": "kelvin"}
 
@@ -62,9 +64,20 @@ class Clause:
 def choose(text: str, tools: Sequence[Tool]) -> Choice | None:
     """The tool that a text means most, or None."""
     said = _said(text)
-    scored = [_score(tool, text, said) for tool in tools if tool.name not in _NOT_CHOSEN]
+    scored = [_score(tool, text, said) for tool in tools if _may_be_chosen(tool, text)]
     best = max(scored, key=lambda choice: choice.score, default=None)  # the first of equals
     return best if best is not None and best.meant else None
+
+
+def _may_be_chosen(tool: Tool, text: str) -> bool:
+    """Whether words may mean a tool at all: one that tells what it would do acts only on an order."""
+    if tool.name in _NOT_CHOSEN:
+        return False
+    if tool.assess is None and tool.name not in BY_RULE:
+        return True
+    if "_" in tool.name and re.search(rf"(?<!\w){re.escape(tool.name)}(?!\w)", text[:4000]):
+        return True
+    return tool.name not in BY_RULE and (tool.read_only or not is_question(text))
 
 
 def clauses(text: str, tools: Sequence[Tool]) -> list[Clause]:

@@ -16,6 +16,7 @@ REAL_MODEL = (
     "For free-form answers connect a real model: `%loom model anthropic:…` or `%loom model openai:…`, "
     "with its key in the environment (`ANTHROPIC_API_KEY`, `OPENAI_API_KEY`)."
 )
+_PRINTED = re.compile(r"^([^:\n]{1,200}): (-?\d+)$", re.M)
 _GREETINGS = {
     "de": "Hallo! Ich bin das eingebaute Demo-Modell: feste Regeln, kein Netz, am besten auf Englisch.",
     "fr": (
@@ -44,6 +45,11 @@ def abilities(tools: Sequence[Tool]) -> str:
     if len(tools) > 8:
         lines.append(
             f"- and {len(tools) - 8} more tools: {', '.join(f'`{tool.name}`' for tool in tools[8:20])}"
+        )
+    if any(tool.name == "run_python" for tool in tools):
+        lines.append(
+            "- change data when you allow it: *clean {df}*, *drop duplicates*, *fill missing price with 0*, "
+            "*add a column total = price \\* qty*"
         )
     lines += [
         "- answer questions about data you put in braces, as in `describe {df}`",
@@ -283,7 +289,65 @@ def _is_short(outcome: Outcome) -> bool:
 
 
 def _result(outcome: Outcome) -> str:
+    text = _given(outcome)
+    return f"{text} {edited(outcome)}".strip() if outcome.changed else text
+
+
+def edited(outcome: Outcome) -> str:
+    """That the person changed the arguments of a call; empty where not."""
+    names = ", ".join(f"`{name}`" for name in outcome.changed)
+    return f"(You changed {names} before allowing it.)" if names else ""
+
+
+def frame_changed(name: str, labels: Sequence[str], outcome: Outcome) -> str:
+    """What became of code that changes a frame, from its own output."""
+    refusal = inline(outcome.refusal)
+    wanted = "; ".join(labels)
+    if refusal:
+        return f"`{name}` is as it was: I did not run the code ({inline(wanted)}), {refusal}."
+    if outcome.is_error:
+        return reported([outcome])
+    found = {key: int(figure) for key, figure in _PRINTED.findall(outcome.text)}
+    raised = re.search(r"^The code (?:raised|was stopped|could not be stopped).*$", outcome.text, re.M)
+    lines = []
+    if raised:
+        lines.append(f"The code did not run to its end. {inline(raised[0])}")
+    elif "rows before" in found and "rows after" in found:
+        before, after = found["rows before"], found["rows after"]
+        lines.append(
+            f"`{name}` went from **{before:,}** to **{counted(after, 'row')}**."
+            if before != after
+            else f"`{name}` still has **{counted(after, 'row')}**."
+        )
+    else:
+        lines.append(f"I ran the code on `{name}`.")
+    if outcome.changed:
+        lines[0] += f" {edited(outcome)} What I say is of your version."
+        lines.append(code(outcome.text))
+        return "\n\n".join(lines)
+    if not raised:
+        lines.append("\n".join(f"- {_label(label, found)}" for label in labels))
+    table = re.search(r"^Variables:\n((?:  .*\n?)+)", outcome.text, re.M)
+    if table:
+        each = "; ".join(inline(line.strip()) for line in table[1].splitlines())
+        lines.append(f"Variables: {each}.")
+    return "\n\n".join(lines)
+
+
+def _label(label: str, found: dict[str, int]) -> str:
+    figure_found = found.get(label.replace('"', " ").replace("\\", " "))
+    return (
+        f"{inline(label) if '`' not in label else label}: **{figure_found:,}**"
+        if figure_found is not None
+        else label
+    )
+
+
+def _given(outcome: Outcome) -> str:
     called, text = call(outcome.name, outcome.arguments), outcome.text.strip()
+    refusal = inline(outcome.refusal)
+    if refusal:
+        return f"I did not call {called}: {refusal}."
     if outcome.is_error:
         return f"{called} did not work: {inline(text.partition(chr(10))[0]) or 'no reason was given'}"
     if outcome.media and not text:

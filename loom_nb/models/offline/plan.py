@@ -12,8 +12,10 @@ from typing import Any
 
 from loom_nb.models.offline import phrasing, recall
 from loom_nb.models.offline.about_data import INSPECT, LIST, about_data, asks_overview
+from loom_nb.models.offline.acting import acting
 from loom_nb.models.offline.arithmetic import Number, expression, numbers, value_of
 from loom_nb.models.offline.choice import Choice, Clause, choose, clauses
+from loom_nb.models.offline.direct import BY_RULE
 from loom_nb.models.offline.fill import answer as answer_for
 from loom_nb.models.offline.fill import fill
 from loom_nb.models.offline.slots import Slot, schema_of, slots_of
@@ -35,6 +37,8 @@ from loom_nb.protocols import Request
 
 MAX_TOOL_TURNS = 4
 """Rounds of tools after which the model answers, whatever it has."""
+MAX_ACTS = 40
+"""The same where a request orders several things, one after the other."""
 
 _HELLO = {
     "en": "hello hi hey hiya howdy greetings good morning afternoon evening day there yo",
@@ -85,7 +89,7 @@ def decide(request: Request) -> Calls | Answer:
     except StopIteration as end:
         answer: Answer = end.value
         return answer
-    if len(turns) < MAX_TOOL_TURNS:
+    if len(turns) < (MAX_ACTS if step.acts else MAX_TOOL_TURNS):
         return step
     outcomes = [outcome for turn in turns for outcome in turn]
     return (
@@ -128,11 +132,20 @@ def _unknown_names(task: Task) -> Generator[Calls, tuple[Outcome, ...], str]:
 
 def _work(task: Task, found: list[Clause]) -> Plan:
     """The answer in words."""
+    ordered = acting(task, _ask_again) if not task.given_tool else None
+    if ordered is not None:
+        return (yield from ordered)
     if not any(_surely(clause.choice) for clause in found):
         said = _social(task) or _told(task)
         if said is not None:
             return said
     return (yield from _act(task, found))
+
+
+def _ask_again(task: Task) -> Plan:
+    """A piece of a request as a request of its own."""
+    tools = [tool for tool in task.tools if tool.name not in (LIST, INSPECT)]
+    return (yield from _act(task, clauses(task.text, tools)))
 
 
 def _act(task: Task, found: list[Clause]) -> Plan:
@@ -364,7 +377,7 @@ def _again(task: Task) -> Plan | None:
         follows is None
         or last is None
         or tool is None
-        or tool.name in (LIST, INSPECT)
+        or tool.name in (LIST, INSPECT, *BY_RULE)
         or len(task.text) > 200
     ):
         return None

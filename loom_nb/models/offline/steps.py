@@ -14,6 +14,8 @@ class Calls:
     calls: tuple[tuple[str, dict[str, Any]], ...]
     why: str
     """One line for the reader: "picking add because of “add”"."""
+    acts: bool = False
+    """Whether it is a step of what was ordered: those may be more than a question is given."""
 
 
 @dataclass(frozen=True, slots=True)

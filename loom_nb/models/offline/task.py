@@ -7,7 +7,7 @@ from typing import Any
 
 from loom_nb.border import clean, parse_object
 from loom_nb.errors import BorderError
-from loom_nb.messages import DataPart, FilePart, ImagePart, Message, ToolCallPart, ToolResultPart
+from loom_nb.messages import DataPart, FilePart, ImagePart, Message, TextPart, ToolCallPart, ToolResultPart
 from loom_nb.models.offline.arithmetic import number
 from loom_nb.models.offline.facts import Facts, read_facts, together
 from loom_nb.models.offline.fill import Known
@@ -19,6 +19,12 @@ MAX_TEXT = 6000
 """Characters of a request that are read for words; of a longer one the beginning and the end."""
 ASKED = re.compile(r"I need `([^`\n]+)` for `([^`\n]+)`")
 """How a question for an argument is known again in the next turn."""
+_CHANGED = re.compile(r"\(The person changed ([^\n]*?) before allowing it: (\{.*\})\)", re.S)
+_REFUSED = re.compile(
+    r"\w+ was (?:denied|refused)(?P<person> by the person)?[^:\n]*(?::\s*(?P<why>.+))?", re.S
+)
+_ASIDE = frozenset({"write_plan"})
+"""Tools whose result is nothing to go on with."""
 _REPAIR = ("This does not fit the schema:", "Your answer does not fit the schema:")
 """How the runtime begins when it asks for a better answer: no new request."""
 
@@ -33,6 +39,17 @@ class Outcome:
     is_error: bool = False
     media: int = 0
     """Images and files in the result."""
+    changed: tuple[str, ...] = ()
+    """Arguments that the person changed before allowing the call: `arguments` are theirs."""
+
+    @property
+    def refusal(self) -> str:
+        """Why the call was not allowed, in words; empty where it was."""
+        match = _REFUSED.match(self.text) if self.is_error else None
+        if match is None:
+            return ""
+        why = (match["why"] or "").strip(" .")
+        return f"{'you denied it' if match['person'] else 'it was refused'}{f': {why}' if why else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +152,7 @@ def last_results(task: Task) -> tuple[Outcome, ...]:
     """What the newest tool turn before this message gave, errors left out."""
     for exchange in reversed(task.past[-20:]):
         for turn in reversed(exchange.turns):
-            good = tuple(outcome for outcome in turn if not outcome.is_error)
+            good = tuple(one for one in turn if not one.is_error and one.name not in _ASIDE)
             if good:
                 return good
     return ()
@@ -185,7 +202,18 @@ def _outcome(call: ToolCallPart, result: ToolResultPart | None) -> Outcome:
     if result is None:
         return Outcome(call.name, arguments, "no result", is_error=True)
     media = sum(not hasattr(part, "text") for part in result.parts)
-    return Outcome(call.name, arguments, clean(result.text), result.is_error, media)
+    first = result.parts[0] if result.parts else None
+    note = (  # only what the runtime itself puts there is the user's word
+        _CHANGED.fullmatch(first.text) if isinstance(first, TextPart) and first.origin.trusted else None
+    )
+    if note is None:
+        return Outcome(call.name, arguments, clean(result.text), result.is_error, media)
+    try:
+        arguments = parse_object(note[2])
+    except BorderError:
+        arguments = {}
+    text = clean(result.text[len(note[0]) :].lstrip("\n"))
+    return Outcome(call.name, arguments, text, result.is_error, media, tuple(note[1].split(", ")))
 
 
 def _outcomes(exchange: Exchange) -> Iterator[Outcome]:

@@ -4,13 +4,15 @@ import difflib
 import json
 import re
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from loom_nb.errors import LoomError
 from loom_nb.models.offline import phrasing
 from loom_nb.models.offline.arithmetic import number
+from loom_nb.models.offline.asking import ask_for
 from loom_nb.models.offline.choice import Clause
+from loom_nb.models.offline.direct import ASK
 from loom_nb.models.offline.fill import MAX_CALLS, Known, fill
 from loom_nb.models.offline.slots import Slot, schema_of, slots_of
 from loom_nb.models.offline.steps import Answer, Calls, Plan
@@ -37,6 +39,8 @@ class Ready:
 
     calls: tuple[tuple[str, dict[str, Any]], ...] = ()
     question: str = ""
+    lacks: Slot | None = None
+    """The parameter that the question is for."""
 
 
 def use_tools(task: Task, clauses: Sequence[Clause], given: dict[str, Any] | None = None) -> Plan:
@@ -58,6 +62,10 @@ def use_tools(task: Task, clauses: Sequence[Clause], given: dict[str, Any] | Non
             if ready.question and batch:
                 break  # what comes first may give what is missing
             waiting.pop(0)
+            if ready.question:
+                ready = yield from _with_answers(
+                    task, clause, known, ready, given or {}, this or list(earlier)
+                )
             asked = ready.question
             if asked:
                 break
@@ -72,6 +80,23 @@ def use_tools(task: Task, clauses: Sequence[Clause], given: dict[str, Any] | Non
         if waiting and not this and _looks_back(waiting[0].text):
             break
     return Answer(phrasing.reported(done))
+
+
+def _with_answers(
+    task: Task, clause: Clause, known: Known, ready: Ready, given: dict[str, Any], results: Sequence[Outcome]
+) -> Generator[Calls, tuple[Outcome, ...], Ready]:
+    """The calls of a clause after the person was asked for what they lack; without `ask_user` as it was."""
+    tool = clause.choice.tool
+    own = {name: value for name, value in given.items() if task.given_tool == tool.name}
+    answered: set[str] = set()
+    while ready.lacks is not None and ready.lacks.name not in answered and task.tool(ASK) is not None:
+        value, problem = yield from ask_for(task, ready.lacks, tool.name)
+        if problem:
+            return Ready(question=problem)
+        answered.add(ready.lacks.name)
+        own[ready.lacks.name] = value
+        ready = prepare(replace(task, given_tool=tool.name), clause, known, results, own)
+    return ready
 
 
 def reason(clause: Clause) -> str:
@@ -106,7 +131,7 @@ def prepare(
             filled.values[slot.name] = value
             filled.missing.remove(slot)
     if filled.missing:
-        return Ready(question=phrasing.question(filled.missing[0], tool))
+        return Ready(question=phrasing.question(filled.missing[0], tool), lacks=filled.missing[0])
     wanted = [{slot.name: one[slot.name] for slot in slots if slot.name in one} for one in filled.calls()]
     for arguments in wanted:
         wrong = problem_with(tool, arguments)
@@ -114,7 +139,8 @@ def prepare(
             named = [slot for slot in slots if slot.name == wrong[0]] or list(slots[:1])
             if not named:
                 return Ready(question=f"I cannot call `{tool.name}`: {inline(wrong[1])}")
-            return Ready(question=phrasing.question(named[0], tool, wrong[1][:200]))
+            told = phrasing.question(named[0], tool, wrong[1][:200])
+            return Ready(question=told, lacks=named[0])
     return Ready(tuple((tool.name, arguments) for arguments in wanted))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from loom_nb.notebook.render.live import Look, document
 from loom_nb.notebook.render.llm import llm
 from loom_nb.notebook.render.markdown import markdown
-from loom_nb.notebook.transcript import Card, Transcript
+from loom_nb.notebook.transcript import Asked, Card, Transcript, Variables
 
 RECORD_TYPE = "application/vnd.loom.run.v1+json"
 RECORD_SCHEMA = 1
@@ -75,6 +75,16 @@ def record(transcript: Transcript, *, times: bool = False) -> dict[str, Any]:
         "calls": [_call(card, times=times) for card in transcript.cards],
         "text": transcript.text,
     }
+    if transcript.mode:
+        facts["mode"] = transcript.mode
+    if transcript.plan:
+        facts["plan"] = [{"text": item.text, "status": item.status} for item in transcript.plan]
+    asked = [_question(block) for block in transcript.blocks if isinstance(block, Asked)]
+    if asked:
+        facts["questions"] = asked
+    changed = [_variables(block) for block in transcript.blocks if isinstance(block, Variables)]
+    if changed:
+        facts["variables"] = changed
     if times:
         facts |= {"run": transcript.run, "seconds": transcript.seconds}
     return facts
@@ -89,6 +99,39 @@ def _call(card: Card, *, times: bool) -> dict[str, Any]:
         "outcome": card.outcome,
         "chars": card.chars or len(card.result),
     }
+    if card.asked:
+        call["approvals"] = [_approval(asked) for asked in card.asked]
     if times:
         call |= {"id": card.call_id, "seconds": card.seconds}
     return call
+
+
+def _approval(asked: Asked) -> dict[str, Any]:
+    """What was decided on a call; told by hashes, and without what the person wrote."""
+    decision, approval = asked.decision, asked.question.approval
+    told: dict[str, Any] = {
+        "question": asked.question.id,
+        "how": asked.how or "waiting",
+        "decision": decision.decision if decision is not None else "",
+        "scope": decision.scope if decision is not None and decision.decision == "allow" else "",
+        "by": asked.by,
+        "edited": list(asked.edited),
+        "arguments_sha256": asked.sha256,
+    }
+    if approval is not None:
+        told |= {"mode": approval.mode, "sandbox": approval.sandbox, "origins": sorted(approval.origins)}
+    return told
+
+
+def _question(asked: Asked) -> dict[str, Any]:
+    """That something was asked and answered, without the answer."""
+    question = asked.question
+    return {"question": question.id, "kind": question.kind, "how": asked.how or "waiting", "by": asked.by}
+
+
+def _variables(shown: Variables) -> dict[str, Any]:
+    return {
+        "changes": [{"name": one.name, "change": one.change} for one in shown.changes],
+        "rolled_back": shown.rolled_back or shown.undone,
+        "cannot_restore": list(shown.cannot_restore),
+    }

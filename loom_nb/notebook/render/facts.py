@@ -13,6 +13,8 @@ from loom_nb.errors import BorderError
 from loom_nb.notebook.render.strict_markdown import visible
 from loom_nb.notebook.transcript import Card, Picture, Prompt, Retry, Transcript, Used
 
+MODE_ALL = "mode all: nothing is asked"
+"""The badge of a run in which whatever no rule denies runs unasked."""
 THINKING_SHOWN = 20_000
 """Characters of one stretch of thinking that are shown; the record has all."""
 
@@ -32,10 +34,17 @@ class Glyphs:
     warning: str = "!"
     again: str = "↻"
     about: str = "~"
+    ask: str = "?"
+    todo: str = "☐"
+    active: str = "◐"
+    done: str = "☑"
+    dropped: str = "☒"
 
 
 UNICODE = Glyphs()
-ASCII = Glyphs("ok", "x", "#", "...", "->", "|", "...", "i", "!", "again", "~")
+ASCII = Glyphs(
+    *("ok", "x", "#", "...", "->", "|", "...", "i", "!", "again", "~", "?"), *("[ ]", "[>]", "[x]", "[-]")
+)
 
 
 def glyphs(ascii: bool) -> Glyphs:  # noqa: A002  the name of the option
@@ -73,14 +82,16 @@ def outcome_word(card: Card, *, finished: bool = False) -> str:
         return "no result"
     if card.started:
         return "running"
-    if card.decision == "ask":
+    if card.decision == "ask" or card.waiting is not None:
         return "waiting for you"
+    if card.asked and card.decision == "deny":
+        return "denied"
     return "called" if card.kept else "being written"
 
 
 def effects(card: Card) -> str:
     """What the call does to the world: "reads", "writes, network"."""
-    return ", ".join(visible(effect) for effect in card.effects)
+    return one_line(", ".join(card.effects))
 
 
 def verdict(card: Card) -> str:
@@ -89,7 +100,7 @@ def verdict(card: Card) -> str:
         return ""
     words = {"deny": "denied", "ask": "asked"}.get(card.decision, card.decision)
     by = f" by {card.by}" if card.by else ""
-    return visible(f"{words}{by}: {card.reason}" if card.reason else f"{words}{by}")
+    return one_line(f"{words}{by}: {card.reason}" if card.reason else f"{words}{by}")
 
 
 def arguments_line(card: Card, width: int, marks: Glyphs = UNICODE) -> str:
@@ -174,7 +185,7 @@ def chars_note(card: Card) -> str:
 def picture_line(picture: Picture) -> str:
     """An image or a file in words."""
     name = f"{picture.name}, " if picture.name else ""
-    return visible(f"{name}{picture.media_type}, {_bytes(len(picture.data))}")
+    return one_line(f"{name}{picture.media_type}, {_bytes(len(picture.data))}")
 
 
 def used_items(prompt: Prompt | None) -> list[str]:
@@ -188,19 +199,19 @@ def used_items(prompt: Prompt | None) -> list[str]:
 def used_item(used: Used) -> str:
     """``df (DataFrame 1,204 x 8, ~312 tok)``."""
     inner = f"{used.summary}, ~{used.tokens:,} tok" if used.summary else f"~{used.tokens:,} tok"
-    return visible(f"{used.name} ({inner})")
+    return one_line(f"{used.name} ({inner})")
 
 
 def retry_line(retry: Retry, *, times: bool) -> str:
     """``rate_limit: 429, waiting 2 s, attempt 2``; the wait is random and so only told with times."""
-    message = visible(retry.message).strip() or retry.fault
+    message = one_line(retry.message) or retry.fault
     wait = f"waiting {seconds(retry.delay)}, " if times else ""
     return f"{message}, {wait}attempt {retry.attempt}"
 
 
 def model_label(transcript: Transcript) -> str:
     """Who answers, as a reader is told."""
-    return "demo" if transcript.demo else visible(transcript.model or transcript.answered)
+    return "demo" if transcript.demo else one_line(transcript.model or transcript.answered)
 
 
 def tokens_item(transcript: Transcript, marks: Glyphs) -> str:
@@ -217,10 +228,12 @@ def footer_items(transcript: Transcript, marks: Glyphs, *, times: bool) -> list[
     items += [tokens_item(transcript, marks)] if transcript.usage.total_tokens else []
     if transcript.cost is not None:
         items.append(dollars(transcript.cost))
+    if transcript.mode == "all":
+        items.append(MODE_ALL)
     if times and transcript.seconds:
         items.append(seconds(transcript.seconds))
     if times and transcript.run:
-        items.append(visible(transcript.run))
+        items.append(one_line(transcript.run))
     return items
 
 
@@ -228,10 +241,12 @@ def activity(transcript: Transcript) -> str:
     """What is going on in a run that has not ended."""
     if transcript.status == "waiting" or not transcript.current:
         return "waiting for the model"
+    if transcript.waiting:
+        return one_line(f"waiting for you: {', '.join(asked.question.id for asked in transcript.waiting)}")
     last = transcript.current[-1]
     running = [card.name for card in transcript.cards[-8:] if card.started and not card.closed]
     if running:
-        return visible(f"running {', '.join(running)}")
+        return one_line(f"running {', '.join(running)}")
     return {
         "Words": "writing",
         "Thinking": "thinking",
@@ -277,7 +292,7 @@ def failure(transcript: Transcript) -> Failure | None:
     if status == "failed" and fault in _PASSING:
         fixes = ("run the cell again",)
     title = _TITLES[status] + (f" ({fault})" if fault and status != "stopped" else "")
-    return Failure(visible(title), visible(transcript.reason), fixes)
+    return Failure(one_line(title), one_line(transcript.reason), fixes)
 
 
 def dollars(cost: float) -> str:
@@ -297,6 +312,16 @@ def seconds(value: float) -> str:
         return f"{value:.1f}".removesuffix(".0") + " s"
     whole = round(value)
     return f"{whole} s" if whole < 120 else f"{whole // 60} min {whole % 60} s"
+
+
+def one_line(text: str) -> str:
+    """Foreign text where only one line of it belongs: it begins no line of its own."""
+    return visible(" ".join(text.split()))
+
+
+def name(card: Card) -> str:
+    """The name of the tool."""
+    return one_line(card.name)
 
 
 def clipped(text: str, width: int) -> str:

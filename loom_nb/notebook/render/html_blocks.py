@@ -6,12 +6,15 @@ mark and a word, never a colour alone.
 """
 
 import base64
+from collections.abc import Sequence
 
-from loom_nb.notebook.render import facts
+from loom_nb.events import PlanItem
+from loom_nb.notebook.render import acts, facts
 from loom_nb.notebook.render.facts import UNICODE
 from loom_nb.notebook.render.segments import Segment, completed
-from loom_nb.notebook.render.strict_markdown import PRE, escape, to_html
+from loom_nb.notebook.render.strict_markdown import PRE, coloured, escape, to_html, visible
 from loom_nb.notebook.transcript import (
+    Asked,
     Attached,
     Block,
     Card,
@@ -21,11 +24,15 @@ from loom_nb.notebook.transcript import (
     Retry,
     Thinking,
     Transcript,
+    Variables,
     Words,
 )
 
 RESULT_LINES = 200
 RESULT_CHARS = 8_000
+ASKED_CHARS = 100_000
+"""Characters of the arguments of a call that is asked about: a person sees all of them."""
+PREVIEW_LINES = 2_000
 LARGEST_PICTURE = 4 * 1024 * 1024
 """Bytes; a larger picture is told in words."""
 COLOURED_WHILE_OPEN = 6_000
@@ -41,6 +48,9 @@ _CARD = (
     f"margin:0.3em 0;font-size:0.95em;border:1px solid {_EDGE};border-radius:6px;"
     "background:rgba(128,128,128,0.05)"
 )
+_ADDED, _REMOVED = "rgba(46,158,91,0.18)", "rgba(221,75,75,0.18)"
+_UNDER = "padding:0 0.8em 0.4em 0.8em;font-size:0.9em;overflow-wrap:break-word"
+_BADGE = f"white-space:pre;padding:0 0.4em;font-size:0.85em;border:1px solid {_HELD};border-radius:4px"
 _ASIDE = f"margin:0.3em 0;padding:0 0 0 0.8em;border-left:3px solid {_EDGE}"
 _LABEL = f"margin:0.5em 0 0 0;font-size:0.8em;letter-spacing:0.03em;{_MUTED}"
 _IMAGES = {
@@ -56,15 +66,22 @@ def section(inner: str) -> str:
     return f'<section class="loom mathjax_ignore tex2jax_ignore" style="margin:0">\n{inner}</section>\n'
 
 
-def block(shown: Block, *, times: bool = False, finished: bool = True) -> str:
-    """One block that will not change any more."""
+def block(shown: Block, *, times: bool = False, finished: bool = True, opened: bool = True) -> str:
+    """One block.
+
+    Args:
+        shown: what is drawn.
+        times: also durations and clocks.
+        finished: the run is over, so that what is open stays so.
+        opened: a call that waits for a person is shown with all that it is about.
+    """
     match shown:
         case Words():
             return words(Segment(str(shown.text)))
         case Thinking():
             return thinking(shown)
         case Card():
-            return card(shown, times=times, finished=finished)
+            return card(shown, times=times, finished=finished, opened=opened)
         case Notice():
             return notice(shown)
         case Retry():
@@ -73,6 +90,8 @@ def block(shown: Block, *, times: bool = False, finished: bool = True) -> str:
             return picture(shown.picture)
         case Prompt():
             return prompt(shown)
+        case Asked() | Variables():
+            return act(shown, times=times, finished=finished)
 
 
 def words(segment: Segment) -> str:
@@ -110,12 +129,35 @@ def thinking(shown: Thinking) -> str:
     )
 
 
-def card(shown: Card, *, times: bool, finished: bool) -> str:
-    """A tool call in one line, its arguments and result under it."""
-    return (
-        f'<details style="{_CARD}">{_card_line(shown, times=times, finished=finished)}'
-        f'<div style="padding:0 0.8em 0.6em 0.8em">{_card_body(shown)}</div></details>\n'
-    )
+def card(shown: Card, *, times: bool, finished: bool, opened: bool = True) -> str:
+    """A tool call in one line, its arguments and result under it; what a person decided stays in sight."""
+    waiting = None if finished else shown.waiting
+    printed = "" if shown.closed or finished else _printed(shown)
+    receipts = acts.receipts(shown, UNICODE, times=times, finished=finished)
+    line = _card_line(shown, times=times, finished=finished)
+    body = f'<div style="padding:0 0.8em 0.6em 0.8em">{_card_body(shown, waiting=waiting is not None)}</div>'
+    if not (waiting or printed or receipts):
+        return f'<details style="{_CARD}">{line}{body}</details>\n'
+    under = "".join(f'<div style="{_UNDER}">{escape(told)}</div>' for told in receipts)
+    if waiting is not None:
+        under += f'<div style="{_UNDER}">{_how_to_answer(waiting, times=times)}</div>'
+    unfold = " open" if waiting is not None and opened else ""
+    return f'<div style="{_CARD}"><details{unfold}>{line}{body}</details>{under}{printed}</div>\n'
+
+
+def _how_to_answer(asked: Asked, *, times: bool) -> str:
+    ways = " or ".join(f"<code>{escape(way)}</code>" for way in acts.how_to_answer(asked))
+    ends = acts.until(asked, times=times)
+    return f"Answer by typing {ways} in a cell" + (f" · {escape(ends)}" if ends else "")
+
+
+def _printed(shown: Card) -> str:
+    """What a tool that is still running has printed."""
+    tail, more = acts.output_tail(shown.output)
+    if not tail:
+        return ""
+    cut = f"{UNICODE.cut}\n" if more else ""
+    return f'<div style="padding:0 0.8em 0.4em 0.8em"><pre style="{PRE}">{cut}{escape(tail)}</pre></div>'
 
 
 def _card_line(shown: Card, *, times: bool, finished: bool) -> str:
@@ -142,23 +184,29 @@ def _card_line(shown: Card, *, times: bool, finished: bool) -> str:
         + f'{mark} <span style="{_MONO};font-weight:600">{escape(shown.name)}</span>'
         + (f' <span style="{_MONO};{_MUTED}">{escape(gist)}</span>' if gist else "")
         + (f" <strong>{escape(word)}</strong>" if word else "")
+        + (f" {escape(shown.waiting.question.id)}" if shown.waiting and not finished else "")
+        + "".join(f" {_badge(told)}" for told in acts.badges(shown))
         + (f" → {escape(result)}" if result else "")
         + "</summary>"
     )
+
+
+def _badge(told: str) -> str:
+    return f'<strong style="{_BADGE}">⚠ {escape(told)}</strong>'
 
 
 def _spoken(shown: Card, word: str) -> str:
     return f"tool {shown.name}: {word}; arguments sha256:{shown.sha256[:16]}"
 
 
-def _card_body(shown: Card) -> str:
+def _card_body(shown: Card, *, waiting: bool) -> str:
     parts = []
-    if facts.verdict(shown):
+    if facts.verdict(shown) and acts.verdict_counts(shown):
         parts.append(f'<div style="{_LABEL}">Verdict</div><div>{escape(facts.verdict(shown))}</div>')
+    parts += [_aspect(aspect) for aspect in acts.aspects(shown)]
     if shown.passed != {}:
-        parts.append(
-            f'<div style="{_LABEL}">Arguments</div>{_pre(facts.arguments_block(shown)[:RESULT_CHARS])}'
-        )
+        parts.append(f'<div style="{_LABEL}">Arguments</div>{_arguments(shown)}')
+    parts.append(_preview(shown, opened=waiting))
     if shown.closed:
         head, left = facts.result_head(shown, lines=RESULT_LINES, chars=RESULT_CHARS)
         notes = "; ".join(note for note in (left, facts.chars_note(shown)) if note)
@@ -167,6 +215,50 @@ def _card_body(shown: Card) -> str:
         parts += [picture(image) for image in shown.pictures]
         parts.append(f'<div style="font-size:0.85em;{_MUTED}">{escape(notes)}</div>' if notes else "")
     return "".join(parts) or f'<div style="{_MUTED}">no arguments</div>'
+
+
+def _arguments(shown: Card) -> str:
+    text, most = facts.arguments_block(shown), ASKED_CHARS if shown.asked else RESULT_CHARS
+    left = len(text) - most
+    note = f'<div style="font-size:0.85em;{_MUTED}">{left:,} more characters</div>' if left > 0 else ""
+    return _pre(text[:most]) + note
+
+
+def _aspect(shown: acts.Aspect) -> str:
+    mark = "⚠ " if shown.warning else ""
+    lines = "".join(
+        f'<div style="overflow-wrap:break-word">{mark}{escape(line)}</div>' for line in shown.lines
+    )
+    return f'<div style="{_LABEL}">{escape(shown.name)}</div>{lines}'
+
+
+def _preview(shown: Card, *, opened: bool) -> str:
+    """What a call that was asked about would change or run."""
+    approval = acts.preview_of(shown)
+    if approval is None:
+        return ""
+    lines = approval.preview.rstrip("\n").split("\n")
+    text = "\n".join(lines[:PREVIEW_LINES])
+    if approval.preview_kind == "diff":
+        code = "\n".join(_diff_line(line) for line in text.split("\n"))
+    else:
+        code = coloured(visible(text), acts.LANGUAGES[approval.preview_kind])
+    left = len(lines) - PREVIEW_LINES
+    note = f'<div style="font-size:0.85em;{_MUTED}">{left:,} more lines</div>' if left > 0 else ""
+    return (
+        f'<details style="margin:0.5em 0 0 0"{" open" if opened else ""}>'
+        f'<summary style="cursor:pointer;font-size:0.9em">{escape(acts.preview_title(approval))}</summary>'
+        f'<div class="highlight" style="background:transparent">'
+        f'<pre style="{PRE};max-height:24em">{code}</pre></div>{note}</details>'
+    )
+
+
+def _diff_line(line: str) -> str:
+    """The sign at its beginning says what it is; the ground only helps the eye."""
+    if line.startswith(("+++", "---", "@@")):
+        return f'<span style="{_MUTED}">{escape(line)}</span>'
+    ground = {"+": _ADDED, "-": _REMOVED}.get(line[:1])
+    return f'<span style="background:{ground}">{escape(line)}</span>' if ground else escape(line)
 
 
 def _pre(text: str) -> str:
@@ -193,6 +285,70 @@ def _line(mark: str, word: str, text: str) -> str:
     return (
         f'<div style="{_ASIDE};font-size:0.92em">{mark}{" " if mark else ""}<strong>{word}</strong> '
         f'<span style="overflow-wrap:break-word">{escape(text)}</span></div>\n'
+    )
+
+
+def act(shown: Asked | Variables, *, times: bool, finished: bool) -> str:
+    """What was asked of a person, or what became of the variables."""
+    return (
+        variables(shown) if isinstance(shown, Variables) else question(shown, times=times, finished=finished)
+    )
+
+
+def question(shown: Asked, *, times: bool, finished: bool) -> str:
+    """A question that is not about a call: a quiet line once it has its answer."""
+    told = acts.question_line(shown, UNICODE, times=times, finished=finished)
+    line = _line(UNICODE.ask, "asked", told)
+    if not acts.waits(shown, finished=finished):
+        return line
+    asked = shown.question
+    rows = [f'<div style="{_FLOWING}">{escape(asked.text)}</div>'] if asked.text else []
+    if acts.offered(asked):
+        rows.append(f"<ul>{''.join(f'<li>{escape(one)}</li>' for one in acts.offered(asked))}</ul>")
+    if acts.asker(asked):
+        rows.append(f'<div style="font-size:0.85em;{_MUTED}">asked by {escape(acts.asker(asked))}</div>')
+    rows.append(f'<div style="font-size:0.9em">{_how_to_answer(shown, times=times)}</div>')
+    return f'<div style="{_CARD};padding:0.3em 0.8em">{line}{"".join(rows)}</div>\n'
+
+
+def variables(shown: Variables) -> str:
+    """What happened to the variables of the notebook."""
+    head = "".join(f'<th scope="col" style="text-align:left">{name}</th>' for name in acts.COLUMNS)
+    rows = "".join(
+        f'<tr><th scope="row" style="text-align:left"><code>{escape(row[0])}</code></th>'
+        + "".join(f'<td style="text-align:left">{escape(cell)}</td>' for cell in row[1:])
+        + "</tr>"
+        for row in acts.variable_rows(shown)
+    )
+    note, hint = acts.variables_note(shown), acts.variables_hint(shown)
+    under = f'<div style="font-size:0.9em">⚠ {escape(note)}</div>' if note else ""
+    if hint:
+        told = f"<code>{escape(hint)}</code> undoes it" if hint == acts.UNDO else escape(hint)
+        under += f'<div style="font-size:0.9em">{told}</div>'
+    table = f'<table style="margin:0.2em 0"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    title = f'<div style="font-weight:600">{escape(acts.variables_title(shown))}</div>'
+    return f'<div style="{_CARD};padding:0.3em 0.8em;overflow:auto">{title}{table}{under}</div>\n'
+
+
+def plan(items: Sequence[PlanItem], *, finished: bool) -> str:
+    """The agent's plan as a checklist; empty where there is none. One that is done folds itself away."""
+    if not items:
+        return ""
+    rows = "".join(_plan_item(item) for item in items)
+    unfold = "" if finished and acts.plan_over(items) else " open"
+    return (
+        f'<details style="{_CARD}"{unfold}><summary style="padding:0.3em 0.8em;cursor:pointer">'
+        f"{escape(acts.plan_title(items))}</summary>"
+        f'<div style="padding:0 0.8em 0.5em 0.8em">{rows}</div></details>\n'
+    )
+
+
+def _plan_item(item: PlanItem) -> str:
+    now = ";font-weight:600" if item.status == "active" else ""
+    return (
+        f'<div style="overflow-wrap:break-word{now}">{acts.plan_mark(item, UNICODE)} '
+        f'{escape(acts.plan_text(item))} <span style="font-size:0.85em;{_MUTED}">'
+        f"({acts.plan_word(item)})</span></div>"
     )
 
 

@@ -8,7 +8,7 @@ document is made the same way, so that what is seen live and what is saved are t
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from loom_nb.notebook.render import facts, text
+from loom_nb.notebook.render import acts, facts, text
 from loom_nb.notebook.render import html_blocks as html
 from loom_nb.notebook.render.segments import Segment, Splitter
 from loom_nb.notebook.transcript import Block, Card, Prompt, Transcript, Words
@@ -41,8 +41,15 @@ class Live:
     attempt that had begun to answer was thrown away), it begins anew.
     """
 
-    def __init__(self, *, times: bool = False, ascii: bool = False, prompt: bool = False) -> None:  # noqa: A002  the name of the option
-        self._look = Look(times, ascii, prompt)
+    def __init__(
+        self,
+        *,
+        times: bool = False,
+        ascii: bool = False,  # noqa: A002  the name of the option
+        prompt: bool = False,
+        asked_elsewhere: bool = False,
+    ) -> None:
+        self._look = Look(times, ascii, prompt, asked_elsewhere)
         self._drawing = Drawing(self._look)
 
     def pieces(self, transcript: Transcript) -> list[Piece]:
@@ -67,6 +74,8 @@ class Look:
     """Plain text without a mark that is not ASCII."""
     prompt: bool = False
     """Show the first prompt too: for where it does not stand above."""
+    asked_elsewhere: bool = False
+    """A widget asks: what a call that waits is about stays folded away here."""
 
 
 def document(transcript: Transcript, look: Look) -> tuple[str, str]:
@@ -136,6 +145,9 @@ class Drawing:
             if not final:
                 return
             self._block += 1
+        if transcript.finished or self.whole:
+            over = transcript.finished
+            self._add(html.plan(transcript.plan, finished=over), text.plan(transcript.plan, self.marks))
         if transcript.finished:
             self._add(html.failure(transcript), text.failure(transcript))
 
@@ -207,14 +219,19 @@ class Drawing:
                 extra.append(html.open_words(splitter.rest, in_fence=splitter.in_fence))
                 shown = shown or (self._sure(splitter.rest) if number == 0 else "")
             else:
-                extra.append(html.block(block, times=self.look.times, finished=False))
+                opened = not self.look.asked_elsewhere
+                extra.append(html.block(block, times=self.look.times, finished=False, opened=opened))
         if self.html or extra:
             yield self._piece(*extra, shown=shown)
-        yield Piece("end", html.section(html.activity(transcript)), "", False)
+        plan = html.plan(transcript.plan, finished=False)
+        yield Piece("end", html.section(plan + html.activity(transcript)), "", False)
 
     def _sure(self, rest: Segment) -> str:
         """The words of a growing text that no further letter can change."""
         end = max(rest.source.rfind(" "), rest.source.rfind("\n"))
+        last = rest.source.rfind("\n") + 1
+        if acts.MAY_BE_OURS.match(rest.source, last):  # whether it is marked as quoted is seen at its end
+            end = acts.start_of_words(rest.source, last)
         shown = text.words(Segment(rest.source[:end], rest.opening)).rstrip() if end > 0 else ""
         return self.lead() + shown if shown else ""
 

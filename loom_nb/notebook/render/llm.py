@@ -1,8 +1,13 @@
 """A transcript as the next model reads it: short, complete in its facts, without ornament."""
 
-from loom_nb.notebook.render import facts
+import re
+from collections.abc import Iterator
+
+from loom_nb.notebook.render import acts, facts
 from loom_nb.notebook.render.facts import ASCII
+from loom_nb.notebook.render.strict_markdown import visible
 from loom_nb.notebook.transcript import (
+    Asked,
     Attached,
     Block,
     Card,
@@ -11,6 +16,7 @@ from loom_nb.notebook.transcript import (
     Retry,
     Thinking,
     Transcript,
+    Variables,
     Words,
 )
 
@@ -19,10 +25,17 @@ RESULT_LINES = 40
 RESULT_CHARS = 1_000
 PROMPT_CHARS = 2_000
 
+_OURS = re.compile(
+    r"^(?=\s*\[(?:tool|user|asked|receipt|verdict|preview|printed|question|plan|variables|warning|info|retry"
+    r"|used|cut off|not yours|effect|sandbox|mode)\b)",
+    re.MULTILINE | re.IGNORECASE,
+)
+
 
 def llm(transcript: Transcript) -> str:
     """The whole transcript; thinking is left out, since it helps nobody but its author."""
     parts = [_block(block, finished=transcript.finished) for block in transcript.blocks]
+    parts.append(_plan(transcript))
     shown = facts.failure(transcript)
     if shown is not None:
         parts.append(f"[{shown.title}{f': {shown.cause}' if shown.cause else ''}]")
@@ -33,13 +46,13 @@ def llm(transcript: Transcript) -> str:
 def _block(block: Block, *, finished: bool) -> str:
     match block:
         case Words():
-            return str(block.text).strip() + ("\n[cut off]" if block.partial else "")
+            return quoted(str(block.text).strip()) + ("\n[cut off]" if block.partial else "")
         case Thinking():
             return ""
         case Card():
             return _card(block, finished=finished)
         case Notice():
-            return f"[{block.level}: {block.text}]"
+            return f"[{block.level}: {facts.one_line(block.text)}]"
         case Retry():
             return f"[retry: {facts.retry_line(block, times=False)}]"
         case Attached():
@@ -47,16 +60,66 @@ def _block(block: Block, *, finished: bool) -> str:
         case Prompt():
             used = facts.used_items(block)
             text = block.text if len(block.text) <= PROMPT_CHARS else block.text[:PROMPT_CHARS] + "…"
-            return f"[user] {text.strip()}" + (f"\n[used: {'; '.join(used)}]" if used else "")
+            return f"[user] {quoted(text.strip())}" + (f"\n[used: {'; '.join(used)}]" if used else "")
+        case Asked() | Variables():
+            return _act(block, finished=finished)
 
 
 def _card(card: Card, *, finished: bool) -> str:
     word = facts.outcome_word(card, finished=finished) or "ok"
     head, left = facts.result_head(card, lines=RESULT_LINES, chars=RESULT_CHARS)
-    lines = [f"[tool {card.name} {facts.arguments_line(card, ARGUMENTS)} -> {word}]"]
-    lines += [facts.verdict(card)] if facts.verdict(card) else []
-    lines += [head] if head else []
+    lines = [f"[tool {facts.name(card)} {facts.arguments_line(card, ARGUMENTS)} -> {word}]"]
+    lines += _governed(card, finished=finished)
+    lines += [quoted(head)] if head else []
     lines += [f"[{facts.picture_line(picture)}]" for picture in card.pictures]
     notes = "; ".join(note for note in (left, facts.chars_note(card)) if note)
     lines += [f"[{notes}]"] if notes else []
     return "\n".join(lines)
+
+
+def _governed(card: Card, *, finished: bool) -> Iterator[str]:
+    if facts.verdict(card) and acts.verdict_counts(card):
+        yield f"[verdict: {facts.verdict(card)}]"
+    for aspect in acts.aspects(card):
+        yield f"[{acts.label(aspect)}: {'; '.join(aspect.lines)}]"
+    waiting = None if finished else card.waiting
+    approval = acts.preview_of(card)
+    if approval is not None and waiting is not None:
+        yield f"[preview: {acts.preview_title(approval)}]\n{quoted(approval.preview[:RESULT_CHARS])}"
+    for line in acts.receipts(card, ASCII, times=False, finished=finished):
+        yield f"[receipt: {line}]"
+    if waiting is not None:
+        yield f"[question {facts.one_line(waiting.question.id)}: waiting for the user]"
+    tail, _ = ("", False) if card.closed or finished else acts.output_tail(card.output)
+    if tail:
+        yield f"[printed so far]\n{quoted(tail)}"
+
+
+def _act(shown: Asked | Variables, *, finished: bool) -> str:
+    return _variables(shown) if isinstance(shown, Variables) else _question(shown, finished=finished)
+
+
+def _question(asked: Asked, *, finished: bool) -> str:
+    return f"[question {acts.question_line(asked, ASCII, finished=finished)}]"
+
+
+def _variables(shown: Variables) -> str:
+    rows = "; ".join(
+        f"{name} {change}: {before} -> {after}" for name, change, before, after in acts.variable_rows(shown)
+    )
+    note = acts.variables_note(shown)
+    told = f"[{acts.variables_title(shown)}: {rows}]" + (f"\n[{note}]" if note else "")
+    return told + ("\n[they were rolled back later]" if shown.undone else "")
+
+
+def _plan(transcript: Transcript) -> str:
+    items = [
+        f"{acts.plan_mark(item, ASCII)} {acts.plan_text(item)} ({acts.plan_word(item)})"
+        for item in transcript.plan
+    ]
+    return "\n".join([f"[{acts.plan_title(transcript.plan)}]", *items]) if items else ""
+
+
+def quoted(text: str) -> str:
+    """Foreign text; a line in it that looks like one of our brackets is marked as quoted."""
+    return _OURS.sub("> ", visible(text))

@@ -9,11 +9,13 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from loom_nb.notebook.render import facts
+from loom_nb.events import PlanItem
+from loom_nb.notebook.render import acts, facts
 from loom_nb.notebook.render.facts import UNICODE
 from loom_nb.notebook.render.segments import segments
 from loom_nb.notebook.render.strict_markdown import parsed, visible
 from loom_nb.notebook.transcript import (
+    Asked,
     Attached,
     Block,
     Card,
@@ -22,6 +24,7 @@ from loom_nb.notebook.transcript import (
     Retry,
     Thinking,
     Transcript,
+    Variables,
     Words,
 )
 
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 
 RESULT_LINES = 12
 RESULT_CHARS = 1_500
+PREVIEW_LINES = 200
+PREVIEW_LINES_LATER = 12
 
 _SPECIAL = re.compile(r"([\\`*_\[\]!|~$])")
 _LINE_START = re.compile(r"^(\s*)([#>+=-])|^(\s*\d{1,9})([.)])(?=\s|$)")
@@ -48,6 +53,7 @@ def markdown(transcript: Transcript, *, times: bool = False, prompt: bool = Fals
         for block in transcript.blocks
         if prompt or not (isinstance(block, Prompt) and block.first)
     ]
+    parts.append(_plan(transcript.plan))
     parts.append(_failure(transcript))
     parts.append(f"*{escaped(' · '.join(facts.footer_items(transcript, UNICODE, times=times)))}*")
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -111,6 +117,8 @@ def _block(block: Block, *, times: bool, finished: bool) -> str:
             return "\n".join(
                 f"> {'**you** ' if n == 0 else ''}{escaped(line)}" for n, line in enumerate(lines)
             )
+        case Asked() | Variables():
+            return _act(block, times=times, finished=finished)
 
 
 def _card(card: Card, *, times: bool, finished: bool) -> str:
@@ -118,21 +126,89 @@ def _card(card: Card, *, times: bool, finished: bool) -> str:
     line = f"- {facts.icon(card, UNICODE)} {code(card.name)}"
     line += f" *{escaped(facts.effects(card))}*" if card.effects else ""
     line += f" **{word}**" if word else ""
+    waiting = None if finished else card.waiting
+    line += f" ({escaped(waiting.question.id)})" if waiting is not None else ""
     line += f" ({facts.seconds(card.seconds)})" if times and card.seconds else ""
     gist = facts.result_gist(card) if card.closed else ""
     line += f" → {escaped(gist)}" if gist else ""
     parts = [line]
     if card.passed != {}:
         parts.append("arguments " + code(facts.arguments_line(card, 2_000)))
-    if facts.verdict(card):
-        parts.append("verdict " + escaped(facts.verdict(card)))
+    parts += _governed(card, times=times, finished=finished)
     head, left = facts.result_head(card, lines=RESULT_LINES, chars=RESULT_CHARS)
     if "\n" in head or left or gist != head.strip():
         parts += [fenced(head)] if head else []
     parts += [escaped(f"[{facts.picture_line(picture)}]") for picture in card.pictures]
     notes = "; ".join(note for note in (left, facts.chars_note(card)) if note)
     parts += [escaped(notes)] if notes else []
+    tail, _ = ("", False) if card.closed or finished else acts.output_tail(card.output)
+    parts += [fenced(tail)] if tail else []
     return "\n\n".join([parts[0], *(_indented(part, "  ") for part in parts[1:])])
+
+
+def _governed(card: Card, *, times: bool, finished: bool) -> Iterator[str]:
+    """What the governance said, what a person was asked, and what came of it."""
+    if facts.verdict(card) and acts.verdict_counts(card):
+        yield "verdict " + escaped(facts.verdict(card))
+    for aspect in acts.aspects(card):
+        mark = "⚠ " if aspect.warning else ""
+        yield f"{acts.label(aspect)} {mark}{escaped('; '.join(aspect.lines))}"
+    waiting = None if finished else card.waiting
+    approval = acts.preview_of(card)
+    if approval is not None:
+        lines = approval.preview.rstrip("\n").split("\n")
+        limit = PREVIEW_LINES if waiting else PREVIEW_LINES_LATER
+        yield f"preview {escaped(acts.preview_title(approval))}"
+        yield fenced("\n".join(lines[:limit]), acts.LANGUAGES[approval.preview_kind])
+        if len(lines) > limit:
+            yield f"{UNICODE.cut} {len(lines) - limit:,} more lines"
+    for line in acts.receipts(card, UNICODE, times=times, finished=finished):
+        yield f"receipt {escaped(line)}"
+    if waiting is not None:
+        yield f"answer {_how_to_answer(waiting, times=times)}"
+
+
+def _how_to_answer(asked: Asked, *, times: bool) -> str:
+    ways = " or ".join(code(way) for way in acts.how_to_answer(asked))
+    ends = acts.until(asked, times=times)
+    return f"{ways} ({escaped(ends)})" if ends else ways
+
+
+def _act(shown: Asked | Variables, *, times: bool, finished: bool) -> str:
+    if isinstance(shown, Variables):
+        return _variables(shown)
+    return _question(shown, times=times, finished=finished)
+
+
+def _question(asked: Asked, *, times: bool, finished: bool) -> str:
+    lines = [f"**asked** {escaped(acts.question_line(asked, UNICODE, times=times, finished=finished))}"]
+    if acts.waits(asked, finished=finished):
+        question = asked.question
+        lines += [escaped(line) for line in question.text.split("\n") if line.strip()]
+        lines += [f"· {escaped(line)}" for line in acts.offered(question)]
+        lines += [f"asked by {escaped(acts.asker(question))}"] if acts.asker(question) else []
+        lines.append(f"answer {_how_to_answer(asked, times=times)}")
+    return "\n>\n".join(f"> {line}" for line in lines)
+
+
+def _variables(shown: Variables) -> str:
+    rows = [[code(row[0], in_table=True), *map(escaped, row[1:])] for row in acts.variable_rows(shown)]
+    table = [acts.COLUMNS, ["---"] * len(acts.COLUMNS), *rows]
+    parts = [f"**{acts.variables_title(shown)}**", "\n".join(f"| {' | '.join(row)} |" for row in table)]
+    note, hint = acts.variables_note(shown), acts.variables_hint(shown)
+    parts += [f"⚠ {escaped(note)}"] if note else []
+    parts += [f"{code(hint)} undoes it" if hint == acts.UNDO else hint] if hint else []
+    return "\n\n".join(parts)
+
+
+def _plan(items: Sequence[PlanItem]) -> str:
+    if not items:
+        return ""
+    lines = [
+        f"- {acts.plan_mark(item, UNICODE)} {escaped(acts.plan_text(item))} ({acts.plan_word(item)})"
+        for item in items
+    ]
+    return "\n".join([f"**{acts.plan_title(items)}**", "", *lines])
 
 
 def _failure(transcript: Transcript) -> str:
@@ -167,7 +243,7 @@ class _Writer:
     def _written(self, token: "Token") -> str:
         match token.type:
             case "inline":
-                return _inline(token.children or [])
+                return "\n".join(map(acts.quoted, _inline(token.children or []).split("\n")))
             case "fence" | "code_block":
                 return fenced(token.content, (token.info.split() or [""])[0])
             case "hr":

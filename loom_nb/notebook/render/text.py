@@ -1,12 +1,15 @@
 """A transcript as plain text: all of it, at most 100 columns wide, good in a terminal and in a diff."""
 
 import re
+from collections.abc import Iterator, Sequence
 
-from loom_nb.notebook.render import facts
+from loom_nb.events import PlanItem
+from loom_nb.notebook.render import acts, facts
 from loom_nb.notebook.render.facts import Glyphs
 from loom_nb.notebook.render.segments import Segment, Splitter
 from loom_nb.notebook.render.strict_markdown import visible
 from loom_nb.notebook.transcript import (
+    Asked,
     Attached,
     Block,
     Card,
@@ -15,12 +18,16 @@ from loom_nb.notebook.transcript import (
     Retry,
     Thinking,
     Transcript,
+    Variables,
     Words,
 )
 
 WIDTH = 100
 RESULT_LINES = 12
 RESULT_CHARS = 1_500
+PREVIEW_LINES = 200
+PREVIEW_LINES_LATER = 12
+"""Lines of a preview that are shown while a person is asked, and afterwards."""
 
 _VERBATIM = re.compile(r"\s*\||(?: {4}|\t)")
 
@@ -36,13 +43,16 @@ def block(shown: Block, marks: Glyphs, *, times: bool = False, finished: bool = 
             return card(shown, marks, times=times, finished=finished)
         case Notice():
             mark = marks.warning if shown.level == "warning" else marks.note
-            return wrapped(f"({mark}) {visible(shown.text)}", hanging="    ")
+            told = "\n      ".join(visible(shown.text).split("\n"))
+            return wrapped(f"({mark}) {told}", hanging="      ")
         case Retry():
-            return wrapped(f"({marks.again}) retry: {facts.retry_line(shown, times=times)}", hanging="    ")
+            return wrapped(f"({marks.again}) retry: {facts.retry_line(shown, times=times)}", hanging="      ")
         case Attached():
             return wrapped(f"[{facts.picture_line(shown.picture)}]")
         case Prompt():
             return prompt(shown, marks)
+        case Asked() | Variables():
+            return act(shown, marks, times=times, finished=finished)
 
 
 def words(segment: Segment) -> str:
@@ -50,16 +60,28 @@ def words(segment: Segment) -> str:
     out: list[str] = []
     reader = Splitter()  # where code begins and ends is told by who cuts the text, so that both agree
     reader.feed(segment.opening)
-    for line in visible(segment.source).rstrip().split("\n"):
+    for written in visible(segment.source).rstrip().split("\n"):
         within = reader.in_fence
-        reader.feed(line + "\n")
+        line = written if within else acts.quoted(written)
+        reader.feed(written + "\n")
         if not line.strip():
             out += [""] if within or (out and out[-1]) else []
         elif within or _VERBATIM.match(line):
             out.append(folded(line))
         else:
-            out.append(wrapped(line))
+            out += _tame(wrapped(line).split("\n"))
     return "\n".join(out)
+
+
+def _tame(lines: list[str]) -> Iterator[str]:
+    """Wrapped words, of which a line that happens to look like one of ours is marked as quoted too."""
+    first, *others = lines
+    yield first
+    for line in others:
+        if acts.quoted(line) == line:
+            yield line
+        else:
+            yield from _tame(wrapped(acts.quoted(line)).split("\n"))
 
 
 def gap_after(segment: Segment) -> str:
@@ -71,7 +93,8 @@ def thinking(shown: Thinking, marks: Glyphs) -> str:
     """The reasoning, indented."""
     text = str(shown.text).strip()
     left = len(text) - facts.THINKING_SHOWN
-    lines = [wrapped("  " + line, hanging="  ") for line in visible(text[: facts.THINKING_SHOWN]).split("\n")]
+    told = visible(text[: facts.THINKING_SHOWN]).split("\n")
+    lines = [wrapped("  " + acts.quoted(line), hanging="  ") for line in told]
     if left > 0:
         lines.append(f"  {marks.cut} {left:,} more characters")
     return "\n".join(["thinking:", *lines])
@@ -80,24 +103,114 @@ def thinking(shown: Thinking, marks: Glyphs) -> str:
 def card(shown: Card, marks: Glyphs, *, times: bool, finished: bool) -> str:
     """A tool call: what it was, how it ended, its arguments, the head of its result."""
     word = facts.outcome_word(shown, finished=finished)
-    title = f"{facts.icon(shown, marks)} {visible(shown.name)}"
+    title = f"{facts.icon(shown, marks)} {facts.name(shown)}"
     title += f" [{facts.effects(shown)}]" if shown.effects else ""
     title += f" {word}" if word else ""
+    title += (
+        f" ({facts.one_line(waiting.question.id)})" if (waiting := shown.waiting) and not finished else ""
+    )
     title += f" ({facts.seconds(shown.seconds)})" if times and shown.seconds else ""
     room = WIDTH - facts.columns(title) - len(marks.arrow) - 4
     gist = facts.result_gist(shown, max(20, room)) if shown.closed else ""
     lines = [_ours(f"{title} {marks.arrow} {gist}" if gist else title, marks)]
     if shown.passed != {}:
         lines.append("    arguments " + facts.arguments_line(shown, WIDTH - 14, marks))
-    if facts.verdict(shown):
-        lines.append("    verdict   " + facts.verdict(shown))
+    lines += _governed(shown, marks, times=times, finished=finished)
     head, left = facts.result_head(shown, lines=RESULT_LINES, chars=RESULT_CHARS)
     if "\n" in head or left or gist != head.strip():
-        lines += [("    " + line).rstrip() for line in head.split("\n") if head]
+        lines += [acts.quoted("    " + line).rstrip() for line in head.split("\n") if head]
     lines += [f"    [{facts.picture_line(picture)}]" for picture in shown.pictures]
     lines += [f"    {marks.cut} {left}"] if left else []
     lines += [f"    {facts.chars_note(shown)}"] if shown.chars else []
+    lines += _printed(shown, marks) if not shown.closed and not finished else []
     return "\n".join(folded(line, hanging="      ") for line in lines)
+
+
+def _governed(shown: Card, marks: Glyphs, *, times: bool, finished: bool) -> Iterator[str]:
+    """What the governance said, what a person was asked, and what came of it."""
+    if facts.verdict(shown) and acts.verdict_counts(shown):
+        yield "    verdict   " + facts.verdict(shown)
+    for aspect in acts.aspects(shown):
+        mark = f"({marks.warning}) " if aspect.warning else ""
+        for line in aspect.lines:
+            yield f"    {acts.label(aspect):9} {mark}{' '.join(line.split())}"
+    waiting = None if finished else shown.waiting
+    approval = acts.preview_of(shown)
+    if approval is not None:
+        yield "    preview   " + acts.preview_title(approval)
+        lines = visible(approval.preview.rstrip("\n")).split("\n")
+        limit = PREVIEW_LINES if waiting else PREVIEW_LINES_LATER
+        yield from ("    | " + line for line in lines[:limit])
+        if len(lines) > limit:
+            yield f"    {marks.cut} {len(lines) - limit:,} more lines"
+    for line in acts.receipts(shown, marks, times=times, finished=finished):
+        yield "    receipt   " + line
+    if waiting is not None:
+        yield "    answer    " + _how_to_answer(waiting, times=times)
+
+
+def _how_to_answer(asked: Asked, *, times: bool) -> str:
+    ways = "  or  ".join(acts.how_to_answer(asked))
+    ends = acts.until(asked, times=times)
+    return f"{ways}  ({ends})" if ends else ways
+
+
+def _printed(shown: Card, marks: Glyphs) -> Iterator[str]:
+    """What a tool that is still running has printed."""
+    tail, more = acts.output_tail(shown.output)
+    if tail:
+        yield "    printed" + (f"   {marks.cut}" if more else "")
+        yield from ("    | " + line for line in tail.split("\n"))
+
+
+def act(shown: Asked | Variables, marks: Glyphs, *, times: bool, finished: bool) -> str:
+    """What was asked of a person, or what became of the variables."""
+    if isinstance(shown, Variables):
+        return variables(shown)
+    return question(shown, marks, times=times, finished=finished)
+
+
+def question(shown: Asked, marks: Glyphs, *, times: bool, finished: bool) -> str:
+    """A question that is not about a call, and its answer."""
+    told = _ours(acts.question_line(shown, marks, times=times, finished=finished), marks)
+    lines = [wrapped(f"{marks.ask} {told}", hanging="      ")]
+    if acts.waits(shown, finished=finished):
+        asked = shown.question
+        lines += [wrapped(f"    asked by {acts.asker(asked)}", hanging="    ")] if acts.asker(asked) else []
+        lines += [
+            folded("    | " + line, hanging="    | ") for line in visible(asked.text).split("\n") if line
+        ]
+        lines += [wrapped(f"    - {line}", hanging="      ") for line in acts.offered(asked)]
+        lines.append(f"    answer    {_how_to_answer(shown, times=times)}")
+    return "\n".join(lines)
+
+
+def plan(items: Sequence[PlanItem], marks: Glyphs) -> str:
+    """The agent's plan; empty where there is none."""
+    if not items:
+        return ""
+    lines = [
+        wrapped(
+            f"  {acts.plan_mark(item, marks)} {_ours(acts.plan_text(item), marks)} ({acts.plan_word(item)})",
+            hanging="      ",
+        )
+        for item in items
+    ]
+    return "\n".join([acts.plan_title(items), *lines])
+
+
+def variables(shown: Variables) -> str:
+    """What happened to the variables of the notebook, as a table."""
+    rows = [acts.COLUMNS, *acts.variable_rows(shown)]
+    wide = [min(28, max(facts.columns(row[n]) for row in rows)) for n in range(3)]
+    lines = [acts.variables_title(shown)]
+    for row in rows:
+        cells = [cell + " " * (wide[n] - facts.columns(cell)) for n, cell in enumerate(row[:3])]
+        lines.append(folded(f"  {'  '.join([*cells, row[3]])}".rstrip(), hanging="      "))
+    note, hint = acts.variables_note(shown), acts.variables_hint(shown)
+    lines += [wrapped(f"  {note}", hanging="      ")] if note else []
+    lines += [f"  {hint} undoes it" if hint == acts.UNDO else f"  {hint}"] if hint else []
+    return "\n".join(lines)
 
 
 def prompt(shown: Prompt, marks: Glyphs) -> str:

@@ -1,0 +1,38 @@
+"""The files under one folder, to read, to search and, where that is wanted, to change.
+
+Nothing outside of the folder can be reached, also not while others exchange names in it: see `folder`.
+What is changed can be taken back, and is told before it is done: see `plans`.
+"""
+
+from dataclasses import dataclass, field
+
+from loom_nb.capabilities.files.folder import Folder
+from loom_nb.capabilities.files.secret_rule import AskAboutSecrets
+from loom_nb.capabilities.files.tools import Acting, Looking
+from loom_nb.protocols import Toolset
+
+__all__ = ["FilesCapability", "Folder"]
+
+
+@dataclass(frozen=True)
+class FilesCapability:
+    """The tools over the folder `root`; those that change something where `read_only` is False."""
+
+    root: str = "."
+    read_only: bool = True
+    name: str = field(default="files", init=False)
+
+    async def open(self) -> Toolset:
+        """Hold the folder open, so that it stays the same one even when it is moved.
+
+        Raises:
+            SetupError: there is no such folder, or this system cannot confine a path.
+        """
+        folder = Folder(self.root)
+
+        async def close() -> None:
+            folder.close()
+
+        looking = Looking(folder).tools()
+        acting = () if self.read_only else Acting(folder).tools()
+        return Toolset(tools=(*looking, *acting), rules=(AskAboutSecrets(),), close=close)

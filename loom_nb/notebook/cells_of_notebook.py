@@ -1,0 +1,214 @@
+"""The cells of the notebook of a kernel: what has run, as the kernel remembers it, and what was saved.
+
+A kernel cannot edit its front end's notebook. It knows the code that ran and the outputs; tags, ids and
+cells that are no code stand in the saved file only, where the front end says which file that is.
+"""
+
+import contextlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from loom_nb.border import clean
+from loom_nb.capabilities.cells import CellChange, Cells, CellView
+from loom_nb.notebook.past import notebook_name
+
+MOST_FILE_BYTES = 50 * 2**20
+_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+
+class NotebookCells(Cells):
+    """The cells of one kernel's notebook.
+
+    Args:
+        shell: the IPython shell.
+    """
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+        self._ids: dict[int, str] = {}
+        """The id of the cell behind each In[n], as the front end told it."""
+
+    def watch(self) -> None:
+        """From now on remember which cell each In[n] was: edited cells keep their tags then."""
+        self._shell.events.register("pre_run_cell", self._about_to_run)
+
+    def unwatch(self) -> None:
+        """Remember no more."""
+        with contextlib.suppress(ValueError):
+            self._shell.events.unregister("pre_run_cell", self._about_to_run)
+
+    def _about_to_run(self, info: Any) -> None:
+        told = getattr(info, "cell_id", None)
+        if told and getattr(info, "store_history", True):
+            history = getattr(self._shell.history_manager, "input_hist_raw", [])
+            self._ids[len(history)] = str(told)  # not execution_count: that is one more in newer IPythons
+
+    @property
+    def remark(self) -> str:
+        """What is not known of the cells."""
+        if self.path is None:
+            return (
+                "Only cells that ran are known: the front end does not say which file this notebook is, so "
+                "its tags (loom-exclude, loom-pin), ids and Markdown cells are not known here."
+            )
+        return "Tags, ids and cells that have not run are those of the notebook as it was last saved."
+
+    @property
+    def path(self) -> Path | None:
+        """The saved notebook, where it is known."""
+        name = notebook_name(self._shell.user_ns)
+        if not name.endswith(".ipynb"):
+            return None
+        here = Path.cwd()
+        for path in (Path(name), here / Path(name).name, *(above / name for above in (here, *here.parents))):
+            if path.is_file():
+                return path
+        return None
+
+    def cells(self) -> Sequence[CellView]:
+        """All cells in the order of the saved file; those that only the kernel knows before or after them."""
+        ran = self._ran()
+        saved = self._saved()
+        found: list[CellView] = []
+        taken: set[int] = set()
+        for cell in saved:
+            numbers = [n for n, code in ran.items() if self._is(n, code, cell) and n not in taken]
+            if not numbers:
+                found.append(cell)
+                continue
+            taken.update(numbers)
+            number = numbers[-1]
+            found.append(
+                CellView(
+                    cell.id, number, "code", ran[number], self._output(number) or cell.outputs_text, cell.tags
+                )
+            )
+        rest = [
+            CellView(self._ids.get(n, ""), n, "code", code, self._output(n))
+            for n, code in ran.items()
+            if n not in taken
+        ]
+        newest = max(taken, default=0)
+        older = [cell for cell in rest if (cell.number or 0) < newest]
+        return [*older, *found, *(cell for cell in rest if cell not in older)]
+
+    def _is(self, number: int, code: str, cell: CellView) -> bool:
+        """Whether In[number] was this cell of the file."""
+        told = self._ids.get(number)
+        if told and cell.id:
+            return told == cell.id
+        return cell.kind == "code" and code.strip() == cell.source.strip()
+
+    def _ran(self) -> dict[int, str]:
+        """In[n] by n: the code of this session as it was typed, without the prompt that is answered now."""
+        history = list(getattr(self._shell.history_manager, "input_hist_raw", []))
+        if history and history[-1].startswith("%%loom"):
+            history.pop()
+        return {n: code for n, code in enumerate(history) if n and code.strip()}
+
+    def _output(self, number: int) -> str:
+        """What is kept of its outputs, as text."""
+        manager = self._shell.history_manager
+        texts = [_bundle_text(one) for one in getattr(manager, "outputs", {}).get(number, ())]
+        error = getattr(manager, "exceptions", {}).get(number)
+        if isinstance(error, Mapping):
+            texts.append(f"{error.get('ename', 'Error')}: {error.get('evalue', '')}")
+        if not any(texts):
+            kept = self._shell.user_ns.get("Out", {})
+            if isinstance(kept, dict) and number in kept:
+                from loom_nb.capabilities.describe import describe
+
+                texts = [describe(kept[number]).text]
+        return _ANSI.sub("", clean("\n".join(text for text in texts if text)))
+
+    def _saved(self) -> list[CellView]:
+        path = self.path
+        if path is None:
+            return []
+        try:
+            if path.stat().st_size > MOST_FILE_BYTES:
+                return []
+            book = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # it is being written, or is no notebook: then only the kernel tells
+            return []
+        cells = book.get("cells") if isinstance(book, dict) else None
+        return [_saved_cell(cell) for cell in cells or () if isinstance(cell, dict)]
+
+    async def propose(self, changes: Sequence[CellChange]) -> str:
+        """Put what is new into one cell below the running one; say what a kernel cannot do."""
+        fresh = [_as_text(change) for change in changes if change.action != "delete"]
+        told = []
+        if fresh:
+            self._shell.set_next_input("\n\n\n".join(fresh), replace=False)
+            many = f"{len(fresh)} cells, joined into one" if len(fresh) > 1 else "one cell"
+            told.append(
+                f"Put below the running cell when it ends, for the person to look at and run: {many}."
+            )
+        edited = [change.cell for change in changes if change.action == "edit"]
+        if edited:
+            told.append(
+                f"Not edited in place: {', '.join(edited)}. A kernel cannot edit cells of its front end; the "
+                "new text is in the new cell, the old cell is unchanged."
+            )
+        deleted = [change.cell for change in changes if change.action == "delete"]
+        if deleted:
+            told.append(
+                f"Not deleted: {', '.join(deleted)}. A kernel cannot delete cells of its front end: the "
+                "person has to."
+            )
+        placed = [change.cell for change in changes if change.action == "insert" and change.cell]
+        if placed:
+            told.append("The place asked for is not kept: a kernel can only insert below the running cell.")
+        return "\n".join(told)
+
+
+def _as_text(change: CellChange) -> str:
+    if change.kind == "markdown":
+        return f"%%markdown\n{change.source}" if change.action == "insert" else change.source
+    return f"# instead of {change.cell}\n{change.source}" if change.action == "edit" else change.source
+
+
+def _saved_cell(cell: Any) -> CellView:
+    kind = cell.get("cell_type", "raw")
+    tags = cell.get("metadata", {}).get("tags", ())
+    outputs = [_saved_output(one) for one in cell.get("outputs", ())]
+    return CellView(
+        id=str(cell.get("id", "")),
+        number=None,  # a number in a file may be of another kernel
+        kind=kind if kind in ("code", "markdown") else "raw",
+        source=_joined(cell.get("source", "")),
+        outputs_text=_ANSI.sub("", clean("\n".join(text for text in outputs if text))),
+        tags=frozenset(str(tag) for tag in tags) if isinstance(tags, list | tuple) else frozenset(),
+    )
+
+
+def _saved_output(output: Any) -> str:
+    match output.get("output_type"):
+        case "stream":
+            return _joined(output.get("text", ""))
+        case "error":
+            return f"{output.get('ename', 'Error')}: {output.get('evalue', '')}"
+        case _:
+            return _text_of(output.get("data", {}))
+
+
+def _bundle_text(output: Any) -> str:
+    bundle = getattr(output, "bundle", None)
+    return _text_of(bundle) if isinstance(bundle, Mapping) else ""
+
+
+def _text_of(bundle: Mapping[str, Any]) -> str:
+    for kind in ("text/llm+plain", "stream", "text/plain", "text/markdown"):
+        text = _joined(bundle.get(kind, ""))
+        if text:
+            return text
+    images = [kind for kind in bundle if kind.startswith("image/")]
+    return f"({images[0]})" if images else ""
+
+
+def _joined(text: Any) -> str:
+    """Text as a notebook keeps it: one string, or its lines."""
+    return "".join(map(str, text)) if isinstance(text, list) else str(text)

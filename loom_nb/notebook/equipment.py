@@ -1,0 +1,127 @@
+"""What the agents of one kernel are equipped with, and how much of it runs unasked."""
+
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loom_nb.errors import LoomUsageError
+from loom_nb.notebook.cells_of_notebook import NotebookCells
+from loom_nb.settings import Mode
+
+if TYPE_CHECKING:
+    from loom_nb.capabilities.python import PythonCapability
+    from loom_nb.protocols import Capability
+    from loom_nb.runtime.governance import GovernancePolicy
+    from loom_nb.settings import Settings
+
+
+class Equipment:
+    """Capabilities by name, each made once, and the mode of approvals.
+
+    Args:
+        shell: of IPython.
+        settings: in force.
+    """
+
+    def __init__(self, shell: Any, settings: "Settings") -> None:
+        self._shell = shell
+        self._made: dict[str, Capability] = {}
+        self._code = secrets.token_hex(2)
+        """Types itself in no saved cell: it is another one in each kernel."""
+        self._all_chosen = settings.approve == "all"
+        self.mode: Mode = settings.approve
+        self._policies: dict[Mode, GovernancePolicy] = {}
+        self.cells = NotebookCells(shell)
+        """Follows the cells from the beginning: what is excluded by a tag must not slip through unsaved."""
+        self.cells.watch()
+
+    # -- capabilities ------------------------------------------------------------------------------
+
+    def named(self, name: str) -> "Capability":
+        """A capability by the name that `-t` knows; files and commands stay in the working directory."""
+        if name not in self._made:
+            self._made[name] = self._make(name)
+        return self._made[name]
+
+    def always(self) -> "list[Capability]":
+        """Those of every cell: variables to look at, code to run, a person to ask, a plan."""
+        return [self.named(name) for name in ("variables", "python", "human", "plan")]
+
+    @property
+    def python(self) -> "PythonCapability":
+        """Runs code in the notebook, and can take back what it changed."""
+        from loom_nb.capabilities.python import PythonCapability
+
+        made = self.named("python")
+        assert isinstance(made, PythonCapability)  # noqa: S101  tells the type checker
+        return made
+
+    def _make(self, name: str) -> "Capability":
+        from loom_nb.capabilities import Capability
+        from loom_nb.protocols import Capability as Made
+
+        here = str(Path.cwd())
+        make: dict[str, Callable[[], Made]] = {
+            "variables": lambda: Capability.variables(self._names, self._shell.user_ns_hidden),
+            "python": self._python,
+            "human": Capability.human,
+            "plan": Capability.plan,
+            "files": lambda: Capability.files(here, read_only=False),
+            "shell": lambda: Capability.shell(here),
+            "web": Capability.web,
+            "http": Capability.http,
+            "cells": self._cells,
+        }
+        return make[name]()
+
+    def _names(self) -> Any:
+        return self._shell.user_ns
+
+    def _python(self) -> "PythonCapability":
+        from loom_nb.capabilities.python import PythonCapability
+        from loom_nb.notebook.python_runner import NotebookRunner
+
+        return PythonCapability(self._names, NotebookRunner(self._shell), hidden=self._shell.user_ns_hidden)
+
+    def _cells(self) -> "Capability":
+        from loom_nb.capabilities.cells import CellsCapability
+
+        return CellsCapability(self.cells)
+
+    # -- how much runs unasked ---------------------------------------------------------------------
+
+    def policy(self, mode: Mode | None) -> "GovernancePolicy":
+        """The judge of a cell: its own mode, or the kernel's.
+
+        Raises:
+            LoomUsageError: everything is to run unasked, and that was not chosen in this kernel.
+        """
+        from loom_nb.runtime.governance import GovernancePolicy
+        from loom_nb.runtime.rules import WhenUntrusted
+
+        mode = mode or self.mode
+        if mode == "all" and not self._all_chosen:
+            raise LoomUsageError(
+                "--approve all: this kernel has not been told that everything may run unasked",
+                cause="a saved cell cannot say so for you",
+                fixes=[f"%loom approvals all {self._code}", "%%loom --approve edits"],
+            )
+        if mode not in self._policies:
+            rules = () if mode == "all" else (WhenUntrusted(),)
+            self._policies[mode] = GovernancePolicy(rules, mode, own_tools="ask")
+        return self._policies[mode]
+
+    def set_mode(self, mode: Mode, code: str = "") -> bool:
+        """Choose what runs unasked from now on; False where `all` still wants its code."""
+        if mode == "all" and not self._all_chosen:
+            if code != self._code:
+                return False
+            self._all_chosen = True
+        self.mode = mode
+        return True
+
+    @property
+    def code(self) -> str:
+        """What must be typed behind `%loom approvals all` in this kernel."""
+        return self._code
