@@ -57,6 +57,8 @@ class Assessment:
     """For the card, in words: "deletes files", "overwrites report.csv"."""
     refusal: str = ""
     """Not empty: nobody can allow it, for example a path outside of the root."""
+    failure: str = ""
+    """Not empty: it would fail as things are, so that nobody need be asked; told to the model."""
     preview: str = ""
     """What would change or run."""
     preview_kind: Literal["text", "diff", "code", "command"] = "text"

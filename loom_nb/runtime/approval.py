@@ -213,8 +213,6 @@ async def _assess(tool: Tool, arguments: dict[str, Any]) -> Assessment:
     try:
         async with asyncio.timeout(ASSESS_SECONDS):
             found = await in_thread(tool.assess, **arguments)
-    except ToolError:
-        raise
     except Exception as error:  # noqa: BLE001  an error in a judge denies, whatever it is
         return Assessment(
             tool.effects,
@@ -222,6 +220,8 @@ async def _assess(tool: Tool, arguments: dict[str, Any]) -> Assessment:
         )
     if not isinstance(found, Assessment):
         return Assessment(tool.effects, refusal=f"{tool.name} told {found!r} of what it would do")
+    if found.failure and not found.refusal:
+        raise ToolError(found.failure)
     return found
 
 

@@ -523,3 +523,14 @@ async def test_a_slow_judge_does_not_hold_up_other_runs():
     spec = agent(*[Asked("look", {}), "done"] * 5, runtime=Runtime(governance=GovernancePolicy((Slow(),))))
     results = await asyncio.gather(*(spec.run("go") for _ in range(5)))
     assert {result.status for result in results} == {"completed"}
+
+
+async def test_nobody_is_asked_about_a_call_that_would_fail():
+    failing = tool(name="edit")(lambda path="": "edited")
+    object.__setattr__(
+        failing, "assess", lambda path="": Assessment(frozenset({"writes"}), failure="no such text")
+    )
+    spec = agent(Asked("edit", {}), "done", tools=[failing], runtime=Runtime.supervised())
+    result = await spec.run("go")
+    assert (result.tools[0].outcome, result.tools[0].result) == ("invalid", "no such text")
+    assert not [e for e in result.events if e.event.type == "QuestionAsked"]

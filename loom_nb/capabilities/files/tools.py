@@ -265,6 +265,6 @@ class Acting:
 
 
 def would_fail(error: Exception) -> Assessment:
-    """For a call that would fail as things are. It is still asked about: things may change before it runs."""
+    """For a call that would fail as things are: the model is told, and nobody is asked."""
     title = error.title if isinstance(error, ToolError) else str(error)
-    return Assessment(WORST, reasons=(f"would fail as things are: {title}",), seal=title)
+    return Assessment(WORST, reasons=(f"would fail as things are: {title}",), failure=title)

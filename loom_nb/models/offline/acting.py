@@ -19,7 +19,7 @@ from loom_nb.models.offline.frame_code import Change, Unclear, changes_for, want
 from loom_nb.models.offline.slots import schema_of, slots_of
 from loom_nb.models.offline.steps import Answer, Calls, Plan
 from loom_nb.models.offline.tables import inline
-from loom_nb.models.offline.task import Exchange, Outcome, Task, listed
+from loom_nb.models.offline.task import Exchange, Outcome, Task, listed, names_in_braces
 from loom_nb.models.offline.wishes import Piece, asked
 
 Otherwise: TypeAlias = Callable[[Task], Plan]
@@ -77,6 +77,9 @@ def acting(task: Task, otherwise: Otherwise) -> Plan | None:
         return None
     request = asked(task.text)
     steps = [step for piece in request.pieces for step in _steps(piece, task)]
+    frames = {step.frame for step in steps} - {""}
+    if len(frames) == 1:  # named once, meant throughout
+        steps = [replace(step, frame=min(frames)) if step.kind == "frame" else step for step in steps]
     acts = [step for step in steps if step.kind in ("frame", "call", "ask")]
     counted = request.numbered or request.planned or len(steps) >= ENOUGH_FOR_A_PLAN
     planned = counted and task.tool(PLAN) is not None
@@ -88,7 +91,7 @@ def acting(task: Task, otherwise: Otherwise) -> Plan | None:
 
 def _steps(piece: Piece, task: Task) -> list[Step]:
     wish = direct(piece.text, task)
-    named = [name for name in task.known.variables if _names(piece.text, name)]
+    frames = _frames_in(piece.text, task)
     meant = clauses(
         piece.text, [tool for tool in task.tools if tool.assess is None and tool.name not in (LIST, INSPECT)]
     )
@@ -97,13 +100,22 @@ def _steps(piece: Piece, task: Task) -> list[Step]:
         return [Step(piece, "ask")]
     if wish is not None and (usable(wish, task) or (not own and not clauses(piece.text, task.tools))):
         return [Step(piece, "call", wish=wish)]
-    if task.tool(RUN) and wants_frame(piece.text) and (named or not own):
-        frames = [name for name in named if name in task.parts] or named[:1] or [""]
-        return [Step(piece, "frame", frame) for frame in frames]
+    if task.tool(RUN) and wants_frame(piece.text) and (frames or not own):
+        return [Step(piece, "frame", frame) for frame in frames or [""]]
     short = piece.text[:600]
     asks = _ASKS.match(short) and ask_of(short) is not None
     known = asks or own or clauses(piece.text, task.tools) or expression(short) is not None
     return [Step(piece, "other" if known else "odd")]
+
+
+def _frames_in(text: str, task: Task) -> list[str]:
+    """The frames that words name, of those that travel with the message or were seen before."""
+    braced = [name for name in names_in_braces(text) if name not in task.parts]
+    named = [name for name in (*task.parts, *braced) if _names(text, name)]
+    if named:
+        return named
+    known = [name for name in task.known.variables if _names(text, name)]
+    return [name for name in known if (facts := task.facts(name)) and facts.kind == "DataFrame"][:1]
 
 
 def _names(text: str, name: str) -> bool:

@@ -17,6 +17,7 @@ REAL_MODEL = (
     "with its key in the environment (`ANTHROPIC_API_KEY`, `OPENAI_API_KEY`)."
 )
 _PRINTED = re.compile(r"^([^:\n]{1,200}): (-?\d+)$", re.M)
+_RAISED = re.compile(r"^The code (?:raised|was stopped|could not be stopped).*$", re.M)
 _GREETINGS = {
     "de": "Hallo! Ich bin das eingebaute Demo-Modell: feste Regeln, kein Netz, am besten auf Englisch.",
     "fr": (
@@ -308,7 +309,7 @@ def frame_changed(name: str, labels: Sequence[str], outcome: Outcome) -> str:
     if outcome.is_error:
         return reported([outcome])
     found = {key: int(figure) for key, figure in _PRINTED.findall(outcome.text)}
-    raised = re.search(r"^The code (?:raised|was stopped|could not be stopped).*$", outcome.text, re.M)
+    raised = _RAISED.search(outcome.text)
     lines = []
     if raised:
         lines.append(f"The code did not run to its end. {inline(raised[0])}")
@@ -327,10 +328,28 @@ def frame_changed(name: str, labels: Sequence[str], outcome: Outcome) -> str:
         return "\n\n".join(lines)
     if not raised:
         lines.append("\n".join(f"- {_label(label, found)}" for label in labels))
-    table = re.search(r"^Variables:\n((?:  .*\n?)+)", outcome.text, re.M)
-    if table:
-        each = "; ".join(inline(line.strip()) for line in table[1].splitlines())
-        lines.append(f"Variables: {each}.")
+    return "\n\n".join([*lines, *_variables_changed(outcome.text)])
+
+
+def _variables_changed(text: str) -> list[str]:
+    """What the notebook says that changed, as one line."""
+    table = re.search(r"^Variables:\n((?:  .*\n?)+)", text, re.M)
+    each = [inline(line.strip().replace("->", "→")) for line in table[1].splitlines()] if table else []
+    return [f"Variables: {'; '.join(each)}."] if each else []
+
+
+def _ran(outcome: Outcome) -> str:
+    """What a piece of code gave."""
+    text = outcome.text.strip()
+    raised = _RAISED.search(text)
+    output = re.split(r"^(?:Variables:|No variable changed\b|The code (?:raised|was|could not)\b)", text, maxsplit=1, flags=re.M)[0]
+    output = output.removeprefix("(no output)").strip()
+    first = f"The code did not run to its end. {inline(raised[0])}" if raised else "The code ran."
+    short = "\n" not in output and len(output) <= 200
+    if output and short:
+        first += f" It gives: {inline(output)}"
+    images = f" It shows {counted(outcome.media, 'picture')}." if outcome.media else ""
+    lines = [f"{first}{images}", *([code(output)] if output and not short else []), *_variables_changed(text)]
     return "\n\n".join(lines)
 
 
@@ -350,6 +369,8 @@ def _given(outcome: Outcome) -> str:
         return f"I did not call {called}: {refusal}."
     if outcome.is_error:
         return f"{called} did not work: {inline(text.partition(chr(10))[0]) or 'no reason was given'}"
+    if outcome.name == "run_python":
+        return _ran(outcome)
     if outcome.media and not text:
         return f"{called} gave {outcome.media} image{'s' if outcome.media > 1 else ''}."
     if text in ("", "(no result)", "null"):

@@ -302,10 +302,7 @@ function radios(parts, onChoice) {
     }
     group.append(row);
     if (part.below) group.append(part.below);
-    part.radio.addEventListener("change", (event) => {
-      if (event.isTrusted) onChoice(part);
-      else part.radio.checked = part.chosen === true;
-    });
+    part.radio.addEventListener("change", () => onChoice(part));
   }
   return group;
 }
@@ -519,6 +516,13 @@ function drawCard(content, send) {
   if (summary) section.setAttribute("aria-describedby", named(summary));
   changed();
 
+  // before anything else hears of it: the click of a script, and one that was meant for something else
+  const early = (event) => {
+    if (event.isTrusted && performance.now() - shownAt >= BURST_MS) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+  };
+  section.addEventListener("click", early, true);
   section.addEventListener("keydown", (event) => onKey(event, { section, kind, confirmed, foot, shownAt }));
   return {
     section,
