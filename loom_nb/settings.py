@@ -45,6 +45,8 @@ class Settings:
     """Plain text without box drawing and symbols."""
     approve: Mode = "ask"
     """What runs unasked. `all` is only taken from the environment, never from a file."""
+    allow: tuple[str, ...] = ()
+    """Globs of tools that run unasked, from the environment only: `LOOM_NB_ALLOW=double,web_*`."""
     max_steps: int = 50
     """Model calls of one run."""
     timeout: float | None = None
@@ -207,6 +209,12 @@ def _value(name: str, value: Any, origin: str, folder: Path) -> Any:
             cause="that everything runs unasked is chosen anew in each kernel, and never by a file",
             fixes=["approve = 'edits'", "%loom approvals all", f"{PREFIX}APPROVE=all in the environment"],
         )
+    if name == "allow" and origin != PREFIX + "ALLOW":
+        raise SetupError(
+            f"allow in {origin}",
+            cause="what runs unasked is not taken from a file: it may be somebody else's",
+            fixes=[f"{PREFIX}ALLOW=… in the environment", "GovernancePolicy((Allow('…'),)) in a script"],
+        )
     made = _KINDS[name][1](value, folder)
     if made is _WRONG:
         raise SetupError(f"{name} = {value!r} in {origin}", cause=f"{name} must be {_KINDS[name][0]}")
@@ -226,6 +234,12 @@ def _render(value: Any, _: Path) -> Any:
 
 def _mode(value: Any, _: Path) -> Any:
     return value if value in MODES else _WRONG
+
+
+def _globs(value: Any, _: Path) -> Any:
+    if not isinstance(value, str):
+        return _WRONG
+    return tuple(glob.strip() for glob in value.split(",") if glob.strip())
 
 
 def _path(value: Any, folder: Path) -> Any:
@@ -259,6 +273,7 @@ _KINDS: Mapping[str, tuple[str, Callable[[Any, Path], Any]]] = {
     "model": ("the name of a model", _text),
     "render": ("auto, live, static or plain", _render),
     "ascii": ("true or false", _flag),
+    "allow": ("globs of tools, with commas between them", _globs),
     "approve": ("ask, read-only, edits or all", _mode),
     "max_steps": ("a whole number from 1", _count),
     "timeout": ("seconds, more than 0 (inf for no limit)", _seconds),

@@ -190,7 +190,7 @@ class Desk:
             return
         shown = self._shown[question.id] = _Shown(question, (self._run_id, self._step))
         if not self._faces.cards:
-            shown.take_off = self._board.put_card({"text/plain": self._plain(shown)}, {})
+            shown.take_off = self._board.put_card({}, {})  # so that what led to it is written
             self._type_in(shown)
             return
         self._put_up(shown)
@@ -278,6 +278,8 @@ class Desk:
         assert lines is not None  # noqa: S101  it is begun only where there are lines
         async with self._typing:  # one prompt at a time
             try:
+                if shown.card is None:  # else the texts of the card stand above
+                    lines.write(f"\n{self._plain(shown)}")
                 await converse(shown.question, lines, lambda entries: self._submit(shown.question, entries))
             except EOFError:
                 lines.write(

@@ -11,7 +11,7 @@ from loom_nb.settings import Mode
 
 if TYPE_CHECKING:
     from loom_nb.capabilities.python import PythonCapability
-    from loom_nb.protocols import Capability
+    from loom_nb.protocols import Capability, Rule
     from loom_nb.runtime.governance import GovernancePolicy
     from loom_nb.settings import Settings
 
@@ -29,6 +29,7 @@ class Equipment:
         self._made: dict[str, Capability] = {}
         self._code = secrets.token_hex(2)
         """Types itself in no saved cell: it is another one in each kernel."""
+        self._allow = settings.allow
         self._all_chosen = settings.approve == "all"
         self.mode: Mode = settings.approve
         self._policies: dict[Mode, GovernancePolicy] = {}
@@ -98,7 +99,7 @@ class Equipment:
             LoomUsageError: everything is to run unasked, and that was not chosen in this kernel.
         """
         from loom_nb.runtime.governance import GovernancePolicy
-        from loom_nb.runtime.rules import WhenUntrusted
+        from loom_nb.runtime.rules import Allow, WhenUntrusted
 
         mode = mode or self.mode
         if mode == "all" and not self._all_chosen:
@@ -108,8 +109,10 @@ class Equipment:
                 fixes=[f"%loom approvals all {self._code}", "%%loom --approve edits"],
             )
         if mode not in self._policies:
-            rules = () if mode == "all" else (WhenUntrusted(),)
-            self._policies[mode] = GovernancePolicy(rules, mode, own_tools="ask")
+            rules: list[Rule] = [Allow(glob, f"LOOM_NB_ALLOW names {glob}") for glob in self._allow]
+            if mode != "all":
+                rules.append(WhenUntrusted())
+            self._policies[mode] = GovernancePolicy(tuple(rules), mode, own_tools="ask")
         return self._policies[mode]
 
     def set_mode(self, mode: Mode, code: str = "") -> bool:

@@ -27,7 +27,8 @@ def can_be_offered(value: Any) -> bool:
     """Whether `*` looks at it: functions and tools, but no classes and no other callables."""
     from loom_nb.tools import Tool
 
-    return isinstance(value, Tool) or inspect.isfunction(value)
+    ours = str(getattr(value, "__module__", "")).partition(".")[0] == "loom_nb"
+    return isinstance(value, Tool) or (inspect.isfunction(value) and not ours)
 
 
 def _is_capability(value: Any) -> bool:

@@ -172,14 +172,16 @@ def _decide(stage: Stage, ready: Ready, reply: Reply) -> bool:
     else:
         reason, by = f"it asks ({ready.verdict.reason}) and nobody can be asked here", "nobody"
         text = f"{name} was refused: {reason}."
-        reason += f"; {how_to_allow(name)}"
+        own = ready.call is not None and not ready.call.provided_by
+        reason += f"; {how_to_allow(name, own=own)}"
     _say(stage, ready, Verdict("deny", reason, by))
     raise Refused(text, reason)
 
 
-def how_to_allow(name: str) -> str:
+def how_to_allow(name: str, *, own: bool) -> str:
     """What a person can do who wants a call to run where nobody can be asked."""
-    return f"to let it run: GovernancePolicy((Allow({name!r}),)), or %%loom --approve all"
+    looks = "declare @tool(read_only=True) if it only looks, or " if own else ""
+    return f"to let it run: {looks}LOOM_NB_ALLOW={name} in the environment, or the rule Allow({name!r})"
 
 
 async def _as_the_judge_sees_it(stage: Stage, ready: Ready) -> Call:
@@ -322,5 +324,9 @@ def _question(stage: Stage, ready: Ready, scopes: tuple[Scope, ...]) -> Question
 
 
 def origins_in_words(taint: Taint) -> dict[str, str]:
-    """For a card: where arguments came from that the user did not write."""
-    return {where: clean(whence(origin.kind, origin.source)) for where, origin in taint.arguments.items()}
+    """For a card: where arguments came from that neither the user nor the model wrote."""
+    return {
+        where: clean(whence(origin.kind, origin.source))
+        for where, origin in taint.arguments.items()
+        if origin.kind != "model"
+    }

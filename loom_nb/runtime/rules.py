@@ -381,25 +381,21 @@ class WhenUntrusted:
         if not acts:
             return None
         taint = call.scene.trace(call.arguments)
-        suspects = {where: origin for where, origin in taint.arguments.items() if origin.kind in self.kinds}
-        if not suspects and not taint.context & self.kinds:
+        found = {where: origin for where, origin in taint.arguments.items() if origin.kind in self.kinds}
+        around = sorted(taint.context & self.kinds & _WHENCE.keys())
+        if not found and not around:
             return None
-        if (
-            call.read_only
-            and all(origin.kind != "model" for origin in taint.arguments.values())
-            and taint.arguments
-        ):
+        made_up = [where for where, origin in found.items() if origin.kind == "model"]
+        if call.read_only and found and not made_up:
             return None
         told = [
-            f"{where} came from {whence(origin.kind, origin.source)}" for where, origin in suspects.items()
+            f"{where} came from {whence(origin.kind, origin.source)}"
+            for where, origin in found.items()
+            if origin.kind != "model"
         ]
-        if not told:
-            told = [
-                "text from "
-                + " and ".join(sorted(_WHENCE[kind] for kind in taint.context & self.kinds & _WHENCE.keys()))
-                + " is in the context"
-            ]
-        return Verdict(self.decision, "; ".join(told), self.name)
+        if not told and around:
+            told = [f"text from {' and '.join(_WHENCE[kind] for kind in around)} is in the context"]
+        return Verdict(self.decision, "; ".join(told) or f"the model made up {', '.join(made_up)}", self.name)
 
     def __str__(self) -> str:
         fate = "asked about" if self.decision == "ask" else "denied"

@@ -19,7 +19,6 @@ TOOLS = '''from loom_nb import tool
 from loom_nb.protocols import current_call
 from loom_nb.questions import Option, Question
 from loom_nb.tools import Assessment
-from tests.notebook.asked import asked
 done = []
 
 def save_report(path: str, rows: int = 3) -> str:
@@ -50,6 +49,7 @@ QUESTIONS = {
     "secret": Question("", "secret", "What is the password of the printer?"),
 }
 '''
+LOOM = "%%loom -m anthropic:wire -t {} -o answer\ngo on"
 TOLD = "print(done)"
 SECRET = "swordfish-8472"
 KERNELS = [
@@ -62,9 +62,9 @@ KERNELS = [
 SAVE = Calls(("save_report", {"path": "out/report.csv", "rows": 1180}))
 
 
-def asking(lab: Lab, server: WireServer, call: str, **options: Any) -> Notebook:
+def asking(lab: Lab, server: WireServer, tool: str = "save_report", **options: Any) -> Notebook:
     """A notebook whose cell 2 asks, and whose cell 3 waits behind it."""
-    nb = lab.notebook([wired(server), TOOLS, f"await asked({call})", TOLD], **options)
+    nb = lab.notebook([wired(server), TOOLS, LOOM.format(tool), TOLD], **options)
     nb.run_all()
     return nb
 
@@ -101,7 +101,7 @@ def last_result(server: WireServer) -> str:
 @pytest.mark.parametrize("application", ["lab", "notebook"])
 def test_a_call_is_allowed_by_mouse_and_nothing_is_chosen_before(lab: Lab, application):
     with WireServer([SAVE, Say("Saved.")]) as server:
-        nb = asking(lab, server, "'save', save_report", application=application)
+        nb = asking(lab, server, application=application)
         shown = card(nb, "Approval a1")
         text = shown.inner_text()
         nb.screenshot(f"approval-{application}")
@@ -129,7 +129,7 @@ def test_an_answer_arrives_on_every_kernel_and_by_every_route(
     lab.server.set("@jupyterlab/apputils-extension:kernels-settings", {"commsOverSubshells": comms})
     spec = older_kernel(ipykernel) if ipykernel else "python3"
     with WireServer([SAVE, Say("Saved.")]) as server:
-        nb = asking(lab, server, "'save', save_report", kernel=spec)
+        nb = asking(lab, server, kernel=spec)
         assert nb.comms() == comms
         shown = card(nb, "Approval a1")
         choose(shown, "Allow once")
@@ -142,7 +142,7 @@ def test_an_answer_arrives_on_every_kernel_and_by_every_route(
 
 def test_a_call_is_allowed_by_the_keyboard_alone(lab: Lab):
     with WireServer([SAVE, Say("Saved.")]) as server:
-        nb = asking(lab, server, "'save', save_report")
+        nb = asking(lab, server)
         shown = card(nb, "Approval a1")
         assert shown.evaluate("node => node === document.activeElement")
         assert shown.evaluate("node => getComputedStyle(node).outlineStyle") != "none"
@@ -161,7 +161,7 @@ def test_a_call_is_allowed_by_the_keyboard_alone(lab: Lab):
 
 def test_the_model_reads_why_a_call_was_denied(lab: Lab):
     with WireServer([SAVE, Say("Then not.")]) as server:
-        nb = asking(lab, server, "'save', save_report")
+        nb = asking(lab, server)
         card(nb, "Approval a1")
         keys = nb.page.keyboard
         keys.press("d")
@@ -177,7 +177,7 @@ def test_the_model_reads_why_a_call_was_denied(lab: Lab):
 
 def test_arguments_are_edited_and_what_does_not_fit_is_said_at_the_field(lab: Lab):
     with WireServer([SAVE, Say("Saved.")]) as server:
-        nb = asking(lab, server, "'save', save_report")
+        nb = asking(lab, server)
         shown = card(nb, "Approval a1")
         choose(shown, "Edit the arguments")
         shown.get_by_label("path", exact=True).fill("data/report.csv")
@@ -193,9 +193,10 @@ def test_arguments_are_edited_and_what_does_not_fit_is_said_at_the_field(lab: La
 
 
 def test_two_approvals_at_once_are_answered_in_any_order(lab: Lab):
-    first = "from asyncio import create_task\n_going = create_task(asked('save', save_report))"
+    one = LOOM.format("save_report")
+    first, second = one.replace("-m", "--bg -m"), one.replace("-m", "--new -m")
     with WireServer([SAVE, SAVE, Say("Saved."), Say("Saved.")]) as server:
-        nb = lab.notebook([wired(server), TOOLS, first, "await asked('save', save_report)", TOLD])
+        nb = lab.notebook([wired(server), TOOLS, first, second, TOLD])
         nb.run_all()
         later, earlier = card(nb, "Approval a1", 3), card(nb, "Approval a1", 2)
         nb.screenshot("two-approvals")
@@ -236,7 +237,7 @@ def test_a_script_and_a_click_in_the_first_moment_are_no_answers(lab: Lab):
       look();
     })"""
     with WireServer([SAVE]) as server:
-        nb = asking(lab, server, "'save', save_report")
+        nb = asking(lab, server)
         assert nb.page.evaluate(watch)
         shown = card(nb, "Approval a1")
         assert shown.locator("input:checked").count() == 0
@@ -253,7 +254,7 @@ def test_a_stop_takes_the_question_away_and_nothing_runs_after_it(
 ):
     spec = older_kernel(ipykernel) if ipykernel else "python3"
     with WireServer([SAVE, Say("Saved.")], strict=False) as server:
-        nb = asking(lab, server, "'save', save_report", kernel=spec)
+        nb = asking(lab, server, kernel=spec)
         shown = card(nb, "Approval a1")
         if how == "button":
             nb.output(2).get_by_role("button", name="Stop").click()
@@ -270,7 +271,7 @@ def test_a_stop_takes_the_question_away_and_nothing_runs_after_it(
 @pytest.mark.parametrize("saved", [True, False])
 def test_a_card_is_answered_after_the_page_was_loaded_anew(lab: Lab, saved):
     with WireServer([SAVE, Say("Saved.")]) as server:
-        nb = asking(lab, server, "'save', save_report")
+        nb = asking(lab, server)
         card(nb, "Approval a1")
         if saved:
             nb.save()
@@ -290,7 +291,7 @@ def test_a_card_is_answered_after_the_page_was_loaded_anew(lab: Lab, saved):
 def test_hidden_characters_and_markup_are_seen_as_what_they_are(lab: Lab):
     evil = "out/\u202egpj.exe\u200b<img src=x onerror=alert(1)>\U000e0041"
     with WireServer([Calls(("save_report", {"path": evil}))]) as server:
-        nb = asking(lab, server, "'save', save_report")
+        nb = asking(lab, server)
         shown = card(nb, "Approval a1")
         text = shown.locator(".loom-question-value").first.inner_text()
         nb.screenshot("approval-hidden")
@@ -304,7 +305,7 @@ def test_hidden_characters_and_markup_are_seen_as_what_they_are(lab: Lab):
 
 
 def question(lab: Lab, server: WireServer, **options: Any) -> Notebook:
-    return asking(lab, server, "'ask', ask_person", **options)
+    return asking(lab, server, "ask_person", **options)
 
 
 def test_yes_and_no(lab: Lab):
@@ -387,7 +388,7 @@ def test_a_secret_is_left_nowhere(lab: Lab, older_kernel: Callable[[str], str], 
     spec = older_kernel(ipykernel) if ipykernel else "python3"
     look = (
         "from IPython import get_ipython\nshell = get_ipython()\n"
-        "print([e.event.payload for e in _result.events], list(shell.history_manager.get_range(output=True)),"
+        "print([e.event.payload for e in answer.events], list(shell.history_manager.get_range(output=True)),"
         " {k: v for k, v in shell.user_ns.items() if k.startswith(('_', 'Out'))})"
     )
     with WireServer([Calls(("ask_person", {"kind": "secret"})), Say("Good.")]) as server:
@@ -433,7 +434,7 @@ overwrite = dataclasses.replace(overwrite, assess=look)
 def test_a_card_can_be_read_in_every_theme(lab: Lab):
     call = Calls(("overwrite", {"path": "re\u200bport.csv", "text": "a,b\n1,3\n4,5\n" + "x" * 200}))
     with WireServer([call]) as server:
-        nb = lab.notebook([wired(server), TOOLS + ACTS, "await asked('go', overwrite)", TOLD])
+        nb = lab.notebook([wired(server), TOOLS + ACTS, LOOM.format("overwrite"), TOLD])
         nb.run_all()
         shown = card(nb, "Approval a1 · runs, writes, cannot be undone")
         assert "2 lines added, 1 removed" in shown.inner_text()

@@ -253,7 +253,9 @@ class Talk:
         arguments = found.validate(part.arguments)  # raises when the model sent anything wrong
         played.calls.append((part.name, json.loads(part.arguments)))
         try:
-            return ToolResultPart(part.id, part.name, result_parts(found.function(**arguments), Origin("tool", part.name)))
+            return ToolResultPart(
+                part.id, part.name, result_parts(found.function(**arguments), Origin("tool", part.name))
+            )
         except (LoomError, ValueError, LookupError, RuntimeError) as error:
             return ToolResultPart(part.id, part.name, (TextPart(f"{error}"),), is_error=True)
 

@@ -4,12 +4,14 @@ import asyncio
 import os
 import pty
 import time
+from contextlib import contextmanager
 
 import msgspec
 import pytest
 
 from loom_nb import Agent, GovernancePolicy, MemoryStore, Model, Runtime
 from loom_nb.messages import Origin
+from loom_nb.models.scripted import Call
 from loom_nb.notebook import question_view as views
 from loom_nb.notebook.asking import Desk, Faces, Pages, faces_for
 from loom_nb.notebook.question_view import Entries, EntriesRefused, Where
@@ -301,6 +303,7 @@ class Board:
 
     def put_card(self, view, metadata):
         self.up.append(view)
+        assert not view  # what is typed at is no card
         return lambda: self.up.remove(view)
 
 
@@ -313,7 +316,7 @@ def started(*, answer_within=600.0, tools=()):
         return "saved"
 
     policy = GovernancePolicy(own_tools="ask", answer_within=answer_within)
-    model = Model.scripted([("save", {"path": "a"}), "done"])
+    model = Model.scripted([Call("save", {"path": "a"}), "done"])
     agent = Agent(
         model, tools=(save, *tools), runtime=Runtime(governance=policy), session_store=MemoryStore()
     )
@@ -376,7 +379,7 @@ async def test_a_keyboard_that_is_closed_leaves_the_question_open_until_its_time
     lines = Script()
     await at_desk(session, run, lines)
     assert done == []
-    assert lines.written == ["(Approval a1 stays open: no answer: denied)"]
+    assert lines.written[-1] == "(Approval a1 stays open: no answer: denied)"
     await session.close()
 
 
@@ -415,11 +418,8 @@ def test_nobody_is_asked_where_a_program_executes_the_cell():
 @pytest.fixture
 def terminal():
     master, slave = pty.openpty()
-    with (
-        os.fdopen(slave, "r+", buffering=1, closefd=False) if False else os.fdopen(os.dup(slave)) as keyboard
-    ):
-        with os.fdopen(slave, "w") as screen:
-            yield master, TerminalLines(keyboard, screen)
+    with os.fdopen(os.dup(slave)) as keyboard, os.fdopen(slave, "w") as screen:
+        yield master, TerminalLines(keyboard, screen)
     os.close(master)
 
 
@@ -470,10 +470,11 @@ async def test_a_prompt_that_is_given_up_takes_no_later_line(terminal):
 # --- a kernel ----------------------------------------------------------------------------------------
 
 SETUP = """
+%load_ext loom_nb
 from loom_nb import Model, tool
+from loom_nb.models.scripted import Call
 from loom_nb.protocols import current_call
 from loom_nb.questions import Question
-from tests.notebook.asked import asked
 done = []
 def save(path: str) -> str:
     "Save."
@@ -485,82 +486,93 @@ async def login() -> str:
     "Ask."
     done.append(len(await current_call.get().ask(Question("", "secret", "Password?"))))
     return "in"
-
-def model(name, **arguments):
-    return Model.scripted([(name, arguments), "ok"])
 """
+TOLD = "print(done)"
 
 
-@pytest.fixture(scope="module")
-def tried(tmp_path_factory):
-    home = tmp_path_factory.mktemp("home")
-    root = str(__import__("pathlib").Path(__file__).parents[2])
-    with kernel(home, PYTHONPATH=root) as running:
+@contextmanager
+def at_work(home, **environment):
+    with kernel(home, **environment) as running:
         assert running.run(SETUP).status == "ok"
         yield running
 
 
+@pytest.fixture(scope="module")
+def tried(tmp_path_factory):
+    with at_work(tmp_path_factory.mktemp("home")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    with at_work(tmp_path_factory.mktemp("plain"), LOOM_NB_RENDER="plain") as running:
+        yield running
+
+
+def cell(running, name="save", **arguments):
+    """The text of a cell whose model calls this tool once."""
+    told = running.run(f"done.clear()\nmodel = Model.scripted([Call({name!r}, {arguments!r}), 'ok'])")
+    assert told.status == "ok"
+    return f"%%loom --new -m model -t {name}\ngo on"
+
+
+def save(running):
+    return cell(running, "save", path="a")
+
+
 def answer_stdin(running, value):
     """Reply to the input request of the cell that runs; the request's content."""
-    request = running.client.get_stdin_msg(timeout=30)
+    request = running.client.get_stdin_msg(timeout=15)
     running.client.input(value)
     return request["content"]
 
 
-def test_a_plain_cell_asks_below_itself_and_goes_on_meanwhile(tried):
-    request = tried.submit(
-        "done.clear()\nawait asked('go', save, model=model('save', path='a'), render_as='plain')"
-    )
-    asked = answer_stdin(tried, "o")
-    cell = tried.collect(request)
+def test_a_plain_cell_asks_below_itself_and_goes_on_meanwhile(plain):
+    request = plain.submit(save(plain))
+    asked = answer_stdin(plain, "o")
+    shown = plain.collect(request)
     assert asked == {"prompt": "[o]nce / [n]otebook / [s]ession / [e]dit / [d]eny / [?]: ", "password": False}
-    assert cell.status == "ok"
-    assert "save(" in cell.text
-    assert tried.run("print(done)").text.strip() == "['a']"
+    assert shown.status == "ok"
+    assert "save(" in shown.text
+    assert plain.run(TOLD).text.strip() == "['a']"
 
 
-def test_a_secret_is_asked_for_as_a_password(tried):
-    request = tried.submit("done.clear()\nawait asked('go', login, model=model('login'), render_as='plain')")
-    asked = answer_stdin(tried, "swordfish")
-    cell = tried.collect(request)
+def test_a_secret_is_asked_for_as_a_password(plain):
+    request = plain.submit(cell(plain, "login"))
+    asked = answer_stdin(plain, "swordfish")
+    shown = plain.collect(request)
     assert asked["password"] is True
-    assert "swordfish" not in str(cell.messages)
-    assert tried.run("print(done)").text.strip() == "[9]"
+    assert "swordfish" not in str(shown.messages)
+    assert plain.run(TOLD).text.strip() == "[9]"
 
 
-def test_an_interrupt_ends_a_prompt_at_once_and_the_next_one_works(tried):
-    request = tried.submit(
-        "done.clear()\nawait asked('go', save, model=model('save', path='a'), render_as='plain')"
-    )
-    tried.client.get_stdin_msg(timeout=30)
+def test_an_interrupt_ends_a_prompt_at_once_and_the_next_one_works(plain):
+    request = plain.submit(save(plain))
+    plain.client.get_stdin_msg(timeout=15)
     pressed = time.monotonic()
-    tried.press()
-    cell = tried.collect(request)
+    plain.press()
+    shown = plain.collect(request)
     assert time.monotonic() - pressed < 3
-    assert cell.status == "error"
-    assert "RunStopped" in cell.error
-    assert tried.run("print(done)").text.strip() == "[]"
-    test_a_plain_cell_asks_below_itself_and_goes_on_meanwhile(tried)
+    assert shown.status == "error"
+    assert "RunStopped" in shown.error
+    assert plain.run(TOLD).text.strip() == "[]"
+    test_a_plain_cell_asks_below_itself_and_goes_on_meanwhile(plain)
 
 
 def test_a_page_that_shows_no_card_is_asked_by_typing(tried):
     """A console: it allows input, and answers no widget."""
     tried.run("import loom_nb.notebook.asking as asking; asking.PATIENCE = 0.3")
-    request = tried.submit(
-        "done.clear()\nawait asked('go', save, model=model('save', path='a'), render_as='live')"
-    )
+    request = tried.submit(save(tried))
     assert answer_stdin(tried, "d no")["password"] is False
-    cell = tried.collect(request)
-    assert "denied" in cell.text
-    assert tried.run("print(done)").text.strip() == "[]"
+    shown = tried.collect(request)
+    assert "denied" in shown.text
+    assert tried.run(TOLD).text.strip() == "[]"
 
 
 def test_a_program_that_executes_the_cell_is_not_asked(tried):
-    cell = tried.run(
-        "done.clear()\nawait asked('go', save, model=model('save', path='a'))", allow_stdin=False, timeout=20
-    )
-    assert "denied" in cell.text
-    assert tried.run("print(done)").text.strip() == "[]"
+    shown = tried.run(save(tried), allow_stdin=False, timeout=20)
+    assert "denied" in shown.text
+    assert tried.run(TOLD).text.strip() == "[]"
 
 
 def card_of(running, request):
@@ -600,9 +612,7 @@ def heard(running, comm, kind):
 
 
 def test_a_message_that_is_no_answer_of_this_card_is_told_and_ignored(tried):
-    request = tried.submit(
-        "done.clear()\nawait asked('go', save, model=model('save', path='a'), render_as='live')"
-    )
+    request = tried.submit(save(tried))
     comm = card_of(tried, request)
     tried.send_comm(comm, {"type": "ready"})
     shown = heard(tried, comm, "show")
@@ -629,4 +639,4 @@ def test_a_message_that_is_no_answer_of_this_card_is_told_and_ignored(tried):
     tried.send_comm(comm, {"type": "answer", "nonce": refused["nonce"], "entries": entries})
     while tried.client.get_shell_msg(timeout=20)["parent_header"].get("msg_id") != request:
         pass
-    assert tried.run("print(done)").text.strip() == "['a']"
+    assert tried.run(TOLD).text.strip() == "['a']"

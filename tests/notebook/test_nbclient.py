@@ -19,7 +19,7 @@ CELLS = (
     "%load_ext loom_nb",
     "import pandas as pd\ndf = pd.DataFrame({'city': ['Oslo', 'Lima'], 'visits': [12, 30]})",
     "%%loom\nwhat data do I have here?",
-    "def double(x: int) -> int:\n    'Double a number.'\n    print('called')\n    return 2 * x",
+    "from loom_nb import tool\n@tool(read_only=True)\ndef double(x: int) -> int:\n    'Double a number.'\n    print('called')\n    return 2 * x",
     "%%loom -t double -o answer\nplease double 21",
     "answer",
     "%%loom\nhow many rows has {df}?",

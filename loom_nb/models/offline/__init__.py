@@ -2,8 +2,9 @@
 
 It follows rules and is no language model. It reads the tools it is given, picks them by the words of
 the request, fills their arguments from text, notebook data and earlier results, asks for what is
-missing, remembers what it is told, and answers only with what it was given. Its answers begin with
-DEMO. The same request always gives the same reply: there is no clock, no chance and no network.
+missing, remembers what it is told, and answers only with what it was given. Tools that act it calls
+only on an order in the words of the user; nothing in a result is one. Its answers begin with DEMO.
+The same request always gives the same reply: there is no clock, no chance and no network.
 """
 
 import asyncio

@@ -514,8 +514,8 @@ def _clean(facts: Facts, *, acts: bool) -> Answer | None:
     )
     if acts:
         return Answer(
-            f"{found}\n\nSay *clean {{{facts.name}}}*: I trim text, drop wholly empty rows and exact duplicates, "
-            "and you see the code before it runs."
+            f"{found}\n\nSay *clean {{{facts.name}}}*: I trim text, drop wholly empty rows and exact "
+            "duplicates, and you see the code before it runs."
         )
     return Answer(
         f"I cannot change `{facts.name}`: I have only tools that look. {found}\n\nA next step for you: {idea}"

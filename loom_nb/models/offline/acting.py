@@ -7,13 +7,13 @@ import json
 import re
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from loom_nb.models.offline import asking, phrasing
 from loom_nb.models.offline.about_data import INSPECT, LIST, ask_of, last_subject
 from loom_nb.models.offline.arithmetic import expression
 from loom_nb.models.offline.choice import clauses
-from loom_nb.models.offline.direct import ASK, PLAN, RUN, WHERE, Wish, direct, usable
+from loom_nb.models.offline.direct import ASK, BY_RULE, PLAN, RUN, WHERE, Wish, direct, path_in, usable
 from loom_nb.models.offline.facts import Facts, read_facts
 from loom_nb.models.offline.frame_code import Change, Unclear, changes_for, wants_frame, whole_code
 from loom_nb.models.offline.slots import schema_of, slots_of
@@ -41,7 +41,7 @@ class Done:
 
     text: str
     done: bool = True
-    answer: Any = None
+    answer: str = ""
     """What the person said, where a question was asked."""
 
 
@@ -71,6 +71,16 @@ class Course:
         return replace(self.task, past=(*self.task.past, before)) if self.turns else self.task
 
 
+def orders(task: Task) -> bool:
+    """Whether a text orders something done."""
+    return acting(task, _nothing) is not None
+
+
+def _nothing(_: Task) -> Plan:
+    yield from ()
+    return Answer("")
+
+
 def acting(task: Task, otherwise: Otherwise) -> Plan | None:
     """The plan for a request that orders something done; None for all others."""
     if len(task.text) > 4000:
@@ -98,7 +108,7 @@ def _steps(piece: Piece, task: Task) -> list[Step]:
     own = any(clause.choice.score >= 3.0 for clause in meant)  # a function of the user says it is for this
     if task.tool(ASK) and asking.wanted_question(piece.text):
         return [Step(piece, "ask")]
-    if wish is not None and (usable(wish, task) or (not own and not clauses(piece.text, task.tools))):
+    if wish is not None and (usable(wish, task) or not own):
         return [Step(piece, "call", wish=wish)]
     if task.tool(RUN) and wants_frame(piece.text) and (frames or not own):
         return [Step(piece, "frame", frame) for frame in frames or [""]]
@@ -141,13 +151,13 @@ def _course(course: Course, steps: list[Step], *, planned: bool) -> Plan:
     board = ["pending"] * len(steps)
     texts = [step.piece.text for step in steps]
     said: list[str] = []
-    answer: Any = None
+    answer = it = ""
     place = 0
     while place < len(steps):
         end = _together(steps, place)
-        group = [_with_answer(step, answer, course.now) for step in steps[place:end]]
+        group = [_pointed(step, it, course.now) for step in steps[place:end]]
         wanted = group[0].piece.only_if
-        if wanted is not None and isinstance(answer, str) and (answer == "yes") is not wanted:
+        if wanted is not None and answer in ("yes", "no") and (answer == "yes") is not wanted:
             board[place:end] = ["dropped"] * len(group)
             said.append(f"Your answer was {inline(answer)}, so I left out: {inline(texts[place])}.")
             place = end
@@ -157,7 +167,9 @@ def _course(course: Course, steps: list[Step], *, planned: bool) -> Plan:
             yield from _tell_plan(texts, board)
         done = yield from _group(course, group)
         board[place:end] = ["done" if done.done else "dropped"] * len(group)
-        answer = done.answer if done.answer is not None else answer
+        answer = done.answer or answer
+        own = done.answer if done.answer not in ("", "yes", "no") else path_in(texts[end - 1])
+        it = own or it
         said.append(done.text)
         place = end
     if planned:
@@ -179,16 +191,11 @@ def _together(steps: Sequence[Step], place: int) -> int:
     return end
 
 
-def _with_answer(step: Step, answer: Any, task: Task) -> Step:
-    """A step with the answer of the person in the place of "it"."""
-    if (
-        not isinstance(answer, str)
-        or answer in ("yes", "no")
-        or step.kind == "ask"
-        or not _BACK.search(step.piece.text)
-    ):
+def _pointed(step: Step, it: str, task: Task) -> Step:
+    """A step with what was spoken of last, or what the person answered, in the place of "it"."""
+    if not it or step.kind == "ask" or path_in(step.piece.text) or not _BACK.search(step.piece.text):
         return step
-    quoted = f"`{answer}`" if "`" not in answer and "\n" not in answer else answer
+    quoted = f"`{it}`" if "`" not in it and "\n" not in it else it
     text = _BACK.sub(lambda _: quoted, step.piece.text, count=1)
     return _steps(Piece(text, step.piece.only_if), task)[0]
 
@@ -220,6 +227,8 @@ def _group(course: Course, group: list[Step]) -> Doing:
 
 def _call(course: Course, wish: Wish) -> Doing:
     tool = course.task.tool(wish.tool)
+    if wish.tool == "undo_change" and _last_act(course.now) == RUN:
+        return Done("What code changed in the notebook is yours to take back: `%loom rollback`.", done=False)
     if tool is None or not usable(wish, course.task):
         bring = WHERE.get(wish.tool)
         how = f": run the cell with `%%loom -t {bring}`" if bring and tool is None else ""
@@ -238,7 +247,20 @@ def _call(course: Course, wish: Wish) -> Doing:
     (outcome,) = (yield Calls(((tool.name, arguments),), f"picking {tool.name} because the words order it"))[
         :1
     ]
+    lines = re.match(r"[^\n]*\blines 1-([\d,]+)\)", outcome.text)
+    if wish.counts and lines and not outcome.is_error:
+        return Done(f"`{inline(str(arguments['path']))}` has **{lines[1]} lines**.")
     return Done(phrasing.reported([outcome]), done=not outcome.is_error)
+
+
+def _last_act(task: Task) -> str:
+    """The tool that changed something last; empty where none did."""
+    for exchange in reversed(task.past):
+        for turn in reversed(exchange.turns):
+            for outcome in reversed(turn):
+                if outcome.name in BY_RULE - {ASK, PLAN} and not outcome.is_error:
+                    return outcome.name
+    return ""
 
 
 def _ask(course: Course, step: Step) -> Doing:

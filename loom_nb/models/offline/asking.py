@@ -14,17 +14,13 @@ from loom_nb.models.offline.task import Outcome, Task
 from loom_nb.models.offline.wishes import QUOTED, listed_words, unquoted
 
 _OURS = {
-    "i": "you",
-    "me": "you",
-    "my": "your",
-    "mine": "yours",
-    "am": "are",
-    "i'm": "you are",
+    "i": "you", "me": "you", "my": "your", "mine": "yours", "am": "are", "i'm": "you are",
     "myself": "yourself",
-}
+}  # fmt: skip
 _ASK = re.compile(r"ask\s+(?:me|the user|the person)\b\s*:?\s*(?P<what>.+)", re.I | re.S)
 _CHOOSE = re.compile(
-    r"(?:(?P<which>which|what)(?:\s+one)?(?:\s+of)?|to (?:choose|pick|select)(?:\s+one)?(?:\s+(?:of|from|between|among))?"
+    r"(?:(?P<which>which|what)(?:\s+one)?(?:\s+of)?|to (?:choose|pick|select)(?:\s+one)?(?:\s+"
+    r"(?:of|from|between|among))?"
     r"|for one of)\s*:?\s+(?P<options>.+?)(?P<rest>\s+(?:to|should|do|does|is|are|i)\s.*)?",
     re.I | re.S,
 )
@@ -114,7 +110,8 @@ def _options(what: str) -> tuple[str, list[str]] | None:
     names = listed_words(body)
     if len(names) < 2 or (match["which"] and "or" not in body.split() and " of " not in f" {plain.lower()} "):
         return None
-    rest = _should(match["rest"] or "")
+    rest = _ours(re.sub(r"^\s+i\s+", " do you ", match["rest"] or "", flags=re.I))
+    rest = re.sub(r"^\s+to\s+", " should I ", rest)
     return (f"Which {lead or 'one'}{rest}?" if lead or rest else f"Which one: {_listed(names)}?", names)
 
 
@@ -164,19 +161,12 @@ def _question(what: str) -> str:
         return f"{turned[1].capitalize()} {turned[3]} {_ours(turned[2])}?"
     if not re.match(r"(?:what|who|where|when|how|which|why|do|does|is|are|can|should)\b", plain, re.I):
         plain = f"what is {re.sub(r'^about ', '', plain, flags=re.I)}"
-    asked = _ours(_should(plain) if re.match(r"(?:what|who|where|when|how|which)\b", plain, re.I) else plain)
+    asked = _ours(plain)
+    if re.match(r"(?:what|who|where|when|how|which)\b", plain, re.I):  # "which file to delete"
+        asked = re.sub(r"\s+to\s+(?=[a-z]+)", " should I ", asked, count=1)
     return f"{asked[:1].upper()}{asked[1:]}?"
-
-
-def _should(text: str) -> str:
-    """ "which file to delete" as it is asked: "which file should I delete"."""
-    return re.sub(r"\s+to\s+(?=[a-z]+)", " should I ", text, count=1)
 
 
 def _ours(text: str) -> str:
     """From the mouth of the one who asks."""
-    return re.sub(
-        r"[A-Za-z']+",
-        lambda m: m[0] if m[0] == "I" and text.find("should I") >= 0 else _OURS.get(m[0].lower(), m[0]),
-        text,
-    )
+    return re.sub(r"[A-Za-z']+", lambda match: _OURS.get(match[0].lower(), match[0]), text)

@@ -24,14 +24,15 @@ ALWAYS = frozenset({RUN, ASK, PLAN})
 """Tools that every notebook has; the user did not hand them over."""
 WHERE = {
     "write_file": "files", "edit_file": "files", "move_file": "files", "delete_file": "files",
-    "make_folder": "files", "undo_change": "files", "read_file": "files", COMMAND: "shell", "start_command": "shell",
-    "http_request": "http", "web_fetch": "web",
+    "make_folder": "files", "undo_change": "files", "read_file": "files",
+    COMMAND: "shell", "start_command": "shell", "http_request": "http", "web_fetch": "web",
 }  # fmt: skip
 """The capability that brings a tool."""
 
-_PATH = rf"(?:{QUOTED}|[^\s`\"',;:]*[./][^\s`\"',;:]*[^\s`\"',;:.?!])"
+_PATH = rf"(?:{QUOTED}|[^\s`\"',;:]*[./][^\s`\"',;:]*[^\s`\"',;:.?!]|[\w.~-]+/)"
 _FILE = (
-    rf"(?:(?:the|a|an|my|this)\s+)?(?:new\s+)?(?:text\s+)?(?:(?:file|folder|directory)\s+(?:called\s+|named\s+)?"
+    rf"(?:(?:the|a|an|my|this)\s+)?(?:new\s+)?(?:text\s+)?(?:(?:file|folder|directory)\s+(?:called\s+"
+    rf"|named\s+)?"
     rf"(?:{QUOTED}|[^\s,;:]*[^\s,;:.?!])|{_PATH})"
 )
 _TEXT = rf"(?:{QUOTED})"
@@ -39,65 +40,106 @@ _URL = r"https?://[^\s<>\"'`]+[^\s<>\"'`.,;!?]"
 _RULES: tuple[tuple[str, str], ...] = (
     (
         "write_file",
-        rf"(?:write|save|put|store)\s+(?:the\s+)?(?:text|words?|line|following)?\s*(?P<content>{_TEXT})\s+(?:in|into|to|as)\s+(?P<path>{_FILE})",
+        rf"(?:write|save|put|store)\s+(?:the\s+)?(?:text|words?|line|following)?\s*"
+        rf"(?P<content>{_TEXT})\s+(?:in|into|to|as)\s+(?P<path>{_FILE})",
     ),
     (
         "write_file",
-        rf"(?:create|make|write|save)\s+(?P<path>{_FILE})\s*(?:with|containing|saying|that says|:)\s*(?:the\s+)?"
+        rf"(?:create|make|write|save)\s+(?P<path>{_FILE})\s*(?:with|containing|saying|that says|:)\s*"
+        rf"(?:the\s+)?"
         rf"(?:text|contents?|words?|line)?:?\s*(?P<content>{_TEXT})",
     ),
     (
         "write_file",
-        rf"(?:write|save|put)\s+(?:this\s+|the following\s+)?(?:to|into|in)\s+(?P<path>{_FILE})\s*:?\s*(?P<content>{_TEXT})",
+        rf"(?:write|save|put)\s+(?:this\s+|the following\s+)?(?:to|into|in)\s+(?P<path>{_FILE})\s*:?\s*"
+        rf"(?P<content>{_TEXT})",
     ),
-    ("write_file", rf"(?:create|write)\s+(?:(?:a|an|the)\s+)?(?:new\s+)?(?:empty\s+)?(?:text\s+)?(?:file|(?P<path>{_FILE}))"),
+    ("write_file", rf"(?:create|write)\s+(?:(?:a|an|the)\s+)?(?:new\s+)?(?:empty\s+)?(?:text\s+)?"
+                   rf"(?:file|(?P<path>{_FILE}))"),
     (
         "edit_file",
-        rf"(?:replace|change|exchange|swap|substitute)\s+(?P<all>all\s+|every\s+|each\s+)?(?P<old_text>{_TEXT}|\S+(?:\s\S+)?)\s+"
-        rf"(?:with|by|to|for|into)\s+(?P<new_text>{_TEXT}|\S+(?:\s\S+)?)\s+(?P<everywhere>everywhere\s+)?(?:in|inside|within|of)\s+"
+        rf"(?:replace|change|exchange|swap|substitute)\s+(?P<all>all\s+|every\s+|each\s+)?"
+        rf"(?P<old_text>{_TEXT}|\S+(?:\s\S+)?)\s+"
+        rf"(?:with|by|to|for|into)\s+(?P<new_text>{_TEXT}|\S+(?:\s\S+)?)\s+(?P<everywhere>everywhere\s+"
+        rf")?(?:in|inside|within|of)\s+"
         rf"(?P<path>{_FILE})(?P<all_over>\s+everywhere)?",
     ),
     ("move_file", rf"(?:rename|move)\s+(?P<source>{_FILE})\s+(?:to|into|as)\s+(?P<target>{_FILE})"),
     ("move_file", rf"(?:rename|move)\s+(?P<source>{_FILE})"),
     ("delete_file", rf"(?:delete|remove|trash|erase)\s+(?P<path>{_FILE})"),
-    ("delete_file", r"(?:delete|remove|trash|erase)\s+(?:the|a|my)?\s*(?:file|folder|directory)"),
+    (
+        "delete_file",
+        r"(?:delete|remove|trash|erase)\s+(?:(?:the|a|my|all|every|some|of|these|those)\s+)*"
+        r"(?:files?|folders?|director(?:y|ies))",
+    ),
+    (
+        "glob",
+        rf"(?:find|list|show|search for)\s+(?:me\s+)?(?:all\s+)?(?:the\s+)?files?\s+(?:(?:that\s+are\s+"
+        rf")?(?:named|called|matching|like)\s+)?"
+        rf"(?P<glob>{QUOTED}|\S*[*?]\S*)",
+    ),
+    (
+        "grep",
+        rf"(?:find|search(?:\s+for)?|grep(?:\s+for)?|look\s+for)\s+(?P<pattern>{_TEXT})\s+"
+        rf"(?:in|within)\s+(?:all\s+)?(?:(?:the|my)\s+)?files?",
+    ),
+    (
+        "read_file",
+        rf"(?:what\s+does|what(?:['\u2019]s|\s+is)\s+in|show(?:\s+me)?|print)\s+(?:the\s+contents?\s+"
+        rf"of\s+)?(?P<path>(?:the\s+)?(?:file\s+)?{_PATH})(?:\s+(?:say|contain|hold))?",
+    ),
+    ("list_tasks", r"(?:which|what|list|show)\s+(?:me\s+)?(?:the\s+)?(?:background\s+)?tasks?(?:\s+"
+                   r".{0,40})?"),
+    ("stop_task", r"(?:stop|end|kill)\s+(?:the\s+)?(?:background\s+)?(?:task\s+)?(?P<task>t\d+)"),
+    ("task_output", r"(?:show|print|read)\s+(?:me\s+)?(?:the\s+)?output\s+of\s+(?:task\s+)?(?P<task>t\d+)"),
+    ("task_output", r"is\s+(?:task\s+)?(?P<task>t\d+)\s+(?:still\s+running|done|finished|ready)"),
     (
         "make_folder",
-        rf"(?:make|create|add)\s+(?:(?:a|the)\s+)?(?:new\s+)?(?:folder|directory)(?:\s+(?:called|named))?(?:\s+(?P<path>{QUOTED}|\S+))?",
+        rf"(?:make|create|add)\s+(?:(?:a|the)\s+)?(?:new\s+)?(?:folder|directory)(?:\s+"
+        rf"(?:called|named))?(?:\s+(?P<path>{QUOTED}|\S+))?",
     ),
     (
         "undo_change",
-        r"(?:undo|revert|take back)(?:\s+(?:that|it|this|(?:(?:the|my|your)\s+)?(?:last\s+|latest\s+)?(?:change|edit|deletion|move)))?",
+        r"(?:undo|revert|take back)(?:\s+(?:that|it|this|(?:(?:the|my|your)\s+)?(?:last\s+|latest\s+)?"
+        r"(?:change|edit|deletion|move)))?",
     ),
-    ("web_fetch", rf"(?:fetch|open|read|get|visit|look at)\s+(?:the\s+)?(?:page|site|address|url)?\s*(?P<url>{_URL})"),
     (
         "http_request",
-        rf"(?:(?:send|make|do)\s+)?(?:an?\s+)?(?P<method>get|post|put|patch|delete|head|options)\s+(?:request\s+)?"
-        rf"(?:(?P<body>{_TEXT}|\{{[^\n]*\}})\s+)?(?:to\s+|from\s+)?(?P<url>{_URL})(?:\s+with\s+(?:the\s+)?(?:body\s+|json\s+)?(?P<after>{_TEXT}|\{{[^\n]*\}}))?",
+        rf"(?:(?:send|make|do)\s+)?(?:an?\s+)?(?P<method>"
+        rf"(?-i:GET|HEAD|OPTIONS)|post|put|patch|delete)\s+(?:request\s+)?"
+        rf"(?:(?P<body>{_TEXT}|\{{[^\n]*\}})\s+)?(?:to\s+|from\s+)?(?P<url>{_URL})(?:\s+with\s+(?:the\s+"
+        rf")?(?:body\s+|json\s+)?(?P<after>{_TEXT}|\{{[^\n]*\}}))?",
     ),
+    ("web_fetch", rf"(?:fetch|open|read|get|visit|look at)\s+(?:the\s+)?(?:page|site|address|url)?\s*"
+                  rf"(?P<url>{_URL})"),
     ("http_request", rf"(?:fetch|open|read|get)\s+(?:the\s+)?(?:page|site|address|url)?\s*(?P<url>{_URL})"),
 )  # fmt: skip
 _CODE = re.compile(
-    rf"(?:run|execute|evaluate|start)\s+(?P<words>(?:(?!{QUOTED}).)*?):?\s*(?P<code>{QUOTED})(?P<more>[^`\n]*)",
+    rf"(?:run|execute|evaluate|start)\s+(?P<words>(?:(?!{QUOTED}).)*?):?\s*(?P<code>{QUOTED})"
+    rf"(?P<more>[^`\n]*)",
     re.I | re.S,
 )
 _BARE = re.compile(r"(?:run|execute)\s+(?:the\s+)?(?P<say>(?:shell\s+)?command\s+)?(?P<code>[^`\n]+)", re.I)
 _LOAD = re.compile(
-    rf"(?:load|read|import)\s+(?P<path>{_FILE})\s+(?:into|as)\s+(?:the\s+)?(?:(?:a\s+)?data ?frame\s+|variable\s+)*"
+    rf"(?:load|read|import)\s+(?P<path>{_FILE})\s+(?:into|as)\s+(?:the\s+)?(?:(?:a\s+)?data ?frame\s+"
+    rf"|variable\s+)*"
     r"(?:called\s+|named\s+)?[`{]?(?P<name>[A-Za-z_]\w*)[`}]?",
     re.I,
 )
 _SAVE = re.compile(
-    rf"(?:save|write|export|store)\s+(?:the\s+)?(?:data ?frame\s+|variable\s+)?[`{{]?(?P<name>[A-Za-z_]\w*)[`}}]?\s+(?:in|into|to|as)\s+(?P<path>{_FILE})",
+    rf"(?:save|write|export|store)\s+(?:the\s+)?(?:data ?frame\s+|variable\s+"
+    rf")?[`{{]?(?P<name>[A-Za-z_]\w*)[`}}]?\s+(?:in|into|to|as)\s+(?P<path>{_FILE})",
     re.I,
 )
 _LINES = re.compile(
-    rf"how many lines\s+(?:has|have|does|are(?:\s+there)?\s+in|is|in)\s+(?:the\s+)?(?P<path>{_FILE})(?:\s+(?:have|has|long))?\s*\??",
+    rf"how many lines\s+(?:has|have|does|are(?:\s+there)?\s+in|is|in)\s+(?:the\s+)?(?P<path>{_FILE})"
+    r"(?:\s+(?:have|has|long))?\s*\??",
     re.I,
 )
 _PROGRAMS = spelled(
-    "ls pwd cat echo git pip head tail wc grep find date whoami mkdir cp mv rm touch python python3 pytest make "
-    "uname env which sort uniq cut sed awk tree du tar zip unzip curl wget bash sh node npm cargo go uv seq sleep true"
+    "ls pwd cat echo git pip head tail wc grep find date whoami mkdir cp mv rm touch python python3 pytest "
+    "make uname env which sort uniq cut sed awk tree du tar zip unzip curl wget bash sh node npm cargo go uv "
+    "seq sleep true"
 )
 _FORMATS = {"csv": "csv", "tsv": "csv", "json": "json", "parquet": "parquet", "xlsx": "excel"}
 
@@ -108,6 +150,8 @@ class Wish:
 
     tool: str
     arguments: dict[str, Any]
+    counts: bool = False
+    """Whether only the number of lines is asked for."""
 
 
 def direct(text: str, task: Task) -> Wish | None:
@@ -140,9 +184,13 @@ def _arguments(name: str, match: re.Match[str]) -> dict[str, Any]:
     for key in ("path", "source", "target"):
         if key in said:
             found[key] = _path(said[key])
-    for key in ("content", "old_text", "new_text"):
+    for key in ("content", "old_text", "new_text", "task"):
         if key in said:
             found[key] = unquoted(said[key])
+    if name == "grep":
+        found["pattern"] = re.escape(unquoted(said["pattern"]))
+    if name == "glob":
+        found["pattern"] = unquoted(said["glob"])
     if name == "edit_file" and said.keys() & {"all", "everywhere", "all_over"}:
         found["replace_all"] = True
     if name == "move_file" and str(found.get("target", "")).endswith("/"):
@@ -152,6 +200,12 @@ def _arguments(name: str, match: re.Match[str]) -> dict[str, Any]:
         body = said.get("body") or said.get("after")
         found |= {"body": unquoted(body)} if body else {}
     return found | ({"url": said["url"]} if "url" in said else {})
+
+
+def path_in(text: str) -> str:
+    """The last path that a text names between marks or by its form; empty where it names none."""
+    found = re.findall(_PATH, text)
+    return unquoted(found[-1]) if found else ""
 
 
 def _path(text: str) -> str:
@@ -225,4 +279,4 @@ def _counting(text: str, task: Task) -> Wish | None:
     path = _path(match["path"])
     if task.tool(COMMAND) is not None:
         return Wish(COMMAND, {"command": f"wc -l -- {shlex.quote(path)}"})
-    return Wish("read_file", {"path": path})
+    return Wish("read_file", {"path": path}, counts=True)

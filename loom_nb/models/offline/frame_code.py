@@ -15,18 +15,25 @@ _DROP = r"(?:drop|remove|delete|discard|eliminate|get rid of|take out)"
 _ALL = r"(?:(?:all|any|every|the|its|of|exact|full|complete|wholly|fully|entirely|completely|those)\s+)*"
 _COLUMN = r"(?:(?:the|a|all)\s+)?(?:columns?\s+|fields?\s+)?"
 _NOT_TO = r"((?:(?!\b(?:to|into|as)\b).)+?)"
+_KIND = (
+    r"(?:numbers?|numeric|num|ints?|integers?|whole numbers?|floats?|dates?|datetimes?|timestamps?|text"
+    r"|strings?)"
+)
 _LOOSE = re.compile(
-    rf"(?:clean|tidy)\b(?:\s+up)?(?:\s+\S+){{0,5}}$|dedup\w*\b|{_DROP}\b.*\b(?:duplicat\w+|{_ROWS}|columns?|{_GAPS})\b"
+    rf"(?:clean|tidy)\b(?:\s+up)?(?:\s+\S+){{0,5}}$|dedup\w*\b|{_DROP}\b.*\b"
+    rf"(?:duplicat\w+|{_ROWS}|columns?|{_GAPS})\b"
     rf"|(?:fill|impute|replace)\b.*\b{_GAPS}\b.*\b(?:with|by)\b|rename\b.*\b(?:to|into|as)\b"
     r"|(?:strip|trim)\b|(?:convert|parse|cast|change|turn)\b.*\b(?:to|into|as)\b\s+(?:\w+\s+)?"
-    r"(?:numbers?|numeric|num|ints?|integers?|whole numbers?|floats?|dates?|datetimes?|timestamps?|text|strings?)$"
-    r"|(?:add|create|make|insert|compute|calculate)\b.*\bcolumns?\b.*(?:=|\bas\b|\bequals?\b|\bwith\b|\bis\b|\bfrom\b|:)"
+    rf"{_KIND}$"
+    r"|(?:add|create|make|insert|compute|calculate)\b.*\bcolumns?\b.*"
+    r"(?:=|\bas\b|\bequals?\b|\bwith\b|\bis\b|\bfrom\b|:)"
     rf"|(?:sort|order)\b.*\bby\b|(?:lowercase|uppercase)\b|keep\b(?:\s+only)?.*\b{_ROWS}\b",
     re.I | re.S,
 )
 _PATHLIKE = re.compile(r"[\w-]+\.[A-Za-z]\w{0,4}\b|\w/")
 _CONDITION = re.compile(
-    rf"{_COLUMN}(?P<column>.+?)\s*(?P<sign>==|=|!=|>=|<=|>|<|\bis not\b|\bis\b|\bequals?\b)\s*(?P<value>.+)",
+    rf"{_COLUMN}(?P<column>.+?)\s*(?P<sign>==|=|!=|>=|<=|>|<|\bis not\b|\bis\b|\bequals?\b)\s*"
+    rf"(?P<value>.+)",
     re.I,
 )
 _ONLY_FIGURES = r'.str.replace(r"[^\d.eE+-]", "", regex=True)'
@@ -92,7 +99,8 @@ def changes_for(text: str, frame: str, facts: Facts) -> list[Change]:
 
 def _without_frame(text: str, frame: str) -> str:
     """The words without those that say which frame is meant."""
-    own = rf"(?:(?:the|my|this|our)\s+)?(?:data ?frame\s+|table\s+|variable\s+)?{re.escape(frame)}(?!\w|\s*\[)(?:['’]s)?"
+    kind = r"(?:(?:the|my|this|our)\s+)?(?:data ?frame\s+|table\s+|variable\s+)?"
+    own = rf"{kind}{re.escape(frame)}(?!\w|\s*\[)(?:['\u2019]s)?"
     data = r"(?:the|my|this|our)\s+(?:data ?frame|data ?set|data|table|frame)|it|them|its"
     name = rf"(?:[`{{]?{own}[`}}]?|{data})"
     text = re.sub(rf"\s+(?:in|of|from|on|to|within|for)\s+{name}(?=\s|[.,:!?]|$)", " ", text, flags=re.I)
@@ -182,7 +190,10 @@ def _drop_columns(match: re.Match[str], frame: str, facts: Facts) -> list[Change
 def _fill(match: re.Match[str], frame: str, facts: Facts) -> list[Change]:
     value = match["value"].strip()
     figure = re.fullmatch(
-        r"(?:(?:the|its|their)\s+)?(?:column(?:'s)?\s+)?(mean|average|median|mode)(?:\s+value)?", value, re.I
+        r"(?:(?:the|its|their)\s+)?(?:column(?:'s)?\s+)?(mean|average|median|mode)(?:\s+"
+        r"value)?",
+        value,
+        re.I,
     )
     of = match["before"] or match["column"]
     columns = columns_of(of, facts) if of else _to_fill(facts, value, figure=figure is not None)
@@ -307,43 +318,51 @@ _RULES: tuple[tuple[str, Callable[[re.Match[str], str, Facts], list[Change]]], .
     (rf"{_DROP}\s+{_ALL}(?:empty|blank)\s+{_ROWS}", _empty),
     (rf"{_DROP}\s+{_ALL}{_ROWS}\s+that\s+are\s+{_ALL}(?:empty|blank)", _empty),
     (
-        rf"{_DROP}\s+{_ALL}(?:{_ROWS}\s+(?:with|that have|which have|having|containing|that contain)\s+{_ALL})?{_GAPS}"
+        rf"{_DROP}\s+{_ALL}(?:{_ROWS}\s+(?:with|that have|which have|having|containing|that contain)\s+"
+        rf"{_ALL})?{_GAPS}"
         rf"(?:\s+(?:in|for|of)\s+{_COLUMN}(?P<columns>.+))?",
         _incomplete,
     ),
-    (rf"{_DROP}\s+{_ALL}{_ROWS}\s+(?:where|whose|in which|with(?:out)?(?: an?)?)\s+(?:no\s+)?{_ALL}(?:missing\s+)?{_COLUMN}"
-     rf"(?P<columns>[^=<>]+?)(?:\s+(?:is|are)\s+{_GAPS})?", _incomplete),
+    (rf"{_DROP}\s+{_ALL}{_ROWS}\s+(?:where|whose|in which)\s+{_COLUMN}(?P<columns>.+?)\s+(?:is|are)\s+"
+     rf"{_GAPS}", _incomplete),
+    (rf"{_DROP}\s+{_ALL}{_ROWS}\s+(?:without|with no|with missing)\s+(?:an?\s+)?{_COLUMN}"
+     rf"(?P<columns>.+)", _incomplete),
     (rf"{_DROP}\s+(?:the\s+)?(?:columns?|fields?)\s+(?P<columns>.+)", _drop_columns),
     (rf"{_DROP}\s+(?:the\s+)?(?P<columns>\S+)\s+columns?", _drop_columns),
-    (rf"(?P<verb>{_DROP}|keep)\s+(?:only\s+)?{_ALL}{_ROWS}\s+(?:where|whose|with|in which)\s+(?P<condition>.+)", _where),
+    (rf"(?P<verb>{_DROP}|keep)\s+(?:only\s+)?{_ALL}{_ROWS}\s+(?:where|whose|with|in which)\s+"
+     rf"(?P<condition>.+)", _where),
     (
-        rf"(?:fill|impute|replace)(?:\s+in)?\s+{_ALL}(?:{_GAPS}(?:\s+(?:in|of|for)\s+{_COLUMN}(?P<column>.+?)"
+        rf"(?:fill|impute|replace)(?:\s+in)?\s+{_ALL}(?:{_GAPS}(?:\s+(?:in|of|for)\s+{_COLUMN}"
+        rf"(?P<column>.+?)"
         rf"|\s+(?P<before>(?!values?\b|cells?\b|in\b|of\b|for\b|with\b|by\b).+?))?)"
         r"\s+(?:with|by|using)\s+(?P<value>.+)",
         _fill,
     ),
     (rf"rename\s+{_COLUMN}{_NOT_TO}\s+(?:to|into|as)\s+{_NOT_TO}", _rename),
     (
-        rf"(?:strip|trim)(?:\s+(?:off|away))?(?:\s+{_ALL}(?:leading\s+and\s+trailing\s+|surrounding\s+|extra\s+)?"
+        rf"(?:strip|trim)(?:\s+(?:off|away))?(?:\s+{_ALL}(?:leading\s+and\s+trailing\s+|surrounding\s+"
+        rf"|extra\s+)?"
         r"(?:white ?space|spaces|blanks)(?:\s+(?:around|from|in|of|off))?)?"
         rf"(?:\s*{_COLUMN}(?P<columns>.+))?",
         _trim,
     ),
     (
-        rf"(?:convert|parse|cast|change|turn|make)\s+{_COLUMN}(?P<columns>(?:(?!\b(?:to|into|as)\b).)+?)\s+(?:to|into|as)\s+"
-        r"(?:a\s+|real\s+)?(?P<kind>numbers?|numeric|num|ints?|integers?|whole numbers?|floats?|dates?|datetimes?|timestamps?"
-        r"|text|strings?)",
+        rf"(?:convert|parse|cast|change|turn|make)\s+{_COLUMN}(?P<columns>(?:(?!\b"
+        rf"(?:to|into|as)\b).)+?)\s+(?:to|into|as)\s+"
+        rf"(?:a\s+|real\s+)?(?P<kind>{_KIND})",
         _convert,
     ),
     (
-        rf"(?:add|create|make|insert|compute|calculate)\s+(?:an?\s+|the\s+)?(?:new\s+)?columns?\s+(?:called\s+|named\s+)?"
-        rf"(?P<name>{QUOTED}|[^\s=:]+)\s*(?:=|:|\bas\b|\bequals?(?:\s+to)?\b|\bwith\b|\b(?:that|which)\s+is\b|\bis\b|\bfrom\b)"
+        rf"(?:add|create|make|insert|compute|calculate)\s+(?:an?\s+|the\s+)?(?:new\s+)?columns?\s+"
+        rf"(?:called\s+|named\s+)?"
+        rf"(?P<name>{QUOTED}|[^\s=:]+)\s*(?:=|:|\bas\b|\bequals?(?:\s+to)?\b|\bwith\b|\b"
+        rf"(?:that|which)\s+is\b|\bis\b|\bfrom\b)"
         r"\s*(?P<expression>.+)",
         _new_column,
     ),
     (
         r"(?:sort|order)(?:\s+(?:the\s+)?rows)?\s+by\s+(?P<columns>.+?)"
-        r"(?P<down>,?\s+(?:descending|in descending order|largest first|highest first|newest first|downwards))?"
+        r"(?P<down>,?\s+(?:descending|in descending order|largest first|highest first|newest first))?"
         r"(?:,?\s+(?:ascending|in ascending order|smallest first))?",
         _sort,
     ),
@@ -395,7 +414,8 @@ def expression_code(text: str, frame: str, facts: Facts) -> str:
     known = "|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in names) or r"(?!)"
     own = rf"{re.escape(frame)}\s*(?:\.|\[\s*)"
     token = re.compile(
-        rf"\s*(?:(?:{own})?[\"'`]?(?P<column>{known})[\"'`]?(?:\s*\])?|(?P<plain>\d+(?:\.\d+)?|[-+*/()]|\*\*)|(?P<word>[^\s()+*/-]+))",
+        rf"\s*(?:(?:{own})?[\"'`]?(?P<column>{known})[\"'`]?(?:\s*\])?|(?P<plain>\d+"
+        rf"(?:\.\d+)?|[-+*/()]|\*\*)|(?P<word>[^\s()+*/-]+))",
         re.I,
     )
     parts, depth = [], 0
@@ -441,7 +461,7 @@ def _plain(text: str) -> str:
 
 
 def _spoken(names: list[str]) -> str:
-    shown = [f"`{name}`" for name in names[:12]]
+    shown = ["`" + re.sub(r"[`\s]+", " ", name) + "`" for name in names[:12]]
     return ", ".join(shown) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
 
 

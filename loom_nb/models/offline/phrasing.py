@@ -17,6 +17,8 @@ REAL_MODEL = (
     "with its key in the environment (`ANTHROPIC_API_KEY`, `OPENAI_API_KEY`)."
 )
 _PRINTED = re.compile(r"^([^:\n]{1,200}): (-?\d+)$", re.M)
+_AS_IS = ("`list_files(", "`tree(", "`glob(", "`grep(")
+"""Calls whose results are no tables, whatever their lines look like."""
 _RAISED = re.compile(r"^The code (?:raised|was stopped|could not be stopped).*$", re.M)
 _GREETINGS = {
     "de": "Hallo! Ich bin das eingebaute Demo-Modell: feste Regeln, kein Netz, am besten auf Englisch.",
@@ -303,9 +305,9 @@ def edited(outcome: Outcome) -> str:
 def frame_changed(name: str, labels: Sequence[str], outcome: Outcome) -> str:
     """What became of code that changes a frame, from its own output."""
     refusal = inline(outcome.refusal)
-    wanted = "; ".join(labels)
+    wanted = "; ".join(_label(label, {}) for label in labels)
     if refusal:
-        return f"`{name}` is as it was: I did not run the code ({inline(wanted)}), {refusal}."
+        return f"`{name}` is as it was: I did not run the code ({wanted}): {refusal}."
     if outcome.is_error:
         return reported([outcome])
     found = {key: int(figure) for key, figure in _PRINTED.findall(outcome.text)}
@@ -342,7 +344,12 @@ def _ran(outcome: Outcome) -> str:
     """What a piece of code gave."""
     text = outcome.text.strip()
     raised = _RAISED.search(text)
-    output = re.split(r"^(?:Variables:|No variable changed\b|The code (?:raised|was|could not)\b)", text, maxsplit=1, flags=re.M)[0]
+    output = re.split(
+        r"^(?:Variables:|No variable changed\b|The code (?:raised|was|could not)\b)",
+        text,
+        maxsplit=1,
+        flags=re.M,
+    )[0]
     output = output.removeprefix("(no output)").strip()
     first = f"The code did not run to its end. {inline(raised[0])}" if raised else "The code ran."
     short = "\n" not in output and len(output) <= 200
@@ -368,7 +375,8 @@ def _given(outcome: Outcome) -> str:
     if refusal:
         return f"I did not call {called}: {refusal}."
     if outcome.is_error:
-        return f"{called} did not work: {inline(text.partition(chr(10))[0]) or 'no reason was given'}"
+        first = "I could not ask you" if outcome.name == "ask_user" else f"{called} did not work"
+        return f"{first}: {inline(text.partition(chr(10))[0]) or 'no reason was given'}"
     if outcome.name == "run_python":
         return _ran(outcome)
     if outcome.media and not text:
@@ -424,7 +432,7 @@ def _shown_value(value: Any) -> str:
 def _worded(called: str, text: str) -> str:
     if "\n" not in text and len(text) <= 200:
         return f"{called} says: {inline(text)}"
-    found = tables(text)
+    found = tables(text) if not called.startswith(_AS_IS) else []
     first = text.splitlines()[0].strip()
     if found and (len(found) == 1 or first.startswith("DataFrame")):
         heading = f" gives {inline(first)}" if first.startswith("DataFrame") else " gives"

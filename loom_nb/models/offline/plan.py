@@ -12,7 +12,7 @@ from typing import Any
 
 from loom_nb.models.offline import phrasing, recall
 from loom_nb.models.offline.about_data import INSPECT, LIST, about_data, asks_overview
-from loom_nb.models.offline.acting import acting
+from loom_nb.models.offline.acting import acting, orders
 from loom_nb.models.offline.arithmetic import Number, expression, numbers, value_of
 from loom_nb.models.offline.choice import Choice, Clause, choose, clauses
 from loom_nb.models.offline.direct import BY_RULE
@@ -248,6 +248,8 @@ def _starts_anew(text: str, task: Task, name: str) -> bool:
     if re.search(rf"(?<!\w){re.escape(name)}\s*[=:]", text):
         return False
     if recall.is_question(text) or _HELP.search(text) or recall.wants_note(text):
+        return True
+    if orders(replace(task, text=text)):
         return True
     choice = choose(text, task.tools)
     return choice is not None and choice.score >= 3.0 and len(text.split()) > 2

@@ -12,7 +12,7 @@ MAX_PIECES = 20
 _POLITE = re.compile(
     r"^(?:(?:please|kindly|now|then|and|also|next|first(?:ly)?|second(?:ly)?|third(?:ly)?|finally|lastly"
     r"|afterwards|after that|ok(?:ay)?|so|just|hey|hi|hello)\b[\s,:]*"
-    r"|(?:can|could|will|would) you (?:please )?|i(?:'d| would) like you to |i want you to |let['’]?s "
+    r"|(?:can|could|will|would) you (?:please )?|i(?:'d| would) like you to |i want you to |let['\u2019]?s "
     r"|help me (?:to )?|go ahead and )+",
     re.I,
 )
@@ -21,22 +21,24 @@ _IF = re.compile(
     r"(?P<yes>yes|so|i (?:say yes|do|agree|want(?: it| that)?|confirm)\b)?\s*,?\s*(?:then\s+)?",
     re.I,
 )
-_VERBS = (
-    "clean tidy drop remove delete discard eliminate dedupe deduplicate fill impute replace rename strip trim "
-    "convert parse cast change turn add create make compute calculate insert sort lowercase uppercase keep "
-    "load import read save export write put store move trash erase undo revert run execute evaluate start "
-    "fetch get post patch visit open send ask tell show describe list count print say report explain summarise "
-    "summarize find search look check swap substitute exchange set call use give rename order filter take what "
-    "how which where who"
-)
+_VERBS = """
+    clean tidy drop remove delete discard eliminate dedupe deduplicate fill impute replace rename strip
+    trim convert parse cast change turn add create make compute calculate insert sort lowercase
+    uppercase keep load import read save export write put store move trash erase undo revert run execute
+    evaluate start fetch get post patch visit open send ask tell show describe list count print say
+    report explain summarise summarize find search look check swap substitute exchange set call use give
+    rename order filter take what how which where who
+"""
 _JOINED = re.compile(
-    r"(?:\s*[;\n]+\s*|(?<=[.!?])\s+|\s*,\s*(?:and\s+|then\s+|and then\s+)?|\s+(?:and then|and also|then|and|but)\s+)"
+    r"(?:\s*[;\n]+\s*|(?<=[.!?])\s+|\s*,\s*(?:and\s+|then\s+|and then\s+)?"
+    r"|\s+(?:and then|and also|then|and|but)\s+)"
 )
 _HARD = re.compile(r"\s*[;\n]+\s*|\s+")
 _NUMBERED = re.compile(r"(?:^|(?<=\s))(\d{1,2})[.)]\s+")
 _BULLET = re.compile(r"^\s*[-*•]\s+", re.M)
 _PLAN = re.compile(
-    r"\b(?:step by step|(?:make|write|draw up|show me|with|begin with|start with)(?: me)? (?:a|the|your) plan(?: first)?"
+    r"\b(?:step by step"
+    r"|(?:make|write|draw up|show me|with|begin with|start with)(?: me)? (?:a|the|your) plan(?: first)?"
     r"|plan (?:first|it|this|ahead)|first (?:make )?a plan)\b\s*(?:[,:;.]|(?:and|then|to|for)\b)*\s*",
     re.I,
 )
