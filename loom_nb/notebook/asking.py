@@ -18,8 +18,7 @@ from loom_nb.inputs import Answer
 from loom_nb.notebook import question_view as views
 from loom_nb.notebook.bridge import StopControl
 from loom_nb.notebook.comm_gate import CommGate
-from loom_nb.notebook.question_view import Content, Entries, EntriesRefused, Where
-from loom_nb.notebook.render.strict_markdown import visible
+from loom_nb.notebook.question_view import Content, Entries, Where
 from loom_nb.notebook.typed import KernelLines, Lines, TerminalLines, converse
 from loom_nb.questions import Question
 
@@ -256,7 +255,7 @@ class Desk:
         try:
             self._session.send(Answer(question.id, value))
         except AnswerRefused as refused:
-            raise EntriesRefused(visible(refused.cause or refused.title)) from None
+            raise views.refused_at(question, refused.cause or refused.title) from None
 
     def _is_shown(self, shown: _Shown) -> None:
         self._faces.pages.shown = True

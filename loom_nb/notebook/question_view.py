@@ -285,6 +285,22 @@ def fields_value(
     return values
 
 
+def refused_at(question: Question, cause: str) -> EntriesRefused:
+    """What the check of an answer found, at the fields that it names."""
+    if question.kind != "form":
+        return EntriesRefused(visible(cause))
+    names = {field.name for field in form_fields(question.schema)}
+    problems: dict[str, str] = {}
+    others = []
+    for part in cause.split("; "):
+        name, _, words = part.partition(": ")
+        if name in names and words:
+            problems[name] = visible(words)
+        else:
+            others.append(visible(part))
+    return EntriesRefused("; ".join(others) or "Some fields need another look.", problems)
+
+
 def _field_value(field: Field, entry: str | tuple[int, ...]) -> Any:
     """Raises ValueError with a sentence for the reader."""
     if isinstance(entry, tuple) or field.type in ("option", "several"):

@@ -12,12 +12,14 @@ import asyncio, time
 from loom_nb import Model, tool
 from loom_nb.models.scripted import Call
 
+@tool(read_only=True)
 def show() -> str:
     "Shows something."
     from IPython.display import HTML, display
     display(HTML("<b>shown</b>"))
     return "fine"
 
+@tool(read_only=True)
 def plot() -> str:
     "Draws a figure."
     import matplotlib.pyplot as plt
@@ -25,25 +27,30 @@ def plot() -> str:
     plt.show()
     return "fine"
 
+@tool(read_only=True)
 def leave_a_figure() -> str:
     "Draws a figure and leaves it to the end of the cell."
     import matplotlib.pyplot as plt
     plt.plot([1, 2])
     return "fine"
 
+@tool(read_only=True)
 def ask() -> str:
     "Asks."
     return input("name? ")
 
+@tool(read_only=True)
 def give_up() -> str:
     "Raises what an interrupt raises."
     raise KeyboardInterrupt
 
+@tool(read_only=True)
 def sleep() -> str:
     "Sleeps beside the loop."
     time.sleep(30)
     return "slept"
 
+@tool(read_only=True)
 def spin() -> str:
     "Works beside the loop."
     end = time.monotonic() + 30
@@ -51,6 +58,7 @@ def spin() -> str:
         pass
     return "span"
 
+@tool(read_only=True)
 async def hold() -> str:
     "Sleeps on the loop."
     time.sleep(30)

@@ -528,7 +528,7 @@ function drawCard(content, send) {
     section,
     heard,
     refused: (text, problems) => {
-      heard(text);
+      heard(`\u2717 ${text}`);
       for (const field of kind.fields) field.complain(problems[field.name] ?? "");
       kind.fields.find((field) => problems[field.name])?.control.focus();
     },

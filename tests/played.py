@@ -1,0 +1,146 @@
+"""Plays a notebook with a person at the keyboard: a real kernel asks, the answers stand in the cells.
+
+A cell that asks has `"loom_answers": ["d", "not there"]` in its metadata: what is typed at each prompt, in
+order. A prompt without an answer is a failure, and so is an answer that no prompt wanted.
+"""
+
+import copy
+import queue
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from jupyter_client.manager import KernelManager
+
+from loom_nb.testing.compare import RAISES, SKIP, Difference, _compare, _tags
+
+ANSWERS = "loom_answers"
+VARIES = "any-output"
+"""A tag: what the cell shows is another thing each time, on each computer."""
+NBVAL_IGNORES = "nbval-ignore-output"
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass
+class Performance:
+    """What came of playing a notebook."""
+
+    notebook: Any
+    """With the fresh outputs."""
+    problems: list[str] = field(default_factory=list)
+    """Prompts without answers, answers without prompts, cells that failed or should have."""
+    prompts: list[tuple[int, str, str]] = field(default_factory=list)
+    """(cell, prompt, what was typed)."""
+
+
+def played(path: Path) -> bool:
+    """Whether a notebook needs a person."""
+    return any(ANSWERS in cell.metadata for cell in nbformat.read(path, as_version=4).cells)
+
+
+def differences(saved: Any, fresh: Any, sanitize: Callable[[str], str]) -> list[Difference]:
+    """Where a performance is not what was saved; what nbval cannot see is compared too."""
+    found: list[Difference] = []
+    for number, (before, after) in enumerate(zip(saved.cells, fresh.cells, strict=True), 1):
+        if before.cell_type == "code" and VARIES not in _tags(before):
+            found += _compare(number, before, after, sanitize)
+    return found
+
+
+def play(saved: Any, folder: Path, environment: dict[str, str], timeout: float = 60.0) -> Performance:
+    """Execute the cells one after the other, typing the answers that they carry. The first failure ends it."""
+    show = Performance(copy.deepcopy(saved))
+    manager = KernelManager(kernel_name="python3")
+    manager.start_kernel(env={**environment, "LOOM_NB_RENDER": "static"}, cwd=str(folder))
+    client = manager.client()
+    try:
+        client.start_channels()
+        client.wait_for_ready(timeout=60)
+        for number, cell in enumerate(show.notebook.cells, 1):
+            if cell.cell_type == "code" and not _tags(cell) & SKIP:
+                _play_cell(show, client, number, cell, timeout)
+                if show.problems:
+                    break
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+        manager.cleanup_resources()
+    return show
+
+
+def _play_cell(show: Performance, client: Any, number: int, cell: Any, timeout: float) -> None:
+    answers = list(cell.metadata.get(ANSWERS, ()))
+    where = f"cell {number} ({cell.source.strip().partition(chr(10))[0][:60]})"
+    cell.outputs = []
+    for _ in range(20):  # ipykernel 6 aborts what comes within a moment after a failure
+        request = client.execute(cell.source, allow_stdin=True)
+        status = _collect(show, client, cell, request, (number, where), answers, timeout)
+        if status != "aborted":
+            break
+        time.sleep(0.1)
+    if answers:
+        show.problems.append(f"{where}: nobody asked for {answers!r}")
+    expected = bool(_tags(cell) & RAISES)
+    if status == "error" and not expected:
+        told = [f"{one.ename}: {one.evalue}" for one in cell.outputs if one.output_type == "error"]
+        show.problems.append(f"{where}: raised {' '.join(told)}")
+    if status == "ok" and expected:
+        show.problems.append(f"{where}: was to raise and did not")
+
+
+def _collect(
+    show: Performance, client: Any, cell: Any, request: str, place: tuple[int, str], answers: list[str],
+    timeout: float,
+) -> str:  # fmt: skip
+    """Answer and gather until the cell is done; its status."""
+    deadline = time.monotonic() + timeout
+    number, where = place
+    idle, status = False, ""
+    while not (idle and status):
+        if time.monotonic() > deadline:
+            show.problems.append(f"{where}: did not end within {timeout:g} s")
+            return "late"
+        for channel in (client.stdin_channel, client.shell_channel):
+            while channel.msg_ready():
+                message = channel.get_msg(timeout=0)
+                if message["parent_header"].get("msg_id") != request:
+                    continue
+                if message["msg_type"] == "execute_reply":
+                    status = message["content"]["status"]
+                    cell.execution_count = message["content"].get("execution_count")
+                    continue
+                if message["msg_type"] != "input_request":
+                    continue
+                prompt = message["content"]["prompt"]
+                if not answers:
+                    show.problems.append(f"{where}: {prompt!r} has no answer")
+                    return "unanswered"
+                show.prompts.append((number, prompt, answers[0]))
+                client.input(answers.pop(0))
+        try:
+            message = client.get_iopub_msg(timeout=0.05)
+        except queue.Empty:
+            continue
+        if message["parent_header"].get("msg_id") != request:
+            continue
+        if message["msg_type"] == "status":
+            idle = message["content"]["execution_state"] == "idle"
+        else:
+            _keep(cell.outputs, message)
+    return status
+
+
+def _keep(outputs: list[Any], message: dict[str, Any]) -> None:
+    """An output as a notebook saves it."""
+    kind, content = message["msg_type"], message["content"]
+    if kind == "stream" and outputs and outputs[-1].output_type == kind and outputs[-1].name == content["name"]:
+        outputs[-1].text += content["text"]
+    elif kind in ("display_data", "execute_result", "stream", "error"):
+        output = nbformat.v4.output_from_msg(message)
+        if kind == "error":
+            output.traceback = [_COLOURS.sub("", line) for line in output.traceback]
+        outputs.append(output)
