@@ -281,7 +281,9 @@ class LivePainter:
         self._first = 0
         """The first output of the transcript: 1 below a widget."""
         self._cards: set[int] = set()
-        """The outputs that are widgets amidst the transcript."""
+        """The outputs that are, or were, widgets amidst the transcript."""
+        self._up: set[int] = set()
+        """Those of them that are shown now."""
         self._done = False
 
     def take(self, event: Event) -> None:
@@ -301,7 +303,7 @@ class LivePainter:
 
         The output is marked, so that the widget can see to it that it is not saved.
         """
-        if self._done or self._first:
+        if self._done or self._first or 0 in self._cards:
             return
         self._put(0, view, {"loom": {"live_only": True}})
         self._first = 1
@@ -314,12 +316,17 @@ class LivePainter:
         self._fold()
         self._frame()
         number = len(self._contents)
+        while number - 1 in self._cards - self._up:  # one that was taken off: a page folds long cells
+            number -= 1
         self._cards.add(number)
+        self._up.add(number)
         self._put(number, view, metadata)
 
         def take_off() -> None:
-            if not self._done:
+            if not self._done and number in self._up:
+                self._up.discard(number)
                 self._put(number, {"text/plain": ""})
+                self._frame()
 
         return take_off
 
@@ -353,7 +360,7 @@ class LivePainter:
 
     def _frame(self) -> None:
         """One output for each sealed piece, one for all that may still change."""
-        if self._quiet:
+        if self._quiet or self._up:  # what stands above a card must not move under the pointer
             return
         self._asked = _asked(self._transcript)
         pieces = self._live.pieces(self._transcript)

@@ -3,7 +3,7 @@
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from loom_nb.events import Event
+from loom_nb.events import Event, QuestionAsked
 from loom_nb.notebook.comm_gate import CommGate
 from loom_nb.notebook.painter import Announcer, LivePainter
 from loom_nb.runtime.run import Run
@@ -41,6 +41,9 @@ class StopBar:
 
     def take(self, event: Event) -> None:
         """Say what a listener should know of it."""
+        if isinstance(event, QuestionAsked) and self._appearing is not None and self._button is None:
+            self._appearing.cancel()
+            self._guarded(self._appear)
         words = self._announcer.take(event)
         if words:
             self._words.append(words)

@@ -331,7 +331,7 @@ def test_other_questions_are_a_quiet_line(asked, value, words):
     waiting = surfaces([*START, asked])
     for kind, shown in waiting.items():
         assert "Which file?" in shown and "waiting for you" in shown
-        assert "llm" in kind or ("There are two." in shown and "%loom approvals" in shown)
+        assert "llm" in kind or ("There are two." in shown and "%loom a" in shown)
     for option in [*asked.question.options, *((asked.question.schema or {}).get("properties", {}))]:
         assert (
             getattr(option, "value", option) in waiting["text/plain"] or option.label in waiting["text/plain"]

@@ -161,7 +161,7 @@ def how_to_answer(asked: Asked) -> tuple[str, ...]:
     """What to type where no widget asks."""
     name = one_line(asked.question.id)
     if asked.question.approval is None:
-        return (f"%loom answer {name} VALUE",) if asked.question.kind != "secret" else ()
+        return ("%loom approvals" if asked.question.kind == "secret" else f"%loom answer {name} VALUE",)
     return (f"%loom approve {name}", f'%loom deny {name} "why"')
 
 

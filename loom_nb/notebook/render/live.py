@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from loom_nb.notebook.render import acts, facts, text
 from loom_nb.notebook.render import html_blocks as html
 from loom_nb.notebook.render.segments import Segment, Splitter
-from loom_nb.notebook.transcript import Block, Card, Prompt, Transcript, Words
+from loom_nb.notebook.transcript import Asked, Block, Card, Prompt, Transcript, Words
 
 FIRST = 4_096
 """Characters of HTML that fill the first piece."""
@@ -75,7 +75,7 @@ class Look:
     prompt: bool = False
     """Show the first prompt too: for where it does not stand above."""
     asked_elsewhere: bool = False
-    """A widget asks: what a call that waits is about stays folded away here."""
+    """A widget asks: what a call that waits is about stays folded away here, any other question stays out."""
 
 
 def document(transcript: Transcript, look: Look) -> tuple[str, str]:
@@ -218,7 +218,7 @@ class Drawing:
                     extra += [html.words(segment) for segment in splitter.feed(str(block.text))]
                 extra.append(html.open_words(splitter.rest, in_fence=splitter.in_fence))
                 shown = shown or (self._sure(splitter.rest) if number == 0 else "")
-            else:
+            elif not (self.look.asked_elsewhere and isinstance(block, Asked)):
                 opened = not self.look.asked_elsewhere
                 extra.append(html.block(block, times=self.look.times, finished=False, opened=opened))
         if self.html or extra:
