@@ -5,7 +5,6 @@ as an event; an error anywhere in here refuses the call and never lets it pass.
 """
 
 import asyncio
-import dataclasses
 import inspect
 from functools import partial
 from typing import Any
@@ -34,8 +33,10 @@ MAX_PREVIEW = 20_000
 ASSESS_SECONDS = 20.0
 
 
-@dataclasses.dataclass(slots=True)
-class Ready:
+NOT_JUDGED = Verdict("deny", "not judged")
+
+
+class Ready(msgspec.Struct, eq=False):
     """A call on its way: checked, judged, and perhaps waiting for a person."""
 
     place: int
@@ -46,7 +47,7 @@ class Ready:
     """The arguments as they were written."""
     arguments: dict[str, Any]
     """The arguments as the function takes them."""
-    verdict: Verdict = dataclasses.field(default_factory=lambda: Verdict("deny", "not judged"))
+    verdict: Verdict = NOT_JUDGED
     call: Call | None = None
     edited: tuple[str, ...] = ()
     """Names of the arguments that a person changed."""

@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 from loom_nb.border import clean
 from loom_nb.errors import BorderError, LoomError, ToolError
-from loom_nb.events import CallFinished, CallStarted, Noticed, ResultKept
+from loom_nb.events import CallFinished, CallJudged, CallStarted, Noticed, ResultKept
 from loom_nb.messages import USER, Origin, ResultPart, TextPart, ToolCallPart, ToolResultPart, to_json
 from loom_nb.protocols import current_call
 from loom_nb.runtime.approval import Ready, Refused, approved, judged
 from loom_nb.runtime.in_call import InCall
-from loom_nb.runtime.stage import LOST, Stage
+from loom_nb.runtime.stage import LOST, Resumed, Stage
 from loom_nb.runtime.threads import in_thread
 from loom_nb.tools import Tool, result_parts
 
@@ -41,7 +41,8 @@ async def perform(stage: Stage, calls: Sequence[ToolCallPart], *, cut: bool) -> 
     stage.started_calls.clear()
     waiting: list[Ready] = []
     for place, part in enumerate(calls):
-        ready = _done_before(stage, part) or await _prepare(
+        past = stage.resumed
+        ready = (_done_before(stage, past, part) if past is not None else None) or await _prepare(
             stage, place, part, cut=cut and place == len(calls) - 1
         )
         if isinstance(ready, ToolResultPart):
@@ -61,11 +62,8 @@ async def perform(stage: Stage, calls: Sequence[ToolCallPart], *, cut: bool) -> 
     return [results[place] for place in range(len(calls))]
 
 
-def _done_before(stage: Stage, part: ToolCallPart) -> ToolResultPart | None:
+def _done_before(stage: Stage, past: Resumed, part: ToolCallPart) -> ToolResultPart | None:
     """The result of a call that another process had carried out, or had begun, before it died."""
-    past = stage.resumed
-    if past is None:
-        return None
     result = past.results.get(part.id)
     if result is None and part.id in past.started:
         tool = stage.kit.get(part.name)
@@ -88,7 +86,12 @@ async def _prepare(stage: Stage, place: int, part: ToolCallPart, *, cut: bool) -
     try:
         plain = tool.parse(part.arguments)
         ready = Ready(place, part, tool, plain, tool.validate(plain))
-        await judged(stage, ready)
+        verdict = None if stage.hooks else stage.governance.at_once(tool, stage.kit.provided_by(tool.name))
+        if verdict is None:
+            await judged(stage, ready)
+        else:
+            ready.verdict = verdict
+            stage.say(CallJudged(part.id, tool.name, verdict.decision, verdict.reason, verdict.by))
     except (ToolError, BorderError) as error:
         return _refuse(stage, part, "invalid", error.title)
     except Refused as refused:
@@ -133,10 +136,10 @@ def _deny(stage: Stage, part: ToolCallPart, refused: Refused) -> ToolResultPart:
 
 async def _run_group(stage: Stage, group: list[Ready], results: dict[int, ToolResultPart]) -> None:
     """Run one call directly, several as tasks side by side."""
+    now = stage.clock.now()
     for ready in group:
-        if stage.tallies:
-            for tally in stage.tallies.values():
-                tally.add(ready.part.name, stage.clock.now())
+        for tally in stage.tallies.values():
+            tally.add(ready.part.name, now)
         stage.say(CallStarted(ready.part.id, ready.part.name, ready.plain, ready.effects))
     if stage.commit is not None and not all(ready.tool.read_only for ready in group):
         await stage.commit()  # the intent is on disk before the effect
@@ -160,11 +163,7 @@ async def _run(stage: Stage, ready: Ready) -> ToolResultPart:
     part, tool, clock = ready.part, ready.tool, stage.clock.monotonic
     started = clock()
     stage.started_calls.add(part.id)
-    token = current_call.set(InCall(stage, ready))
-    try:
-        outcome, parts = await _within(stage, tool, ready.arguments)
-    finally:
-        current_call.reset(token)
+    outcome, parts = await _within(stage, ready)
     if ready.edited:
         changed, now = ", ".join(ready.edited), to_json(ready.plain).decode()
         parts = (TextPart(clean(f"(The person changed {changed} before allowing it: {now})"), USER), *parts)
@@ -182,16 +181,16 @@ async def _run(stage: Stage, ready: Ready) -> ToolResultPart:
     return result
 
 
-async def _within(
-    stage: Stage, tool: Tool, arguments: dict[str, Any]
-) -> tuple[Outcome, tuple[ResultPart, ...]]:
+async def _within(stage: Stage, ready: Ready) -> tuple[Outcome, tuple[ResultPart, ...]]:
     """Call the function within its time limit."""
+    tool = ready.tool
     task = asyncio.current_task()
     assert task is not None  # noqa: S101  we are in a coroutine
+    current_call.set(InCall(stage, ready, task))
     late = stage.deadlines.clear
     stage.deadlines.set(task, tool.timeout)
     try:
-        parts = result_parts(await _invoke(tool, arguments), tool.origin)
+        parts = result_parts(await _invoke(tool, ready.arguments), tool.origin)
     except asyncio.CancelledError:
         if late(task) and task.uncancel() == 0:
             return "timeout", _too_late(tool)
@@ -209,6 +208,8 @@ async def _within(
     else:
         if not late(task):
             return "ok", parts
+    finally:
+        current_call.set(None)
     task.uncancel()  # it swallowed the news; its time was up all the same
     return "timeout", _too_late(tool)
 

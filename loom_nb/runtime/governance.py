@@ -13,6 +13,7 @@ from typing import Literal
 from loom_nb.errors import LoomUsageError
 from loom_nb.protocols import LAYERS, Call, Rule, Verdict
 from loom_nb.settings import MODES, Mode
+from loom_nb.tools import Tool
 
 DECISIONS = ("allow", "ask", "deny")
 
@@ -77,6 +78,14 @@ class GovernancePolicy:
         own: Literal["allow", "ask"] = self.own_tools if parent.own_tools == "allow" else "ask"
         bound = tuple(rule for rule in parent.rules if rule not in self.rules)
         return GovernancePolicy((*bound, *self.rules), mode, own, self.answer_within, self.unattended)
+
+    def at_once(self, tool: Tool, provided_by: str) -> Verdict | None:
+        """The verdict on every call of a tool, where it depends on nothing else: no rule has to be asked."""
+        if self._ordered or tool.assess is not None:
+            return None
+        if self.own_tools == "allow" and not provided_by and self.mode != "read-only":
+            return _HANDED_OVER
+        return _ONLY_LOOKS if tool.read_only else None
 
     async def judge(self, call: Call) -> Verdict:
         """One verdict for one call. Never raises: what goes wrong in a rule denies."""

@@ -14,7 +14,11 @@ class Tally:
 
     def add(self, name: str, time: float) -> None:
         """A call was let run, at a time in seconds since the epoch."""
-        self._times.setdefault(name, []).append(time)
+        times = self._times.get(name)
+        if times is None:
+            self._times[name] = [time]
+        else:
+            times.append(time)
 
     def count(self, glob: str, since: float = 0.0) -> int:
         """Calls of tools whose name matches, from that time on."""
