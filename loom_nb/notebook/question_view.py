@@ -435,7 +435,15 @@ def foreign(question: Question) -> str:
 
 def argument_lines(approval: Approval) -> list[tuple[str, str]]:
     """(name, value) of each argument, whole: JSON, or a text of several lines as it is."""
-    return [(visible(name), shown_value(value)) for name, value in approval.arguments.items()]
+    return [
+        (visible(name), "(whole, below)" if _is_preview(value, approval) else shown_value(value))
+        for name, value in approval.arguments.items()
+    ]
+
+
+def _is_preview(value: Any, approval: Approval) -> bool:
+    """Whether the preview is just this argument: what stands there in full need not stand twice."""
+    return isinstance(value, str) and "\n" in value and value == approval.preview
 
 
 def shown_value(value: Any) -> str:
