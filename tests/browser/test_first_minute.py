@@ -69,6 +69,41 @@ def test_from_load_ext_to_restart_and_run_all(lab: Lab):
     nb.screenshot("minute-3-again")
 
 
+MESSY = """import pandas as pd
+
+df = pd.DataFrame({"city": ["Oslo ", "Lima", "Lima", None], "price": ["$1,200", "30", "30", None]})"""
+
+
+def test_the_first_act_is_asked_about_once_and_can_be_taken_back(lab: Lab):
+    clean = "%%loom\nclean {df} and tell me what changed"
+    nb = lab.notebook(["%load_ext loom_nb", MESSY, clean, "len(df)", "%loom rollback", "len(df)"])
+    nb.play(0)
+    nb.play(1)
+
+    # 25 s: the first act asks; the call is shown whole
+    nb.run(2)
+    card = nb.output(2).get_by_role("alertdialog", name="Approval a1")
+    card.wait_for(timeout=20_000)
+    assert "drop_duplicates" in card.inner_text()
+    nb.page.wait_for_timeout(400)  # what comes in the first moment is no answer
+    card.get_by_role("radio", name=re.compile("^Allow this exact call again")).click()
+    card.locator("button").click()
+    told = nb.wait(2).output_text(2)
+    assert "DataFrame 4×2" in told
+    assert "a1 allowed" in told
+    nb.screenshot("minute-4-cleaned")
+    assert nb.play(3).strip() == "2"
+    assert "rolled back" in nb.play(4)
+    assert nb.play(5).strip() == "4"
+    nb.screenshot("minute-5-rolled-back")
+
+    # 60 s: an unchanged call that was allowed in this notebook is not asked about again
+    nb.restart_and_run_all()
+    nb.wait(5)
+    assert "a1 allowed it before" in nb.output_text(2)
+    assert nb.output_text(5).strip() == "4"
+
+
 def timeless(text: str) -> str:
     """A transcript without how long things took."""
     return re.sub(r"\d+(\.\d+)? m?s\b", "— s", text)
