@@ -13,9 +13,11 @@ one that writes.
 """
 
 import dataclasses
+import functools
 import hashlib
 import inspect
 import sys
+import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
@@ -145,15 +147,9 @@ class Tool:
 
     @cached_property
     def source_hash(self) -> str:
-        """SHA-256 of name, schema and source: a leave is void when one of them changes."""
-        try:
-            source = inspect.getsource(inspect.unwrap(self.function))
-        except (OSError, TypeError):
-            code = getattr(self.function, "__code__", None)
-            source = repr((code.co_code, code.co_consts, code.co_names)) if code else repr(self.function)
-        return hashlib.sha256(
-            b"\0".join([self.name.encode(), self.encoded_schema, source.encode("utf-8", "replace")])
-        ).hexdigest()
+        """SHA-256 of name, schema, source and what the function is bound to: a change voids every leave."""
+        marks = [self.name.encode(), self.encoded_schema, *_bound_to(self.function)]
+        return hashlib.sha256(b"\0".join(marks)).hexdigest()
 
     @cached_property
     def encoded_schema(self) -> bytes:
@@ -368,6 +364,33 @@ def _png(value: Any) -> bytes | None:
         value.savefig(buffer, format="png")
         return buffer.getvalue()
     return None
+
+
+def _bound_to(function: Any) -> list[bytes]:
+    """The source of a function and the plain values in its closure, defaults and partial arguments."""
+    inner = inspect.unwrap(function)
+    if isinstance(inner, functools.partial):
+        return [repr((inner.args, sorted(inner.keywords.items()))).encode(), *_bound_to(inner.func)]
+    try:
+        source = inspect.getsource(inner)
+    except (OSError, TypeError):
+        code = getattr(inner, "__code__", None)
+        source = repr((code.co_code, code.co_consts, code.co_names)) if code else repr(type(inner))
+    held = [getattr(inner, "__defaults__", None), getattr(inner, "__kwdefaults__", None)]
+    held += [cell.cell_contents for cell in getattr(inner, "__closure__", None) or () if _filled(cell)]
+    plain = [repr(value) if isinstance(value, _PLAIN) else type(value).__name__ for value in held]
+    return [source.encode("utf-8", "replace"), repr(plain).encode("utf-8", "replace")]
+
+
+_PLAIN = (str, bytes, int, float, bool, type(None), tuple, dict)
+
+
+def _filled(cell: types.CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018  reading it is the question
+    except ValueError:
+        return False
+    return True
 
 
 def _is_name(text: str) -> bool:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from loom_nb.errors import AnswerRefused, LoomUsageError, SetupError
-from loom_nb.events import GrantRevoked, QuestionAnswered, QuestionAsked
+from loom_nb.events import Grant, GrantRevoked, QuestionAnswered, QuestionAsked
 from loom_nb.inputs import Answer
 from loom_nb.notebook import cell as cells
+from loom_nb.notebook import past
 from loom_nb.notebook.card import Card, Table
 from loom_nb.questions import Decision, Question, Scope
 from loom_nb.settings import MODES
@@ -69,9 +70,11 @@ def approvals(bench: "Workbench", words: list[str]) -> Card:
         if rows
         else []
     )
-    past = _decided(bench, entries)
-    if past:
-        tables.append(Table("decided here, the newest first", ("id", "run", "decision", "by", "what"), past))
+    decided = _decided(bench, entries)
+    if decided:
+        tables.append(
+            Table("decided here, the newest first", ("id", "run", "decision", "by", "what"), decided)
+        )
     steps = [
         (f"%loom approve {one.name}", f'or: %loom deny {one.name} "why"')
         for one in waiting[:2]
@@ -250,7 +253,14 @@ def _answer(bench: "Workbench", one: Waiting, value: Any) -> None:
         except AnswerRefused as refused:
             raise LoomUsageError(refused.title, cause=refused.cause, fixes=refused.fixes) from None
         return
-    bench.take_up(one.session, one.run, reply)
+    try:
+        bench.take_up(one.session, one.run, reply)
+    except SetupError as missing:
+        raise LoomUsageError(
+            f"{one.run} cannot go on yet: {missing.title}",
+            cause=missing.cause or "what its cell gave the agent is not in this kernel",
+            fixes=["run the cells that make it first, then this line again; the question stays open"],
+        ) from None
 
 
 def _forget(bench: "Workbench", words: list[str]) -> Card:
@@ -264,20 +274,31 @@ def _forget(bench: "Workbench", words: list[str]) -> Card:
             and event.grant is not None
             and words[0] in (event.question_id, f"{entry.run}/{event.question_id}")
         ):
-            if bench.session is None:
-                raise SetupError(
-                    "nothing has run in this kernel yet, so there is no log to write it to", fixes=["%%loom"]
-                )
-            bench.session.revoke(event.grant)
+            _revoke(bench, event.grant)
             return Card(f"the leave given by {words[0]} is taken back", (("from now on", "it asks again"),))
     raise LoomUsageError(
         f"%loom approvals forget: no leave was given by '{words[0]}'", fixes=["%loom approvals"]
     )
 
 
+def _revoke(bench: "Workbench", grant: Grant) -> None:
+    """In every open conversation: each has read the leaves for itself."""
+    kept = False
+    for session in bench.sessions():
+        try:
+            session.revoke(grant)
+        except LoomUsageError:  # nothing has run in it, so it reads the leaves when something does
+            continue
+        kept = True
+    if not kept:
+        raise SetupError(
+            "nothing has run in this kernel yet, so there is no log to write it to", fixes=["%%loom"]
+        )
+
+
 def _decided(bench: "Workbench", entries: "Sequence[LogEntry]") -> tuple[tuple[str, ...], ...]:
     """Rows of what was decided in this notebook."""
-    mine = {session.id for session in bench.sessions()} | {result.session_id for result in bench.results}
+    mine = _of_this_notebook(bench, entries)
     asked = {
         (entry.session, entry.event.question.id): entry.event.question
         for entry in entries
@@ -301,6 +322,15 @@ def _decided(bench: "Workbench", entries: "Sequence[LogEntry]") -> tuple[tuple[s
             (event.question_id, entry.run, told, event.by or event.how, _what(question) if question else "")
         )
     return tuple(rows[:MAX_PAST])
+
+
+def _of_this_notebook(bench: "Workbench", entries: "Sequence[LogEntry]") -> set[str]:
+    """The conversations of this kernel, and those of earlier ones whose leaves hold here."""
+    mine = {session.id for session in bench.sessions()} | {result.session_id for result in bench.results}
+    if not bench.notebook:
+        return mine
+    others = {entry.session for entry in entries} - mine
+    return mine | {one for one in others if past.notebook_of(bench.store, one) == bench.notebook}
 
 
 def _decision(event: QuestionAnswered) -> str:

@@ -5,8 +5,10 @@ as an event; an error anywhere in here refuses the call and never lets it pass.
 """
 
 import asyncio
+import copy
 import inspect
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -49,6 +51,8 @@ class Ready(msgspec.Struct, eq=False):
     """The arguments as the function takes them."""
     verdict: Verdict = NOT_JUDGED
     call: Call | None = None
+    counted: float = 0.0
+    """When it was counted for the limits, in seconds since the epoch."""
     edited: tuple[str, ...] = ()
     """Names of the arguments that a person changed."""
 
@@ -108,7 +112,7 @@ async def approved(stage: Stage, ready: Ready) -> None:
     assert ready.call is not None  # noqa: S101  it was judged
     for _ in range(MAX_ROUNDS):
         call = ready.call
-        mine = Grant(call_key(ready.tool, ready.plain), stage.asking.place)
+        mine = Grant(_key(ready), stage.asking.place)
         whole = Grant(tool_key(ready.tool), stage.asking.session)
         scopes = _scopes(call)
         before = stage.asking.granted(*([mine, whole] if "tool" in scopes else [mine]))
@@ -196,7 +200,7 @@ async def _as_the_judge_sees_it(stage: Stage, ready: Ready) -> Call:
     return Call(
         ready.part.id,
         ready.tool.name,
-        ready.arguments,
+        MappingProxyType(ready.arguments),
         ready.tool,
         stage.run,
         stage.session,
@@ -239,7 +243,7 @@ async def _by_hooks(stage: Stage, ready: Ready) -> Verdict | None:
     }
     for hook in stage.hooks.named("before_tool"):
         try:
-            done = hook(**event, arguments=ready.arguments)
+            done = hook(**event, arguments=copy.deepcopy(ready.plain))
             said = sound(await done if inspect.isawaitable(done) else done, "before_tool")
         except asyncio.CancelledError:
             task = asyncio.current_task()
@@ -287,6 +291,13 @@ def _seal(call: Call) -> str:
     return call.assessment.seal if call.assessment is not None else ""
 
 
+def _key(ready: Ready) -> str:
+    """What a leave for this exact call is bound to: also to the very files and hosts that it touches."""
+    seen = ready.call.assessment if ready.call is not None else None
+    reach = (*seen.paths, *seen.hosts) if seen is not None else ()
+    return call_key(ready.tool, ready.plain, reach)
+
+
 def _question(stage: Stage, ready: Ready, scopes: tuple[Scope, ...]) -> Question:
     call = ready.call
     assert call is not None  # noqa: S101  it was judged
@@ -307,7 +318,7 @@ def _question(stage: Stage, ready: Ready, scopes: tuple[Scope, ...]) -> Question
             call_id=ready.part.id,
             tool=ready.tool.name,
             arguments=ready.plain,
-            key=call_key(ready.tool, ready.plain),
+            key=_key(ready),
             effects=effects,
             destructive=call.destructive,
             undoable=ready.tool.undoable,

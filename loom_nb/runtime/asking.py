@@ -7,7 +7,7 @@ first one that fits counts. Leaves that reach further than one call are read fro
 import asyncio
 import hashlib
 import threading
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
@@ -238,9 +238,15 @@ class Asking:
         return self._grants
 
 
-def call_key(tool: Tool, arguments: dict[str, Any]) -> str:
-    """SHA-256 that stands for one exact call: the tool, its source and its canonical arguments."""
-    return hashlib.sha256(f"{tool.source_hash}\0".encode() + _SORTED.encode(arguments)).hexdigest()
+def call_key(tool: Tool, arguments: dict[str, Any], reach: Sequence[str] = ()) -> str:
+    """SHA-256 that stands for one exact call.
+
+    Args:
+        tool: with its source.
+        arguments: in their canonical form.
+        reach: the paths and hosts that it touches, resolved.
+    """
+    return hashlib.sha256(f"{tool.source_hash}\0".encode() + _SORTED.encode([arguments, *reach])).hexdigest()
 
 
 def tool_key(tool: Tool) -> str:

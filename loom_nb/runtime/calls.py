@@ -96,6 +96,9 @@ async def _prepare(stage: Stage, place: int, part: ToolCallPart, *, cut: bool) -
         return _refuse(stage, part, "invalid", error.title)
     except Refused as refused:
         return _deny(stage, part, refused)
+    ready.counted = stage.clock.now()  # now, so that a limit also holds among the calls of one turn
+    for tally in stage.tallies.values():
+        tally.add(part.name, ready.counted)
     return ready
 
 
@@ -115,6 +118,8 @@ async def _consult(stage: Stage, waiting: list[Ready], results: dict[int, ToolRe
         refusal = task.result()
         if refusal is not None:
             results[ready.place] = refusal
+            for tally in stage.tallies.values():
+                tally.take_back(ready.part.name, ready.counted)
     return [ready for ready in waiting if ready.place not in results]
 
 
@@ -136,10 +141,7 @@ def _deny(stage: Stage, part: ToolCallPart, refused: Refused) -> ToolResultPart:
 
 async def _run_group(stage: Stage, group: list[Ready], results: dict[int, ToolResultPart]) -> None:
     """Run one call directly, several as tasks side by side."""
-    now = stage.clock.now()
     for ready in group:
-        for tally in stage.tallies.values():
-            tally.add(ready.part.name, now)
         stage.say(CallStarted(ready.part.id, ready.part.name, ready.plain, ready.effects))
     if stage.commit is not None and not all(ready.tool.read_only for ready in group):
         await stage.commit()  # the intent is on disk before the effect

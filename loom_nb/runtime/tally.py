@@ -20,6 +20,12 @@ class Tally:
         else:
             times.append(time)
 
+    def take_back(self, name: str, time: float) -> None:
+        """A call that was counted did not run after all: a person refused it."""
+        times = self._times.get(name, [])
+        if time in times:
+            times.remove(time)
+
     def count(self, glob: str, since: float = 0.0) -> int:
         """Calls of tools whose name matches, from that time on."""
         return sum(

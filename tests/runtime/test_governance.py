@@ -534,3 +534,28 @@ async def test_nobody_is_asked_about_a_call_that_would_fail():
     result = await spec.run("go")
     assert (result.tools[0].outcome, result.tools[0].result) == ("invalid", "no such text")
     assert not [e for e in result.events if e.event.type == "QuestionAsked"]
+
+
+async def test_a_limit_also_holds_among_the_calls_of_one_turn():
+    policy = GovernancePolicy((PerMinute("write", 2),))
+    calls = [Asked("write", {"path": str(n)}) for n in range(5)]
+    result = await agent(calls, "done", runtime=Runtime(governance=policy)).run("go")
+    assert [use.outcome for use in result.tools].count("ok") == 2
+
+
+async def test_a_hook_that_changes_what_it_is_shown_changes_nothing():
+    spec = agent(Asked("write", {"path": "a"}), "done")
+    spec.on("before_tool", lambda arguments, **_: arguments.update(path="evil"))
+    result = await spec.run("go")
+    assert (result.tools[0].arguments, result.tools[0].result) == ({"path": "a"}, "wrote a")
+
+
+def test_tools_that_are_bound_to_something_else_are_not_the_same():
+    def made(root):
+        def save(path: str) -> str:
+            return root + path
+
+        return tool(save)
+
+    assert made("/a").source_hash != made("/b").source_hash
+    assert made("/a").source_hash == made("/a").source_hash
