@@ -139,6 +139,8 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of the exact call, or of the tool."""
     place: str
     """The notebook, or the session, in which it holds."""
+    rules: tuple[str, ...] = ()
+    """For a whole tool: which rules asked. Where another one asks, it does not hold."""
 
 
 class QuestionAnswered(_Fact, frozen=True):

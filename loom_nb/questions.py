@@ -166,8 +166,9 @@ def _form(question: Question, value: Any) -> dict[str, Any]:
 
 def _approval(question: Question, value: Any) -> Decision:
     try:
-        decision = value if isinstance(value, Decision) else msgspec.convert(value, Decision, strict=True)
-    except msgspec.ValidationError as error:
+        plain = msgspec.to_builtins(value) if isinstance(value, Decision) else value
+        decision = msgspec.convert(plain, Decision, strict=True)
+    except (msgspec.ValidationError, TypeError) as error:
         raise _refused(question, str(error), "Decision('allow')", "Decision('deny', reason='…')") from None
     assert question.approval is not None  # noqa: S101  an approval is about a call
     if decision.decision == "allow" and decision.scope not in question.approval.scopes:

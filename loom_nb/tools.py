@@ -19,7 +19,7 @@ import inspect
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
@@ -70,6 +70,8 @@ class Assessment:
     """Every host that it talks to: lower case, IDNA."""
     sandbox: str = ""
     """The level under which a child process would run; empty where there is none."""
+    binds: str = ""
+    """What a leave is bound to beside the arguments: the hash of a script that would run."""
     seal: str = ""
     """Stands for what was looked at (a file's content); if it differs when the leave comes, it is void."""
 
@@ -145,7 +147,7 @@ class Tool:
             return dict(self.json_schema)
         return _tidy(self._arguments.model_json_schema())
 
-    @cached_property
+    @property
     def source_hash(self) -> str:
         """SHA-256 of name, schema, source and what the function is bound to: a change voids every leave."""
         marks = [self.name.encode(), self.encoded_schema, *_bound_to(self.function)]
@@ -366,23 +368,36 @@ def _png(value: Any) -> bytes | None:
     return None
 
 
-def _bound_to(function: Any) -> list[bytes]:
-    """The source of a function and the plain values in its closure, defaults and partial arguments."""
-    inner = inspect.unwrap(function)
-    if isinstance(inner, functools.partial):
-        return [repr((inner.args, sorted(inner.keywords.items()))).encode(), *_bound_to(inner.func)]
-    try:
-        source = inspect.getsource(inner)
-    except (OSError, TypeError):
-        code = getattr(inner, "__code__", None)
-        source = repr((code.co_code, code.co_consts, code.co_names)) if code else repr(type(inner))
-    held = [getattr(inner, "__defaults__", None), getattr(inner, "__kwdefaults__", None)]
-    held += [cell.cell_contents for cell in getattr(inner, "__closure__", None) or () if _filled(cell)]
-    plain = [repr(value) if isinstance(value, _PLAIN) else type(value).__name__ for value in held]
-    return [source.encode("utf-8", "replace"), repr(plain).encode("utf-8", "replace")]
+def _bound_to(function: Any) -> Iterator[bytes]:
+    """The source of a function, of what it wraps, and the plain values that it is bound to."""
+    while function is not None:
+        if isinstance(function, functools.partial):
+            yield repr((function.args, sorted(function.keywords.items()))).encode("utf-8", "replace")
+            function = function.func
+            continue
+        code = function if hasattr(function, "__code__") else type(function).__call__
+        try:
+            yield inspect.getsource(code.__code__).encode("utf-8", "replace")
+        except (OSError, TypeError, AttributeError):
+            yield _compiled(getattr(code, "__code__", type(function))).encode("utf-8", "replace")
+        owner = getattr(function, "__self__", None if code is function else function)
+        if owner is not None:
+            yield repr(owner).encode("utf-8", "replace")
+        held = [getattr(function, "__defaults__", None), getattr(function, "__kwdefaults__", None)]
+        held += [cell.cell_contents for cell in getattr(function, "__closure__", None) or () if _filled(cell)]
+        yield repr([repr(one) if isinstance(one, _PLAIN) else type(one).__name__ for one in held]).encode()
+        function = getattr(function, "__wrapped__", None)
 
 
 _PLAIN = (str, bytes, int, float, bool, type(None), tuple, dict)
+
+
+def _compiled(code: Any) -> str:
+    """Compiled code as text, with the code inside of it: for functions whose source is nowhere."""
+    if not isinstance(code, types.CodeType):
+        return repr(code)
+    inside = [_compiled(one) if isinstance(one, types.CodeType) else repr(one) for one in code.co_consts]
+    return repr((code.co_code, code.co_names, inside))
 
 
 def _filled(cell: types.CellType) -> bool:

@@ -16,12 +16,11 @@ from typing import Any
 import nbformat
 from jupyter_client.manager import KernelManager
 
-from loom_nb.testing.compare import RAISES, SKIP, Difference, _compare, _tags
+from loom_nb.testing.compare import RAISES, Difference, _compare, _tags
 
 ANSWERS = "loom_answers"
 VARIES = "any-output"
 """A tag: what the cell shows is another thing each time, on each computer."""
-NBVAL_IGNORES = "nbval-ignore-output"
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -37,8 +36,8 @@ class Performance:
     """(cell, prompt, what was typed)."""
 
 
-def played(path: Path) -> bool:
-    """Whether a notebook needs a person."""
+def needs_a_person(path: Path) -> bool:
+    """Whether it has cells that ask."""
     return any(ANSWERS in cell.metadata for cell in nbformat.read(path, as_version=4).cells)
 
 
@@ -61,7 +60,7 @@ def play(saved: Any, folder: Path, environment: dict[str, str], timeout: float =
         client.start_channels()
         client.wait_for_ready(timeout=60)
         for number, cell in enumerate(show.notebook.cells, 1):
-            if cell.cell_type == "code" and not _tags(cell) & SKIP:
+            if cell.cell_type == "code":
                 _play_cell(show, client, number, cell, timeout)
                 if show.problems:
                     break
@@ -72,72 +71,89 @@ def play(saved: Any, folder: Path, environment: dict[str, str], timeout: float =
     return show
 
 
+@dataclass
+class _Turn:
+    """One cell on the stage."""
+
+    number: int
+    cell: Any
+    answers: list[str]
+    request: str = ""
+    status: str = ""
+
+    @property
+    def where(self) -> str:
+        return f"cell {self.number} ({self.cell.source.strip().partition(chr(10))[0][:60]})"
+
+
 def _play_cell(show: Performance, client: Any, number: int, cell: Any, timeout: float) -> None:
-    answers = list(cell.metadata.get(ANSWERS, ()))
-    where = f"cell {number} ({cell.source.strip().partition(chr(10))[0][:60]})"
-    cell.outputs = []
+    turn = _Turn(number, cell, list(cell.metadata.get(ANSWERS, ())))
     for _ in range(20):  # ipykernel 6 aborts what comes within a moment after a failure
-        request = client.execute(cell.source, allow_stdin=True)
-        status = _collect(show, client, cell, request, (number, where), answers, timeout)
-        if status != "aborted":
+        cell.outputs = []
+        turn.request, turn.status = client.execute(cell.source, allow_stdin=True), ""
+        _until_done(show, client, turn, timeout)
+        if turn.status != "aborted":
             break
         time.sleep(0.1)
-    if answers:
-        show.problems.append(f"{where}: nobody asked for {answers!r}")
+    if show.problems:
+        return
+    if turn.answers:
+        show.problems.append(f"{turn.where}: nobody asked for {turn.answers!r}")
     expected = bool(_tags(cell) & RAISES)
-    if status == "error" and not expected:
+    if turn.status == "error" and not expected:
         told = [f"{one.ename}: {one.evalue}" for one in cell.outputs if one.output_type == "error"]
-        show.problems.append(f"{where}: raised {' '.join(told)}")
-    if status == "ok" and expected:
-        show.problems.append(f"{where}: was to raise and did not")
+        show.problems.append(f"{turn.where}: raised {' '.join(told)}")
+    if turn.status == "ok" and expected:
+        show.problems.append(f"{turn.where}: was to raise and did not")
 
 
-def _collect(
-    show: Performance, client: Any, cell: Any, request: str, place: tuple[int, str], answers: list[str],
-    timeout: float,
-) -> str:  # fmt: skip
-    """Answer and gather until the cell is done; its status."""
+def _until_done(show: Performance, client: Any, turn: _Turn, timeout: float) -> None:
+    """Answer and gather until the cell is done, or something is wrong."""
     deadline = time.monotonic() + timeout
-    number, where = place
-    idle, status = False, ""
-    while not (idle and status):
+    idle = False
+    while not (idle and turn.status) and not show.problems:
         if time.monotonic() > deadline:
-            show.problems.append(f"{where}: did not end within {timeout:g} s")
-            return "late"
-        for channel in (client.stdin_channel, client.shell_channel):
-            while channel.msg_ready():
-                message = channel.get_msg(timeout=0)
-                if message["parent_header"].get("msg_id") != request:
-                    continue
-                if message["msg_type"] == "execute_reply":
-                    status = message["content"]["status"]
-                    cell.execution_count = message["content"].get("execution_count")
-                    continue
-                if message["msg_type"] != "input_request":
-                    continue
-                prompt = message["content"]["prompt"]
-                if not answers:
-                    show.problems.append(f"{where}: {prompt!r} has no answer")
-                    return "unanswered"
-                show.prompts.append((number, prompt, answers[0]))
-                client.input(answers.pop(0))
+            show.problems.append(f"{turn.where}: did not end within {timeout:g} s")
+        _hear(show, client, turn)
         try:
             message = client.get_iopub_msg(timeout=0.05)
         except queue.Empty:
             continue
-        if message["parent_header"].get("msg_id") != request:
+        if message["parent_header"].get("msg_id") != turn.request:
             continue
         if message["msg_type"] == "status":
             idle = message["content"]["execution_state"] == "idle"
         else:
-            _keep(cell.outputs, message)
-    return status
+            _keep(turn.cell.outputs, message)
+
+
+def _hear(show: Performance, client: Any, turn: _Turn) -> None:
+    """Type an answer where one is asked for, and take the reply."""
+    for channel in (client.stdin_channel, client.shell_channel):
+        while channel.msg_ready():
+            message = channel.get_msg(timeout=0)
+            if message["parent_header"].get("msg_id") != turn.request:
+                continue
+            if message["msg_type"] == "execute_reply":
+                turn.status = message["content"]["status"]
+            elif message["msg_type"] == "input_request":
+                prompt = message["content"]["prompt"]
+                if not turn.answers:
+                    show.problems.append(f"{turn.where}: {prompt!r} has no answer")
+                    return
+                show.prompts.append((turn.number, prompt, turn.answers[0]))
+                client.input(turn.answers.pop(0))
 
 
 def _keep(outputs: list[Any], message: dict[str, Any]) -> None:
     """An output as a notebook saves it."""
     kind, content = message["msg_type"], message["content"]
-    if kind == "stream" and outputs and outputs[-1].output_type == kind and outputs[-1].name == content["name"]:
+    if (
+        kind == "stream"
+        and outputs
+        and outputs[-1].output_type == kind
+        and outputs[-1].name == content["name"]
+    ):
         outputs[-1].text += content["text"]
     elif kind in ("display_data", "execute_result", "stream", "error"):
         output = nbformat.v4.output_from_msg(message)

@@ -41,7 +41,6 @@ _WRITES_FILES = frozenset(
         "touch",
         "mkdir",
         "makedirs",
-        "rename",
         "copyfile",
         "copytree",
         "symlink_to",
@@ -49,6 +48,7 @@ _WRITES_FILES = frozenset(
         "write_html",
     }
 )
+_MOVES = frozenset({"os.rename", "os.replace", "shutil.move", "shutil.copy", "shutil.copy2"})
 _CHANGES = frozenset(
     {"append", "extend", "insert", "pop", "remove", "clear", "sort", "reverse", "update", "setdefault"}
     | {"add", "discard", "popitem", "appendleft"}
@@ -136,7 +136,7 @@ def reasons(tree: ast.Module, namespace: Mapping[str, Any]) -> tuple[str, ...]:
     found += [
         _listed("deletes files:", [name for name in calls if name.rpartition(".")[2] in _DELETES_FILES]),
         _listed("deletes files:", [name for name in calls if name == "os.remove"]),
-        _listed("writes files:", [*_writes(tree, calls)]),
+        _listed("writes files:", [*_writes(tree, calls), *(name for name in calls if name in _MOVES)]),
         _listed("runs programs:", [name for name in calls if _top(name, _RUNS)]),
         _listed("network:", [name for name in calls if _top(name, _NETWORK)]),
         _listed("calls", [name for name in calls if name in _DYNAMIC]),

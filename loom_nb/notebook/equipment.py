@@ -111,7 +111,7 @@ class Equipment:
         if mode not in self._policies:
             rules: list[Rule] = [Allow(glob, f"LOOM_NB_ALLOW names {glob}") for glob in self._allow]
             if mode != "all":
-                rules.append(WhenUntrusted())
+                rules.append(WhenUntrusted(spares=self._allow))
             self._policies[mode] = GovernancePolicy(tuple(rules), mode, own_tools="ask")
         return self._policies[mode]
 

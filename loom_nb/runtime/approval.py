@@ -19,8 +19,8 @@ from loom_nb.events import CallJudged, Grant, Noticed
 from loom_nb.messages import ToolCallPart
 from loom_nb.protocols import Call, Scene, Taint, Verdict
 from loom_nb.questions import Approval, Decision, Question, Scope
-from loom_nb.runtime.asking import Reply, call_key, tool_key
-from loom_nb.runtime.governance import sound
+from loom_nb.runtime.asking import Reply, call_key, canonical, tool_key
+from loom_nb.runtime.governance import sound, together
 from loom_nb.runtime.rules import whence
 from loom_nb.runtime.stage import Stage
 from loom_nb.runtime.threads import in_thread
@@ -51,8 +51,6 @@ class Ready(msgspec.Struct, eq=False):
     """The arguments as the function takes them."""
     verdict: Verdict = NOT_JUDGED
     call: Call | None = None
-    counted: float = 0.0
-    """When it was counted for the limits, in seconds since the epoch."""
     edited: tuple[str, ...] = ()
     """Names of the arguments that a person changed."""
 
@@ -81,15 +79,8 @@ async def judged(stage: Stage, ready: Ready) -> None:
         ToolError, BorderError: a rule changed the arguments to some that do not fit.
     """
     for _ in range(MAX_ROUNDS):
-        ready.call = call = await _as_the_judge_sees_it(stage, ready)
-        verdict = await _by_hooks(stage, ready) if stage.hooks else None
-        if verdict is None or (verdict.decision == "allow" and verdict.arguments is None):
-            by_rules = await stage.governance.judge(call)
-            verdict = by_rules
-        elif verdict.decision == "ask":
-            by_rules = await stage.governance.judge(call)
-            verdict = by_rules if by_rules.decision == "deny" else verdict
-        if verdict.arguments is None:
+        verdict = await _verdict(stage, ready)
+        if verdict.arguments is None or canonical(dict(verdict.arguments)) == canonical(ready.plain):
             _say(stage, ready, verdict)
             ready.verdict = verdict
             if verdict.decision == "deny":
@@ -102,6 +93,36 @@ async def judged(stage: Stage, ready: Ready) -> None:
     raise Refused(f"{ready.tool.name} was refused: {reason}", reason)
 
 
+async def _verdict(stage: Stage, ready: Ready) -> Verdict:
+    """What hooks and rules say of the call as it is now."""
+    ready.call = call = await _as_the_judge_sees_it(stage, ready)
+    hooked = await _by_hooks(stage, ready) if stage.hooks else None
+    if hooked is not None and (hooked.decision == "deny" or hooked.arguments is not None):
+        return hooked
+    ruled = await stage.governance.judge(call)
+    if (
+        hooked is None
+        or hooked.decision == "allow"
+        or ruled.decision == "deny"
+        or ruled.arguments is not None
+    ):
+        return ruled
+    return together([hooked, ruled]) if ruled.decision == "ask" else hooked
+
+
+async def last_look(stage: Stage, ready: Ready) -> None:
+    """Just before it runs: nothing denies it now, and what was looked at is as it was. Raises Refused."""
+    seen = ready.call
+    assert seen is not None  # noqa: S101  the caller looked
+    ready.call = await _as_the_judge_sees_it(stage, ready)
+    verdict = await stage.governance.judge(ready.call)  # the hooks have been told
+    if verdict.decision != "deny" and _seal(ready.call) != _seal(seen):
+        verdict = Verdict("deny", "what it would change has changed since it was allowed", "judge")
+    if verdict.decision == "deny":
+        _say(stage, ready, verdict)
+        raise Refused(f"{ready.tool.name} was refused: {verdict.reason}", verdict.reason)
+
+
 async def approved(stage: Stage, ready: Ready) -> None:
     """Have a person decide about a call whose verdict is "ask".
 
@@ -110,12 +131,12 @@ async def approved(stage: Stage, ready: Ready) -> None:
         ToolError, BorderError: the person's own arguments do not fit the tool.
     """
     assert ready.call is not None  # noqa: S101  it was judged
-    for _ in range(MAX_ROUNDS):
+    for attempt in range(MAX_ROUNDS):
         call = ready.call
         mine = Grant(_key(ready), stage.asking.place)
-        whole = Grant(tool_key(ready.tool), stage.asking.session)
+        whole = Grant(tool_key(ready.tool), stage.asking.session, _rules(ready.verdict))
         scopes = _scopes(call)
-        before = stage.asking.granted(*([mine, whole] if "tool" in scopes else [mine]))
+        before = "" if attempt else stage.asking.granted(*([mine, whole] if "tool" in scopes else [mine]))
         if before:
             return _say(stage, ready, Verdict("allow", f"allowed before, by {before}", before))
         reply = await stage.asking.ask(
@@ -125,21 +146,21 @@ async def approved(stage: Stage, ready: Ready) -> None:
             wait=stage.asking.attended or stage.governance.unattended == "wait",
             grant=partial(_grant, mine, whole),
         )
-        if _decide(stage, ready, reply):
-            after = await _as_the_judge_sees_it(stage, ready)
-            if _seal(after) == _seal(call):
-                return _say(stage, ready, Verdict("allow", f"allowed by {reply.by}", reply.by))
-            ready.verdict = Verdict("ask", "what it would change has changed since you were asked", "judge")
-            ready.call = after
-            continue
-        ready.call = await _as_the_judge_sees_it(stage, ready)
-        verdict = await stage.governance.judge(ready.call)
+        same = _decide(stage, ready, reply)
+        verdict = await _verdict(stage, ready)
         if verdict.decision == "deny":
             _say(stage, ready, verdict)
-            raise Refused(
-                f"{ready.tool.name} was refused as changed by the person: {verdict.reason}", verdict.reason
-            )
-        return _say(stage, ready, Verdict("allow", f"changed and allowed by {reply.by}", reply.by))
+            changed = "" if same else " as changed by the person"
+            raise Refused(f"{ready.tool.name} was refused{changed}: {verdict.reason}", verdict.reason)
+        if verdict.arguments is not None and canonical(dict(verdict.arguments)) != canonical(ready.plain):
+            _change(ready, dict(verdict.arguments))
+            ready.call = await _as_the_judge_sees_it(stage, ready)
+            ready.verdict = Verdict("ask", f"{verdict.by} changed its arguments", verdict.by)
+        elif same and _seal(ready.call) != _seal(call):
+            ready.verdict = Verdict("ask", "what it would change has changed since you were asked", "judge")
+        else:
+            how = "allowed" if same else "changed and allowed"
+            return _say(stage, ready, Verdict("allow", f"{how} by {reply.by}", reply.by))
     raise Refused(
         f"{ready.tool.name} was refused: it changed faster than it could be decided on", "it kept changing"
     )
@@ -153,7 +174,7 @@ def _decide(stage: Stage, ready: Ready, reply: Reply) -> bool:
     name = ready.tool.name
     decision: Decision | None = reply.value if isinstance(reply.value, Decision) else None
     if reply.how == "person" and decision is not None and decision.decision == "allow":
-        if decision.arguments is None or decision.arguments == ready.plain:
+        if decision.arguments is None or canonical(decision.arguments) == canonical(ready.plain):
             return True
         before = ready.plain
         _change(ready, decision.arguments)
@@ -263,7 +284,11 @@ async def _by_hooks(stage: Stage, ready: Ready) -> Verdict | None:
 
 def _change(ready: Ready, arguments: dict[str, Any]) -> None:
     """Call it with these. Raises ToolError or BorderError where they do not fit the tool."""
-    plain = ready.tool.parse(msgspec.json.encode(arguments))
+    try:
+        encoded = msgspec.json.encode(arguments)
+    except (TypeError, ValueError) as error:
+        raise ToolError(f"{ready.tool.name} was not called, its arguments are no JSON: {error}") from None
+    plain = ready.tool.parse(encoded)
     ready.arguments = ready.tool.validate(plain)
     ready.plain = plain
 
@@ -291,10 +316,15 @@ def _seal(call: Call) -> str:
     return call.assessment.seal if call.assessment is not None else ""
 
 
+def _rules(verdict: Verdict) -> tuple[str, ...]:
+    """The rules that ask: a leave for a whole tool holds where no other one does."""
+    return tuple(rule for rule in verdict.by.split(", ") if rule)
+
+
 def _key(ready: Ready) -> str:
-    """What a leave for this exact call is bound to: also to the very files and hosts that it touches."""
+    """What a leave for this exact call is bound to: also the files, hosts and scripts that it touches."""
     seen = ready.call.assessment if ready.call is not None else None
-    reach = (*seen.paths, *seen.hosts) if seen is not None else ()
+    reach = (*seen.paths, *seen.hosts, seen.sandbox, seen.binds) if seen is not None else ()
     return call_key(ready.tool, ready.plain, reach)
 
 
@@ -317,13 +347,13 @@ def _question(stage: Stage, ready: Ready, scopes: tuple[Scope, ...]) -> Question
         approval=Approval(
             call_id=ready.part.id,
             tool=ready.tool.name,
-            arguments=ready.plain,
+            arguments=msgspec.json.decode(msgspec.json.encode(ready.plain)),
             key=_key(ready),
             effects=effects,
             destructive=call.destructive,
             undoable=ready.tool.undoable,
             reasons=tuple(clean(reason) for reason in ready.verdict.reason.split("; ") if reason),
-            rules=tuple(rule for rule in ready.verdict.by.split(", ") if rule),
+            rules=_rules(ready.verdict),
             origins=origins_in_words(taint),
             preview=clean(preview),
             preview_kind=seen.preview_kind if seen is not None else "text",

@@ -68,8 +68,8 @@ class Asking:
         self._lock = threading.Lock()
         self._faces: set[object] = set()
         self._number = 0
-        self._grants: dict[tuple[str, str], str] | None = None
-        """(key, place) -> who gave it; None until the logs were asked."""
+        self._here: dict[tuple[str, str], tuple[str, tuple[str, ...]] | None] = {}
+        """(key, place) -> (question, rules) of leaves given here, None for one taken back here."""
 
     # -- faces -------------------------------------------------------------------------------------
 
@@ -97,10 +97,11 @@ class Asking:
         self._number = max(self._number, asked)
         self._waiting = list(waiting)
 
-    def forget_waiting(self) -> None:
-        """The run that waited is over: its questions get no answer any more."""
-        self._waiting = []
+    def forget_waiting(self) -> list[Question]:
+        """The turn that waited is over: these of its questions were not asked again."""
+        left, self._waiting = self._waiting, []
         self._early.clear()
+        return left
 
     # -- asking ------------------------------------------------------------------------------------
 
@@ -122,6 +123,8 @@ class Asking:
             wait: whether somebody may come who answers; else the default counts at once.
             grant: the leave that an answer gives.
         """
+        if question.kind == "secret":
+            question = msgspec.structs.replace(question, default=None)
         again = self._same_as_before(question)
         if again is None:
             self._number += 1
@@ -131,13 +134,16 @@ class Asking:
             question = msgspec.structs.replace(question, id=again.id)
         loop = asyncio.get_running_loop()
         one = _Open(question, loop, loop.create_future())
-        self._open[question.id] = one
+        with self._lock:
+            self._open[question.id] = one
+            early = self._early.pop(question.id, None)
         try:
             if again is None:
                 say(QuestionAsked(question))
                 if commit is not None and wait:
                     await commit()
-            self._answer_early(one)
+            if early is not None:
+                self.take(early)
             reply = await self._reply(one, wait=wait)
         except asyncio.CancelledError:
             say(QuestionAnswered(question.id, "cancelled"))
@@ -147,12 +153,12 @@ class Asking:
         given = grant(reply.value) if reply.how == "person" else None
         say(QuestionAnswered(question.id, reply.how, _kept(question, reply.value), reply.by, given))
         if given is not None:
-            self._known()[given.key, given.place] = question.id
+            self._here[given.key, given.place] = (question.id, given.rules)
         return reply
 
     async def _reply(self, one: _Open, *, wait: bool) -> Reply:
-        if one.reply.done():
-            return one.reply.result()
+        if one.taken:  # answered already, perhaps before the question was asked again
+            return await one.reply
         if not wait:
             return Reply("nobody", one.question.default)
         if one.question.expires is None:
@@ -167,9 +173,15 @@ class Asking:
             timer.cancel()
         if one.reply.done():
             return one.reply.result()
-        with self._lock:
-            one.taken = True  # an answer from another thread comes too late from here on
+        if not self._take(one):  # an answer was accepted, and is on its way
+            return await one.reply
         return Reply("timeout", one.question.default)
+
+    def _take(self, one: _Open) -> bool:
+        """Whether it was still to be answered; from here on it is not."""
+        with self._lock:
+            taken, one.taken = one.taken, True
+        return not taken
 
     def _same_as_before(self, question: Question) -> Question | None:
         """The question of a run that is being resumed which asks the very same."""
@@ -179,11 +191,6 @@ class Asking:
                 return known
         return None
 
-    def _answer_early(self, one: _Open) -> None:
-        answer = self._early.pop(one.question.id, None)
-        if answer is not None:
-            self.take(answer)
-
     # -- answering ---------------------------------------------------------------------------------
 
     def take(self, answer: Answer) -> None:
@@ -192,50 +199,58 @@ class Asking:
         Raises:
             AnswerRefused: no such question is open, it was answered already, or the value does not fit.
         """
-        one = self._open.get(answer.question)
-        if one is None:
-            known = next((known for known in self._waiting if known.id == answer.question), None)
-            if known is None:
-                waiting = ", ".join(question.id for question in self.questions) or "none"
-                raise AnswerRefused(f"no question {answer.question} is open", cause=f"open: {waiting}")
-            checked(known, answer.value)
-            with self._lock:
-                self._early[known.id] = answer
-            return
-        value = checked(one.question, answer.value)
         with self._lock:
-            if one.taken:
-                raise AnswerRefused(f"question {answer.question} was answered already")
-            one.taken = True
+            one = self._open.get(answer.question)
+            if one is None:
+                self._take_early(answer)
+                return
+        value = checked(one.question, answer.value)
+        if not self._take(one):
+            raise AnswerRefused(f"question {answer.question} was answered already")
         one.loop.call_soon_threadsafe(_settle, one.reply, Reply("person", value, answer.by))
+
+    def _take_early(self, answer: Answer) -> None:
+        """Keep an answer to a question of a run that is not resumed yet."""
+        known = next((known for known in self._waiting if known.id == answer.question), None)
+        if known is None:
+            waiting = ", ".join(question.id for question in self.questions) or "none"
+            raise AnswerRefused(f"no question {answer.question} is open", cause=f"open: {waiting}")
+        if known.id in self._early:
+            raise AnswerRefused(f"question {answer.question} was answered already")
+        checked(known, answer.value)
+        self._early[known.id] = answer
 
     # -- leaves ------------------------------------------------------------------------------------
 
     def granted(self, *grants: Grant) -> str:
         """The id of the question whose answer allows one of these; empty where none does."""
-        known = self._known()
-        return next((known[one.key, one.place] for one in grants if (one.key, one.place) in known), "")
+        elsewhere = self._given_elsewhere()
+        for one in grants:
+            place = (one.key, one.place)
+            known = self._here[place] if place in self._here else elsewhere.get(place)
+            if known is not None and set(one.rules) <= set(known[1]):
+                return known[0]
+        return ""
 
     def revoke(self, grant: Grant) -> None:
         """Take a leave back."""
-        self._known().pop((grant.key, grant.place), None)
+        self._here[grant.key, grant.place] = None
 
-    def _known(self) -> dict[tuple[str, str], str]:
-        if self._grants is None:
-            self._grants = {}
-            entries = list(self._elsewhere()) if self._elsewhere is not None else []
-            places = {self.place, self.session}
-            for entry in reversed(entries):
-                match entry.event:
-                    case QuestionAnswered(
-                        question_id=asked, how="person", grant=Grant(key=key, place=place)
-                    ) if place in places:
-                        self._grants[key, place] = asked
-                    case GrantRevoked(grant=Grant(key=key, place=place)):
-                        self._grants.pop((key, place), None)
-                    case _:
-                        pass
-        return self._grants
+    def _given_elsewhere(self) -> dict[tuple[str, str], tuple[str, tuple[str, ...]]]:
+        """Leaves that logs tell of: read anew each time, for another kernel may have taken one back."""
+        found: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {}
+        over: set[tuple[str, str]] = set()
+        for entry in self._elsewhere() if self._elsewhere is not None else ():  # the newest first
+            match entry.event:
+                case GrantRevoked(grant=grant):
+                    over.add((grant.key, grant.place))
+                case QuestionAnswered(question_id=asked, how="person", grant=Grant() as grant):
+                    place = (grant.key, grant.place)
+                    if grant.place in (self.place, self.session) and place not in over:
+                        found.setdefault(place, (asked, grant.rules))
+                case _:
+                    pass
+        return found
 
 
 def call_key(tool: Tool, arguments: dict[str, Any], reach: Sequence[str] = ()) -> str:
@@ -249,9 +264,14 @@ def call_key(tool: Tool, arguments: dict[str, Any], reach: Sequence[str] = ()) -
     return hashlib.sha256(f"{tool.source_hash}\0".encode() + _SORTED.encode([arguments, *reach])).hexdigest()
 
 
-def tool_key(tool: Tool) -> str:
-    """SHA-256 that stands for a tool as it is now."""
-    return hashlib.sha256(f"tool\0{tool.source_hash}".encode()).hexdigest()
+def tool_key(tool: Tool, rules: str = "") -> str:
+    """SHA-256 that stands for a tool as it is now, and for what was asked about it."""
+    return hashlib.sha256(f"tool\0{tool.source_hash}\0{rules}".encode()).hexdigest()
+
+
+def canonical(arguments: Any) -> bytes:
+    """Arguments as JSON, keys in order: 1, 1.0 and true are three."""
+    return _SORTED.encode(arguments)
 
 
 def _same(known: Question, question: Question) -> bool:
@@ -263,7 +283,8 @@ def _same(known: Question, question: Question) -> bool:
             question.options,
             question.schema,
         )
-    return known.approval.key == question.approval.key
+    seen = ("key", "preview", "effects", "destructive", "sandbox", "scopes")
+    return all(getattr(known.approval, name) == getattr(question.approval, name) for name in seen)
 
 
 def _settle(future: "asyncio.Future[Reply]", reply: Reply) -> None:

@@ -14,7 +14,7 @@ from loom_nb.errors import BorderError, LoomError, ToolError
 from loom_nb.events import CallFinished, CallJudged, CallStarted, Noticed, ResultKept
 from loom_nb.messages import USER, Origin, ResultPart, TextPart, ToolCallPart, ToolResultPart, to_json
 from loom_nb.protocols import current_call
-from loom_nb.runtime.approval import Ready, Refused, approved, judged
+from loom_nb.runtime.approval import Ready, Refused, approved, judged, last_look
 from loom_nb.runtime.in_call import InCall
 from loom_nb.runtime.stage import LOST, Resumed, Stage
 from loom_nb.runtime.threads import in_thread
@@ -96,9 +96,6 @@ async def _prepare(stage: Stage, place: int, part: ToolCallPart, *, cut: bool) -
         return _refuse(stage, part, "invalid", error.title)
     except Refused as refused:
         return _deny(stage, part, refused)
-    ready.counted = stage.clock.now()  # now, so that a limit also holds among the calls of one turn
-    for tally in stage.tallies.values():
-        tally.add(part.name, ready.counted)
     return ready
 
 
@@ -114,12 +111,13 @@ async def _consult(stage: Stage, waiting: list[Ready], results: dict[int, ToolRe
             task.cancel()
         if unanswered:
             await asyncio.wait(unanswered)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()  # what went wrong comes before those that were cancelled for it
     for ready, task in zip(asked, tasks, strict=True):
         refusal = task.result()
         if refusal is not None:
             results[ready.place] = refusal
-            for tally in stage.tallies.values():
-                tally.take_back(ready.part.name, ready.counted)
     return [ready for ready in waiting if ready.place not in results]
 
 
@@ -141,8 +139,17 @@ def _deny(stage: Stage, part: ToolCallPart, refused: Refused) -> ToolResultPart:
 
 async def _run_group(stage: Stage, group: list[Ready], results: dict[int, ToolResultPart]) -> None:
     """Run one call directly, several as tasks side by side."""
-    for ready in group:
+    for ready in tuple(group):
+        refusal = await _look_again(stage, ready) if ready.call is not None else None
+        if refusal is not None:
+            results[ready.place] = refusal
+            group.remove(ready)
+            continue
+        for tally in stage.tallies.values():
+            tally.add(ready.part.name, stage.clock.now())
         stage.say(CallStarted(ready.part.id, ready.part.name, ready.plain, ready.effects))
+    if not group:
+        return
     if stage.commit is not None and not all(ready.tool.read_only for ready in group):
         await stage.commit()  # the intent is on disk before the effect
     if len(group) == 1:
@@ -158,6 +165,18 @@ async def _run_group(stage: Stage, group: list[Ready], results: dict[int, ToolRe
         raise
     for ready, task in zip(group, tasks, strict=True):
         results[ready.place] = task.result()
+
+
+async def _look_again(stage: Stage, ready: Ready) -> ToolResultPart | None:
+    """The result of a call that may not run after all; rules had it in their hands, and time has passed."""
+    try:
+        await last_look(stage, ready)
+        ready.arguments = ready.tool.validate(ready.plain)
+    except (ToolError, BorderError) as error:
+        return _refuse(stage, ready.part, "invalid", error.title)
+    except Refused as refused:
+        return _deny(stage, ready.part, refused)
+    return None
 
 
 async def _run(stage: Stage, ready: Ready) -> ToolResultPart:

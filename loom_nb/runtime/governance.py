@@ -6,8 +6,10 @@ allowed the call and the asking is a mere approval. What no rule speaks of is up
 in a rule denies.
 """
 
+import asyncio
 import inspect
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from loom_nb.errors import LoomUsageError
@@ -30,6 +32,8 @@ class GovernancePolicy:
     """Seconds that a person has to answer; then the question's default counts, for an approval a refusal."""
     unattended: Literal["deny", "wait"] = "deny"
     """Where no face shows questions: refused at once, or waited for somebody who connects."""
+    above: "GovernancePolicy | None" = None
+    """Of the run that began this one: the stricter of the two verdicts holds."""
     _ordered: tuple[tuple[str, Rule], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -68,27 +72,31 @@ class GovernancePolicy:
 
     def with_rules(self, *rules: Rule) -> "GovernancePolicy":
         """This policy with more rules before its own: what any of them denies stays denied."""
-        return GovernancePolicy(
-            (*rules, *self.rules), self.mode, self.own_tools, self.answer_within, self.unattended
-        )
+        return replace(self, rules=(*rules, *self.rules))
 
     def under(self, parent: "GovernancePolicy") -> "GovernancePolicy":
         """This policy for a child of a run under `parent`: it may do nothing that the parent may not."""
-        mode = min(self.mode, parent.mode, key=_FREEDOM.index)
-        own: Literal["allow", "ask"] = self.own_tools if parent.own_tools == "allow" else "ask"
-        bound = tuple(rule for rule in parent.rules if rule not in self.rules)
-        return GovernancePolicy((*bound, *self.rules), mode, own, self.answer_within, self.unattended)
+        return replace(self, above=parent if self.above is None else self.above.under(parent))
 
     def at_once(self, tool: Tool, provided_by: str) -> Verdict | None:
         """The verdict on every call of a tool, where it depends on nothing else: no rule has to be asked."""
-        if self._ordered or tool.assess is not None:
+        if self._ordered or tool.assess is not None or self.above is not None:
+            return None
+        if type(self).judge is not GovernancePolicy.judge:  # a policy of somebody's own
             return None
         if self.own_tools == "allow" and not provided_by and self.mode != "read-only":
             return _HANDED_OVER
         return _ONLY_LOOKS if tool.read_only else None
 
     async def judge(self, call: Call) -> Verdict:
-        """One verdict for one call. Never raises: what goes wrong in a rule denies."""
+        """One verdict for one call. What goes wrong in a rule denies."""
+        verdict = await self._judge(call)
+        if self.above is None or verdict.decision == "deny" or verdict.arguments is not None:
+            return verdict
+        theirs = await self.above.judge(call)
+        return max(verdict, theirs, key=lambda one: DECISIONS.index(one.decision))
+
+    async def _judge(self, call: Call) -> Verdict:
         if call.assessment is not None and call.assessment.refusal:
             return Verdict("deny", call.assessment.refusal, call.provided_by or call.name)
         allowed: Verdict | None = None
@@ -113,7 +121,7 @@ class GovernancePolicy:
             approvals.append(by_mode)
         if not asks and (allowed is not None or not approvals):
             return allowed or by_mode
-        return _together([*asks, *(approvals if allowed is None else ())])
+        return together([*asks, *(approvals if allowed is None else ())])
 
     def _by_mode(self, call: Call) -> Verdict:
         """What holds where no rule speaks."""
@@ -154,8 +162,6 @@ class GovernancePolicy:
         return {fate: tuple(words) for fate, words in told.items()}
 
 
-_FREEDOM: tuple[Mode, ...] = ("read-only", "ask", "edits", "all")
-"""From the least to the most that runs unasked."""
 _FATE = {"allow": "allowed", "ask": "asked", "deny": "denied"}
 _REST = {
     "ask": ("asked", "all else: what writes, runs, sends or says nothing of itself"),
@@ -170,7 +176,7 @@ _ONLY_LOOKS = Verdict("allow", "it only looks", "default")
 def _effects_in_words(call: Call) -> str:
     """What the call does, as the end of a sentence that begins with its name."""
     if call.assessment is not None and call.assessment.reasons:
-        return "; ".join(call.assessment.reasons)
+        return "; ".join(one.replace(";", ",") for one in call.assessment.reasons)
     words = [word for effect, word in _WORDS.items() if effect in call.effects]
     if call.destructive:
         words.append("does what cannot be taken back")
@@ -180,7 +186,7 @@ def _effects_in_words(call: Call) -> str:
 _WORDS = {"writes": "can change things", "runs": "runs code", "network": "talks to the network"}
 
 
-def _together(asks: list[Verdict]) -> Verdict:
+def together(asks: list[Verdict]) -> Verdict:
     """One question for all that ask."""
     reasons = dict.fromkeys(reason for ask in asks for reason in ask.reason.split("; ") if reason)
     return Verdict("ask", "; ".join(reasons), ", ".join(dict.fromkeys(ask.by for ask in asks if ask.by)))
@@ -198,10 +204,16 @@ def _layer(rule: Rule) -> str:
 
 
 async def _opinion(rule: Rule, call: Call) -> Verdict | None:
-    name = str(getattr(rule, "name", type(rule).__name__))
+    name = type(rule).__name__
     try:
+        name = str(getattr(rule, "name", name))
         said = rule.judge(call)
         verdict = await said if inspect.isawaitable(said) else said
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return Verdict("deny", f"the rule {name} cancelled itself", name)
     except Exception as error:  # noqa: BLE001  an error in a judge denies, whatever it is
         return Verdict("deny", f"the rule {name} failed: {type(error).__name__}: {error}", name)
     return sound(verdict, name)
@@ -211,8 +223,14 @@ def sound(verdict: object, name: str) -> Verdict | None:
     """What a judge returned, if it is a verdict or None; a refusal in place of anything else."""
     if verdict is None:
         return None
-    if not isinstance(verdict, Verdict) or verdict.decision not in DECISIONS:
+    if not isinstance(verdict, Verdict) or not _well_formed(verdict):
         return Verdict("deny", f"the rule {name} returned {verdict!r} in place of a verdict", name)
     if verdict.arguments is not None and verdict.decision != "allow":
         return Verdict("deny", f"the rule {name} changed arguments of a call it does not allow", name)
     return verdict if verdict.by else Verdict(verdict.decision, verdict.reason, name, verdict.arguments)
+
+
+def _well_formed(verdict: Verdict) -> bool:
+    arguments: object = verdict.arguments
+    words = isinstance(verdict.reason, str) and isinstance(verdict.by, str)
+    return verdict.decision in DECISIONS and words and (arguments is None or isinstance(arguments, Mapping))

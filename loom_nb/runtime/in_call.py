@@ -37,6 +37,8 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
             Unanswered: nobody answered in time, or nobody can be asked here.
         """
         stage, policy = self.stage, self.stage.governance
+        if stage.closed:
+            raise Unanswered("The run is over: nobody is asked any more.")
         expires = (
             question.expires if question.expires is not None else stage.clock.now() + policy.answer_within
         )

@@ -86,6 +86,9 @@ class Log:
     async def commit(self) -> None:
         """Make durable what was said. What a store refuses stays pending for the next time."""
         while self._writing is not None:  # two questions of one turn may come here side by side
+            if self._writing.done():  # its writer was not woken yet: let it be, or we turn in circles
+                await asyncio.sleep(0)
+                continue
             cancelled = await _settled(self._writing)
             if cancelled is not None:
                 raise cancelled

@@ -9,7 +9,15 @@ import asyncio
 import msgspec
 
 from loom_nb.errors import ModelError, ToolError
-from loom_nb.events import MessageAdded, Noticed, RetryScheduled, RunFinished, TurnFinished, TurnStarted
+from loom_nb.events import (
+    MessageAdded,
+    Noticed,
+    QuestionAnswered,
+    RetryScheduled,
+    RunFinished,
+    TurnFinished,
+    TurnStarted,
+)
 from loom_nb.messages import Message, user
 from loom_nb.protocols import Reply
 from loom_nb.runtime.calls import perform, tell
@@ -52,6 +60,8 @@ async def _finish_turn(stage: Stage) -> None:
         ),
     )
     stage.resumed = None
+    for question in stage.asking.forget_waiting():  # its tool or what it would do is another by now
+        stage.say(QuestionAnswered(question.id, "cancelled"))
     if stage.commit is not None:
         await stage.commit()
 

@@ -7,7 +7,10 @@ the conversation that holds it: the user's own words first, then the latest sour
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from loom_nb.border import parse
+from loom_nb.errors import BorderError
 from loom_nb.messages import (
+    MODEL,
     Conversation,
     DataPart,
     FilePart,
@@ -15,6 +18,7 @@ from loom_nb.messages import (
     Origin,
     Part,
     TextPart,
+    ToolCallPart,
     ToolResultPart,
 )
 from loom_nb.protocols import Taint
@@ -48,18 +52,18 @@ class Origins:
         for message in messages[self._seen :]:
             for text, origin in _sources(message.parts, message.role):
                 self._parts.append((text, origin))
-                if origin.kind not in _OF_THE_USER:
+                if origin.kind not in _OF_THE_USER and origin is not MODEL:
                     self._kinds.add(origin.kind)
         self._seen = len(messages)
 
     def _whence(self, text: str) -> Origin:
-        latest: Origin | None = None
-        for held, origin in reversed(self._parts):
+        first: Origin | None = None
+        for held, origin in self._parts:
             if text in held:
                 if origin.kind in _OF_THE_USER:
                     return origin
-                latest = latest or origin
-        return latest or Origin("model")
+                first = first or origin  # whoever came later may quote
+        return first or MODEL
 
 
 def _sources(parts: tuple[Part, ...], role: str) -> Iterator[tuple[str, Origin]]:
@@ -75,8 +79,19 @@ def _sources(parts: tuple[Part, ...], role: str) -> Iterator[tuple[str, Origin]]
                 yield text, origin
             case ImagePart(origin=origin) | FilePart(origin=origin):
                 yield "", origin
+            case ToolCallPart(name=name, arguments=arguments):
+                yield name, MODEL
+                for _, said in _leaves(_plain(arguments)):
+                    yield said, MODEL
             case _:
                 pass
+
+
+def _plain(arguments: str) -> Any:
+    try:
+        return parse(arguments or "{}")
+    except BorderError:
+        return arguments
 
 
 def _leaves(value: Any, where: str = "") -> Iterator[tuple[str, str]]:

@@ -4,7 +4,9 @@ A tool's own account is exact; the arguments are read as well, so that a rule al
 none. Every spelling of a path counts. Code that computes a path is the sandbox's to hold, not ours.
 """
 
+import dataclasses
 import fnmatch
+import glob as globs_of
 import os
 import re
 import unicodedata
@@ -17,7 +19,7 @@ from loom_nb.protocols import Call
 
 _SEPARATORS = re.compile(r"[\s'\"`=:;,|&<>(){}\[\]$]+")
 
-MAX_PATH = 4096
+MAX_TEXT = 100_000
 
 
 def touched_paths(call: Call, root: str = "") -> Iterator[str]:
@@ -32,15 +34,20 @@ def touched_paths(call: Call, root: str = "") -> Iterator[str]:
     base = Path(root or ".").expanduser()
     for text in texts(call.arguments):
         words = [text, *_SEPARATORS.split(text)] if "runs" in call.effects else [text]
-        for word in words:
+        for word in (word.strip().removeprefix("file://") for word in words):
             if not _may_be_path(word):
                 continue
             for form in ("NFC", "NFKC", "NFD"):
-                yield real_path(str(base / _at_home(unicodedata.normalize(form, word))))
+                place = str(base / _at_home(unicodedata.normalize(form, word).strip()))
+                yield os.path.normpath(Path.cwd() / place)
+                yield os.path.realpath(place)
 
 
 def _may_be_path(text: str) -> bool:
-    return bool(text) and len(text) < MAX_PATH and "://" not in text and not {"\0", "\n"} & set(text)
+    text = text.strip()
+    return (
+        bool(text) and "\0" not in text and "\n" not in text and ("://" not in text) and len(text) < MAX_TEXT
+    )
 
 
 def real_path(path: str) -> str:
@@ -59,8 +66,18 @@ def covers(globs: Iterable[str], path: str) -> bool:
     """Whether a glob matches the path, or a folder in which it lies."""
     plain = Path(unicodedata.normalize("NFC", path))
     places = [str(place) for place in (plain, *plain.parents)]
+    globs = [form for glob in globs for form in (glob, _literal(glob))]
     patterns = {pattern for glob in globs for pattern in (_at_home(glob), _real_glob(_at_home(glob)))}
-    return any(fnmatch.fnmatchcase(place, pattern) for place in places for pattern in patterns)
+    return any(
+        place == pattern or fnmatch.fnmatchcase(place, pattern) for place in places for pattern in patterns
+    )
+
+
+def _literal(glob: str) -> str:
+    """The glob with the signs escaped that stand in the names of folders which exist."""
+    path = Path(_at_home(glob))
+    held = next((one for one in (path, *path.parents) if os.path.lexists(one)), path.anchor)
+    return globs_of.escape(str(held)) + str(path)[len(str(held)) :]
 
 
 def _real_glob(glob: str) -> str:
@@ -71,18 +88,36 @@ def _real_glob(glob: str) -> str:
 
 
 def touched_hosts(call: Call) -> Iterator[str]:
-    """Every host that the tool tells, and that of every argument which is an address."""
+    """Every host that the tool tells, and every one that an argument names.
+
+    An address that parsers read differently gives all that it could mean, so that no list of allowed
+    hosts fits it.
+    """
     if call.assessment is not None:
         yield from map(plain_host, call.assessment.hosts)
     for text in texts(call.arguments):
-        if "://" not in text:
-            continue
-        try:
-            host = urlsplit(text.strip()).hostname
-        except ValueError:
-            continue
-        if host:
-            yield plain_host(host)
+        for word in _SEPARATING.split(text) if "runs" in call.effects else [text.strip()]:
+            yield from _hosts_in(word)
+
+
+_SEPARATING = re.compile(r"[\s'\"`;|&<>(){}]+")
+_ADDRESS = re.compile(r"(?:[a-zA-Z][a-zA-Z0-9+.-]*:)?[/\\]{2}(?P<authority>[^/?#]*)")
+_BARE = re.compile(r"(?P<authority>(?:[\w-]+\.)+[a-zA-Z]{2,})(?::\d+)?(?:/.*)?", re.DOTALL)
+
+
+def _hosts_in(word: str) -> Iterator[str]:
+    found = _ADDRESS.match(word) or _BARE.fullmatch(word)
+    if found is None:
+        return
+    authority = found["authority"]
+    if set(authority) & set("\\@") or any(sign.isspace() or not sign.isprintable() for sign in authority):
+        yield from (plain_host(piece.partition(":")[0]) for piece in re.split(r"[\\@\s]", authority) if piece)
+    try:
+        host = urlsplit(f"//{authority}").hostname
+    except ValueError:
+        host = authority
+    if host:
+        yield plain_host(host)
 
 
 def host_in(globs: Iterable[str], host: str) -> bool:
@@ -103,6 +138,12 @@ def texts(value: Any) -> Iterator[str]:
     """Every string in a value of plain data, keys included."""
     if isinstance(value, str):
         yield value
+    elif isinstance(value, os.PathLike):
+        yield os.fspath(value)
+    elif hasattr(value, "model_dump"):
+        yield from texts(value.model_dump(mode="json"))
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        yield from texts({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
     elif isinstance(value, Mapping):
         for key, inner in value.items():
             yield str(key)

@@ -370,12 +370,16 @@ class WhenUntrusted:
     kinds: frozenset[str] = UNTRUSTED
     decision: Literal["ask", "deny"] = "ask"
     glob: str = "*"
+    spares: tuple[str, ...] = ()
+    """Globs of tools that the user lets run whatever is in play."""
     name: str = "untrusted"
     layer: Layer = "origin"
 
     def judge(self, call: Call) -> Verdict | None:
         """Speak of a call that can act while untrusted text is in its arguments or in the context."""
         if not fnmatch.fnmatchcase(call.name, self.glob):
+            return None
+        if any(fnmatch.fnmatchcase(call.name, glob) for glob in self.spares):
             return None
         acts = bool(call.effects - {"reads"}) or call.destructive
         if not acts:
@@ -389,7 +393,7 @@ class WhenUntrusted:
         if call.read_only and found and not made_up:
             return None
         told = [
-            f"{where} came from {whence(origin.kind, origin.source)}"
+            f"{where} came from {whence(origin.kind, origin.source)}".replace(";", ",")
             for where, origin in found.items()
             if origin.kind != "model"
         ]

@@ -26,12 +26,14 @@ from loom_nb.errors import (
     StoreError,
 )
 from loom_nb.events import (
+    CallFinished,
     Event,
     Grant,
     GrantRevoked,
     LogEntry,
     MessageAdded,
     RunFinished,
+    RunInterrupted,
     RunResumed,
     RunStarted,
     SessionOpened,
@@ -308,6 +310,7 @@ class Session:
         if past is None or past.run != run_id:
             waits = f"{past.run} waits" if past is not None else "none of its runs waits for a person"
             raise LoomUsageError(f"run {run_id} of session {self.id} cannot be resumed", cause=waits)
+        self._waiting = None  # it is taken up once
         agent = agent or self.agent
         run = Run(self.id, run_id, agent.model.name, loop, self._log.note)
         run.entries = list(past.entries)
@@ -415,11 +418,7 @@ class Session:
                     if not self._log.is_open:
                         await self._open()
                     watches = self._watch(run, agent.runtime.limits.timeout)
-                    if isinstance(work, Waiting):
-                        stage = await self._take_up(run, agent, work)
-                    else:
-                        await self._begin(run, work)
-                        stage = await self._set_stage(run, agent, output)
+                    stage = await self._set_out(run, agent, work, output)
                     if stage.hooks:
                         await tell(stage, "before_run", goal=work.goal)
                     ending.finished = await carry_out(stage)
@@ -433,6 +432,8 @@ class Session:
                 finally:
                     for watch in watches:
                         watch.cancel()
+                if stage is None:
+                    self._close_waiting(run, work)
                 await self._end(stage, run, ending)
         except asyncio.CancelledError as stop:  # it was still waiting in the queue
             ending.cancelled = stop
@@ -464,9 +465,16 @@ class Session:
             watches.append(asyncio.ensure_future(self._log.renew()))
         return watches
 
+    async def _set_out(
+        self, run: Run, agent: AgentDescription, work: "_Beginning | Waiting", output: OutputType | None
+    ) -> Stage:
+        if isinstance(work, Waiting):
+            return await self._take_up(run, agent, work)
+        await self._begin(run, work)
+        return await self._set_stage(run, agent, output)
+
     async def _take_up(self, run: Run, agent: AgentDescription, past: Waiting) -> Stage:
         """Stand where the run stood when its process ended."""
-        self._waiting = None
         run.say(RunResumed())
         await self._log.commit()
         stage = await self._set_stage(run, agent, None)
@@ -475,7 +483,21 @@ class Session:
             if isinstance(entry.event, TurnFinished):
                 stage.turns += 1
                 stage.spend(entry.event.usage)
+            elif isinstance(entry.event, CallFinished) and entry.event.outcome == "denied":
+                stage.denied.append(entry.event.result.text)
         return stage
+
+    def _close_waiting(self, run: Run, past: "_Beginning | Waiting") -> None:
+        """A run that could not be taken up: its calls get results and its questions an end."""
+        if not isinstance(past, Waiting):
+            return
+        self._asking.forget_waiting()
+        for event in past.repairs:
+            if isinstance(event, RunInterrupted):
+                continue
+            run.say(event)
+            if isinstance(event, MessageAdded):
+                self._add(event.message)
 
     def _give_up_waiting(self) -> None:
         """A run that waited for a person ends here, because another one begins."""

@@ -1,7 +1,7 @@
 """How often tools were let run: what rate limits count."""
 
 import fnmatch
-from bisect import bisect_left
+from bisect import bisect_left, insort
 
 
 class Tally:
@@ -18,13 +18,7 @@ class Tally:
         if times is None:
             self._times[name] = [time]
         else:
-            times.append(time)
-
-    def take_back(self, name: str, time: float) -> None:
-        """A call that was counted did not run after all: a person refused it."""
-        times = self._times.get(name, [])
-        if time in times:
-            times.remove(time)
+            insort(times, time)  # a clock may have been set back
 
     def count(self, glob: str, since: float = 0.0) -> int:
         """Calls of tools whose name matches, from that time on."""

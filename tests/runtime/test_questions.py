@@ -28,9 +28,10 @@ from loom_nb import (
     SessionConfig,
     SqliteStore,
     Stop,
+    Verdict,
     tool,
 )  # fmt: skip
-from loom_nb.errors import LoomUsageError
+from loom_nb.errors import LoomUsageError, Unanswered
 from loom_nb.events import CallFinished, CallJudged, CallStarted, QuestionAnswered, QuestionAsked
 from loom_nb.models.scripted import Call
 from loom_nb.protocols import current_call
@@ -246,13 +247,18 @@ async def test_stopping_cancels_the_question_and_nothing_after_it_runs(how):
 # -- leaves ------------------------------------------------------------------------------------------
 
 
-async def test_leave_for_a_tool_holds_in_the_session_and_nowhere_else():
+async def test_leave_for_a_tool_holds_in_the_session_and_only_where_no_other_rule_asks():
     store = MemoryStore()
-    replies = [Call("write", {"path": "a"}), Call("write", {"path": "b"}), "done"]
-    assert (await played(agent(*replies, store=store), Decision("allow", scope="tool"))).status == "completed"
-    assert done == ["a", "b"]
-    result = await played(agent(*replies, store=store), DENY, DENY)
-    assert (result.status, len(of(result, QuestionAsked))) == ("denied", 2)
+    replies = [*(Call("write", {"path": path}) for path in "abc"), "done"]
+    whole = Decision("allow", scope="tool")
+    result = await played(agent(*replies, store=store), whole, whole)
+    assert (result.status, done) == ("completed", ["a", "b", "c"])
+    rules = [one.question.approval.rules for one in of(result, QuestionAsked)]
+    assert rules == [("mode ask",), ("untrusted", "mode ask")], (
+        "the result of a tool is in the context by then"
+    )
+    result = await played(agent(*replies, store=store), DENY, DENY, DENY)
+    assert (result.status, len(of(result, QuestionAsked))) == ("denied", 3)
 
 
 async def test_leave_for_an_exact_call_holds_in_the_notebook_and_any_change_asks():
@@ -578,5 +584,169 @@ async def test_a_tool_whose_source_changed_asks_anew(killed):
     )
     run.stop()
     assert (await run).status == "stopped"
+    await session.close()
+    store.close()
+
+
+# -- found by a second reader ------------------------------------------------------------------------
+
+
+async def test_six_questions_of_one_turn_are_kept_on_disk_and_answered(tmp_path):
+    store = SqliteStore(tmp_path / "loom.db")
+    spec = agent([Call("write", {"path": str(n)}) for n in range(6)], "done", store=store)
+    result = await asyncio.wait_for(played(spec, *[ALLOW] * 6), 20)
+    assert (result.status, sorted(done)) == ("completed", list("012345"))
+    store.close()
+
+
+async def test_a_face_that_changes_the_arguments_it_was_shown_edits_the_call():
+    def edited(question):
+        arguments = question.approval.arguments
+        arguments["path"] = "safe"
+        return Decision("allow", arguments=arguments)
+
+    result = await played(agent(Call("write", {"path": "danger"}), "done"), edited)
+    assert (result.status, done) == ("completed", ["safe"])
+
+
+async def test_an_edit_of_a_person_passes_the_hooks_too():
+    spec = agent(Call("write", {"path": "a"}), "done")
+    spec.on(
+        "before_tool", lambda arguments, **_: Verdict("deny", "no") if arguments["path"] == "secret" else None
+    )
+    result = await played(spec, Decision("allow", arguments={"path": "secret"}))
+    assert (result.status, done) == ("denied", [])
+
+
+async def test_a_leave_that_was_just_given_does_not_cover_what_changed_meanwhile(tmp_path):
+    target = tmp_path / "f"
+    target.write_text("one")
+    edit = tool(name="edit")(lambda path: done.append(target.read_text()) or "edited")
+    seen = lambda path: Assessment(frozenset({"writes"}), preview=target.read_text(), seal=target.read_text())  # noqa: E731
+    object.__setattr__(edit, "assess", seen)
+
+    def change(question):
+        target.write_text("two")
+        return Decision("allow", scope="call")
+
+    result = await played(agent(Call("edit", {"path": "f"}), "x", tools=[edit]), change, DENY)
+    assert (len(of(result, QuestionAsked)), done) == (2, [])
+
+
+async def test_what_is_refused_after_the_leave_does_not_run():
+    allowed = True
+    edit = tool(name="edit")(lambda path: done.append(path) or "edited")
+    object.__setattr__(
+        edit, "assess", lambda path: Assessment(frozenset({"writes"}), refusal="" if allowed else "gone")
+    )
+
+    def late(question):
+        nonlocal allowed
+        allowed = False
+        return ALLOW
+
+    result = await played(agent(Call("edit", {"path": "f"}), "x", tools=[edit]), late)
+    assert (result.status, done) == ("denied", [])
+
+
+async def test_an_early_answer_is_not_replaced_by_a_later_one(killed):
+    store, spec = after(killed, "done")
+    session = spec.session(SessionConfig("s"))
+    with pytest.raises(LoomUsageError):
+        await session.resume("r7")
+    ids = [question.id for question in session.questions]
+    for one in ids:
+        session.send(Answer(one, DENY))
+        with pytest.raises(AnswerRefused, match="answered already"):
+            session.send(Answer(one, ALLOW))
+    assert (await (await session.resume("r1"))).output == "done"
+    assert written(killed) == []
+    await session.close()
+    store.close()
+
+
+async def test_a_run_is_resumed_once_however_often_it_is_asked_for(killed):
+    store, spec = after(killed, "done", "done")
+    session = spec.session(SessionConfig("s"))
+    runs = [await session.resume("r1")]
+    with pytest.raises(LoomUsageError, match="cannot be resumed"):
+        await session.resume("r1")
+    for question in session.questions:
+        session.send(Answer(question.id, ALLOW))
+    assert (await runs[0]).status == "completed"
+    assert written(killed) == ["a", "b"]
+    await session.close()
+    store.close()
+
+
+async def test_a_leave_that_another_kernel_takes_back_is_gone_here_too():
+    store = MemoryStore()
+
+    def opened():
+        spec = agent(Call("write", {"path": "a"}), "done", store=store)
+        return spec.session(SessionConfig(metadata={"notebook": "n"}))
+
+    first, second = opened(), opened()
+    run = first.start("go")
+    run.subscribe(answering(first, Decision("allow", scope="call")))
+    (answered,) = of(await run, QuestionAnswered)
+    first.revoke(answered.grant)
+    await first.close()
+    run = second.start("go")
+    run.subscribe(answering(second, DENY))
+    assert len(of(await run, QuestionAsked)) == 1
+    await second.close()
+
+
+async def test_a_tool_that_was_left_behind_asks_nobody():
+    context = []
+
+    @tool(read_only=True)
+    async def hand_out() -> str:
+        context.append(current_call.get())
+        return "fine"
+
+    result = await played(agent(Call("hand_out", {}), "x", tools=[hand_out]))
+    assert result.status == "completed"
+    with pytest.raises(Unanswered, match="over"):
+        await context[0].ask(Question("", "text", "well?"))
+
+
+async def test_a_run_that_cannot_be_taken_up_leaves_a_valid_conversation(killed):
+    class Broken:
+        name = "broken"
+
+        async def open(self):
+            raise RuntimeError("no such thing")
+
+    store, spec = after(killed, "fine")
+    broken = Agent(Model.scripted(["x"]), tools=spec.tools, capabilities=[Broken()], session_store=store)
+    session = spec.session(SessionConfig("s"))
+    result = await (await session.resume("r1", agent=broken))
+    assert (result.status, session.questions) == ("failed", [])
+    assert (await session.run("again")).status == "completed"
+    results = [
+        part
+        for message in session.conversation
+        for part in message.parts
+        if type(part).__name__ == "ToolResultPart"
+    ]
+    assert len(results) == 3
+    await session.close()
+    store.close()
+
+
+async def test_an_early_answer_counts_where_nobody_else_can_be_asked(killed):
+    store, spec = after(killed, "done")
+    alone = Agent(
+        Model.scripted(["done"]), tools=spec.tools, session_store=store,
+        runtime=Runtime(governance=GovernancePolicy(own_tools="ask")),
+    )  # fmt: skip
+    session = alone.session(SessionConfig("s"))
+    run = await session.resume("r1")
+    for question in session.questions:
+        session.send(Answer(question.id, ALLOW))
+    assert (await run).status == "completed"
+    assert written(killed) == ["a", "b"]
     await session.close()
     store.close()

@@ -8,6 +8,7 @@ every card.
 import asyncio
 import contextlib
 import dataclasses
+import hashlib
 import os
 import re
 import shutil
@@ -133,6 +134,7 @@ class Shell:
             preview_kind="command",
             paths=tuple(found.paths),
             sandbox=self.sandbox.level,
+            binds="" if found.reads else _scripts(found.paths),
         )
 
     async def run_command(self, command: str, timeout: float | None = None) -> str:  # noqa: ASYNC109
@@ -316,6 +318,24 @@ async def _to_its_end(child: Child) -> Finished:
     except asyncio.CancelledError:
         await child.ended_soon("cancelled")
         raise
+
+
+_SCRIPTS = (".sh", ".bash", ".py", ".r", ".pl", ".rb", ".js", ".jl", ".mk", "makefile")
+MAX_SCRIPT = 4 * 1024 * 1024
+
+
+def _scripts(paths: Iterable[str]) -> str:
+    """The hash of the scripts among these files: a leave to run one does not cover what it becomes."""
+    digest = hashlib.sha256()
+    for path in map(Path, paths):
+        try:
+            if not path.is_file() or not (path.name.lower().endswith(_SCRIPTS) or os.access(path, os.X_OK)):
+                continue
+            with path.open("rb") as file:
+                digest.update(path.name.encode("utf-8", "replace") + b"\0" + file.read(MAX_SCRIPT))
+        except OSError as error:
+            digest.update(type(error).__name__.encode())
+    return digest.hexdigest()
 
 
 def _refusal(command: str) -> str:
