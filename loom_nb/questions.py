@@ -89,7 +89,7 @@ class Question(msgspec.Struct, frozen=True, omit_defaults=True):
     origin: Origin = Origin("system")
 
 
-class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
+class Decision(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """The value of an answer to an approval."""
 
     decision: Literal["allow", "deny"]

@@ -44,7 +44,7 @@ class Settings:
     ascii: bool = False
     """Plain text without box drawing and symbols."""
     approve: Mode = "ask"
-    """What runs unasked. `all` is only taken from the environment, never from a file."""
+    """What runs unasked. `edits` and `all` are only taken from the environment, never from a file."""
     allow: tuple[str, ...] = ()
     """Globs of tools that run unasked, from the environment only: `LOOM_NB_ALLOW=double,web_*`."""
     max_steps: int = 50
@@ -203,11 +203,15 @@ def _from_text(name: str, text: str) -> Any:
 
 
 def _value(name: str, value: Any, origin: str, folder: Path) -> Any:
-    if name == "approve" and value == "all" and origin != PREFIX + "APPROVE":
+    if name == "approve" and value in ("edits", "all") and origin != PREFIX + "APPROVE":
         raise SetupError(
-            f"approve = 'all' in {origin}",
-            cause="that everything runs unasked is chosen anew in each kernel, and never by a file",
-            fixes=["approve = 'edits'", "%loom approvals all", f"{PREFIX}APPROVE=all in the environment"],
+            f"approve = '{value}' in {origin}",
+            cause="a file, which may be somebody else's, can only make it stricter",
+            fixes=[
+                "approve = 'read-only'",
+                f"%loom approvals {value}",
+                f"{PREFIX}APPROVE={value} in the environment",
+            ],
         )
     if name == "allow" and origin != PREFIX + "ALLOW":
         raise SetupError(

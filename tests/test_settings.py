@@ -147,3 +147,16 @@ def test_reading_settings_loads_no_heavy_library():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("line", ["approve = 'all'", "approve = 'edits'", "allow = '*'"])
+def test_a_file_cannot_loosen_what_is_asked(line):
+    with pytest.raises(SetupError) as caught:
+        read({}, [ProjectFile(Path("loom.toml"), line)])
+    assert "in the environment" in str(caught.value)
+
+
+def test_the_environment_says_what_runs_unasked_and_a_file_may_be_stricter():
+    assert read({"LOOM_NB_APPROVE": "all", "LOOM_NB_ALLOW": "a, b_*"}).approve == "all"
+    assert read({"LOOM_NB_ALLOW": "a, b_*"}).allow == ("a", "b_*")
+    assert read({}, [ProjectFile(Path("loom.toml"), "approve = 'read-only'")]).approve == "read-only"

@@ -92,6 +92,9 @@ class Workbench:
             return load()
         except SetupError as error:  # loading the extension must not fail: the reader is told on the card
             self.notices.append(error.title)
+        try:
+            return read(os.environ)  # without the files
+        except SetupError:
             return read({})
 
     @property
@@ -223,6 +226,7 @@ class Workbench:
                 return self._bind(request, await preview(session, agent, task, schema))
             if request.background and self.mode() == "live":
                 return self._release(request, session, agent, task, schema)
+            request = replace(request, background=False)  # nobody would look at it later
             result = await self._run(request, session, agent, task, schema)
         except (SetupError, StoreError):
             self._go_back(before)
@@ -338,10 +342,19 @@ class Workbench:
     async def _resume(
         self, session: "Session", run_id: str, agent: "Agent", answer: "Answer", request: CellRequest
     ) -> None:
-        run = await session.resume(run_id, agent=agent)
-        with contextlib.suppress(AnswerRefused):  # its tool has another source by now: it asks anew
-            session.send(answer)
-        await self._watch(run, session, request)
+        from loom_nb.notebook.asking import Pages, faces_for
+
+        self._pages = self._pages or Pages()
+        faces = faces_for(self.shell, self.mode(), self._gate, self._pages, background=True)
+        leave = session.attend() if faces.somebody else None  # it may ask anew before it is painted
+        try:
+            run = await session.resume(run_id, agent=agent)
+            with contextlib.suppress(AnswerRefused):  # its tool has another source by now: it asks anew
+                session.send(answer)
+            await self._watch(run, session, request)
+        finally:
+            if leave is not None:
+                leave()
 
     def _go_on(self, work: "Coroutine[Any, Any, Any]") -> None:
         """Have work done while other cells run."""

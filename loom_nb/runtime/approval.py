@@ -21,7 +21,7 @@ from loom_nb.protocols import Call, Scene, Taint, Verdict
 from loom_nb.questions import Approval, Decision, Question, Scope
 from loom_nb.runtime.asking import Reply, call_key, canonical, tool_key
 from loom_nb.runtime.governance import sound, together
-from loom_nb.runtime.rules import whence
+from loom_nb.runtime.rules import OWN_RESULTS, whence
 from loom_nb.runtime.stage import Stage
 from loom_nb.runtime.threads import in_thread
 from loom_nb.tools import Assessment, Tool
@@ -134,7 +134,8 @@ async def approved(stage: Stage, ready: Ready) -> None:
     for attempt in range(MAX_ROUNDS):
         call = ready.call
         mine = Grant(_key(ready), stage.asking.place)
-        whole = Grant(tool_key(ready.tool), stage.asking.session, _rules(ready.verdict))
+        rules = tuple(rule for rule in _rules(ready.verdict) if not rule.endswith(OWN_RESULTS))
+        whole = Grant(tool_key(ready.tool), stage.asking.session, rules)
         scopes = _scopes(call)
         before = "" if attempt else stage.asking.granted(*([mine, whole] if "tool" in scopes else [mine]))
         if before:
@@ -370,5 +371,5 @@ def origins_in_words(taint: Taint) -> dict[str, str]:
     return {
         where: clean(whence(origin.kind, origin.source))
         for where, origin in taint.arguments.items()
-        if origin.kind != "model"
+        if origin.kind not in ("user", "system", "notebook", "model")
     }

@@ -199,8 +199,11 @@ class Asking:
         Raises:
             AnswerRefused: no such question is open, it was answered already, or the value does not fit.
         """
+        name: object = answer.question
+        if not isinstance(name, str):
+            raise AnswerRefused(f"{name!r:.60} is no id of a question")
         with self._lock:
-            one = self._open.get(answer.question)
+            one = self._open.get(name)
             if one is None:
                 self._take_early(answer)
                 return

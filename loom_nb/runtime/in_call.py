@@ -16,19 +16,19 @@ from loom_nb.runtime.stage import Stage
 class InCall(msgspec.Struct, frozen=True, eq=False):
     """The `CallContext` of one call, which is carried out by a task."""
 
-    stage: Stage
-    ready: Ready
-    task: asyncio.Task[Any]
+    _stage: Stage
+    _ready: Ready
+    _task: asyncio.Task[Any]
 
     @property
     def call_id(self) -> str:
         """Of the call that runs."""
-        return self.ready.part.id
+        return self._ready.part.id
 
     @property
     def session(self) -> str:
         """The id of the session."""
-        return self.stage.session
+        return self._stage.session
 
     async def ask(self, question: Question) -> Any:
         """The checked answer of a person, or the question's default; the wait is not the tool's time.
@@ -36,21 +36,21 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
         Raises:
             Unanswered: nobody answered in time, or nobody can be asked here.
         """
-        stage, policy = self.stage, self.stage.governance
+        stage, policy = self._stage, self._stage.governance
         if stage.closed:
             raise Unanswered("The run is over: nobody is asked any more.")
         expires = (
             question.expires if question.expires is not None else stage.clock.now() + policy.answer_within
         )
         asked = msgspec.structs.replace(
-            question, call_id=self.call_id, asked_by=self.ready.tool.name, expires=expires
+            question, call_id=self.call_id, asked_by=self._ready.tool.name, expires=expires
         )
-        stage.deadlines.clear(self.task)
+        stage.deadlines.clear(self._task)
         try:
             wait = stage.asking.attended or policy.unattended == "wait"
             reply = await stage.asking.ask(asked, stage.say, stage.commit, wait=wait)
         finally:
-            stage.deadlines.set(self.task, self.ready.tool.timeout)
+            stage.deadlines.set(self._task, self._ready.tool.timeout)
         if reply.how == "person" or reply.value is not None:
             return reply.value
         if reply.how == "timeout":
@@ -68,15 +68,15 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
         self._on_the_loop(self._keep, event)
 
     def _show(self, event: CallOutput) -> None:
-        if not self.stage.closed:
-            self.stage.stream(event)
+        if not self._stage.closed:
+            self._stage.stream(event)
 
     def _keep(self, event: Kept) -> None:
-        if not self.stage.closed:
-            self.stage.say(event)
+        if not self._stage.closed:
+            self._stage.say(event)
 
     def _on_the_loop(self, act: Any, event: Any) -> None:
-        loop = self.task.get_loop()
+        loop = self._task.get_loop()
         try:
             here = asyncio.get_running_loop() is loop
         except RuntimeError:  # another thread

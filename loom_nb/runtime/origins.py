@@ -44,15 +44,14 @@ class Origins:
         """The kinds of origin in the conversation that are not the user's, and where arguments were found."""
         self._catch_up()
         found = {where: self._whence(text) for where, text in _leaves(arguments) if len(text) >= SHORTEST}
-        strange = {where: origin for where, origin in found.items() if origin.kind not in _OF_THE_USER}
-        return Taint(frozenset(self._kinds), strange if self._kinds else {})
+        return Taint(frozenset(self._kinds), found if self._kinds else {})
 
     def _catch_up(self) -> None:
         messages = self._conversation.messages
         for message in messages[self._seen :]:
             for text, origin in _sources(message.parts, message.role):
                 self._parts.append((text, origin))
-                if origin.kind not in _OF_THE_USER and origin is not MODEL:
+                if not origin.trusted and origin is not MODEL:
                     self._kinds.add(origin.kind)
         self._seen = len(messages)
 

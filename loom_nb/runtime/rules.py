@@ -12,7 +12,8 @@ from datetime import datetime, time, tzinfo
 from typing import Any, Literal, TypeAlias
 
 from loom_nb.errors import LoomUsageError
-from loom_nb.protocols import Call, Layer, Verdict
+from loom_nb.messages import Origin
+from loom_nb.protocols import Call, Layer, Taint, Verdict
 from loom_nb.runtime.reach import covers, host_in, real_path, touched_hosts, touched_paths
 
 Predicate: TypeAlias = Callable[[Mapping[str, Any]], bool]
@@ -346,6 +347,9 @@ class Hosts:
 UNTRUSTED = frozenset({"web", "file", "tool", "mcp", "model", "memory", "skill", "signal"})
 """Kinds of origin whose text may be an attempt to steer the agent."""
 
+OWN_RESULTS = "results of tools only"
+"""How WhenUntrusted signs where nothing but results of tools is in play: a leave for a tool covers that."""
+
 _WHENCE = {
     "web": "a web page",
     "file": "a file",
@@ -355,6 +359,7 @@ _WHENCE = {
     "memory": "a note",
     "skill": "a skill",
     "signal": "a signal",
+    "notebook": "a variable",
 }
 
 
@@ -385,25 +390,50 @@ class WhenUntrusted:
         if not acts:
             return None
         taint = call.scene.trace(call.arguments)
-        found = {where: origin for where, origin in taint.arguments.items() if origin.kind in self.kinds}
-        around = sorted(taint.context & self.kinds & _WHENCE.keys())
-        if not found and not around:
+        kinds = self.kinds | {"notebook"} if "network" in call.effects else self.kinds
+        found = {where: origin for where, origin in taint.arguments.items() if origin.kind in kinds}
+        around = sorted(taint.context & kinds & _WHENCE.keys())
+        if not (found and taint.context) and not around and not _strange(found):
             return None
-        made_up = [where for where, origin in found.items() if origin.kind == "model"]
-        if call.read_only and found and not made_up:
+        if call.read_only and _only_follows(call, taint):
             return None
         told = [
             f"{where} came from {whence(origin.kind, origin.source)}".replace(";", ",")
-            for where, origin in found.items()
-            if origin.kind != "model"
+            for where, origin in _strange(found).items()
         ]
         if not told and around:
             told = [f"text from {' and '.join(_WHENCE[kind] for kind in around)} is in the context"]
-        return Verdict(self.decision, "; ".join(told) or f"the model made up {', '.join(made_up)}", self.name)
+        origins = {origin.kind for origin in _strange(found).values()} | set(around)
+        by = self.name if origins - {"tool", "notebook"} else f"{self.name}: {OWN_RESULTS}"
+        return Verdict(self.decision, "; ".join(told) or "the model made up its arguments", by)
 
     def __str__(self) -> str:
         fate = "asked about" if self.decision == "ask" else "denied"
         return f"what can write or send is {fate} while text that you did not write is in play"
+
+
+def _strange(found: Mapping[str, Origin]) -> dict[str, Origin]:
+    """What was found in a source, and not made up by the model."""
+    return {where: origin for where, origin in found.items() if origin.kind != "model"}
+
+
+def _only_follows(call: Call, taint: Taint) -> bool:
+    """Whether all that a request says is one address which somebody wrote word for word.
+
+    Two pieces from two sources may be a secret and where to send it.
+    """
+    said = [value for value in call.arguments.values() if not _says_nothing(value)]
+    if len(said) != 1 or not isinstance(said[0], str):
+        return False
+    name = next(name for name, value in call.arguments.items() if value is said[0])
+    return name in taint.arguments and taint.arguments[name].kind != "model"
+
+
+def _says_nothing(value: Any) -> bool:
+    """Options of a request that carry next to nothing."""
+    if isinstance(value, (int, float)):
+        return abs(value) < 10_000
+    return not value or value in ("GET", "HEAD", "OPTIONS")
 
 
 def whence(kind: str, source: str = "") -> str:

@@ -10,6 +10,7 @@ import os
 import random
 import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -172,6 +173,8 @@ class Session:
         )
         self._tally = Tally()
         self._origins = Origins(self.conversation)
+        self._noting: asyncio.Task[None] | None = None
+        """Kept alive until what was noted between two runs is durable."""
         self._waiting: Waiting | None = None
         """A run of the log that waits for a person and was begun by another process."""
         self._runs: int | None = None if config.id else 0
@@ -360,6 +363,8 @@ class Session:
         if not self._log.is_open:
             raise LoomUsageError(f"session {self.id} has no log yet", fixes=["run something in it first"])
         self._log.note("", event)
+        with suppress(RuntimeError):  # without a loop it waits for the next run
+            self._noting = asyncio.get_running_loop().create_task(self._log.commit())
 
     async def close(self) -> None:
         """Stop what runs, let go of models, capabilities and the log. May be called twice."""

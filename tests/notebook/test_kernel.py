@@ -98,7 +98,9 @@ def test_a_failure_aborts_the_queued_cells_and_says_what_to_do(live):
 
 
 def test_a_function_of_the_notebook_becomes_a_tool_and_what_it_prints_stays(live):
-    live.run("from loom_nb import tool\n@tool(read_only=True)\ndef double(x: int) -> int:\n    'Double a number.'\n    print('called', x)\n    return 2 * x")
+    live.run(
+        "from loom_nb import tool\n@tool(read_only=True)\ndef double(x: int) -> int:\n    'Double a number.'\n    print('called', x)\n    return 2 * x"
+    )
     cell = live.run("%%loom -t double -o answer\nplease double 21")
     assert "42" in cell.text
     assert [output["kind"] for output in cell.saved] == ["display_data", "stream"]
@@ -271,7 +273,9 @@ def test_limits_of_a_cell_end_its_run(auto):
     late = auto.run("%%loom -m slow --timeout 0.3 -o answer\ngo", allow_stdin=False)
     assert "RunLimited" in late.error
     assert auto.run("answer.status, answer.fault").text == "('limit', 'timeout')"
-    auto.run("from loom_nb import tool\n@tool(read_only=True)\ndef ping() -> str:\n    'Ping.'\n    return 'pong'")
+    auto.run(
+        "from loom_nb import tool\n@tool(read_only=True)\ndef ping() -> str:\n    'Ping.'\n    return 'pong'"
+    )
     auto.run(SCRIPTED + "loops = Model.scripted([Call('ping'), Call('ping'), 'done'])")
     assert "RunLimited" in auto.run("%%loom -m loops -t ping --max-steps 1 -o answer\ngo").error
     assert auto.run("answer.status, answer.fault").text == "('limit', 'turns')"

@@ -402,7 +402,9 @@ def test_reset_begins_a_new_conversation(shell):
 
 
 def test_tools_of_the_notebook_are_listed_with_their_calls(shell):
-    shell.run_cell("from loom_nb import tool\n@tool(read_only=True)\ndef double(x: int) -> int:\n    'Double a number.'\n    return 2 * x")
+    shell.run_cell(
+        "from loom_nb import tool\n@tool(read_only=True)\ndef double(x: int) -> int:\n    'Double a number.'\n    return 2 * x"
+    )
     shell.run_cell("%%loom -t double\nplease double 21")
     rows = {row[0]: row for row in perform(shell, "tools").tables[0].rows}
     assert rows["double"][3] == "1"
@@ -473,7 +475,9 @@ def describes(shell, name):
 
 
 def test_a_pattern_leaves_out_what_cannot_be_a_tool_and_says_so(shell, capsys):
-    shell.run_cell("from loom_nb import tool\n@tool(read_only=True)\ndef double(x: int) -> int:\n    return 2 * x\nsmall = lambda x: x\ndef star(*n): ...")
+    shell.run_cell(
+        "from loom_nb import tool\n@tool(read_only=True)\ndef double(x: int) -> int:\n    return 2 * x\nsmall = lambda x: x\ndef star(*n): ..."
+    )
     done = shell.run_cell("%%loom -t * -o answer\nplease double 21")
     assert done.result.status == "completed"
     told = capsys.readouterr().out

@@ -337,7 +337,8 @@ async def test_read_only_is_a_rule_as_well():
 )
 async def test_untrusted_text_makes_acts_ask(tainted, of, expected):
     scene = Scene(trace=lambda arguments: tainted)
-    assert await decision(GovernancePolicy((WhenUntrusted(),)), call(of, scene=scene)) == expected
+    one = call(of, scene=scene, url="https://a.b")
+    assert await decision(GovernancePolicy((WhenUntrusted(),)), one) == expected
 
 
 # -- in a run ----------------------------------------------------------------------------------------
