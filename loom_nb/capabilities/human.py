@@ -54,7 +54,8 @@ async def ask_user(
     answer = await context.ask(_question(question, kind, options or [], several, form, details))
     if isinstance(answer, bool):
         answer = "yes" if answer else "no"
-    return [TextPart(answer if isinstance(answer, str) else to_json(answer).decode(), USER)]
+    words = MODEL if kind == "choice" else USER  # the model wrote the options
+    return [TextPart(answer if isinstance(answer, str) else to_json(answer).decode(), words)]
 
 
 def _question(

@@ -78,11 +78,13 @@ class Faces:
     pages: Pages = field(default_factory=Pages)
     cell: str = ""
     """The id of the cell, where the front end told it."""
+    elsewhere: bool = False
+    """Whether a person answers by `%loom approve` in another cell."""
 
     @property
     def somebody(self) -> bool:
         """Whether there is anybody to ask."""
-        return self.cards or self.lines is not None
+        return self.cards or self.lines is not None or self.elsewhere
 
 
 def faces_for(
@@ -108,7 +110,7 @@ def faces_for(
         return Faces()
     lines = None if background else KernelLines(kernel)
     cell = parent.get("metadata", {}).get("cellId", "")
-    return Faces(mode == "live", lines, gate, pages, cell if isinstance(cell, str) else "")
+    return Faces(mode == "live", lines, gate, pages, cell if isinstance(cell, str) else "", background)
 
 
 @dataclass(slots=True, eq=False)
@@ -190,7 +192,8 @@ class Desk:
         shown = self._shown[question.id] = _Shown(question, (self._run_id, self._step))
         if not self._faces.cards:
             shown.take_off = self._board.put_card({}, {})  # so that what led to it is written
-            self._type_in(shown)
+            if self._faces.lines is not None:
+                self._type_in(shown)
             return
         self._put_up(shown)
         if self._faces.lines is not None:

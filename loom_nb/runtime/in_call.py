@@ -37,6 +37,8 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
             Unanswered: nobody answered in time, or nobody can be asked here.
         """
         stage, policy = self._stage, self._stage.governance
+        if question.kind == "approval":
+            raise Unanswered("A tool asks no leave for itself: the judge does.")
         if stage.closed:
             raise Unanswered("The run is over: nobody is asked any more.")
         expires = (

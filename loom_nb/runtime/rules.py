@@ -426,7 +426,10 @@ def _only_follows(call: Call, taint: Taint) -> bool:
     if len(said) != 1 or not isinstance(said[0], str):
         return False
     name = next(name for name, value in call.arguments.items() if value is said[0])
-    return name in taint.arguments and taint.arguments[name].kind != "model"
+    origin = taint.arguments.get(name)
+    if origin is None or origin.kind == "model":
+        return False
+    return origin.trusted or taint.context <= {origin.kind}  # else links could spell out what another said
 
 
 def _says_nothing(value: Any) -> bool:

@@ -382,7 +382,6 @@ def test_without_its_function_a_run_is_not_taken_up_and_it_is_said_what_to_run_f
         assert done(tmp_path, "a") == "x"
 
 
-@pytest.mark.skip(reason="known bug: a resumed run that asks anew in static mode is decided before its face is there")
 def test_with_another_source_of_its_function_it_asks_anew(tmp_path):
     changed = MODEL_OF_THE_REST.replace('return "saved"', 'return "saved anew"')
     with killed_while_asking(tmp_path, call(path="a"), setup=changed) as running:
@@ -524,7 +523,6 @@ def test_what_the_agents_code_did_is_rolled_back_and_the_agent_is_told(one):
     assert one.run("%loom rollback").status == "error"
 
 
-@pytest.mark.skip(reason="known bug: the table says so only a moment later")
 def test_a_leave_for_the_notebook_can_be_taken_back(one, home):
     assert answered(one, asking(one, call(path="leave")), "n")[0] == [MENU]
     assert answered(one, asking(one, call(path="other"), flags="-t save"), "n")[0] == [MENU]

@@ -756,3 +756,9 @@ async def test_an_early_answer_counts_where_nobody_else_can_be_asked(killed):
     assert written(killed) == ["a", "b"]
     await session.close()
     store.close()
+
+
+async def test_a_tool_cannot_show_a_card_that_looks_like_the_judges():
+    got, result = await ask("approval", ALLOW)
+    assert (got, result.tools[0].outcome) == ([], "error")
+    assert not of(result, QuestionAsked)
