@@ -106,11 +106,12 @@ def judge_bracket(words: Sequence[Word], ground: Ground) -> None:
 
 _MAX_SCRIPT = 400
 # A regular expression without the delimiter; a bracket holds no slash, on which the versions of sed differ.
-_REGEX = r"(?:\\[^\n]|\[\^?\]?[^\]/\\\n]*\]|[^/\\\[\n])*+"
-_ADDRESS = rf"(?:[0-9]++|\$|/{_REGEX}/)"
+# Without possessive quantifiers: Python 3.11.2 gets them wrong.
+_REGEX = r"(?:\\[^\n]|\[\^?\]?[^\]/\\\n]*\]|[^/\\\[\n])*"
+_ADDRESS = rf"(?:[0-9]+|\$|/{_REGEX}/)"
 _SED_STEP = re.compile(
-    rf" *+(?:{_ADDRESS}(?:,\+?{_ADDRESS})?!?)? *+"
-    rf"(?:[pdq=]|s/{_REGEX}/(?:\\[^\n]|[^/\\\n])*+/[gpiI0-9]*+) *+(?:;|$)"
+    rf" *(?:{_ADDRESS}(?:,\+?{_ADDRESS})?!?)? *"
+    rf"(?:[pdq=]|s/{_REGEX}/(?:\\[^\n]|[^/\\\n])*+/[gpiI0-9]*+) *(?:;|$)"
 )
 _SED_GRAMMAR = Grammar(
     "nErsuze=",
@@ -146,12 +147,12 @@ def _only_prints(script: str) -> bool:
 
 _AWK_TOKEN = re.compile(
     r"""(?P<blank>\ +)
-    |(?P<value>[0-9]++(?:\.[0-9]++)?|\$(?:[0-9]++|NF|NR)|"(?:[^"\\\n]|\\[nt"\\])*+")
-    |(?P<name>[A-Za-z]++)
+    |(?P<value>[0-9]+(?:\.[0-9]+)?|\$(?:[0-9]+|NF|NR)|"(?:[^"\\\n]|\\[nt"\\])*")
+    |(?P<name>[A-Za-z]+)
     |(?P<sign>\+\+|--|[-+*%=!<>]=|&&|\|\||!~|[-+*%=!<>~,;(){}\[\]$?:/])""",
     re.VERBOSE,
 )
-_AWK_REGEX = re.compile(r"/(?:\\[^\n]|[^/\\\[\n])*+/|/(?:\\[^\n]|\[\^?\]?[^\]/\\\n]*+\]|[^/\\\[\n])*+/")
+_AWK_REGEX = re.compile(r"/(?:\\[^\n]|[^/\\\[\n])*/|/(?:\\[^\n]|\[\^?\]?[^\]/\\\n]*\]|[^/\\\[\n])*/")
 _AWK_VARIABLES = names(
     "NR NF FNR FILENAME FS OFS RS ORS sum count total max min avg mean seen line lines name"
 )
