@@ -111,7 +111,7 @@ _REGEX = r"(?:\\[^\n]|\[\^?\]?[^\]/\\\n]*\]|[^/\\\[\n])*"
 _ADDRESS = rf"(?:[0-9]+|\$|/{_REGEX}/)"
 _SED_STEP = re.compile(
     rf" *(?:{_ADDRESS}(?:,\+?{_ADDRESS})?!?)? *"
-    rf"(?:[pdq=]|s/{_REGEX}/(?:\\[^\n]|[^/\\\n])*+/[gpiI0-9]*+) *(?:;|$)"
+    rf"(?:[pdq=]|s/{_REGEX}/(?:\\[^\n]|[^/\\\n])*/[gpiI0-9]*) *(?:;|$)"
 )
 _SED_GRAMMAR = Grammar(
     "nErsuze=",
