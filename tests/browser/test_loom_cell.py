@@ -90,9 +90,7 @@ def test_words_appear_while_the_cell_runs_and_the_next_cell_waits(lab: Lab, appl
 
 
 def test_a_function_of_the_notebook_is_called_and_its_card_is_kept(lab: Lab):
-    tool = (
-        'def add(a: int, b: int) -> int:\n    """Add two numbers."""\n    print("adding")\n    return a + b'
-    )
+    tool = 'from loom_nb import tool\n@tool(read_only=True)\ndef add(a: int, b: int) -> int:\n    """Add two numbers."""\n    print("adding")\n    return a + b'
     with WireServer([Calls(("add", {"a": 2, "b": 3})), Say("It is **5**.")]) as server:
         nb = lab.notebook([wired(server), tool, "%%loom -m anthropic:wire -t add\nadd two and three"])
         nb.run_all().wait(2)
@@ -263,7 +261,7 @@ def test_a_reload_in_the_middle_of_a_run_leaves_the_kernel_usable(lab: Lab):
 
 
 def test_every_word_can_be_read_in_every_theme(lab: Lab):
-    thing = "def fails(x: int) -> int:\n    'Fail.'\n    raise ValueError('no such thing')"
+    thing = "from loom_nb import tool\n@tool(read_only=True)\ndef fails(x: int) -> int:\n    'Fail.'\n    raise ValueError('no such thing')"
     script = [Calls(("fails", {"x": 1}), ("nowhere", {})), Say(MARKDOWN)]
     with WireServer(script) as server:
         nb = lab.notebook([wired(server), thing, "%%loom -m anthropic:wire -t fails\nshow all", "%loom"])
@@ -288,7 +286,7 @@ def test_a_failed_run_is_short_and_ends_run_all(lab: Lab):
 
 
 def test_prices_are_words_and_formulas_are_formulas(lab: Lab):
-    thing = "def price() -> str:\n    'What it costs.'\n    return 'between $5 and $10'"
+    thing = "from loom_nb import tool\n@tool(read_only=True)\ndef price() -> str:\n    'What it costs.'\n    return 'between $5 and $10'"
     answer = "It costs $5 today and $10 tomorrow, see `$HOME` and $$x^2$$."
     with WireServer([Calls(("price", {})), Say(answer)]) as server:
         nb = lab.notebook([wired(server), thing, "%%loom -m anthropic:wire -t price\nwhat does it cost?"])
