@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         "check", help="one case of JSON a line in, one verdict a line out; 1 where a case expects another"
     )
     check.add_argument("cases", help="a file of JSON lines, or - for the standard input")
-    check.add_argument("--policy", default="ask", help="a mode, or module:attribute (default: ask)")
+    check.add_argument("--policy", help="a mode, or module:attribute (default: that of a notebook)")
     check.add_argument("--root", default=".", help="the folder of cases that name none (default: here)")
     check.set_defaults(command=_policy_check)
     tools = policies.add_parser("tools", help="the tools that cases may name, and their arguments")
@@ -122,7 +122,8 @@ def _policy_check(options: argparse.Namespace, console: "Console") -> int:
 
     async def findings() -> list[Finding]:
         found: list[Finding] = []
-        async with PolicyCheck(policy_from(options.policy), options.root) as check:
+        policy = policy_from(options.policy) if options.policy else None
+        async with PolicyCheck(policy, options.root) as check:
             async for one in check.check(_lines(options.cases)):
                 print(json.dumps(one.plain(), ensure_ascii=False), flush=True)
                 found.append(one)

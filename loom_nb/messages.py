@@ -213,6 +213,12 @@ def _attribute(text: str) -> str:
 
 
 _ENCODER = msgspec.json.Encoder()
+_SORTED = msgspec.json.Encoder(order="sorted")
+
+
+def canonical(value: Any) -> bytes:
+    """Plain data as JSON, keys in order. Equal bytes are equal data; 1, 1.0 and true are three."""
+    return _SORTED.encode(value)
 
 
 def to_json(value: Any) -> bytes:

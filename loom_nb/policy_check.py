@@ -5,6 +5,7 @@ commands), `origins` (what is in the context, or where arguments come from), `ti
 with a sandbox), `mode` and `expect`. One verdict a line comes out.
 """
 
+import dataclasses
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -63,11 +64,11 @@ class PolicyCheck:
     """Judges cases with the tools of the built-in capabilities. An async context manager.
 
     Args:
-        policy: the judge; the one that a notebook uses by default.
+        policy: the judge; the one of a notebook, in the mode of each case, where it is None.
         root: the folder of cases that name none.
     """
 
-    policy: GovernancePolicy = field(default_factory=GovernancePolicy.supervised)
+    policy: GovernancePolicy | None = None
     root: str = "."
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack, init=False, repr=False)
     _opened: dict[tuple[str, str], "_Kit"] = field(default_factory=dict, init=False, repr=False)
@@ -99,17 +100,18 @@ class PolicyCheck:
         tool = kit.tools.get(name)
         if tool is None:
             return Finding(number, name, "deny", f"there is no tool '{name}'", "unknown tool", expect)
-        policy = self.policy
-        if "mode" in case:
-            policy = GovernancePolicy(policy.rules, case["mode"], policy.own_tools)
+        if self.policy is None:
+            policy = GovernancePolicy.supervised(mode=case.get("mode", "ask"))
+        else:
+            policy = dataclasses.replace(self.policy, mode=case.get("mode", self.policy.mode))
         try:
             plain = kit.here(case.get("arguments", {}))
             arguments = tool.validate(plain)
         except (ToolError, BorderError) as error:
             return Finding(number, name, "deny", error.title, "arguments", expect)
         call = Call(
-            f"c{number}", name, arguments, tool, "r1", "s1", _assessed(tool, arguments), kit.brought_by[name],
-            _scene(policy, case.get("origins")),
+            f"c{number}", name, arguments, tool, "r1", "s1", _assessed(tool, arguments),
+            kit.brought_by[name], _scene(policy, case.get("origins")), plain,
         )  # fmt: skip
         verdict = await policy.judge(call)
         return Finding(number, name, verdict.decision, verdict.reason, verdict.by, expect)

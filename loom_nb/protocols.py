@@ -224,6 +224,8 @@ class Call(msgspec.Struct, frozen=True):
     provided_by: str = ""
     """The capability that brought the tool; empty for a function that the user handed over."""
     scene: Scene = Scene()
+    written: Mapping[str, Any] = {}
+    """The arguments as plain data, as the model or a person wrote them."""
 
     @property
     def effects(self) -> frozenset[Effect]:
@@ -249,7 +251,8 @@ class Verdict:
     reason: str = ""
     by: str = ""
     arguments: Mapping[str, Any] | None = None
-    """With "allow": call it with these instead; they are validated and judged again."""
+    """With "allow": call it with these instead; they are validated and judged again. The same ones as
+    before are no opinion: who tidies arguments gives no leave."""
 
 
 Layer: TypeAlias = Literal["hook", "permission", "veto", "effect", "rate", "origin", "approval"]

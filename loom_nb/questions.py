@@ -40,7 +40,7 @@ class Approval(msgspec.Struct, frozen=True, omit_defaults=True):
     call_id: str
     tool: str
     arguments: dict[str, Any]
-    """As they would be used, canonical and whole."""
+    """As the model wrote them, whole; what is left out takes its default."""
     key: str
     """SHA-256 of the tool, its source and the arguments: what an answer is bound to."""
     effects: tuple[str, ...] = ()

@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from loom_nb import GovernancePolicy, Veto
+from loom_nb import Veto
 from loom_nb.errors import LoomUsageError
 from loom_nb.policy_check import PolicyCheck, policy_from
 
 
 async def judged(*cases, policy=None, root="."):
-    async with PolicyCheck(policy or GovernancePolicy.supervised(), root) as check:
+    async with PolicyCheck(policy, root) as check:
         return [one async for one in check.check([json.dumps(case) for case in cases])]
 
 
@@ -34,6 +34,7 @@ async def judged(*cases, policy=None, root="."):
         ({"tool": "http_request", "arguments": {"url": "https://example.org", "method": "DELETE"}}, "ask"),
         ({"tool": "run_python", "arguments": {"code": "1 + 1"}}, "ask"),
         ({"tool": "run_python", "arguments": {"code": "1 +"}}, "deny"),
+        ({"tool": "run_python", "arguments": {"code": "1 + 1"}, "mode": "all", "origins": ["web"]}, "allow"),
         ({"tool": "nothing", "arguments": {}}, "deny"),
         ({"tool": "read_file", "arguments": {"pth": "x"}}, "deny"),
     ],

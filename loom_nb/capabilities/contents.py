@@ -332,7 +332,9 @@ def _is_array(cls: type) -> bool:
 
 def _is_pandas(cls: type) -> bool:
     pandas = sys.modules.get("pandas")
-    return hasattr(pandas, "Series") and derives(cls, pandas.DataFrame, pandas.Series)  # type: ignore[union-attr]  # the line has asked
+    if pandas is None or not hasattr(pandas, "Series"):  # another thread may be importing it
+        return False
+    return derives(cls, pandas.DataFrame, pandas.Series)
 
 
 def _array(value: Any, budget: Budget) -> Content | None:

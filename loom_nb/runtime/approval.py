@@ -16,10 +16,10 @@ import msgspec
 from loom_nb.border import clean
 from loom_nb.errors import ToolError
 from loom_nb.events import CallJudged, Grant, Noticed
-from loom_nb.messages import ToolCallPart
+from loom_nb.messages import ToolCallPart, canonical
 from loom_nb.protocols import Call, Scene, Taint, Verdict
 from loom_nb.questions import Approval, Decision, Question, Scope
-from loom_nb.runtime.asking import Reply, call_key, canonical, tool_key
+from loom_nb.runtime.asking import Reply, call_key, tool_key
 from loom_nb.runtime.governance import sound, together
 from loom_nb.runtime.rules import OWN_RESULTS, whence
 from loom_nb.runtime.stage import Stage
@@ -80,7 +80,7 @@ async def judged(stage: Stage, ready: Ready) -> None:
     """
     for _ in range(MAX_ROUNDS):
         verdict = await _verdict(stage, ready)
-        if verdict.arguments is None or canonical(dict(verdict.arguments)) == canonical(ready.plain):
+        if verdict.arguments is None:
             _say(stage, ready, verdict)
             ready.verdict = verdict
             if verdict.decision == "deny":
@@ -153,7 +153,7 @@ async def approved(stage: Stage, ready: Ready) -> None:
             _say(stage, ready, verdict)
             changed = "" if same else " as changed by the person"
             raise Refused(f"{ready.tool.name} was refused{changed}: {verdict.reason}", verdict.reason)
-        if verdict.arguments is not None and canonical(dict(verdict.arguments)) != canonical(ready.plain):
+        if verdict.arguments is not None:
             _change(ready, dict(verdict.arguments))
             ready.call = await _as_the_judge_sees_it(stage, ready)
             ready.verdict = Verdict("ask", f"{verdict.by} changed its arguments", verdict.by)
@@ -229,6 +229,7 @@ async def _as_the_judge_sees_it(stage: Stage, ready: Ready) -> Call:
         await _assess(ready.tool, ready.arguments) if ready.tool.assess is not None else None,
         stage.kit.provided_by(ready.tool.name),
         scene,
+        MappingProxyType(ready.plain),
     )
 
 
@@ -266,7 +267,8 @@ async def _by_hooks(stage: Stage, ready: Ready) -> Verdict | None:
     for hook in stage.hooks.named("before_tool"):
         try:
             done = hook(**event, arguments=copy.deepcopy(ready.plain))
-            said = sound(await done if inspect.isawaitable(done) else done, "before_tool")
+            answer = await done if inspect.isawaitable(done) else done
+            said = sound(answer, "before_tool", ready.plain)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
@@ -371,5 +373,5 @@ def origins_in_words(taint: Taint) -> dict[str, str]:
     return {
         where: clean(whence(origin.kind, origin.source))
         for where, origin in taint.arguments.items()
-        if origin.kind not in ("user", "system", "notebook", "model")
+        if not origin.trusted and origin.kind != "model"
     }

@@ -16,13 +16,12 @@ import msgspec
 from loom_nb.errors import AnswerRefused
 from loom_nb.events import Grant, GrantRevoked, Kept, LogEntry, QuestionAnswered, QuestionAsked
 from loom_nb.inputs import Answer
+from loom_nb.messages import canonical
 from loom_nb.protocols import Clock
 from loom_nb.questions import Decision, Question, checked
 from loom_nb.tools import Tool
 
 How = Literal["person", "timeout", "nobody"]
-
-_SORTED = msgspec.json.Encoder(order="sorted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,17 +263,12 @@ def call_key(tool: Tool, arguments: dict[str, Any], reach: Sequence[str] = ()) -
         arguments: in their canonical form.
         reach: the paths and hosts that it touches, resolved.
     """
-    return hashlib.sha256(f"{tool.source_hash}\0".encode() + _SORTED.encode([arguments, *reach])).hexdigest()
+    return hashlib.sha256(f"{tool.source_hash}\0".encode() + canonical([arguments, *reach])).hexdigest()
 
 
-def tool_key(tool: Tool, rules: str = "") -> str:
-    """SHA-256 that stands for a tool as it is now, and for what was asked about it."""
-    return hashlib.sha256(f"tool\0{tool.source_hash}\0{rules}".encode()).hexdigest()
-
-
-def canonical(arguments: Any) -> bytes:
-    """Arguments as JSON, keys in order: 1, 1.0 and true are three."""
-    return _SORTED.encode(arguments)
+def tool_key(tool: Tool) -> str:
+    """SHA-256 that stands for a tool as it is now."""
+    return hashlib.sha256(f"tool\0{tool.source_hash}".encode()).hexdigest()
 
 
 def _same(known: Question, question: Question) -> bool:

@@ -10,9 +10,10 @@ import asyncio
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from loom_nb.errors import LoomUsageError
+from loom_nb.messages import canonical
 from loom_nb.protocols import LAYERS, Call, Rule, Verdict
 from loom_nb.settings import MODES, Mode
 from loom_nb.tools import Tool
@@ -216,18 +217,30 @@ async def _opinion(rule: Rule, call: Call) -> Verdict | None:
         return Verdict("deny", f"the rule {name} cancelled itself", name)
     except Exception as error:  # noqa: BLE001  an error in a judge denies, whatever it is
         return Verdict("deny", f"the rule {name} failed: {type(error).__name__}: {error}", name)
-    return sound(verdict, name)
+    return sound(verdict, name, call.written)
 
 
-def sound(verdict: object, name: str) -> Verdict | None:
-    """What a judge returned, if it is a verdict or None; a refusal in place of anything else."""
+def sound(verdict: object, name: str, written: Mapping[str, Any]) -> Verdict | None:
+    """What a judge returned, if it is a verdict or None; a refusal in place of anything else.
+
+    A change to the arguments that changes nothing is no opinion.
+    """
     if verdict is None:
         return None
     if not isinstance(verdict, Verdict) or not _well_formed(verdict):
         return Verdict("deny", f"the rule {name} returned {verdict!r} in place of a verdict", name)
     if verdict.arguments is not None and verdict.decision != "allow":
         return Verdict("deny", f"the rule {name} changed arguments of a call it does not allow", name)
+    if verdict.arguments is not None and _same(verdict.arguments, written):
+        return None
     return verdict if verdict.by else Verdict(verdict.decision, verdict.reason, name, verdict.arguments)
+
+
+def _same(arguments: Mapping[str, Any], written: Mapping[str, Any]) -> bool:
+    try:
+        return canonical(dict(arguments)) == canonical(dict(written))
+    except (TypeError, ValueError):  # no JSON: what comes of it is told when it is tried
+        return False
 
 
 def _well_formed(verdict: Verdict) -> bool:

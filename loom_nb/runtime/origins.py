@@ -1,7 +1,7 @@
 """Where the texts of a turn come from: found again, word for word, in the conversation.
 
 A model can only say what it was told or what it makes up. So the origin of an argument is the part of
-the conversation that holds it: the user's own words first, then the latest source, else the model.
+the conversation that holds it: the user's own words, else whoever had it first, else the model.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,8 +25,6 @@ from loom_nb.protocols import Taint
 
 SHORTEST = 3
 """Characters: shorter texts are found anywhere and say nothing."""
-
-_OF_THE_USER = frozenset({"user", "system", "notebook"})
 
 
 class Origins:
@@ -59,7 +57,7 @@ class Origins:
         first: Origin | None = None
         for held, origin in self._parts:
             if text in held:
-                if origin.kind in _OF_THE_USER:
+                if origin.trusted:
                     return origin
                 first = first or origin  # whoever came later may quote
         return first or MODEL

@@ -12,7 +12,6 @@ from datetime import datetime, time, tzinfo
 from typing import Any, Literal, TypeAlias
 
 from loom_nb.errors import LoomUsageError
-from loom_nb.messages import Origin
 from loom_nb.protocols import Call, Layer, Taint, Verdict
 from loom_nb.runtime.reach import covers, host_in, real_path, touched_hosts, touched_paths
 
@@ -22,21 +21,29 @@ Per: TypeAlias = Literal["session", "agent"]
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """A rule about tools whose name matches, all calls or those whose arguments fit."""
+    """Says the same of every call of a tool whose name matches, or of those whose arguments fit."""
 
     glob: str
     reason: str = ""
     when: Predicate | None = None
+    name: str = ""
+    layer: Layer = "permission"
+    decision: Literal["allow", "ask", "deny"] = "deny"
 
-    def matches(self, call: Call) -> bool:
-        """Whether the rule is about this call."""
-        return fnmatch.fnmatchcase(call.name, self.glob) and (
-            self.when is None or bool(self.when(call.arguments))
-        )
+    def judge(self, call: Call) -> Verdict | None:
+        """Speak of a call that matches."""
+        if not fnmatch.fnmatchcase(call.name, self.glob) or not (
+            self.when is None or self.when(call.arguments)
+        ):
+            return None
+        return Verdict(self.decision, self.reason or f"{self.glob} {_FATE[self.decision]}", self.name)
 
-    def _words(self, fate: str) -> str:
+    def __str__(self) -> str:
         some = " for some arguments" if self.when else ""
-        return f"{self.glob} {fate}{some}" + (f": {self.reason}" if self.reason else "")
+        return f"{self.glob} {_FATE[self.decision]}{some}" + (f": {self.reason}" if self.reason else "")
+
+
+_FATE = {"allow": "is allowed", "ask": "is asked about", "deny": "is denied by a rule"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +51,7 @@ class Allow(_Named):
     """Lets matching calls run that would only ask for approval."""
 
     name: str = "allow"
-    layer: Layer = "permission"
     decision: Literal["allow"] = "allow"
-
-    def judge(self, call: Call) -> Verdict | None:
-        """Allow a call that matches."""
-        return (
-            Verdict("allow", self.reason or f"{self.glob} is allowed", self.name)
-            if self.matches(call)
-            else None
-        )
-
-    def __str__(self) -> str:
-        return self._words("is allowed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +59,7 @@ class Ask(_Named):
     """Has a person asked about matching calls, whatever the mode."""
 
     name: str = "ask"
-    layer: Layer = "permission"
     decision: Literal["ask"] = "ask"
-
-    def judge(self, call: Call) -> Verdict | None:
-        """Ask about a call that matches."""
-        return (
-            Verdict("ask", self.reason or f"{self.glob} is asked about", self.name)
-            if self.matches(call)
-            else None
-        )
-
-    def __str__(self) -> str:
-        return self._words("is asked about")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +67,7 @@ class Deny(_Named):
     """Denies matching calls."""
 
     name: str = "deny"
-    layer: Layer = "permission"
     decision: Literal["deny"] = "deny"
-
-    def judge(self, call: Call) -> Verdict | None:
-        """Deny a call that matches."""
-        return Verdict("deny", self.reason or "denied by a rule", self.name) if self.matches(call) else None
-
-    def __str__(self) -> str:
-        return self._words("is denied")
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,11 +319,11 @@ class Hosts:
         return f"{self.glob}: hosts other than {', '.join(self.allowed) or 'none'} are denied"
 
 
-UNTRUSTED = frozenset({"web", "file", "tool", "mcp", "model", "memory", "skill", "signal"})
+UNTRUSTED = frozenset({"web", "file", "tool", "mcp", "model", "memory", "skill", "signal", "notebook"})
 """Kinds of origin whose text may be an attempt to steer the agent."""
 
-OWN_RESULTS = "results of tools only"
-"""How WhenUntrusted signs where nothing but results of tools is in play: a leave for a tool covers that."""
+OWN_RESULTS = "results of tools and variables only"
+"""How WhenUntrusted signs where nothing but those is in play: a leave for a tool covers that."""
 
 _WHENCE = {
     "web": "a web page",
@@ -368,8 +343,8 @@ class WhenUntrusted:
     """Asks about what can write or send, once text that the user did not write is in play.
 
     Structure rather than detection: whatever the text says, it cannot have an effect by itself. A call
-    that only fetches is let go where the user or a source wrote its address word for word: it tells
-    the other side nothing that it does not know.
+    that only fetches is let go where the user, or the only kind of source there is, wrote its address
+    word for word: it tells the other side nothing that it does not know.
     """
 
     kinds: frozenset[str] = UNTRUSTED
@@ -389,32 +364,28 @@ class WhenUntrusted:
         acts = bool(call.effects - {"reads"}) or call.destructive
         if not acts:
             return None
-        taint = call.scene.trace(call.arguments)
-        kinds = self.kinds | {"notebook"} if "network" in call.effects else self.kinds
-        found = {where: origin for where, origin in taint.arguments.items() if origin.kind in kinds}
-        around = sorted(taint.context & kinds & _WHENCE.keys())
-        if not (found and taint.context) and not around and not _strange(found):
+        taint = call.scene.trace(call.written or call.arguments)
+        found = {
+            where: origin
+            for where, origin in taint.arguments.items()
+            if origin.kind in self.kinds and origin.kind != "model"
+        }
+        around = sorted(taint.context & self.kinds & _WHENCE.keys())
+        if not found and not around:
             return None
         if call.read_only and _only_follows(call, taint):
             return None
         told = [
             f"{where} came from {whence(origin.kind, origin.source)}".replace(";", ",")
-            for where, origin in _strange(found).items()
-        ]
-        if not told and around:
-            told = [f"text from {' and '.join(_WHENCE[kind] for kind in around)} is in the context"]
-        origins = {origin.kind for origin in _strange(found).values()} | set(around)
-        by = self.name if origins - {"tool", "notebook"} else f"{self.name}: {OWN_RESULTS}"
-        return Verdict(self.decision, "; ".join(told) or "the model made up its arguments", by)
+            for where, origin in found.items()
+        ] or [f"text from {' and '.join(_WHENCE[kind] for kind in around)} is in the context"]
+        kinds = {origin.kind for origin in found.values()}.union(around)
+        by = self.name if kinds - {"tool", "notebook"} else f"{self.name}: {OWN_RESULTS}"
+        return Verdict(self.decision, "; ".join(told), by)
 
     def __str__(self) -> str:
         fate = "asked about" if self.decision == "ask" else "denied"
         return f"what can write or send is {fate} while text that you did not write is in play"
-
-
-def _strange(found: Mapping[str, Origin]) -> dict[str, Origin]:
-    """What was found in a source, and not made up by the model."""
-    return {where: origin for where, origin in found.items() if origin.kind != "model"}
 
 
 def _only_follows(call: Call, taint: Taint) -> bool:

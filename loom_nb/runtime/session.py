@@ -62,7 +62,7 @@ from loom_nb.runtime.tally import Tally
 from loom_nb.runtime.toolkit import Toolkit
 from loom_nb.tools import Tool, readable
 
-MAX_GRANTS = 10_000
+MAX_GRANTS = 1_000
 """Questions and answers that are looked through for leaves that hold here."""
 
 MAX_KITS = 16
@@ -365,6 +365,7 @@ class Session:
         self._log.note("", event)
         with suppress(RuntimeError):  # without a loop it waits for the next run
             self._noting = asyncio.get_running_loop().create_task(self._log.commit())
+            self._noting.add_done_callback(_look_away)  # the next commit meets the same trouble, and tells it
 
     async def close(self) -> None:
         """Stop what runs, let go of models, capabilities and the log. May be called twice."""
@@ -701,6 +702,11 @@ async def _close(one: Toolkit | LanguageModel) -> None:
         warnings.warn(
             f"closing {one!r} failed: {type(error).__name__}: {error}", RuntimeWarning, stacklevel=2
         )
+
+
+def _look_away(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 def _last_number(store: Store, session: str) -> int:

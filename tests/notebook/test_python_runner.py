@@ -89,11 +89,17 @@ def script(code):
     )
 
 
-def begin(live, code):
-    """A cell whose agent runs this code; returns when the tool runs."""
-    cell = live.run(script(code))
+def begin(live, code, folder):
+    """A cell whose agent runs this code; returns when the code runs."""
+    begun = folder / "begun"
+    cell = live.run(script(f"open({str(begun)!r}, 'w').close()\n{code}"))
     assert cell.status == "ok", cell.error
-    return live.submit("%%loom -m model -t allowed -o used\ngo")
+    request = live.submit("%%loom -m model -t allowed -o used\ngo")
+    waited = time.monotonic() + 30
+    while not begun.exists() and time.monotonic() < waited:
+        time.sleep(0.02)
+    assert begun.exists()
+    return request
 
 
 def ended(live, request, act):
@@ -101,7 +107,7 @@ def ended(live, request, act):
     at = []
 
     def later():
-        time.sleep(1.5)
+        time.sleep(0.5)
         at.append(time.monotonic())
         act()
 
@@ -113,8 +119,8 @@ def ended(live, request, act):
 
 
 @pytest.mark.parametrize("name", [*RUNAWAYS, *ON_THE_LOOP])
-def test_the_interrupt_button_ends_it_and_the_kernel_goes_on(live, name):
-    request = begin(live, (RUNAWAYS | ON_THE_LOOP)[name])
+def test_the_interrupt_button_ends_it_and_the_kernel_goes_on(live, name, tmp_path):
+    request = begin(live, (RUNAWAYS | ON_THE_LOOP)[name], tmp_path)
     cell, seconds = ended(live, request, live.press)
 
     assert cell.status == "error" and "RunStopped" in cell.error
@@ -125,8 +131,8 @@ def test_the_interrupt_button_ends_it_and_the_kernel_goes_on(live, name):
 
 
 @pytest.mark.parametrize("name", RUNAWAYS)
-def test_the_stop_button_ends_it_and_the_kernel_goes_on(live, name):
-    request = begin(live, RUNAWAYS[name])
+def test_the_stop_button_ends_it_and_the_kernel_goes_on(live, name, tmp_path):
+    request = begin(live, RUNAWAYS[name], tmp_path)
     seen = []
 
     def click():
@@ -137,7 +143,7 @@ def test_the_stop_button_ends_it_and_the_kernel_goes_on(live, name):
     def watch(message):
         seen.append(message)
         if stop_button([message]):
-            threading.Timer(1.0, lambda: (at.append(time.monotonic()), click())).start()
+            threading.Timer(0.5, lambda: (at.append(time.monotonic()), click())).start()
 
     cell = live.collect(request, watch=watch, timeout=30)
 

@@ -567,3 +567,46 @@ def test_tools_that_are_bound_to_something_else_are_not_the_same():
 
     assert made("/a").source_hash != made("/b").source_hash
     assert made("/a").source_hash == made("/a").source_hash
+
+
+class Tidies:
+    """A rule that always gives the arguments as it wants them."""
+
+    name = "tidies"
+
+    def judge(self, one):
+        return Verdict("allow", "tidied", arguments={**one.written, "text": "short"})
+
+
+async def test_who_tidies_arguments_gives_no_leave():
+    for rules in [(Tidies(), Veto("write")), (Veto("write"), Tidies())]:
+        spec = agent(
+            Asked("write", {"path": "a"}), "done", runtime=Runtime(governance=GovernancePolicy(rules))
+        )
+        assert (await spec.run("go")).reason == "write: vetoed"
+    policy = GovernancePolicy((Tidies(),), own_tools="ask")
+    result = await agent(Asked("write", {"path": "a"}), "done", runtime=Runtime(governance=policy)).run("go")
+    assert "nobody can be asked" in result.reason
+    result = await agent(
+        Asked("write", {"path": "a"}), "done", runtime=Runtime(governance=GovernancePolicy((Tidies(),)))
+    ).run("go")
+    assert result.tools[0].arguments == {"path": "a", "text": "short"}
+
+
+async def test_a_hook_that_tidies_arguments_gives_no_leave():
+    spec = agent(
+        Asked("write", {"path": "a"}), "done", runtime=Runtime(governance=GovernancePolicy((Veto("write"),)))
+    )
+    spec.on(
+        "before_tool", lambda arguments, **_: Verdict("allow", "", arguments={**arguments, "text": "short"})
+    )
+    assert (await spec.run("go")).reason == "write: vetoed"
+
+
+async def test_text_from_a_variable_may_steer_the_agent_too():
+    scene = Scene(
+        mode="edits",
+        trace=lambda arguments: Taint(frozenset({"notebook"}), {"path": Origin("notebook", "df")}),
+    )
+    verdict = await GovernancePolicy((WhenUntrusted(),)).judge(call(write, scene=scene, path="x"))
+    assert (verdict.decision, verdict.reason) == ("ask", "path came from a variable (df)")

@@ -61,8 +61,9 @@ def _moved(mark: str, by: int) -> str:
     for piece in mark.split(" "):
         if piece[:1] in "+-" and piece[1:2].isdigit():
             number, comma, count = piece[1:].partition(",")
-            piece = f"{piece[0]}{int(number) + by}{comma}{count}"  # noqa: PLW2901  rebuilt, then kept
-        pieces.append(piece)
+            pieces.append(f"{piece[0]}{int(number) + by}{comma}{count}")
+        else:
+            pieces.append(piece)
     return " ".join(pieces)
 
 
