@@ -27,6 +27,14 @@ is denied. edits: also what can be undone. all: everything that no rule denies."
 
 MODES: tuple[Mode, ...] = ("ask", "read-only", "edits", "all")
 
+MODE_WORDS: dict[Mode, str] = {
+    "ask": "what only looks runs, all else asks you",
+    "read-only": "what only looks runs, all else is refused",
+    "edits": "what only looks and edits that can be undone run, all else asks you",
+    "all": "EVERYTHING RUNS UNASKED",
+}
+"""What runs unasked in each mode."""
+
 PREFIX = "LOOM_NB_"
 """Of the names in the environment."""
 

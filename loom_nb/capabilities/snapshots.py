@@ -307,7 +307,7 @@ class Rollback:
                 return place
         raise LoomUsageError(
             f"nothing is kept of call {call_id}" if call_id else "there is nothing to roll back",
-            cause="the last steps that changed variables are kept until the kernel ends",
+            cause="a step can be taken back until it is kept for good, or the kernel ends",
             fixes=[f"one of {', '.join(self.calls)}"] if self.calls else [],
         )
 

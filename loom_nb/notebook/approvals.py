@@ -14,7 +14,7 @@ from loom_nb.notebook import cell as cells
 from loom_nb.notebook import past
 from loom_nb.notebook.card import Card, Table
 from loom_nb.questions import Decision, Question, Scope
-from loom_nb.settings import MODES
+from loom_nb.settings import MODE_WORDS, MODES
 
 if TYPE_CHECKING:
     from loom_nb.events import LogEntry
@@ -91,14 +91,6 @@ def approvals(bench: "Workbench", words: list[str]) -> Card:
         ("waiting", str(len(waiting) or "nothing")),
     )
     return Card("approvals", facts, tuple(tables), steps=tuple(steps))
-
-
-MODE_WORDS = {
-    "ask": "what only looks runs, all else asks you",
-    "read-only": "what only looks runs, all else is refused",
-    "edits": "what only looks and edits that can be undone run, all else asks you",
-    "all": "EVERYTHING RUNS UNASKED",
-}
 
 
 def _set_mode(bench: "Workbench", words: list[str]) -> Card:
@@ -219,7 +211,7 @@ def _run_of(bench: "Workbench", session: str, question: Question) -> str:
             and entry.event.question.id == question.id
         ):
             return entry.run
-    return bench.running.id if bench.running is not None else ""
+    return bench.running[-1].id if bench.running else ""
 
 
 def _one(bench: "Workbench", name: str, *, approval: bool) -> Waiting:
@@ -267,17 +259,20 @@ def _forget(bench: "Workbench", words: list[str]) -> Card:
     """Take back a leave that reaches further than one call."""
     if not words:
         raise LoomUsageError("%loom approvals forget: say which leave", fixes=["%loom approvals"])
-    for entry in bench.store.questions(limit=1000):
+    entries = bench.store.questions(limit=1000)
+    mine = _of_this_notebook(bench, entries)
+    for entry in entries:
         event = entry.event
         if (
-            isinstance(event, QuestionAnswered)
+            entry.session in mine
+            and isinstance(event, QuestionAnswered)
             and event.grant is not None
             and words[0] in (event.question_id, f"{entry.run}/{event.question_id}")
         ):
             _revoke(bench, event.grant)
             return Card(f"the leave given by {words[0]} is taken back", (("from now on", "it asks again"),))
     raise LoomUsageError(
-        f"%loom approvals forget: no leave was given by '{words[0]}'", fixes=["%loom approvals"]
+        f"%loom approvals forget: no leave was given here by '{words[0]}'", fixes=["%loom approvals"]
     )
 
 

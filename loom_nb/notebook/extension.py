@@ -11,9 +11,9 @@ from IPython.core.completer import context_matcher
 
 from loom_nb import __version__
 from loom_nb.notebook import completion, magics
-from loom_nb.notebook.approvals import MODE_WORDS
 from loom_nb.notebook.card import Card
 from loom_nb.notebook.workbench import Workbench
+from loom_nb.settings import MODE_WORDS
 
 _CELL = re.compile(r"[ \t]*%%loom(?=\s|$)")
 _TIMING = ("time", "timeit", "prun", "capture", "memit")

@@ -214,11 +214,12 @@ def _show(bench: "Workbench", arguments: list[str]) -> Any:
 
 
 def _stop(bench: "Workbench", _: list[str]) -> Card:
-    run = bench.running
-    if run is None:
+    if not bench.running:
         return Card("nothing runs", steps=(("■", "the interrupt button stops a cell while it runs"),))
-    run.stop("stopped by %loom stop")
-    return Card(f"{run.id} was asked to stop")
+    for run in bench.running:
+        run.stop("stopped by %loom stop")
+    names = [run.id for run in bench.running]
+    return Card(f"{' and '.join(names)} {'was' if len(names) == 1 else 'were'} asked to stop")
 
 
 def _reset(bench: "Workbench", _: list[str]) -> Card:
@@ -358,7 +359,8 @@ _TAKES = {
 }  # fmt: skip
 _ARGUMENT = {
     "model": "[NAME]", "models": "[GLOB]", "show": "[RUN]", "why": "[RUN]", "tour": "[N]",
-    "approvals": "[MODE]", "approve": "ID [once|notebook|session]", "deny": "ID [WHY]", "answer": "ID VALUE",
+    "approvals": "[MODE | forget ID]", "approve": "ID [once|notebook|session]", "deny": "ID [WHY]",
+    "answer": "ID VALUE",
 }  # fmt: skip
 _SAYS = {
     "model": "the model of cells that name none; with a name: use that one from now on",
@@ -368,8 +370,9 @@ _SAYS = {
     "show": "draw a run again",
     "why": "how and why a run ended",
     "traceback": "the whole error of the last run",
-    "stop": "stop the run that is going on",
-    "approvals": "what waits for you and what was decided; with ask, read-only, edits or all: the mode",
+    "stop": "stop what runs, also beside the cells (--bg)",
+    "approvals": "what waits for you and what was decided; with ask, read-only, edits or all: the mode; "
+    "forget ID takes a lasting leave back",
     "approve": "allow a call that waits, also one of a kernel that is gone",
     "deny": "refuse a call that waits; the agent reads why",
     "answer": "answer a question that waits",

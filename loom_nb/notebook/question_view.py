@@ -13,6 +13,7 @@ import msgspec
 
 from loom_nb.border import parse
 from loom_nb.errors import BorderError
+from loom_nb.notebook.render.acts import Aspect, about, preview_title
 from loom_nb.notebook.render.strict_markdown import visible
 from loom_nb.questions import Approval, Decision, Option, Question
 from loom_nb.runtime.rules import whence
@@ -340,15 +341,6 @@ class Where:
         return f"run {self.run}, step {self.step}" if self.step else f"run {self.run}"
 
 
-@dataclass(frozen=True, slots=True)
-class Remark:
-    """A line of the card: what it is about, and what is to be said."""
-
-    name: str
-    lines: tuple[str, ...]
-    warning: bool = False
-
-
 def how_to_answer(question: Question) -> str:
     """What to type where no card appears and the cell has ended."""
     if question.kind == "approval":
@@ -389,37 +381,8 @@ def title_of(question: Question) -> str:
     return visible(f"{name_of(question)} · {kinds}{', cannot be undone' if approval.destructive else ''}")
 
 
-def remarks(question: Question) -> list[Remark]:
-    """Why it asks, where the arguments come from, what it runs in: all that is beside the call itself."""
-    approval = question.approval
-    if approval is None:
-        return []
-    found = []
-    if approval.reasons:
-        found.append(Remark("Why it asks", _visible(approval.reasons)))
-    if approval.origins:
-        pairs = [f"{name}: from {origin}" for name, origin in approval.origins.items()]
-        found.append(Remark("Not from you", _visible(pairs), warning=True))
-    undo = "cannot be undone" if approval.destructive else "can be undone" if approval.undoable else ""
-    effects = ", ".join(part for part in (*approval.effects, undo) if part)
-    found.append(Remark("Effects", _visible([effects or "not declared: counts as writing"])))
-    if approval.sandbox == "none":
-        found.append(Remark("Sandbox", ("none: it may do whatever you may do",), warning=True))
-    elif approval.sandbox:
-        found.append(Remark("Sandbox", _visible([approval.sandbox])))
-    return [*found, _mode(approval.mode)]
-
-
-_MODES = {
-    "ask": "ask: all but looking is asked for",
-    "read-only": "read-only",
-    "edits": "edits: what can be undone runs unasked",
-    "all": "all: whatever no rule denies runs unasked",
-}
-
-
-def _mode(mode: str) -> Remark:
-    return Remark("Mode", _visible([_MODES.get(mode, mode)]), warning=mode == "all")
+def _aspects(question: Question) -> list[Aspect]:
+    return about(question.approval, whole=True) if question.approval is not None else []
 
 
 def asker(question: Question) -> str:
@@ -492,7 +455,7 @@ def content(question: Question, where: Where) -> Content:
         "foreign": foreign(question),
         "heading": "" if approval is not None else visible(question.title),
         "text": visible(question.text),
-        "remarks": [msgspec.to_builtins(remark) for remark in remarks(question)],
+        "aspects": [msgspec.to_builtins(aspect) for aspect in _aspects(question)],
     }
     if approval is not None:
         shown["call"] = {"tool": visible(approval.tool), "arguments": argument_lines(approval)}
@@ -509,20 +472,6 @@ def content(question: Question, where: Where) -> Content:
 
 def _option(option: Option) -> Content:
     return {"label": visible(option.label or option.value), "description": visible(option.description)}
-
-
-_PREVIEW_TITLES = {"diff": "Would change", "code": "Would run", "command": "Would run", "text": "Would do"}
-
-
-def preview_title(approval: Approval) -> str:
-    """`Would change · 3 lines added, 1 removed`."""
-    title = _PREVIEW_TITLES[approval.preview_kind]
-    if approval.preview_kind != "diff":
-        return title
-    lines = approval.preview.splitlines()
-    added = sum(line.startswith("+") and not line.startswith("+++") for line in lines)
-    removed = sum(line.startswith("-") and not line.startswith("---") for line in lines)
-    return f"{title} · {added:,} {'line' if added == 1 else 'lines'} added, {removed:,} removed"
 
 
 def _preview(approval: Approval) -> Content | None:
@@ -577,9 +526,9 @@ def plain(question: Question, where: Where) -> str:
     if foreign(question):
         lines.append(f"  ! these words come {foreign(question)}")
     lines += [f"  {line}" for line in visible(question.text).splitlines()]
-    for remark in remarks(question):
-        first, *others = remark.lines
-        lines.append(f"  {'! ' if remark.warning else ''}{remark.name}: {first}")
+    for aspect in _aspects(question):
+        first, *others = aspect.lines
+        lines.append(f"  {'! ' if aspect.warning else ''}{aspect.name}: {first}")
         lines += [f"    {line}" for line in others]
     if question.approval is not None and question.approval.preview:
         lines.append(f"  {preview_title(question.approval)}:")
@@ -607,10 +556,6 @@ def _option_label(value: Any) -> str:
     if isinstance(value, bool):
         return "Yes" if value else "No"
     return visible(value if isinstance(value, str) else _json(value))
-
-
-def _visible(lines: Sequence[str]) -> tuple[str, ...]:
-    return tuple(visible(line) for line in lines)
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from loom_nb.events import RunFinished
     from loom_nb.inputs import Answer
     from loom_nb.models.registry import Model
-    from loom_nb.notebook.asking import Pages
+    from loom_nb.notebook.asking import Faces, Pages
     from loom_nb.notebook.comm_gate import CommGate
     from loom_nb.notebook.painter import Bundle, Mode, Painter
     from loom_nb.notebook.stopping import StopBar
@@ -62,7 +62,8 @@ class Workbench:
         self.results: list[RunResult] = []
         """Of this kernel, oldest first."""
         self.session: Session | None = None
-        self.running: Run | None = None
+        self.running: list[Run] = []
+        """Begun here and not over; several with `--bg`."""
         self.matcher: Any = None
         """The completer that was registered, so that it can be taken out."""
         self.lesson = 0
@@ -258,25 +259,31 @@ class Workbench:
 
     async def _watch(self, run: "Run", session: "Session", request: CellRequest) -> "RunResult":
         """Paint a run until it ends, and ask what it asks."""
-        from loom_nb.notebook.asking import Desk, Pages, faces_for
+        from loom_nb.notebook.asking import Desk
         from loom_nb.notebook.bridge import play
 
-        self._pages = self._pages or Pages()
-        self.running = run
+        self.running.append(run)
         mode = self.mode()
-        gate = self._comm_gate() if mode == "live" else None
-        faces = faces_for(self.shell, mode, gate, self._pages, background=request.background)
+        faces = self._faces(mode, background=request.background)
         painter, bar, listening = self._easel(run, request, mode, asked_elsewhere=faces.cards)
         control = Desk(run.id, session, painter, faces, bar) if faces.somebody else bar
         try:
             with listening:
                 result = await play(run, painter, control, background=request.background)
         finally:
-            if self.running is run:
-                self.running = None if run.done else run  # one that does not let go can still be told to
+            # one that does not let go can still be told to
+            self.running = [one for one in self.running if not (one is run and run.done)]
         self.results.append(result)
         self._bind(request, result)
         return result
+
+    def _faces(self, mode: "Mode", *, background: bool) -> "Faces":
+        """Who can be asked by a run that is painted in this way."""
+        from loom_nb.notebook.asking import Pages, faces_for
+
+        self._pages = self._pages or Pages()
+        gate = self._comm_gate() if mode == "live" else None
+        return faces_for(self.shell, mode, gate, self._pages, background=background)
 
     def _release(
         self, request: CellRequest, session: "Session", agent: "Agent", task: Any, schema: Any
@@ -342,10 +349,7 @@ class Workbench:
     async def _resume(
         self, session: "Session", run_id: str, agent: "Agent", answer: "Answer", request: CellRequest
     ) -> None:
-        from loom_nb.notebook.asking import Pages, faces_for
-
-        self._pages = self._pages or Pages()
-        faces = faces_for(self.shell, self.mode(), self._gate, self._pages, background=True)
+        faces = self._faces(self.mode(), background=True)
         leave = session.attend() if faces.somebody else None  # it may ask anew before it is painted
         try:
             run = await session.resume(run_id, agent=agent)
@@ -360,7 +364,23 @@ class Workbench:
         """Have work done while other cells run."""
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        task.add_done_callback(self._has_ended)
+
+    def _has_ended(self, task: "asyncio.Task[Any]") -> None:
+        """Tell what went wrong where no cell waits: below the cell that began it, and by `%loom`."""
+        self._background.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            return
+        if not isinstance(error, LoomError):
+            task.get_loop().call_exception_handler(
+                {"message": "work beside the cells failed", "exception": error}
+            )
+            return
+        self.notices.append(f"beside the cells: {error.title}")
+        self._publish(
+            Card(error.title, steps=tuple((fix, "") for fix in error.fixes))._repr_mimebundle_(), {}
+        )
 
     def _bind(self, request: CellRequest, value: Any) -> Any:
         if request.out:
@@ -431,7 +451,7 @@ class Workbench:
         from loom_nb.capabilities.describe import describe_image, describe_value
         from loom_nb.inputs import RuntimeTask
         from loom_nb.messages import DataPart, ImagePart, Origin, Part
-        from loom_nb.notebook.transcript import NOTICES
+        from loom_nb.notebook.transcript import MODE, NOTICES
 
         parts: list[Part] = []
         for reference in request.references:
@@ -447,7 +467,7 @@ class Workbench:
             metadata[NOTICES] = notices
         mode = request.approve or self.equipment.mode
         if mode != "ask":
-            metadata["mode"] = mode
+            metadata[MODE] = mode
         return RuntimeTask(request.prompt, attachments=tuple(parts), metadata=metadata)
 
     # -- conversations -----------------------------------------------------------------------------
@@ -662,8 +682,8 @@ class Workbench:
 
     def close(self) -> None:
         """Let go of what was opened. A run that goes on is stopped."""
-        if self.running is not None:
-            self.running.stop("the extension was unloaded")
+        for run in self.running:
+            run.stop("the extension was unloaded")
         if self._gate is not None:
             self._gate.remove()
         self.equipment.cells.unwatch()

@@ -427,6 +427,21 @@ def test_a_released_cell_is_ended_by_stop(live):
     assert "nothing runs" in card(live, "stop")
 
 
+def test_stop_ends_all_that_were_released(live):
+    live.run(
+        "first = second = None\nm = Model.scripted(['word ' * 2000, 'word ' * 2000], chunk=5, delay=0.02)"
+    )
+    live.run("%%loom --bg --new -m m -o first\ngo on")
+    live.run("%%loom --bg -m m -o second\ngo on")
+    assert "were asked to stop" in card(live, "stop")
+    waits_for(
+        lambda: (
+            live.run("print(first and first.status, second and second.status)").text.split()[-1] == "stopped"
+        )
+    )
+    assert live.run("print(first.status)").text.strip() == "stopped"
+
+
 def test_what_a_released_cell_asks_is_answered_in_another_cell(live):
     live.run("used = None")
     live.run(asking(live, call(path="beside"), flags="--bg --new -t save"))

@@ -75,12 +75,12 @@ def test_a_card_shows_the_whole_call_and_all_that_is_known_of_it():
     assert arguments["path"] == '"out/⟨U+202E⟩gpj.exe⟨U+200B⟩⟨U+E0041⟩"'
     assert arguments["text"] == "a\nb"
     assert arguments["many"].count(",") == 199
-    remarks = {remark["name"]: (remark["lines"], remark["warning"]) for remark in content["remarks"]}
-    assert remarks["Why it asks"] == (("writes a file",), False)
-    assert remarks["Not from you"] == (("path: from a web page (https://example.org)",), True)
-    assert remarks["Sandbox"][1] is True
-    assert remarks["Mode"][1] is True
-    assert content["preview"]["title"] == "Would change · 2 lines added, 1 removed"
+    aspects = {aspect["name"]: (aspect["lines"], aspect["warning"]) for aspect in content["aspects"]}
+    assert aspects["Why it asks"] == (("writes a file",), False)
+    assert aspects["Not from you"] == (("path came from a web page (https://example.org)",), True)
+    assert aspects["Sandbox"][1] is True
+    assert aspects["Mode"][1] is True
+    assert content["preview"]["title"] == "Would change: 2 lines added, 1 removed"
     assert [line[0][0] for line in content["preview"]["lines"]] == ["removed", "added", "added"]
     assert msgspec.json.decode(msgspec.json.encode(content)) is not None
 

@@ -12,6 +12,7 @@ from loom_nb.notebook.render.facts import Glyphs, clipped, one_line
 from loom_nb.notebook.render.strict_markdown import visible
 from loom_nb.notebook.transcript import Asked, Card, Variables
 from loom_nb.questions import Approval, Question
+from loom_nb.settings import MODE_WORDS
 
 WIDEST = 300
 """Characters of an answer, a reason or a title that are shown in a line."""
@@ -186,34 +187,41 @@ class Aspect:
 def aspects(card: Card) -> list[Aspect]:
     """Why a call is asked about, where its arguments come from, and what it would run in."""
     last = card.asked[-1].question.approval if card.asked else None
-    found = [] if last is None else _aspects(last)
-    if mode_of(card) == "all":
-        found.append(Aspect("Mode", (ALL,), warning=True))
+    found = [] if last is None else about(last)
+    if mode_of(card) == "all" and last is None:
+        found.append(_mode("all"))
     return found
 
 
-def _aspects(approval: Approval) -> list[Aspect]:
+def about(approval: Approval, *, whole: bool = False) -> list[Aspect]:
+    """All that is beside the call itself; with `whole` also what goes without saying in a transcript."""
     found = []
     if approval.reasons:
         found.append(Aspect("Why it asks", tuple(one_line(reason) for reason in approval.reasons)))
     if approval.origins:
         lines = tuple(one_line(f"{name} came from {origin}") for name, origin in approval.origins.items())
         found.append(Aspect("Not from you", lines, warning=True))
-    if approval.destructive:
-        found.append(Aspect("Effect", ("cannot be taken back",), warning=True))
-    elif approval.undoable:
-        found.append(Aspect("Effect", ("can be undone",)))
+    undo = "cannot be undone" if approval.destructive else "can be undone" if approval.undoable else ""
+    effects = [one_line(effect) for effect in approval.effects] or ["not declared: counts as writing"]
+    told = ", ".join([*(effects if whole else ()), *([undo] if undo else ())])
+    if told:
+        found.append(Aspect("Effects", (told,), warning=approval.destructive))
     if approval.sandbox == "none":
         found.append(Aspect("Sandbox", (NO_SANDBOX,), warning=True))
     elif approval.sandbox:
         found.append(Aspect("Sandbox", (one_line(approval.sandbox),)))
-    return found
+    return [*found, _mode(approval.mode)] if whole or approval.mode == "all" else found
+
+
+def _mode(mode: str) -> Aspect:
+    words = MODE_WORDS.get(mode)  # type: ignore[call-overload]  # any text of a log
+    return Aspect("Mode", (f"{mode}: {words}" if words else one_line(mode),), warning=mode == "all")
 
 
 _LABEL = {
     "Why it asks": "asked",
     "Not from you": "not yours",
-    "Effect": "effect",
+    "Effects": "effects",
     "Sandbox": "sandbox",
     "Mode": "mode",
 }
@@ -224,7 +232,6 @@ def label(aspect: Aspect) -> str:
     return _LABEL[aspect.name]
 
 
-ALL = "all: whatever no rule denies runs unasked"
 NO_SANDBOX = "none: it may do whatever you may do"
 
 

@@ -168,10 +168,10 @@ function drawCall(call) {
   return box;
 }
 
-function drawRemarks(remarks) {
-  const list = make("div", "remarks");
-  for (const { name, lines, warning } of remarks) {
-    const value = make("div", warning ? "warning" : "remark");
+function drawAspects(aspects) {
+  const list = make("div", "aspects");
+  for (const { name, lines, warning } of aspects) {
+    const value = make("div", warning ? "warning" : "aspect");
     lines.forEach((line, at) => {
       const row = make("div");
       write(row, warning && at === 0 ? `\u26A0 ${line}` : line);
@@ -308,7 +308,7 @@ function radios(parts, onChoice) {
 }
 
 function approval(content, changed) {
-  const body = [drawCall(content.call), drawRemarks(content.remarks)];
+  const body = [drawCall(content.call), drawAspects(content.aspects)];
   if (content.preview) body.push(drawPreview(content.preview));
   const reason = make("input", "control");
   reason.type = "text";
@@ -512,7 +512,7 @@ function drawCard(content, send) {
   }
   foot.append(drawHelp(kind.help));
   section.append(head, ...kind.body, foot, note);
-  const summary = section.querySelector(".loom-question-remarks, .loom-question-words");
+  const summary = section.querySelector(".loom-question-aspects, .loom-question-words");
   if (summary) section.setAttribute("aria-describedby", named(summary));
   changed();
 
