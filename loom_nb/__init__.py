@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from loom_nb.models.registry import Model
     from loom_nb.protocols import Generation, Verdict
     from loom_nb.questions import Decision, Option, Question
+    from loom_nb.runtime.compaction import ContextProtocol
     from loom_nb.runtime.governance import GovernancePolicy
     from loom_nb.runtime.limits import Limits
     from loom_nb.runtime.policies import Runtime
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     )
     from loom_nb.runtime.run import Run, RunResult
     from loom_nb.runtime.session import Session
+    from loom_nb.stores.files import FileSessionStore
     from loom_nb.stores.memory import MemoryStore
     from loom_nb.stores.sqlite import SqliteStore
     from loom_nb.tools import Assessment, Tool, tool
@@ -56,9 +58,11 @@ _HOMES = {
     "Assessment": "loom_nb.tools",
     "Between": "loom_nb.runtime.rules",
     "Capability": "loom_nb.capabilities",
+    "ContextProtocol": "loom_nb.runtime.compaction",
     "Decision": "loom_nb.questions",
     "Deny": "loom_nb.runtime.rules",
     "Destructive": "loom_nb.runtime.rules",
+    "FileSessionStore": "loom_nb.stores.files",
     "Generation": "loom_nb.protocols",
     "GovernancePolicy": "loom_nb.runtime.governance",
     "Hosts": "loom_nb.runtime.rules",
@@ -105,9 +109,11 @@ __all__ = [
     "Assessment",
     "Between",
     "Capability",
+    "ContextProtocol",
     "Decision",
     "Deny",
     "Destructive",
+    "FileSessionStore",
     "Generation",
     "GovernancePolicy",
     "Hosts",

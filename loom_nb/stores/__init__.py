@@ -1,12 +1,13 @@
-"""Where the logs of the sessions are kept: in a SQLite file by default, in memory on request."""
+"""Where the logs of the sessions are kept: in a SQLite file; in plain files or in memory on request."""
 
 import os
 from pathlib import Path
 
+from loom_nb.stores.files import FileSessionStore
 from loom_nb.stores.memory import MemoryStore
 from loom_nb.stores.sqlite import SqliteStore
 
-__all__ = ["MemoryStore", "SqliteStore", "default_store"]
+__all__ = ["FileSessionStore", "MemoryStore", "SqliteStore", "default_store"]
 
 
 def default_store(path: Path | None = None) -> SqliteStore:

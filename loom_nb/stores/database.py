@@ -40,6 +40,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE INDEX questions ON events (ts, session, seq)
             WHERE type IN ('GrantRevoked', 'QuestionAnswered', 'QuestionAsked')""",
     ),
+    ("CREATE INDEX heads_by_time ON heads (updated, session)",),
 )
 """What each version of the schema adds to the one before."""
 

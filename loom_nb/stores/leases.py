@@ -3,10 +3,14 @@
 import os
 import socket
 import sys
-from dataclasses import dataclass
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loom_nb.errors import LeaseLost, SessionBusy, StoreError
+from loom_nb.protocols import Lease
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
@@ -72,6 +76,99 @@ class Owner:
         except OSError:
             return None
         return None  # some process has this number, perhaps a later one: the clock decides
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRow:
+    """What a store keeps of the lease of a session. An empty `owner` means that nobody holds it."""
+
+    fence: int = 0
+    owner: str = ""
+    expires: float = 0.0
+
+    @property
+    def holder(self) -> Owner:
+        """The process that holds it."""
+        return Owner.parse(self.owner)
+
+
+# The leases that somebody in this process still refers to, by store, session and fence.
+_IN_USE: "weakref.WeakValueDictionary[tuple[str, str, int], HeldLease]" = weakref.WeakValueDictionary()
+
+
+class Leases:
+    """The rules by which a store on disk gives and takes the right to write a session.
+
+    Pure but for the clock and for what this process holds: the store reads a row, asks, and keeps
+    the row that it gets, all under a lock of its own.
+
+    Args:
+        place: names the store; two objects for the same place in one process know of each other.
+        seconds: how long a silent holder on another machine keeps its right.
+        now: the clock, in seconds since the epoch.
+        host: the name of this machine, where the system's own will not do.
+    """
+
+    def __init__(
+        self,
+        place: str,
+        *,
+        seconds: float = 30.0,
+        now: Callable[[], float] = time.time,
+        host: str | None = None,
+    ) -> None:
+        self._place = place
+        self._seconds = seconds
+        self._now = now
+        self._host = host
+
+    def mine(self) -> Owner:
+        """This process, as it signs leases."""
+        return Owner.mine(self._host)
+
+    def take(self, session: str, old: LeaseRow) -> tuple[HeldLease, LeaseRow]:
+        """The next lease of a session and its row. Raises `SessionBusy` while the old one is in force."""
+        mine = self.mine()
+        if self.in_force(session, old, mine):
+            raise busy(session, old.holder, mine, old.expires - self._now())
+        lease = HeldLease(session, old.fence + 1)
+        _IN_USE[self._place, session, lease.fence] = lease
+        return lease, LeaseRow(lease.fence, str(mine), self._now() + self._seconds)
+
+    def check(self, lease: Lease, row: LeaseRow) -> None:
+        """Raise `LeaseLost` if the lease is not the one of the row."""
+        if row.fence != lease.fence or not row.owner:
+            raise lost(lease.session, lease.fence, row.holder.short if row.owner else "")
+
+    def renewed(self, row: LeaseRow) -> LeaseRow:
+        """The row with a whole term before it."""
+        return replace(row, expires=self._now() + self._seconds)
+
+    def due(self, row: LeaseRow) -> bool:
+        """Whether half of the term is over."""
+        return row.expires - self._now() < self._seconds / 2
+
+    def drop(self, lease: Lease) -> None:
+        """Nobody in this process holds it any more."""
+        _IN_USE.pop((self._place, lease.session, lease.fence), None)
+
+    def in_force(self, session: str, row: LeaseRow, mine: Owner) -> bool:
+        """Whether somebody writes the session, as seen from `mine`.
+
+        Of a process of this machine it is known whether it lives, whatever the clocks say; of
+        another machine, its lease tells.
+        """
+        if not row.owner:
+            return False
+        holder = row.holder
+        if holder == mine:
+            return (self._place, session, row.fence) in _IN_USE
+        lives = holder.lives(mine)
+        return self._now() < row.expires if lives is None else lives
+
+    def writer(self, session: str, row: LeaseRow, mine: Owner) -> str:
+        """Who writes the session, for a listing; empty when nobody does."""
+        return row.holder.short if self.in_force(session, row, mine) else ""
 
 
 def _born_ticks(pid: int) -> str:

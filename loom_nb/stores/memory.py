@@ -2,7 +2,9 @@
 
 import threading
 import weakref
+from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 from loom_nb.events import (
     GrantRevoked,
@@ -16,12 +18,21 @@ from loom_nb.events import (
 from loom_nb.protocols import Lease, RunRow, SessionRow
 from loom_nb.stores.leases import HeldLease, Owner, busy, lost, out_of_order
 
+_T = TypeVar("_T")
+_LISTED = frozenset({RunStarted, RunFinished, RunInterrupted, QuestionAsked, QuestionAnswered, GrantRevoked})
+
 
 class _Log:
-    __slots__ = ("entries", "fence", "holder")
+    __slots__ = ("ended", "entries", "fence", "holder", "listed", "starts")
 
     def __init__(self) -> None:
         self.entries: list[LogEntry] = []
+        self.starts: list[int] = []
+        """The numbers of the entries that start a run."""
+        self.ended: dict[str, str] = {}
+        """How runs ended."""
+        self.listed: tuple[float, str] | None = None
+        """Where the listing of sessions has it."""
         self.fence = 0
         self.holder: weakref.ref[HeldLease] | None = None
 
@@ -38,6 +49,12 @@ class MemoryStore:
     def __init__(self) -> None:
         self._lock = threading.RLock()  # a finalizer may give a lease back in the middle of any call
         self._logs: dict[str, _Log] = {}
+        self._starts: list[tuple[float, str, int]] = []
+        """Where runs start, in the order of time; and where there are questions."""
+        self._asked: list[tuple[float, str, int]] = []
+        self._recent: list[tuple[float, str]] = []
+        """Sessions in the order of their last entries, but for those that grew since the last listing."""
+        self._grown: set[str] = set()
 
     def acquire(self, session: str) -> HeldLease:
         """Become the writer of a session. Raises `SessionBusy` while another lease of it is in use."""
@@ -69,13 +86,19 @@ class MemoryStore:
         """Keep entries, all or none. Raises `LeaseLost`, or `StoreError` for a gap in `seq`."""
         session = lease.session
         with self._lock:
-            kept = self._held(lease).entries
+            log = self._held(lease)
+            kept = log.entries
             seq = len(kept)
             for entry in entries:
                 seq += 1
                 if entry.seq != seq or entry.session != session:
                     raise out_of_order(session, seq, entry.session, entry.seq)
             kept.extend(entries)
+            if entries:
+                self._grown.add(session)
+            for entry in entries:
+                if type(entry.event) in _LISTED:
+                    self._list(log, entry)
 
     def read(self, session: str, *, after: int = 0) -> Iterator[LogEntry]:
         """The entries of a session with `seq > after`, as they are now."""
@@ -83,38 +106,60 @@ class MemoryStore:
             log = self._logs.get(session)
             return iter(log.entries[max(after, 0) :] if log else ())
 
-    def sessions(self) -> list[SessionRow]:
-        """All sessions that have entries, newest first."""
+    def sessions(self, *, limit: int | None = None, before: SessionRow | None = None) -> list[SessionRow]:
+        """The sessions that have entries, newest first; at most `limit`, those after the row `before`."""
         with self._lock:
-            rows = [_session_row(name, log) for name, log in self._logs.items() if log.entries]
-        return sorted(rows, key=lambda row: (row.updated, row.id), reverse=True)
+            self._catch_up()
+            end = len(self._recent)
+            if before is not None:
+                end = bisect_left(self._recent, (before.updated, before.id))
+            start = 0 if limit is None else max(end - max(limit, 0), 0)
+            page = self._recent[start:end][::-1]
+            return [_session_row(name, self._logs[name]) for _, name in page]
 
     def runs(self, session: str | None = None, *, limit: int = 100) -> list[RunRow]:
         """The runs of one session or of all, newest first."""
         with self._lock:
-            logs = self._logs if session is None else {session: self._logs.get(session, _Log())}
-            found = [(row, seq) for name, log in logs.items() for row, seq in _run_rows(name, log)]
-        if session is None:
-            found.sort(key=lambda pair: (pair[0].started, pair[0].session, pair[1]), reverse=True)
-        else:
-            found.sort(key=lambda pair: pair[1], reverse=True)
-        return [row for row, _ in found[: max(limit, 0)]]
+            if session is None:
+                places = [(name, seq) for _, name, seq in _last(self._starts, limit)]
+            else:
+                log = self._logs.get(session)
+                places = [(session, seq) for seq in _last(log.starts if log else [], limit)]
+            return [_run_row(self._logs[name], self._logs[name].entries[seq - 1]) for name, seq in places]
 
     def questions(self, *, limit: int = 1000) -> list[LogEntry]:
         """The latest questions, answers and revoked grants of all sessions, newest first."""
-        kinds = (QuestionAsked, QuestionAnswered, GrantRevoked)
         with self._lock:
-            found = [
-                entry for log in self._logs.values() for entry in log.entries if type(entry.event) in kinds
-            ]
-        found.sort(key=lambda entry: (entry.time, entry.session, entry.seq), reverse=True)
-        return found[: max(limit, 0)]
+            return [self._logs[name].entries[seq - 1] for _, name, seq in _last(self._asked, limit)]
 
     def close(self) -> None:
         """Nothing to let go of: the entries live as long as the store."""
 
     def __repr__(self) -> str:
         return f"<MemoryStore of {len(self._logs)} sessions>"
+
+    def _catch_up(self) -> None:
+        """Bring the listing of sessions up to date: it costs what was appended since, not what there is."""
+        for name in self._grown:
+            log = self._logs[name]
+            if log.listed is not None:
+                del self._recent[bisect_left(self._recent, log.listed)]
+            log.listed = log.entries[-1].time, name
+            insort(self._recent, log.listed)
+        self._grown.clear()
+
+    def _list(self, log: _Log, entry: LogEntry) -> None:
+        place = (entry.time, entry.session, entry.seq)
+        match entry.event:
+            case RunStarted():
+                log.starts.append(entry.seq)
+                insort(self._starts, place)
+            case RunFinished(status=status):
+                log.ended[entry.run] = status
+            case RunInterrupted():
+                log.ended.setdefault(entry.run, "interrupted")
+            case _:
+                insort(self._asked, place)
 
     def _held(self, lease: Lease) -> _Log:
         log = self._logs.get(lease.session)
@@ -130,19 +175,13 @@ def _session_row(name: str, log: _Log) -> SessionRow:
     return SessionRow(name, len(entries), entries[0].time, entries[-1].time, writer)
 
 
-def _run_rows(name: str, log: _Log) -> Iterator[tuple[RunRow, int]]:
-    ended: dict[str, str] = {}
-    for entry in log.entries:
-        match entry.event:
-            case RunFinished(status=final):
-                ended[entry.run] = final
-            case RunInterrupted():
-                ended.setdefault(entry.run, "interrupted")
-            case _:
-                pass
-    open_status = "running" if log.held else "interrupted"
-    for entry in log.entries:
-        if isinstance(entry.event, RunStarted):
-            start = entry.event
-            status: str = ended.get(entry.run, open_status)
-            yield RunRow(name, entry.run, entry.time, start.goal, start.model, status), entry.seq
+def _run_row(log: _Log, entry: LogEntry) -> RunRow:
+    start = entry.event
+    status = log.ended.get(entry.run) or ("running" if log.held else "interrupted")
+    goal, model = (start.goal, start.model) if isinstance(start, RunStarted) else ("", "")
+    return RunRow(entry.session, entry.run, entry.time, goal, model, status)
+
+
+def _last(places: list[_T], limit: int) -> list[_T]:
+    """The last ones, last first."""
+    return places[-limit:][::-1] if limit > 0 else []

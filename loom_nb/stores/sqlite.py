@@ -10,20 +10,20 @@ other sessions stay readable. Listings are read from the rows of the log that be
 import os
 import struct
 import time
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
 from loom_nb.errors import StoreDamaged, StoreError
-from loom_nb.events import LogEntry, RunFinished, RunInterrupted, RunStarted, event_from_json, event_to_json
+from loom_nb.events import LogEntry, RunFinished, RunInterrupted, RunStarted, event_from_json
 from loom_nb.protocols import Lease, RunRow, SessionRow
+from loom_nb.stores.damage import FIXES, Damage
 from loom_nb.stores.database import Database
-from loom_nb.stores.leases import HeldLease, Owner, busy, lost, out_of_order
+from loom_nb.stores.encoding import event_bytes
+from loom_nb.stores.leases import HeldLease, LeaseRow, Leases, out_of_order
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -32,7 +32,6 @@ _GENESIS = bytes(32)
 _FRAME = struct.Struct(">32sqdQQQQ")
 _ROWS_AT_A_TIME = 256
 _BYTES_AT_A_TIME = 4 * 1024 * 1024
-_FIXES = ("%loom doctor", "begin a session of its own: %%loom --new")
 
 # Texts are read as bytes, so that a flipped byte reaches the hash and not the UTF-8 decoder.
 _HEAD = "SELECT CAST(entries AS INTEGER), hash FROM heads WHERE session = ?"
@@ -66,24 +65,10 @@ _WRONG_TIMES = """SELECT 1 FROM heads h WHERE session = ? AND (
     OR updated IS NOT (SELECT ts FROM events e WHERE e.session = h.session AND seq = h.entries))"""
 _SESSIONS = """SELECT CAST(h.session AS BLOB), CAST(h.entries AS INTEGER), CAST(h.started AS REAL),
     CAST(h.updated AS REAL), CAST(l.fence AS INTEGER), CAST(l.owner AS BLOB), CAST(l.expires AS REAL)
-    FROM heads h LEFT JOIN leases l ON l.session = h.session ORDER BY h.updated DESC, h.session DESC"""
+    FROM heads h LEFT JOIN leases l ON l.session = h.session {}
+    ORDER BY h.updated DESC, h.session DESC LIMIT ?"""
 
 _Row: TypeAlias = tuple[bytes, int, bytes, float, bytes, bytes, bytes]
-
-# The leases that somebody in this process still refers to, by file, session and fence.
-_IN_USE: "weakref.WeakValueDictionary[tuple[str, str, int], HeldLease]" = weakref.WeakValueDictionary()
-
-
-@dataclass(frozen=True, slots=True)
-class Damage:
-    """A place in a log that is not as it was written. `seq` 0 stands for the session as a whole."""
-
-    session: str
-    seq: int
-    problem: str
-
-    def __str__(self) -> str:
-        return f"session {self.session!r}, entry {self.seq}: {self.problem}"
 
 
 class SqliteStore:
@@ -113,9 +98,7 @@ class SqliteStore:
     ) -> None:
         self.path = Path(os.path.realpath(Path(path).expanduser()))
         self._database = Database(self.path, busy_seconds)
-        self._lease_seconds = lease_seconds
-        self._now = now
-        self._host = host
+        self._leases = Leases(str(self.path), seconds=lease_seconds, now=now, host=host)
 
     def acquire(self, session: str) -> HeldLease:
         """Become the writer of a session. Raises `SessionBusy` while its holder lives.
@@ -123,27 +106,23 @@ class SqliteStore:
         The lease of a dead process of this machine is taken at once, one of another machine when it
         was silent for `lease_seconds`. One that nobody in this process refers to any more is free.
         """
-        mine = Owner.mine(self._host)
         with self._database.transaction("IMMEDIATE") as db:
-            old = _lease_row(db, session)
-            if self._in_force(session, old, mine):
-                raise busy(session, old.holder, mine, old.expires - self._now())
-            lease = HeldLease(session, old.fence + 1)
-            row = (session, lease.fence, str(mine), self._now() + self._lease_seconds)
-            db.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?)", row)
-            _IN_USE[self._key(session, lease.fence)] = lease
+            lease, row = self._leases.take(session, _lease_row(db, session))
+            values = (session, row.fence, row.owner, row.expires)
+            db.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?)", values)
         return lease
 
     def renew(self, lease: Lease) -> None:
         """Say that the holder lives. Raises `LeaseLost`."""
         with self._database.transaction("IMMEDIATE") as db:
-            _check_fence(db, lease)
-            self._extend(db, lease)
+            row = _lease_row(db, lease.session)
+            self._leases.check(lease, row)
+            self._extend(db, lease, row)
 
     def release(self, lease: Lease) -> None:
         """Give the right back. Never raises: one that cannot be given back ends with this process."""
         session, fence = lease.session, lease.fence
-        _IN_USE.pop(self._key(session, fence), None)
+        self._leases.drop(lease)
         self._database.soon(lambda: self._give_back(session, fence))
 
     def append(self, lease: Lease, entries: Sequence[LogEntry]) -> None:
@@ -152,13 +131,14 @@ class SqliteStore:
         Raises `LeaseLost` when another holder came; `StoreError` for a gap in `seq`, for an event
         that is no JSON, and when the disk refuses.
         """
-        encoded = [(entry, _to_json(entry)) for entry in entries]
+        encoded = [(entry, event_bytes(entry)) for entry in entries]
         session = lease.session
         with self._database.transaction("IMMEDIATE") as db:
-            expires = _check_fence(db, lease)
+            held = _lease_row(db, session)
+            self._leases.check(lease, held)
             last, head = _head(db, session)
             if last and db.execute(_HASH, (session, last)).fetchone() != (head,):
-                raise StoreDamaged(f"The end of session {session!r} is damaged", fixes=_FIXES)
+                raise StoreDamaged(f"The end of session {session!r} is damaged", fixes=FIXES)
             rows = _chained(session, encoded, last, head)
             db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
             if rows:
@@ -167,8 +147,8 @@ class SqliteStore:
                     "SET entries = excluded.entries, hash = excluded.hash, updated = excluded.updated",
                     (session, rows[-1][1], rows[-1][6], rows[0][3], rows[-1][3]),
                 )
-            if expires - self._now() < self._lease_seconds / 2:
-                self._extend(db, lease)
+            if self._leases.due(held):
+                self._extend(db, lease, held)
 
     def read(self, session: str, *, after: int = 0) -> Iterator[LogEntry]:
         """The entries of a session with `seq > after`, in order, each checked against its hash.
@@ -178,11 +158,7 @@ class SqliteStore:
         """
         for found in self._walk(session, max(after, 0)):
             if isinstance(found, Damage):
-                raise StoreDamaged(
-                    f"The log of session {session!r} is damaged at entry {found.seq}: {found.problem}",
-                    cause=f"{self.path} is not as it was written; other sessions are not concerned",
-                    fixes=_FIXES,
-                )
+                raise found.error(self.path)
             yield found
 
     def salvage(self, session: str) -> list[LogEntry]:
@@ -208,15 +184,24 @@ class SqliteStore:
                 found.append(Damage(session, 0, "the name of the session is no text"))
         return found
 
-    def sessions(self) -> list[SessionRow]:
-        """All sessions that have entries, newest first."""
-        mine = Owner.mine(self._host)
+    def sessions(self, *, limit: int | None = None, before: SessionRow | None = None) -> list[SessionRow]:
+        """The sessions that have entries, newest first. With a `limit`, the cost depends on it alone.
+
+        Args:
+            limit: how many at most; all where it is None.
+            before: the last row of the page before; the listing goes on after it.
+        """
+        mine = self._leases.mine()
+        where, values = "", []
+        if before is not None:
+            where, values = "WHERE (h.updated, h.session) < (?, ?)", [before.updated, before.id]
+        query = _SESSIONS.format(where)
         with self._database.transaction() as db:
-            rows = db.execute(_SESSIONS).fetchall()
+            rows = db.execute(query, (*values, -1 if limit is None else max(limit, 0))).fetchall()
         listed = []
         for name, entries, started, updated, fence, owner, expires in rows:
-            session, lease = _text(name), _LeaseRow(fence or 0, _text(owner), expires or 0.0)
-            writer = lease.holder.short if self._in_force(session, lease, mine) else ""
+            session, lease = _text(name), LeaseRow(fence or 0, _text(owner), expires or 0.0)
+            writer = self._leases.writer(session, lease, mine)
             listed.append(SessionRow(session, entries or 0, started or 0.0, updated or 0.0, writer))
         return listed
 
@@ -226,7 +211,7 @@ class SqliteStore:
         The cost depends on `limit` alone, not on what the store holds. A run whose first or last row
         is bad is listed with the status "damaged".
         """
-        mine = Owner.mine(self._host)
+        mine = self._leases.mine()
         limit = max(limit, 0)
         with self._database.transaction() as db:
             if session is None:
@@ -234,7 +219,7 @@ class SqliteStore:
             else:
                 starts = db.execute(_STARTS_OF_SESSION, (session, limit)).fetchall()
             live = {
-                name: self._in_force(name, _lease_row(db, name), mine)
+                name: self._leases.in_force(name, _lease_row(db, name), mine)
                 for name in {_text(row[0]) for row in starts}
             }
             return [_run_row(db, row, live) for row in starts]
@@ -339,60 +324,20 @@ class SqliteStore:
                     raise
         return rows
 
-    def _in_force(self, session: str, lease: "_LeaseRow", mine: Owner) -> bool:
-        if not lease.owner:
-            return False
-        if lease.holder == mine:
-            return self._key(session, lease.fence) in _IN_USE
-        lives = lease.holder.lives(mine)
-        return self._now() < lease.expires if lives is None else lives
-
-    def _extend(self, db: "Connection", lease: Lease) -> None:
-        expires = self._now() + self._lease_seconds
+    def _extend(self, db: "Connection", lease: Lease, row: LeaseRow) -> None:
+        expires = self._leases.renewed(row).expires
         db.execute("UPDATE leases SET expires = ? WHERE session = ?", (expires, lease.session))
 
-    def _key(self, session: str, fence: int) -> tuple[str, str, int]:
-        return str(self.path), session, fence
 
-
-@dataclass(frozen=True, slots=True)
-class _LeaseRow:
-    fence: int = 0
-    owner: str = ""
-    expires: float = 0.0
-
-    @property
-    def holder(self) -> Owner:
-        return Owner.parse(self.owner)
-
-
-def _lease_row(db: "Connection", session: str) -> _LeaseRow:
+def _lease_row(db: "Connection", session: str) -> LeaseRow:
     row = db.execute(_LEASE, (session,)).fetchone()
-    return _LeaseRow(row[0] or 0, _text(row[1]), row[2] or 0.0) if row else _LeaseRow()
+    return LeaseRow(row[0] or 0, _text(row[1]), row[2] or 0.0) if row else LeaseRow()
 
 
 def _head(db: "Connection", session: str) -> tuple[int, bytes]:
     """Number and hash of the last entry, as they were noted beside the log."""
     row = db.execute(_HEAD, (session,)).fetchone() or (0, _GENESIS)
     return row[0] or 0, row[1] or b""
-
-
-def _check_fence(db: "Connection", lease: Lease) -> float:
-    """When the lease ends, by the clock. Raises `LeaseLost` if it is over already."""
-    row = _lease_row(db, lease.session)
-    if row.fence != lease.fence or not row.owner:
-        raise lost(lease.session, lease.fence, row.holder.short if row.owner else "")
-    return row.expires
-
-
-def _to_json(entry: LogEntry) -> bytes:
-    try:
-        return event_to_json(entry.event)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise StoreError(
-            f"Entry {entry.seq} ({entry.event.type}) of session {entry.session!r} cannot be kept",
-            cause=f"the log keeps plain JSON only: {error}",
-        ) from None
 
 
 def _chained(session: str, encoded: Sequence[tuple[LogEntry, bytes]], last: int, head: bytes) -> list[Any]:
