@@ -50,6 +50,9 @@ class RunStarted(_Fact, frozen=True, gc=False):
     model: str
     goal: str
     metadata: dict[str, Any] = {}
+    form: dict[str, Any] | None = None
+    """The form that the answer must have, so that a resumed run still holds to it: "name", "schema" (None
+    where it is no JSON) and "wrapped", for an answer that travels as the field `value`."""
 
 
 class MessageAdded(_Fact, frozen=True, gc=False):
@@ -63,6 +66,8 @@ class TurnStarted(_Fact, frozen=True, gc=False):
 
     turn: int
     tokens: int = 0
+    budget: int = 0
+    """Tokens that the request may have; 0 where that was not known."""
 
 
 class RetryScheduled(_Fact, frozen=True, gc=False):
@@ -141,6 +146,8 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
     """The notebook, or the session, in which it holds."""
     rules: tuple[str, ...] = ()
     """For a whole tool: which rules asked. Where another one asks, it does not hold."""
+    expires: float | None = None
+    """Seconds since the epoch, UTC, from when on it does not hold; None: with its place."""
 
 
 class QuestionAnswered(_Fact, frozen=True):
@@ -190,6 +197,56 @@ class VariablesChanged(_Fact, frozen=True, gc=False):
     rolled_back: bool = False
     cannot_restore: tuple[str, ...] = ()
     """Names whose old value could not be kept, so that a roll back would not bring it back."""
+
+
+class Change(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What the model is shown in place of some messages of the conversation, which stays as it is."""
+
+    first: int
+    last: int
+    """The messages, counted from 0, both included."""
+    messages: tuple[Message, ...] = ()
+    """What stands for them; calls and results still fit each other."""
+    was: str = ""
+    """The beginning of what was sent in their place before, for a reader."""
+    tokens: int = 0
+    """Of what was sent in their place before, estimated."""
+
+
+class ContextCompacted(_Fact, frozen=True, gc=False):
+    """The model is shown less from now on. Nothing is lost: `recall` reads it, CompactionUndone undoes it."""
+
+    id: str
+    strategy: str
+    """The name of the strategy: "snip", "micro", "collapse", "auto", or another one's."""
+    reason: str
+    """Why: "pressure 0.82", "the vendor's limit", "asked for"."""
+    changes: tuple[Change, ...]
+    tokens_before: int
+    """Of the request, estimated."""
+    tokens_after: int
+    handoff: str = ""
+    """What a summary of the work so far says, where one was written."""
+    usage: Usage = Usage()
+    """Of writing it."""
+
+
+class CompactionUndone(_Fact, frozen=True, gc=False):
+    """The model is shown again what a compaction took away: all, or the change that begins at `first`."""
+
+    id: str
+    first: int | None = None
+
+
+Mark: TypeAlias = Literal["pinned", "hidden"]
+
+
+class ContextMarked(_Fact, frozen=True, gc=False):
+    """A person keeps a message from compaction, or keeps it from the model; None takes the mark off."""
+
+    message: int
+    """Its number in the conversation, counted from 0."""
+    mark: Mark | None = None
 
 
 class RunResumed(_Fact, frozen=True, gc=False):
@@ -273,6 +330,9 @@ Kept: TypeAlias = (
     | GrantRevoked
     | PlanUpdated
     | VariablesChanged
+    | ContextCompacted
+    | CompactionUndone
+    | ContextMarked
     | RunResumed
     | Noticed
     | RunInterrupted

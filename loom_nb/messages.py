@@ -158,6 +158,9 @@ class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         return self.input_tokens + self.output_tokens
 
 
+_NOTHING: dict[int, tuple["Message", bytes]] = {}
+
+
 class Conversation:
     """The messages of a session in order, append-only, with their encoded fragments kept.
 
@@ -165,11 +168,14 @@ class Conversation:
     dialect, so that a request body is a join of bytes and turn n costs no more than turn 1.
     """
 
-    __slots__ = ("_fragments", "messages")
+    __slots__ = ("_encoded", "_fragments", "_left_out", "messages")
 
     def __init__(self, messages: Iterable[Message] = ()) -> None:
         self.messages: list[Message] = list(messages)
         self._fragments: dict[str, list[bytes]] = {}
+        self._encoded: dict[str, dict[int, tuple[Message, bytes]]] = {}
+        """By dialect and identity: what another conversation had encoded."""
+        self._left_out = 0
 
     def add(self, message: Message) -> None:
         """Append one message."""
@@ -178,9 +184,25 @@ class Conversation:
     def fragments(self, dialect: str, encode: Callable[[Message], bytes]) -> Sequence[bytes]:
         """The messages encoded by `encode`, one fragment each; only new ones are encoded."""
         kept = self._fragments.setdefault(dialect, [])
+        known = self._encoded.get(dialect, _NOTHING) if self._encoded else _NOTHING
         for message in self.messages[len(kept) :]:
-            kept.append(encode(message))
+            had = known.get(id(message))
+            kept.append(had[1] if had is not None and had[0] is message else encode(message))
         return kept
+
+    def edited(self, messages: Iterable[Message]) -> "Conversation":
+        """Another one, of these messages; those that stand in this one too are not encoded again."""
+        made = Conversation(messages)
+        made._left_out = self.added - len(made)
+        for dialect, kept in self._fragments.items():
+            pairs = zip(self.messages, kept, strict=False)  # the last ones may not be encoded yet
+            made._encoded[dialect] = {id(message): (message, fragment) for message, fragment in pairs}
+        return made
+
+    @property
+    def added(self) -> int:
+        """How many messages there were in all, those that others stand for included: it only grows."""
+        return len(self.messages) + self._left_out
 
     def __len__(self) -> int:
         return len(self.messages)

@@ -142,8 +142,13 @@ class Store(Protocol):
         """
         ...
 
-    def sessions(self) -> Sequence["SessionRow"]:
-        """All sessions, newest first."""
+    def sessions(
+        self, *, limit: int | None = None, before: "SessionRow | None" = None
+    ) -> Sequence["SessionRow"]:
+        """The sessions that have entries, newest first: all, or at most `limit` of them.
+
+        `before` is the last row of a page: the listing goes on after it.
+        """
         ...
 
     def runs(self, session: str | None = None, *, limit: int = 100) -> Sequence["RunRow"]:

@@ -4,14 +4,19 @@ A question is a value: it lies in the log until it is answered, so a face that c
 it, and a kernel that restarts finds it again. An answer that does not fit its question is refused.
 """
 
+import math
+import re
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
 from loom_nb.border import clean
 from loom_nb.errors import AnswerRefused
 from loom_nb.messages import Origin
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
 
 QuestionKind: TypeAlias = Literal["confirm", "choice", "text", "form", "secret", "approval"]
 """Yes or no; one or several of a list; words; fields of a JSON schema; a hidden word; leave for a call."""
@@ -77,7 +82,8 @@ class Question(msgspec.Struct, frozen=True, omit_defaults=True):
     multiple: bool = False
     """Whether a choice takes several."""
     schema: dict[str, Any] | None = None
-    """Of a form: a JSON schema of an object."""
+    """Of a form: a JSON schema of an object. What it marks `writeOnly`, or with the format `password`, is a
+    secret: no error, event or log holds it."""
     default: Any = None
     """What counts when nobody answers in time; None is no answer, and a refusal for an approval."""
     expires: float | None = None
@@ -98,6 +104,9 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_f
     """Given: call it with these instead; they are judged again."""
     reason: str = ""
     """For a refusal: what the model is told."""
+    expires: float | None = None
+    """When a leave that reaches further than this once ends, in seconds since the epoch, UTC. None: for
+    an exact call after 30 days, for a tool with its session."""
 
 
 def checked(question: Question, value: Any) -> Any:
@@ -145,23 +154,95 @@ def _secret(question: Question, value: Any) -> str:
 
 
 def _form(question: Question, value: Any) -> dict[str, Any]:
-    from jsonschema import SchemaError
-    from jsonschema.validators import validator_for
-
-    if not isinstance(value, Mapping):
-        raise _refused(question, f"{_short(value)} is no set of fields")
     schema = question.schema or {"type": "object"}
-    try:
-        problems = list(validator_for(schema)(schema).iter_errors(dict(value)))
-    except SchemaError as error:
-        raise _refused(question, f"the form itself is not valid: {error.message}") from None
-    if problems:
-        told = "; ".join(
-            f"{'.'.join(str(step) for step in problem.absolute_path) or 'the form'}: {problem.message[:200]}"
-            for problem in problems
-        )
+    if not isinstance(value, Mapping):
+        what = "the answer" if has_secrets(schema) else _short(value)
+        raise _refused(question, f"{what} is no set of fields")
+    told = misfits(schema, dict(value), "the form")
+    if told:
         raise _refused(question, told)
     return dict(value)
+
+
+def misfits(schema: Mapping[str, Any], fields: dict[str, Any], whole: str) -> str:
+    """What does not fit a JSON schema, field by field; empty where all does.
+
+    Where the schema marks a field as secret, nothing of any value is quoted: a message about a field
+    may quote those beside it.
+
+    Args:
+        schema: of an object.
+        fields: its fields.
+        whole: what the object is called.
+    """
+    from jsonschema import SchemaError
+    from jsonschema.exceptions import UnknownType
+    from jsonschema.validators import validator_for
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+
+    try:
+        check = validator_for(schema)
+        check.check_schema(dict(schema))
+        problems = list(check(schema, registry=Registry()).iter_errors(fields))  # nothing is downloaded
+    except SchemaError as error:
+        return f"the schema of {whole} is not valid: {error.message[:200]}"
+    except (Unresolvable, UnknownType, re.error, RecursionError) as error:
+        return f"the schema of {whole} is not valid: {type(error).__name__}"
+    say = _without_values if has_secrets(schema) else _in_full
+    return "; ".join(
+        f"{'.'.join(str(step) for step in problem.absolute_path) or whole}: {say(problem)}"
+        for problem in problems
+    )
+
+
+def _in_full(problem: "ValidationError") -> str:
+    return problem.message[:200]
+
+
+def _without_values(problem: "ValidationError") -> str:
+    """What is wrong, in words of the schema alone."""
+    wanted: Any = problem.validator_value
+    if problem.validator == "required" and isinstance(problem.instance, Mapping):
+        return f"{', '.join(str(name) for name in wanted if name not in problem.instance)} is missing"
+    if problem.validator in _SAFE_TO_TELL:
+        return f"does not fit, {problem.validator} is {str(wanted)[:100]}"
+    return f"does not fit ({problem.validator})"
+
+
+_SAFE_TO_TELL = frozenset(
+    {"type", "format", "minLength", "maxLength", "minimum", "maximum", "minItems", "maxItems", "multipleOf"}
+)
+
+
+def has_secrets(schema: Any) -> bool:
+    """Whether a JSON schema marks anything in it as secret: `writeOnly`, or the format `password`."""
+    if isinstance(schema, Mapping):
+        marked = schema.get("writeOnly") is True or schema.get("format") == "password"
+        return marked or any(has_secrets(inner) for inner in schema.values())
+    return isinstance(schema, (list, tuple)) and any(has_secrets(inner) for inner in schema)
+
+
+def without_secrets(schema: Mapping[str, Any] | None, fields: Any) -> Any:
+    """The fields of a form as a log may hold them: None for each that is secret or may hold a secret."""
+    if schema is None or not isinstance(fields, Mapping) or not has_secrets(schema):
+        return fields
+    known = schema.get("properties")
+    known = known if isinstance(known, Mapping) else {}
+    rest = {key: inner for key, inner in schema.items() if key not in ("properties", "$defs", "definitions")}
+    if has_secrets(rest) or _refers(rest):
+        return dict.fromkeys(fields)
+    return {
+        name: None if has_secrets(known.get(name)) or _refers(known.get(name)) else inner
+        for name, inner in fields.items()
+    }
+
+
+def _refers(schema: Any) -> bool:
+    """Whether it points to another schema, which may be that of a secret."""
+    if isinstance(schema, Mapping):
+        return any(str(key).endswith(("$ref", "Ref")) or _refers(inner) for key, inner in schema.items())
+    return isinstance(schema, (list, tuple)) and any(_refers(inner) for inner in schema)
 
 
 def _approval(question: Question, value: Any) -> Decision:
@@ -174,6 +255,11 @@ def _approval(question: Question, value: Any) -> Decision:
     if decision.decision == "allow" and decision.scope not in question.approval.scopes:
         offered = ", ".join(question.approval.scopes)
         raise _refused(question, f"'{decision.scope}' was not offered for this call, only {offered}")
+    if decision.expires is not None:
+        if not math.isfinite(decision.expires):
+            raise _refused(question, "expires: a number of seconds since the epoch, or None")
+        if decision.decision != "allow" or decision.scope == "once":
+            raise _refused(question, "expires: only a leave that reaches further than this once can end")
     return decision
 
 

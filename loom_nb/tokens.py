@@ -36,17 +36,18 @@ def estimate_message(message: Message) -> int:
     """Tokens of a whole message, its calls, results and images included."""
     total = MESSAGE_TOKENS
     for part in message.parts:
-        total += _estimate_part(part)
+        total += estimate_part(part)
     return total
 
 
-def _estimate_part(part: Part) -> int:
+def estimate_part(part: Part) -> int:
+    """Tokens of a part without the frame of its message."""
     if isinstance(part, (TextPart, ThinkingPart)):
         return estimate(part.text)
     if isinstance(part, ToolResultPart):
         total = 8
         for inner in part.parts:
-            total += _estimate_part(inner)
+            total += estimate_part(inner)
         return total
     if isinstance(part, ToolCallPart):
         return 8 + estimate(part.name) + estimate(part.arguments)

@@ -49,7 +49,7 @@ def test_a_changed_copy_of_an_agent_shares_no_hooks_and_no_sessions():
 
 
 def test_runtime_refuses_what_is_not_built_and_describes_what_is():
-    for name in ("context", "quality", "session_restore"):
+    for name in ("harness", "quality", "session_restore"):
         with pytest.raises(NotBuiltError, match=name):
             Runtime(**{name: object()})
     for preset in (Runtime.long_running, Runtime.autonomous):

@@ -213,7 +213,7 @@ class OpenAIModel(ABC):
         """Answer; see `LanguageModel`."""
         body = self.encode(request)
         notices = self._heads.get(request).notices
-        reader = self.reader(emit, f"call_{len(request.conversation)}")
+        reader = self.reader(emit, f"call_{request.conversation.added}")
         await self._connection.stream(self.path, body, reader)
         return reader.reply(notices)
 

@@ -23,6 +23,17 @@ def cost(vendor: str, model: str, usage: Usage) -> float | None:
         return None
 
 
+def window(vendor: str, model: str) -> int | None:
+    """Tokens that a model can take, request and answer together, or None where the table does not say."""
+    from genai_prices.data_snapshot import get_snapshot
+
+    try:
+        _, found = get_snapshot().find_provider_model(model, None, _PROVIDERS.get(vendor, vendor), None)
+    except (LookupError, ValueError):
+        return None
+    return found.context_window
+
+
 def load() -> None:
     """Read the table, which takes a quarter of a second: call it where nobody waits."""
     cost("", "", Usage())

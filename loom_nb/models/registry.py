@@ -384,6 +384,17 @@ class Model:
 
         return cost(self.vendor, self.model, usage)
 
+    def window(self) -> int | None:
+        """Tokens that it can take, request and answer together, or None where that is not known."""
+        if self.vendor == "cassette":
+            recorded: Model = self.options["model"]
+            return recorded.window()
+        if self.vendor in ("offline", "scripted", "ollama", "compatible"):
+            return None
+        from loom_nb.models.prices import window
+
+        return window(self.vendor, self.model)
+
     def __repr__(self) -> str:
         return f"Model({self.name!r})"
 

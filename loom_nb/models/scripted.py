@@ -14,7 +14,17 @@ from typing import Any, TypeAlias
 
 from loom_nb.errors import SetupError
 from loom_nb.events import CallDelta, Delta, StopReason, TextDelta, ThinkingDelta
-from loom_nb.messages import MODEL, Message, Part, TextPart, ThinkingPart, ToolCallPart, Usage, to_json
+from loom_nb.messages import (
+    MODEL,
+    Conversation,
+    Message,
+    Part,
+    TextPart,
+    ThinkingPart,
+    ToolCallPart,
+    Usage,
+    to_json,
+)
 from loom_nb.models.plain import plain_request
 from loom_nb.protocols import Reply, Request
 from loom_nb.tokens import estimate, estimate_message
@@ -87,6 +97,8 @@ class ScriptedModel:
         self._script = script
         self._chunk = chunk
         self._delay = delay
+        self._counted: tuple[Conversation | None, int, int] = (None, 0, 0)
+        """(the conversation of the last request, its messages then, their tokens)."""
 
     async def reply(self, request: Request, emit: Callable[[Delta], None]) -> Reply:
         """The next reply of the script."""
@@ -130,11 +142,15 @@ class ScriptedModel:
         if self._delay:
             await asyncio.sleep(self._delay)
 
-    @staticmethod
-    def _usage(request: Request, message: Message) -> Usage:
-        """Estimates: a script has no vendor to count. Grows by what the last turn added."""
-        recent = request.conversation.messages[-2:]
-        return Usage(estimate(request.system) + sum(map(estimate_message, recent)), estimate_message(message))
+    def _usage(self, request: Request, message: Message) -> Usage:
+        """Estimates of the whole request: a script has no vendor to count. Each message is counted once."""
+        conversation, known, tokens = self._counted
+        if conversation is not request.conversation:
+            known, tokens = 0, 0
+        for one in request.conversation.messages[known:]:
+            tokens += estimate_message(one)
+        self._counted = (request.conversation, len(request.conversation), tokens)
+        return Usage(estimate(request.system) + tokens, estimate_message(message))
 
     def encode(self, request: Request) -> bytes:
         """The request as plain JSON: a script has no vendor's form."""

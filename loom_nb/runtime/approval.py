@@ -5,8 +5,11 @@ as an event; an error anywhere in here refuses the call and never lets it pass.
 """
 
 import asyncio
+import contextvars
 import copy
 import inspect
+import threading
+from collections.abc import Callable
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -14,12 +17,12 @@ from typing import Any
 import msgspec
 
 from loom_nb.border import clean
-from loom_nb.errors import ToolError
+from loom_nb.errors import BorderError, ToolError
 from loom_nb.events import CallJudged, Grant, Noticed
 from loom_nb.messages import ToolCallPart, canonical
 from loom_nb.protocols import Call, Scene, Taint, Verdict
-from loom_nb.questions import Approval, Decision, Question, Scope
-from loom_nb.runtime.asking import Reply, call_key, tool_key
+from loom_nb.questions import Approval, Decision, Question, Scope, has_secrets, misfits
+from loom_nb.runtime.asking import CALL_LEAVE_SECONDS, Reply, call_key, tool_key
 from loom_nb.runtime.governance import sound, together
 from loom_nb.runtime.rules import OWN_RESULTS, whence
 from loom_nb.runtime.stage import Stage
@@ -33,6 +36,8 @@ MAX_PREVIEW = 20_000
 """Characters of a preview that the log keeps."""
 
 ASSESS_SECONDS = 20.0
+EDIT_SECONDS = 1.0
+"""How long an answer waits for what its tool says of changed arguments; after that, it is asked again."""
 
 
 NOT_JUDGED = Verdict("deny", "not judged")
@@ -128,7 +133,7 @@ async def approved(stage: Stage, ready: Ready) -> None:
 
     Raises:
         Refused: the person says no, nobody answers, or there is nobody to ask.
-        ToolError, BorderError: the person's own arguments do not fit the tool.
+        ToolError, BorderError: it would fail now, or a rule changed its arguments to some that do not fit.
     """
     assert ready.call is not None  # noqa: S101  it was judged
     for attempt in range(MAX_ROUNDS):
@@ -145,10 +150,12 @@ async def approved(stage: Stage, ready: Ready) -> None:
             stage.say,
             stage.commit,
             wait=stage.asking.attended or stage.governance.unattended == "wait",
-            grant=partial(_grant, mine, whole),
+            grant=partial(_grant, mine, whole, stage.clock.now),
+            check=partial(_misfit, ready),
         )
-        same = _decide(stage, ready, reply)
-        verdict = await _verdict(stage, ready)
+        same, verdict = await _decided(stage, ready, reply)
+        if verdict is None:
+            continue
         if verdict.decision == "deny":
             _say(stage, ready, verdict)
             changed = "" if same else " as changed by the person"
@@ -167,6 +174,66 @@ async def approved(stage: Stage, ready: Ready) -> None:
     )
 
 
+async def _decided(stage: Stage, ready: Ready, reply: Reply) -> tuple[bool, Verdict | None]:
+    """Whether it is as it was asked about, and the verdict on it; None: the person's change would fail.
+
+    Raises:
+        Refused: it is not allowed.
+        ToolError, BorderError: it would fail now as it was asked about.
+    """
+    plain, arguments, call = ready.plain, ready.arguments, ready.call
+    try:
+        same = _decide(stage, ready, reply)
+        return same, await _verdict(stage, ready)
+    except (ToolError, BorderError) as error:
+        if _edit(reply.value, plain) is None:
+            raise
+        ready.plain, ready.arguments, ready.call, ready.edited = plain, arguments, call, ()
+        why = f"your change would fail: {error.title}".replace(";", ",")
+        ready.verdict = Verdict("ask", f"{why}; {ready.verdict.reason}", ready.verdict.by)
+        return False, None
+
+
+def _edit(value: Any, plain: dict[str, Any]) -> dict[str, Any] | None:
+    """The arguments that an answer gives in place of those that were asked about."""
+    given = value.arguments if isinstance(value, Decision) and value.decision == "allow" else None
+    return None if given is None or canonical(given) == canonical(plain) else given
+
+
+def _misfit(ready: Ready, value: Any) -> str:
+    """Why a person's arguments are none that the tool can take; empty where they are."""
+    given = value.arguments if isinstance(value, Decision) and value.decision == "allow" else None
+    if given is None:
+        return ""
+    tool = ready.tool
+    try:
+        arguments = tool.validate(tool.parse(_as_json(tool, given)))
+    except (ToolError, BorderError) as error:
+        if not has_secrets(tool.schema):
+            return error.title
+        return misfits(tool.schema, given, "the arguments") or f"they do not fit {tool.name}"
+    return _would_fail(tool, arguments) if tool.assess is not None else ""
+
+
+def _would_fail(tool: Tool, arguments: dict[str, Any]) -> str:
+    """Why the call would certainly fail, if its tool can tell that soon: somebody waits."""
+    told: list[str] = []
+
+    def look() -> None:
+        try:
+            found = tool.assess(**arguments) if tool.assess is not None else None
+            told.append(found.failure if isinstance(found, Assessment) and not found.refusal else "")
+        except ToolError as error:
+            told.append(error.title)
+        except Exception:  # noqa: BLE001  the judge meets it again, and refuses the call
+            told.append("")
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(look,), daemon=True)
+    thread.start()
+    thread.join(EDIT_SECONDS)
+    return told[0] if told else ""
+
+
 def _decide(stage: Stage, ready: Ready, reply: Reply) -> bool:
     """Whether the call is allowed as it was asked about; False where the person changed it.
 
@@ -175,10 +242,11 @@ def _decide(stage: Stage, ready: Ready, reply: Reply) -> bool:
     name = ready.tool.name
     decision: Decision | None = reply.value if isinstance(reply.value, Decision) else None
     if reply.how == "person" and decision is not None and decision.decision == "allow":
-        if decision.arguments is None or canonical(decision.arguments) == canonical(ready.plain):
+        edit = _edit(decision, ready.plain)
+        if edit is None:
             return True
         before = ready.plain
-        _change(ready, decision.arguments)
+        _change(ready, edit)
         changed = before.keys() ^ ready.plain.keys() | {
             key for key in before.keys() & ready.plain.keys() if before[key] != ready.plain[key]
         }
@@ -287,13 +355,16 @@ async def _by_hooks(stage: Stage, ready: Ready) -> Verdict | None:
 
 def _change(ready: Ready, arguments: dict[str, Any]) -> None:
     """Call it with these. Raises ToolError or BorderError where they do not fit the tool."""
-    try:
-        encoded = msgspec.json.encode(arguments)
-    except (TypeError, ValueError) as error:
-        raise ToolError(f"{ready.tool.name} was not called, its arguments are no JSON: {error}") from None
-    plain = ready.tool.parse(encoded)
+    plain = ready.tool.parse(_as_json(ready.tool, arguments))
     ready.arguments = ready.tool.validate(plain)
     ready.plain = plain
+
+
+def _as_json(tool: Tool, arguments: dict[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(arguments)
+    except (TypeError, ValueError) as error:
+        raise ToolError(f"{tool.name} was not called, its arguments are no JSON: {error}") from None
 
 
 def _say(stage: Stage, ready: Ready, verdict: Verdict) -> None:
@@ -302,10 +373,13 @@ def _say(stage: Stage, ready: Ready, verdict: Verdict) -> None:
     )
 
 
-def _grant(mine: Grant, whole: Grant, decision: Any) -> Grant | None:
+def _grant(mine: Grant, whole: Grant, now: Callable[[], float], decision: Any) -> Grant | None:
     if not isinstance(decision, Decision) or decision.decision != "allow" or decision.arguments is not None:
         return None
-    return {"once": None, "call": mine, "tool": whole}[decision.scope]
+    if decision.scope == "once":
+        return None
+    grant, ends = (mine, now() + CALL_LEAVE_SECONDS) if decision.scope == "call" else (whole, None)
+    return msgspec.structs.replace(grant, expires=ends if decision.expires is None else decision.expires)
 
 
 def _scopes(call: Call) -> tuple[Scope, ...]:

@@ -14,14 +14,17 @@ from typing import Any, Literal, cast
 import msgspec
 
 from loom_nb.errors import AnswerRefused
-from loom_nb.events import Grant, GrantRevoked, Kept, LogEntry, QuestionAnswered, QuestionAsked
+from loom_nb.events import Grant, GrantRevoked, Kept, LogEntry, Noticed, QuestionAnswered, QuestionAsked
 from loom_nb.inputs import Answer
 from loom_nb.messages import canonical
 from loom_nb.protocols import Clock
-from loom_nb.questions import Decision, Question, checked
+from loom_nb.questions import Decision, Question, checked, misfits, without_secrets
 from loom_nb.tools import Tool
 
 How = Literal["person", "timeout", "nobody"]
+
+CALL_LEAVE_SECONDS = 30 * 86_400.0
+"""How long a leave for an exact call holds where the answer names no end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ class _Open:
     question: Question
     loop: asyncio.AbstractEventLoop
     reply: "asyncio.Future[Reply]"
+    default: Any
+    check: Callable[[Any], str]
     taken: bool = False
 
 
@@ -67,8 +72,8 @@ class Asking:
         self._lock = threading.Lock()
         self._faces: set[object] = set()
         self._number = 0
-        self._here: dict[tuple[str, str], tuple[str, tuple[str, ...]] | None] = {}
-        """(key, place) -> (question, rules) of leaves given here, None for one taken back here."""
+        self._here: dict[tuple[str, str], tuple[str, Grant] | None] = {}
+        """(key, place) -> (question, leave) of leaves given here, None for one taken back here."""
 
     # -- faces -------------------------------------------------------------------------------------
 
@@ -112,6 +117,7 @@ class Asking:
         *,
         wait: bool,
         grant: Callable[[Any], Grant | None] = lambda value: None,
+        check: Callable[[Any], str] = lambda value: "",
     ) -> Reply:
         """Ask, and wait for an answer, for the time to run out or for the run to be cancelled.
 
@@ -121,9 +127,12 @@ class Asking:
             commit: makes durable what was said.
             wait: whether somebody may come who answers; else the default counts at once.
             grant: the leave that an answer gives.
+            check: why an answer is of no use though it fits the question; empty where it is. Called in
+                the thread that answers.
         """
-        if question.kind == "secret":
-            question = msgspec.structs.replace(question, default=None)
+        default = None if question.kind == "secret" else question.default
+        if question.default is not None:
+            question = msgspec.structs.replace(question, default=_kept(question, default))
         again = self._same_as_before(question)
         if again is None:
             self._number += 1
@@ -132,7 +141,7 @@ class Asking:
         else:
             question = msgspec.structs.replace(question, id=again.id)
         loop = asyncio.get_running_loop()
-        one = _Open(question, loop, loop.create_future())
+        one = _Open(question, loop, loop.create_future(), default, check)
         with self._lock:
             self._open[question.id] = one
             early = self._early.pop(question.id, None)
@@ -142,7 +151,7 @@ class Asking:
                 if commit is not None and wait:
                     await commit()
             if early is not None:
-                self.take(early)
+                self._take_what_came_early(early, say)
             reply = await self._reply(one, wait=wait)
         except asyncio.CancelledError:
             say(QuestionAnswered(question.id, "cancelled"))
@@ -152,14 +161,21 @@ class Asking:
         given = grant(reply.value) if reply.how == "person" else None
         say(QuestionAnswered(question.id, reply.how, _kept(question, reply.value), reply.by, given))
         if given is not None:
-            self._here[given.key, given.place] = (question.id, given.rules)
+            self._here[given.key, given.place] = (question.id, given)
         return reply
+
+    def _take_what_came_early(self, answer: Answer, say: Callable[[Kept], None]) -> None:
+        try:
+            self.take(answer)
+        except AnswerRefused as refused:  # it is asked again, so somebody may do better
+            why = f": {refused.cause}" if refused.cause else ""
+            say(Noticed(f"{refused.title}{why}; the question stays open", "warning"))
 
     async def _reply(self, one: _Open, *, wait: bool) -> Reply:
         if one.taken:  # answered already, perhaps before the question was asked again
             return await one.reply
         if not wait:
-            return Reply("nobody", one.question.default)
+            return Reply("nobody", one.default)
         if one.question.expires is None:
             return await one.reply
         left = max(one.question.expires - self._clock.now(), 0.0)
@@ -174,7 +190,7 @@ class Asking:
             return one.reply.result()
         if not self._take(one):  # an answer was accepted, and is on its way
             return await one.reply
-        return Reply("timeout", one.question.default)
+        return Reply("timeout", one.default)
 
     def _take(self, one: _Open) -> bool:
         """Whether it was still to be answered; from here on it is not."""
@@ -207,6 +223,7 @@ class Asking:
                 self._take_early(answer)
                 return
         value = checked(one.question, answer.value)
+        self._refuse(one.question, self._is_over(value) or one.check(value))
         if not self._take(one):
             raise AnswerRefused(f"question {answer.question} was answered already")
         one.loop.call_soon_threadsafe(_settle, one.reply, Reply("person", value, answer.by))
@@ -219,18 +236,29 @@ class Asking:
             raise AnswerRefused(f"no question {answer.question} is open", cause=f"open: {waiting}")
         if known.id in self._early:
             raise AnswerRefused(f"question {answer.question} was answered already")
-        checked(known, answer.value)
+        value = checked(known, answer.value)
+        self._refuse(known, self._is_over(value) or _misfit(known, value))
         self._early[known.id] = answer
+
+    def _is_over(self, value: Any) -> str:
+        ends = value.expires if isinstance(value, Decision) else None
+        return "expires: that time has passed" if ends is not None and ends <= self._clock.now() else ""
+
+    def _refuse(self, question: Question, why: str) -> None:
+        if why:
+            raise AnswerRefused(f"the answer does not fit question {question.id}", cause=why)
 
     # -- leaves ------------------------------------------------------------------------------------
 
     def granted(self, *grants: Grant) -> str:
-        """The id of the question whose answer allows one of these; empty where none does."""
-        elsewhere = self._given_elsewhere()
+        """The id of the question whose answer allows one of these now; empty where none does."""
+        elsewhere, now = self._given_elsewhere(), self._clock.now()
         for one in grants:
             place = (one.key, one.place)
             known = self._here[place] if place in self._here else elsewhere.get(place)
-            if known is not None and set(one.rules) <= set(known[1]):
+            if known is None or (known[1].expires is not None and known[1].expires <= now):
+                continue
+            if set(one.rules) <= set(known[1].rules):
                 return known[0]
         return ""
 
@@ -238,21 +266,28 @@ class Asking:
         """Take a leave back."""
         self._here[grant.key, grant.place] = None
 
-    def _given_elsewhere(self) -> dict[tuple[str, str], tuple[str, tuple[str, ...]]]:
+    def _given_elsewhere(self) -> dict[tuple[str, str], tuple[str, Grant]]:
         """Leaves that logs tell of: read anew each time, for another kernel may have taken one back."""
-        found: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {}
+        found: dict[tuple[str, str], tuple[str, Grant]] = {}
         over: set[tuple[str, str]] = set()
         for entry in self._elsewhere() if self._elsewhere is not None else ():  # the newest first
             match entry.event:
                 case GrantRevoked(grant=grant):
                     over.add((grant.key, grant.place))
-                case QuestionAnswered(question_id=asked, how="person", grant=Grant() as grant):
+                case QuestionAnswered(question_id=asked, how="person", grant=Grant() as grant, value=value):
                     place = (grant.key, grant.place)
                     if grant.place in (self.place, self.session) and place not in over:
-                        found.setdefault(place, (asked, grant.rules))
+                        found.setdefault(place, (asked, _with_an_end(grant, value, entry.time)))
                 case _:
                     pass
         return found
+
+
+def _with_an_end(grant: Grant, value: Any, given: float) -> Grant:
+    """A leave for an exact call that was kept when leaves had no end."""
+    if grant.expires is None and isinstance(value, dict) and value.get("scope") == "call":
+        return msgspec.structs.replace(grant, expires=given + CALL_LEAVE_SECONDS)
+    return grant
 
 
 def call_key(tool: Tool, arguments: dict[str, Any], reach: Sequence[str] = ()) -> str:
@@ -284,6 +319,13 @@ def _same(known: Question, question: Question) -> bool:
     return all(getattr(known.approval, name) == getattr(question.approval, name) for name in seen)
 
 
+def _misfit(question: Question, value: Any) -> str:
+    """What the schema of a call says of changed arguments, where its tool is not at hand."""
+    if not isinstance(value, Decision) or value.arguments is None or question.approval is None:
+        return ""
+    return misfits(question.approval.schema, value.arguments, "the arguments")
+
+
 def _settle(future: "asyncio.Future[Reply]", reply: Reply) -> None:
     if not future.done():
         future.set_result(reply)
@@ -293,4 +335,10 @@ def _kept(question: Question, value: Any) -> Any:
     """The value as the log may hold it: never a secret."""
     if question.kind == "secret":
         return None
+    if question.kind == "form":
+        return without_secrets(question.schema, value)
+    asked = question.approval
+    if isinstance(value, Decision) and value.arguments is not None and asked is not None:
+        same = canonical(value.arguments) == canonical(asked.arguments)
+        value = msgspec.structs.replace(value, arguments=None) if same else value  # they may be megabytes
     return msgspec.to_builtins(value) if isinstance(value, Decision) else value

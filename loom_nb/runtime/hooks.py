@@ -12,8 +12,17 @@ from typing import Any
 
 from loom_nb.errors import LoomUsageError, NotBuiltError
 
-HOOKS = ("before_run", "after_run", "run_error", "before_llm", "after_llm", "before_tool", "after_tool")
-_LATER = ("on_context_compact", "context_renewed", "signal_received", "signal_decided")
+HOOKS = (
+    "before_run",
+    "after_run",
+    "run_error",
+    "before_llm",
+    "after_llm",
+    "before_tool",
+    "after_tool",
+    "on_context_compact",
+)
+_LATER = ("context_renewed", "signal_received", "signal_decided")
 
 Hook = Callable[..., Any]
 

@@ -74,8 +74,11 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
             self._stage.stream(event)
 
     def _keep(self, event: Kept) -> None:
-        if not self._stage.closed:
-            self._stage.say(event)
+        if self._stage.closed:
+            return
+        if isinstance(event, PlanUpdated):
+            self._stage.view.plan = event.items
+        self._stage.say(event)
 
     def _on_the_loop(self, act: Any, event: Any) -> None:
         loop = self._task.get_loop()

@@ -112,6 +112,20 @@ class Log:
         if failure is not None:
             raise failure
 
+    def commit_now(self) -> bool:
+        """The same at once, on this thread; False where a write is under way, which has to end first.
+
+        Raises:
+            StoreError: the store refuses; it stays pending.
+        """
+        if self._writing is not None or self._lease is None:
+            return False
+        if self.pending:
+            batch = tuple(map(_writable, self.pending))
+            self._store.append(self._lease, batch)
+            del self.pending[: len(batch)]
+        return True
+
     async def renew(self) -> None:
         """Say now and then that the writer lives, until cancelled."""
         while self._lease is not None:

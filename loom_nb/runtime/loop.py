@@ -21,6 +21,7 @@ from loom_nb.events import (
 from loom_nb.messages import Message, user
 from loom_nb.protocols import Reply
 from loom_nb.runtime.calls import perform, tell
+from loom_nb.runtime.pressure import fit, overflowed
 from loom_nb.runtime.stage import Stage, cleaned
 
 MAX_REPAIRS = 2
@@ -70,8 +71,11 @@ async def _turn(stage: Stage) -> Reply:
     """One model call, its failures retried where they may pass."""
     if stage.stopped():
         raise asyncio.CancelledError
+    tokens = stage.meter.tokens
+    if tokens >= stage.room:
+        tokens = await fit(stage, tokens)
     stage.turns += 1
-    stage.say(TurnStarted(stage.turns, stage.meter.tokens))
+    stage.say(TurnStarted(stage.turns, tokens, stage.budget))
     if stage.hooks:
         await tell(stage, "before_llm", iteration=stage.turns, model=stage.model.name)
     started = stage.clock.monotonic()
@@ -104,6 +108,8 @@ async def _ask(stage: Stage) -> Reply:
         try:
             return await stage.model.reply(stage.request, stage.show)
         except ModelError as error:
+            if error.fault == "context_overflow" and not stage.deltas and await overflowed(stage):
+                continue
             delay = None if stage.deltas else stage.runtime.retry.delay(error, attempt, stage.random)
             if delay is None:
                 raise

@@ -5,6 +5,7 @@ the conversation that holds it: the user's own words, else whoever had it first,
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import chain, islice
 from typing import Any
 
 from loom_nb.border import parse
@@ -27,40 +28,95 @@ SHORTEST = 3
 """Characters: shorter texts are found anywhere and say nothing."""
 
 
+NOT_LOOKED = Origin("tool", "not looked up, there is too much of it")
+"""The origin of what would take too long to find: it counts as a text that the user did not write."""
+
+REST = "further texts"
+"""Where the texts of a call are counted together that were not looked at one by one."""
+
+MAX_WORK = 16_000_000
+"""Characters that are looked through for the texts of one call: it is done on the event loop."""
+
+MAX_LEAVES = 2_000
+"""Texts of one call that are looked up."""
+
+MAX_REMEMBERED = 4
+
+
 class Origins:
     """The origins in one conversation, which grows; each message is looked at once."""
 
-    __slots__ = ("_conversation", "_kinds", "_parts", "_seen")
+    __slots__ = ("_conversation", "_kinds", "_others", "_remembered", "_seen", "_trusted")
 
     def __init__(self, conversation: Conversation) -> None:
         self._conversation = conversation
         self._seen = 0
         self._kinds: set[str] = set()
-        self._parts: list[tuple[str, Origin]] = []
+        self._trusted: list[tuple[str, Origin]] = []
+        self._others: list[tuple[str, Origin]] = []
+        self._remembered: dict[tuple[int, tuple[tuple[str, str], ...]], Taint] = {}
 
     def trace(self, arguments: Mapping[str, Any]) -> Taint:
-        """The kinds of origin in the conversation that are not the user's, and where arguments were found."""
+        """The kinds of origin in the conversation that are not the user's, and where arguments were found.
+
+        What is too much to look up is `NOT_LOOKED`.
+        """
         self._catch_up()
-        found = {where: self._whence(text) for where, text in _leaves(arguments) if len(text) >= SHORTEST}
-        return Taint(frozenset(self._kinds), found if self._kinds else {})
+        if not self._kinds:
+            return Taint()
+        leaves = (leaf for leaf in _leaves(arguments) if len(leaf[1]) >= SHORTEST)
+        some = tuple(islice(leaves, MAX_LEAVES))
+        more = next(leaves, None) is not None
+        asked = (self._seen, (*some, (REST, "")) if more else some)
+        known = self._remembered.get(asked)
+        if known is None:  # rules, the card and the last look before the call ask the same
+            known = Taint(frozenset(self._kinds), self._found(some, more=more))
+            while len(self._remembered) >= MAX_REMEMBERED:
+                del self._remembered[next(iter(self._remembered))]
+            self._remembered[asked] = known
+        return known
 
     def _catch_up(self) -> None:
         messages = self._conversation.messages
         for message in messages[self._seen :]:
             for text, origin in _sources(message.parts, message.role):
-                self._parts.append((text, origin))
+                (self._trusted if origin.trusted else self._others).append((text, origin))
                 if not origin.trusted and origin is not MODEL:
                     self._kinds.add(origin.kind)
         self._seen = len(messages)
 
-    def _whence(self, text: str) -> Origin:
-        first: Origin | None = None
-        for held, origin in self._parts:
+    def _found(self, leaves: tuple[tuple[str, str], ...], *, more: bool) -> dict[str, Origin]:
+        found: dict[str, Origin] = {}
+        left = MAX_WORK
+        for where, text in leaves:
+            origin, left = self._whence(text, left)
+            found[where] = origin
+            if left <= 0:
+                more = more or where != leaves[-1][0]
+                break
+        if more:
+            found[REST] = NOT_LOOKED
+        return found
+
+    def _whence(self, text: str, left: int) -> tuple[Origin, int]:
+        """The origin, and how much work is left to do: the user's words count wherever they stand."""
+        for held, origin in chain(self._trusted, self._others):  # whoever came later may quote
+            left -= _work(text, held)
+            if left <= 0:
+                return NOT_LOOKED, 0
             if text in held:
-                if origin.trusted:
-                    return origin
-                first = first or origin  # whoever came later may quote
-        return first or MODEL
+                return origin, left
+        return MODEL, left
+
+
+def _work(text: str, held: str) -> int:
+    """About how many characters are looked at, at worst, to find one text in another."""
+    short, long = len(text), len(held)
+    if short > long:
+        return 16
+    if long < 30_000 and (short < 100 or long < 2_500):  # found by a method that may look at each many times
+        return 16 + long + long * min(short, long - short) // 32
+    return 16 + long
 
 
 def _sources(parts: tuple[Part, ...], role: str) -> Iterator[tuple[str, Origin]]:

@@ -14,7 +14,7 @@ class OutputType:
     Vendors want an object at the root: any other type travels as the field `value` of one.
     """
 
-    __slots__ = ("_adapter", "_wrapped", "schema")
+    __slots__ = ("_adapter", "schema", "wrapped")
 
     def __init__(self, kind: Any) -> None:
         from pydantic import PydanticUserError, TypeAdapter
@@ -30,8 +30,8 @@ class OutputType:
                 cause=str(error).splitlines()[0],
                 fixes=["use a dataclass, a pydantic model, a TypedDict, or list[…] of one"],
             ) from None
-        self._wrapped = schema.get("type") != "object" and "$ref" not in schema
-        if self._wrapped:
+        self.wrapped = schema.get("type") != "object" and "$ref" not in schema
+        if self.wrapped:
             definitions = schema.pop("$defs", None)
             schema = {
                 "type": "object",
@@ -48,10 +48,10 @@ class OutputType:
         from pydantic import ValidationError
 
         try:
-            plain = parse(_without_fence(text), what="the answer")
+            plain = parse(without_fence(text), what="the answer")
         except BorderError as error:
             raise ToolError(error.title) from None
-        if self._wrapped:
+        if self.wrapped:
             if not isinstance(plain, Mapping) or set(plain) != {"value"}:
                 raise ToolError('an object with the single field "value" is expected')
             plain = plain["value"]
@@ -69,7 +69,7 @@ class OutputType:
         return self._adapter.dump_python(value, mode="json")
 
 
-def _without_fence(text: str) -> str:
+def without_fence(text: str) -> str:
     """The inside of a single ``` block, where a model put one around its JSON."""
     stripped = text.strip()
     if stripped.startswith("```") and stripped.endswith("```") and "\n" in stripped:

@@ -4,13 +4,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loom_nb.errors import LoomUsageError, NotBuiltError
+from loom_nb.runtime.compaction import ContextProtocol
 from loom_nb.runtime.governance import GovernancePolicy
 from loom_nb.runtime.limits import Limits
 from loom_nb.runtime.retry import RetryPolicy
 from loom_nb.settings import Mode
 
 _LATER = (
-    "context",
     "continuity",
     "harness",
     "quality",
@@ -28,6 +28,7 @@ class Runtime:
     limits: Limits = field(default_factory=Limits)
     governance: GovernancePolicy = field(default_factory=GovernancePolicy.default)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    context: ContextProtocol = field(default_factory=ContextProtocol)
 
     def __init__(
         self,
@@ -35,6 +36,7 @@ class Runtime:
         limits: Limits | None = None,
         governance: GovernancePolicy | None = None,
         retry: RetryPolicy | None = None,
+        context: ContextProtocol | None = None,
         **later: Any,
     ) -> None:
         for name in later:
@@ -42,13 +44,16 @@ class Runtime:
                 raise NotBuiltError(
                     f"Runtime({name}=…) is not part of this version",
                     cause="it would be accepted and ignored",
-                    fixes=["built so far: limits, governance, retry"],
+                    fixes=["built so far: limits, governance, retry, context"],
                 )
-            raise LoomUsageError(f"Runtime has no field '{name}'", fixes=["limits, governance, retry"])
+            raise LoomUsageError(
+                f"Runtime has no field '{name}'", fixes=["limits, governance, retry, context"]
+            )
         for name, value, kind in (
             ("limits", limits, Limits),
             ("governance", governance, GovernancePolicy),
             ("retry", retry, RetryPolicy),
+            ("context", context, ContextProtocol),
         ):
             if value is not None and not isinstance(value, kind):
                 raise LoomUsageError(f"Runtime.{name} must be a {kind.__name__}, not {type(value).__name__}")
@@ -92,6 +97,7 @@ class Runtime:
             "cost": limits.max_cost,
             "seconds": limits.timeout,
             "attempts per model call": self.retry.max_attempts,
+            "context": self.context.describe(),
             "mode": self.governance.mode,
             **{fate: list(words) for fate, words in self.governance.describe().items()},
         }

@@ -3,16 +3,27 @@
 A model is never shown a call without its result: what did not finish gets a result that says so.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
+import msgspec
+
+from loom_nb.border import parse_object
+from loom_nb.errors import BorderError, ToolError
 from loom_nb.events import (
     CallFinished,
     CallStarted,
+    CompactionUndone,
+    ContextCompacted,
+    ContextMarked,
     Kept,
     LogEntry,
     MessageAdded,
+    Noticed,
+    PlanItem,
+    PlanUpdated,
     QuestionAnswered,
     QuestionAsked,
     ResultKept,
@@ -22,7 +33,10 @@ from loom_nb.events import (
     TurnFinished,
 )
 from loom_nb.messages import Conversation, Message, Origin, TextPart, ToolResultPart
-from loom_nb.questions import Question
+from loom_nb.protocols import OutputSchema
+from loom_nb.questions import Question, misfits
+from loom_nb.runtime.context import Fact
+from loom_nb.runtime.output import OutputType, without_fence
 from loom_nb.runtime.stage import LOST, Meter, Resumed, Stage, partial_message
 from loom_nb.runtime.tally import Tally
 
@@ -47,6 +61,9 @@ class Past:
     asked: int = 0
     """Questions so far."""
     tally: Tally = field(default_factory=Tally)
+    context: list[Fact] = field(default_factory=list)
+    """What was compacted, undone and marked."""
+    plan: tuple[PlanItem, ...] = ()
 
 
 @dataclass(slots=True)
@@ -65,7 +82,63 @@ class Waiting:
     @property
     def goal(self) -> str:
         """The words of the user."""
-        return next((one.event.goal for one in self.entries if isinstance(one.event, RunStarted)), "")
+        return self._started.goal if self._started is not None else ""
+
+    @property
+    def output(self) -> "KeptForm | None":
+        """The form that the answer must have, as far as the log kept it."""
+        form = self._started.form if self._started is not None else None
+        return KeptForm(form) if form is not None and isinstance(form.get("schema"), dict) else None
+
+    @property
+    def told(self) -> Noticed | None:
+        """What is not as it was: the process that began the run had a type for its answer."""
+        if self._started is None or self._started.form is None:
+            return None
+        if self.output is not None:
+            return Noticed("The answer is held to its form as before; its data is plain, without the type.")
+        return Noticed(
+            "The form that the answer of this run must have was not kept: its answer is text.", "warning"
+        )
+
+    @property
+    def _started(self) -> RunStarted | None:
+        return next((one.event for one in self.entries if isinstance(one.event, RunStarted)), None)
+
+
+def form_to_keep(output: OutputType | None) -> dict[str, Any] | None:
+    """What `RunStarted` keeps of the form of an answer."""
+    if output is None:
+        return None
+    kept: dict[str, Any] = {"name": output.schema.name, "schema": None, "wrapped": output.wrapped}
+    with suppress(TypeError, ValueError, OverflowError, RecursionError):  # a type may put anything in
+        kept["schema"] = msgspec.json.decode(msgspec.json.encode(output.schema.schema))
+    return kept
+
+
+class KeptForm(OutputType):
+    """The form of an answer as a log keeps it, without the Python type: its values stay plain."""
+
+    __slots__ = ()
+
+    def __init__(self, form: Mapping[str, Any]) -> None:
+        self.wrapped = bool(form.get("wrapped"))
+        self.schema = OutputSchema(str(form.get("name") or "answer"), form["schema"])
+
+    def accept(self, text: str) -> Any:
+        """The answer as plain data. Raises `ToolError` that names each wrong field."""
+        try:
+            plain = parse_object(without_fence(text), what="the answer")
+        except BorderError as error:
+            raise ToolError(error.title) from None
+        wrong = misfits(self.schema.schema, plain, "answer")
+        if wrong:
+            raise ToolError(wrong)
+        return plain["value"] if self.wrapped else plain
+
+    def plain(self, value: Any) -> Any:
+        """It is plain already."""
+        return value
 
 
 class _OpenRun:
@@ -117,6 +190,10 @@ def _fold(past: Past, entry: LogEntry) -> None:
             past.kept[call_id] = text
         case QuestionAsked():
             past.asked += 1
+        case ContextCompacted() | CompactionUndone() | ContextMarked():
+            past.context.append(entry.event)
+        case PlanUpdated(items=items):
+            past.plan = items
         case _:
             pass
 
@@ -162,9 +239,7 @@ def settle(stage: Stage) -> list[Kept]:
     if partial is not None:
         said.append(MessageAdded(partial))
     else:
-        said += _close_calls(
-            stage.request.conversation.messages, stage.results, stage.started_calls, "stopped"
-        )
+        said += _close_calls(stage.view.conversation.messages, stage.results, stage.started_calls, "stopped")
     for event in said:
         if isinstance(event, MessageAdded):
             stage.add(event.message)

@@ -6,14 +6,18 @@ A glob matches the name of a tool, upper and lower case told apart; a predicate 
 """
 
 import fnmatch
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, time, tzinfo
+from glob import escape
+from itertools import islice
 from typing import Any, Literal, TypeAlias
 
 from loom_nb.errors import LoomUsageError
 from loom_nb.protocols import Call, Layer, Taint, Verdict
-from loom_nb.runtime.reach import covers, host_in, real_path, touched_hosts, touched_paths
+from loom_nb.runtime.origins import NOT_LOOKED
+from loom_nb.runtime.reach import covers, first_covered, host_in, real_path, touched_hosts, touched_paths
 
 Predicate: TypeAlias = Callable[[Mapping[str, Any]], bool]
 Per: TypeAlias = Literal["session", "agent"]
@@ -76,13 +80,18 @@ class Veto:
 
     Args:
         glob: names of tools.
-        paths: globs of files that may not be touched, such as `~/.ssh/*`. A folder stands for all in it.
-            Every spelling of a path counts: relative ones, links, `..`, `~`, other normal forms of Unicode.
-        hosts: globs of hosts that may not be talked to.
+        paths: globs of files that may not be touched, such as `~/.ssh/*`; a relative one is meant in
+            `root`. A folder stands for all in it. Every spelling of a path counts, wherever in the
+            arguments it stands: relative ones, links, `..`, `~`, file addresses, other normal forms of
+            Unicode, and upper and lower case where the file system does not tell them apart.
+        hosts: globs of hosts that may not be talked to; each spelling of a number counts.
         when: a predicate on the arguments.
         reason: what the model is told.
-        root: the folder that relative paths in the arguments are relative to; the working directory
-            where it is empty.
+        root: the folder that relative paths, in `paths` and in the arguments, are relative to; the
+            working directory where it is empty.
+
+    Raises:
+        LoomUsageError: a glob is no text, or empty.
     """
 
     glob: str = "*"
@@ -96,8 +105,9 @@ class Veto:
     decision: Literal["deny"] = "deny"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "paths", tuple(self.paths))
-        object.__setattr__(self, "hosts", tuple(self.hosts))
+        object.__setattr__(self, "paths", _globs("paths", self.paths))
+        object.__setattr__(self, "hosts", _globs("hosts", self.hosts))
+        object.__setattr__(self, "root", os.fspath(self.root))
 
     def judge(self, call: Call) -> Verdict | None:
         """Deny what matches the name and, where they are given, a path, a host or the predicate."""
@@ -107,17 +117,35 @@ class Veto:
             return Verdict("deny", self.reason, self.name)
         if self.when is not None and self.when(call.arguments):
             return Verdict("deny", self.reason, self.name)
-        touched = next((path for path in touched_paths(call, self.root) if covers(self.paths, path)), None)
-        if self.paths and touched is not None:
+        paths = touched_paths(call, self.root, lines=True) if self.paths else ()
+        touched = first_covered(self.paths, paths, self.root)
+        if touched is not None:
             return Verdict("deny", f"{self.reason}: {touched}", self.name)
-        host = next((host for host in touched_hosts(call) if host_in(self.hosts, host)), None)
-        if self.hosts and host is not None:
+        hosts = touched_hosts(call) if self.hosts else ()
+        host = next((host for host in hosts if host_in(self.hosts, host)), None)
+        if host is not None:
             return Verdict("deny", f"{self.reason}: {host}", self.name)
         return None
 
     def __str__(self) -> str:
         what = ", ".join((*self.paths, *self.hosts)) or ("some arguments" if self.when else "every call")
         return f"{self.glob}: {what} is vetoed"
+
+
+def _globs(name: str, given: object) -> tuple[str, ...]:
+    """One glob or several, as texts."""
+    several = (given,) if isinstance(given, (str, os.PathLike)) else given
+    globs = tuple(
+        os.fspath(one) if isinstance(one, os.PathLike) else one
+        for one in (several if isinstance(several, Iterable) else (several,))
+    )
+    texts = tuple(one for one in globs if isinstance(one, str) and one.strip())
+    if len(texts) == len(globs):
+        return texts
+    raise LoomUsageError(
+        f"Veto({name}={given!r:.80}): a glob is a text of at least one character",
+        fixes=[f'Veto({name}=("secrets/*",))'],
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +307,7 @@ class InsideRoot:
             return None
         root = real_path(self.root)
         for path in touched_paths(call, root):
-            if not covers((root,), path):
+            if not covers((escape(root),), path):
                 return Verdict("deny", f"{path} is outside of {root}", self.name)
         return None
 
@@ -324,6 +352,9 @@ UNTRUSTED = frozenset({"web", "file", "tool", "mcp", "model", "memory", "skill",
 
 OWN_RESULTS = "results of tools and variables only"
 """How WhenUntrusted signs where nothing but those is in play: a leave for a tool covers that."""
+
+MAX_TOLD = 8
+"""Arguments whose origin is told one by one."""
 
 _WHENCE = {
     "web": "a web page",
@@ -377,8 +408,10 @@ class WhenUntrusted:
             return None
         told = [
             f"{where} came from {whence(origin.kind, origin.source)}".replace(";", ",")
-            for where, origin in found.items()
+            for where, origin in islice(found.items(), MAX_TOLD)
         ] or [f"text from {' and '.join(_WHENCE[kind] for kind in around)} is in the context"]
+        if len(found) > MAX_TOLD:
+            told.append(f"{len(found) - MAX_TOLD} more arguments came from elsewhere")
         kinds = {origin.kind for origin in found.values()}.union(around)
         by = self.name if kinds - {"tool", "notebook"} else f"{self.name}: {OWN_RESULTS}"
         return Verdict(self.decision, "; ".join(told), by)
@@ -398,7 +431,7 @@ def _only_follows(call: Call, taint: Taint) -> bool:
         return False
     name = next(name for name, value in call.arguments.items() if value is said[0])
     origin = taint.arguments.get(name)
-    if origin is None or origin.kind == "model":
+    if origin is None or origin.kind == "model" or origin == NOT_LOOKED:
         return False
     return origin.trusted or taint.context <= {origin.kind}  # else links could spell out what another said
 

@@ -6,11 +6,12 @@ handed out. A run that ends in any way leaves a conversation that the next one c
 """
 
 import asyncio
+import dataclasses
 import os
 import random
 import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ import msgspec
 from loom_nb.border import clean, parse_object
 from loom_nb.errors import (
     LeaseLost,
+    LoomContextError,
     LoomError,
     LoomKeyError,
     LoomUsageError,
@@ -28,10 +30,14 @@ from loom_nb.errors import (
 )
 from loom_nb.events import (
     CallFinished,
+    CompactionUndone,
+    ContextCompacted,
+    ContextMarked,
     Event,
     Grant,
     GrantRevoked,
     LogEntry,
+    Mark,
     MessageAdded,
     RunFinished,
     RunInterrupted,
@@ -48,14 +54,19 @@ from loom_nb.questions import Question
 from loom_nb.runtime.asking import Asking
 from loom_nb.runtime.calls import tell
 from loom_nb.runtime.clock import SYSTEM_CLOCK
+from loom_nb.runtime.compaction import chosen, make_room
+from loom_nb.runtime.context import Fact, View, copy_of
 from loom_nb.runtime.deadlines import Deadlines
 from loom_nb.runtime.hooks import Hooks
+from loom_nb.runtime.ledger import Ledger, ledger_of
 from loom_nb.runtime.log import Log
 from loom_nb.runtime.loop import carry_out
 from loom_nb.runtime.origins import Origins
 from loom_nb.runtime.output import OutputType
 from loom_nb.runtime.policies import Runtime
-from loom_nb.runtime.restore import Waiting, settle
+from loom_nb.runtime.pressure import UNSEEN, handoff
+from loom_nb.runtime.recall import recall_tool
+from loom_nb.runtime.restore import Waiting, form_to_keep, settle
 from loom_nb.runtime.run import GRACE_SECONDS, Run, RunResult
 from loom_nb.runtime.stage import Meter, Stage, cleaned, partial_message
 from loom_nb.runtime.tally import Tally
@@ -83,6 +94,10 @@ class ModelReference(Protocol):
 
     def cost(self, usage: Usage) -> float | None:
         """US dollars, or None where the price is not known."""
+        ...
+
+    def window(self) -> int | None:
+        """Tokens that it can take, request and answer together; None where that is not known."""
         ...
 
 
@@ -173,6 +188,8 @@ class Session:
         )
         self._tally = Tally()
         self._origins = Origins(self.conversation)
+        self.view = View(self.conversation)
+        """What of the conversation the model is shown."""
         self._noting: asyncio.Task[None] | None = None
         """Kept alive until what was noted between two runs is durable."""
         self._waiting: Waiting | None = None
@@ -258,7 +275,7 @@ class Session:
         self._runs += 1
         run = Run(self.id, run_id or f"r{self._runs}", agent.model.name, loop, self._log.note)
         self._active.append(run)
-        return run, self._drive(run, agent, _Beginning(message, metadata), output)
+        return run, self._drive(run, agent, _Beginning(message, metadata, form_to_keep(output)), output)
 
     async def stream(self, task: str | RuntimeTask, **options: Any) -> AsyncIterator[Event]:
         """`start`, and every event as it happens. Leaving the iteration early stops the run."""
@@ -284,13 +301,9 @@ class Session:
         agent = agent or self.agent
         message = _first_message(task, context, self._describe)
         output = OutputType(schema) if schema is not None else None
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            self._move_to(loop)
-        async with self._turnstile:
-            await self._open()
+        async with self._opened():
             kit = await self._kit(agent)
-            request = _request(agent, kit, Conversation([*self.conversation, message]), output)
+            request = _request(agent, kit, self.view.shown.edited([*self.view.shown, message]), output)
             return request, self._model(agent.model).encode(request)
 
     async def resume(self, run_id: str, *, agent: AgentDescription | None = None) -> Run:
@@ -318,7 +331,7 @@ class Session:
         run = Run(self.id, run_id, agent.model.name, loop, self._log.note)
         run.entries = list(past.entries)
         self._active.append(run)
-        run.task = loop.create_task(self._drive(run, agent, past, None))
+        run.task = loop.create_task(self._drive(run, agent, past, past.output))
         run.task.add_done_callback(lambda _: self._never_began(run) if run.result is None else None)
         return run
 
@@ -352,17 +365,135 @@ class Session:
     def revoke(self, grant: Grant) -> None:
         """Take back a leave that an answer gave."""
         self._asking.revoke(grant)
-        self.note(GrantRevoked(grant))
+        self._keep(GrantRevoked(grant))
+        if not self._log.commit_now():
+            self._commit_soon()
 
-    def note(self, event: GrantRevoked | VariablesChanged) -> None:
+    # -- what the model is shown -------------------------------------------------------------------
+
+    async def ledger(self, *, agent: AgentDescription | None = None) -> Ledger:
+        """What the next request is made of, before its prompt; and what is left out of it."""
+        agent = agent or self.agent
+        async with self._opened():
+            kit = await self._kit(agent)
+            request = _request(agent, kit, self.view.shown, None)
+            budget = agent.runtime.context.budget or agent.model.window()
+            counted = self._meter.counted if self._meter.exact else None
+            return ledger_of(request, self.view, kit.partitions(), budget=budget, counted=counted)
+
+    async def compact(
+        self, strategy: str | None = None, *, agent: AgentDescription | None = None, preview: bool = False
+    ) -> list[ContextCompacted]:
+        """Show the model less of the conversation from the next request on; waits for a run to end.
+
+        Args:
+            strategy: the name of one step of the ladder; None takes step after step, mildest first,
+                until half is left.
+            agent: whose ladder and model are used.
+            preview: only say what would be done.
+
+        Raises:
+            LoomUsageError: the ladder has no such strategy.
+            ModelError: a handoff was to be written and the call failed.
+        """
+        agent = agent or self.agent
+        ladder = chosen(agent.runtime.context, strategy)
+        async with self._opened():
+            tokens = max(self.view.tokens, 1)
+            view = copy_of(self.view) if preview else self.view
+            model = self._model(agent.model)
+            protocol = dataclasses.replace(agent.runtime.context, keep_turns=1)
+            spent = Usage()
+
+            async def summarise(text: str) -> str:
+                nonlocal spent
+                reply = await handoff(model, agent.generation, tokens, text)
+                spent += reply.usage
+                return reply.message.text.strip()
+
+            situation = protocol.situation(view, agent.runtime.context.budget or tokens, summarise)
+            target = 1 if strategy else tokens // 2
+            taken = await make_room(situation, ladder, tokens, target, "asked for")
+            taken = [msgspec.structs.replace(one, usage=spent) if one.handoff else one for one in taken]
+            if not preview:
+                for compacted in taken:
+                    self._meter.shrunk(compacted.tokens_before - compacted.tokens_after)
+                    self.note(compacted)
+                for _, kit in self._kits.values():
+                    kit.offer(recall_tool(self.view))
+            return taken
+
+    async def undo_compaction(self, name: str = "", *, first: int | None = None) -> CompactionUndone:
+        """Show the model again what a compaction took away; the latest one, where none is named.
+
+        Args:
+            name: its id, `c3`.
+            first: only the change that begins at this message, counted from 0.
+
+        Raises:
+            LoomUsageError: there is nothing of that name to undo.
+        """
+        async with self._opened():
+            known = self.view.compactions
+            name = name or next(reversed(known), "")
+            firsts = [change.first for change in known[name].changes] if name in known else []
+            if name not in known or (first is not None and first not in firsts):
+                what = f"no compaction '{name}' is in force" if name else "nothing was compacted"
+                raise LoomUsageError(what, cause=f"in force: {', '.join(known) or 'none'}")
+            undone = CompactionUndone(name, first)
+            self._take(undone)
+            return undone
+
+    async def mark(self, message: int, mark: Mark | None) -> None:
+        """Keep a message from compaction ("pinned"), or from the model ("hidden"); None takes it off.
+
+        Args:
+            message: its number in the conversation, counted from 0.
+            mark: what it is marked with.
+
+        Raises:
+            LoomUsageError: there is no such message.
+        """
+        async with self._opened():
+            if not 0 <= message < len(self.conversation):
+                raise LoomUsageError(
+                    f"there is no message m{message + 1}",
+                    cause=f"this conversation has {len(self.conversation)} messages",
+                )
+            self._take(ContextMarked(message, mark))
+
+    def _take(self, fact: CompactionUndone | ContextMarked) -> None:
+        before = self.view.tokens
+        self.view.take(fact)
+        self._meter.shrunk(before - self.view.tokens)
+        self.note(fact)
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncIterator[None]:
+        """Between two runs, with the log open."""
+        self._refuse_if_closed()
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._move_to(loop)
+        async with self._turnstile:
+            await self._open()
+            yield
+
+    def note(self, event: GrantRevoked | VariablesChanged | Fact) -> None:
         """Keep a fact that happened between two runs. It is durable with the next run, or with `close`.
 
         Raises:
             LoomUsageError: nothing has run in this session yet, so that it has no log.
         """
+        self._keep(event)
+        self._commit_soon()
+
+    def _keep(self, event: GrantRevoked | VariablesChanged | Fact) -> None:
         if not self._log.is_open:
             raise LoomUsageError(f"session {self.id} has no log yet", fixes=["run something in it first"])
         self._log.note("", event)
+
+    def _commit_soon(self) -> None:
         with suppress(RuntimeError):  # without a loop it waits for the next run
             self._noting = asyncio.get_running_loop().create_task(self._log.commit())
             self._noting.add_done_callback(_look_away)  # the next commit meets the same trouble, and tells it
@@ -475,15 +606,19 @@ class Session:
         self, run: Run, agent: AgentDescription, work: "_Beginning | Waiting", output: OutputType | None
     ) -> Stage:
         if isinstance(work, Waiting):
-            return await self._take_up(run, agent, work)
+            return await self._take_up(run, agent, work, output)
         await self._begin(run, work)
         return await self._set_stage(run, agent, output)
 
-    async def _take_up(self, run: Run, agent: AgentDescription, past: Waiting) -> Stage:
+    async def _take_up(
+        self, run: Run, agent: AgentDescription, past: Waiting, output: OutputType | None
+    ) -> Stage:
         """Stand where the run stood when its process ended."""
         run.say(RunResumed())
+        if past.told is not None:
+            run.say(past.told)
         await self._log.commit()
-        stage = await self._set_stage(run, agent, None)
+        stage = await self._set_stage(run, agent, output)
         stage.resumed = past.resumed
         for entry in past.entries:
             if isinstance(entry.event, TurnFinished):
@@ -521,7 +656,7 @@ class Session:
         self._give_up_waiting()
         message = work.message
         self._name(run)
-        run.say(RunStarted(run.model, message.text, work.metadata))
+        run.say(RunStarted(run.model, message.text, work.metadata, work.form))
         self._add(message)
         run.say(MessageAdded(message))
         if not self.store.durable:
@@ -581,7 +716,7 @@ class Session:
 
     async def _set_stage(self, run: Run, agent: AgentDescription, output: OutputType | None) -> Stage:
         model, kit = self._model(agent.model), await self._kit(agent)
-        request = _request(agent, kit, self.conversation, output)
+        request = _request(agent, kit, self.view.shown, output)
         rules = kit.rules
         governance = agent.runtime.governance
 
@@ -605,6 +740,9 @@ class Session:
             origins=self._origins,
             tallies={"session": self._tally, "agent": agent.tally},
             meter=self._meter,
+            view=self.view,
+            window=agent.model.window,
+            room=UNSEEN if agent.runtime.context.budget is None and self._meter.limit is None else 0,
             price=agent.model.cost,
             random=random.random,
             deltas=run.deltas,
@@ -640,6 +778,8 @@ class Session:
                 await oldest.close()
             opened = [(one.name, await one.open()) for one in agent.capabilities]
             known = self._kits[id(agent)] = (agent, Toolkit(agent.tools, opened, self._kept))
+            if self.view.numbers:
+                known[1].offer(recall_tool(self.view))
         return known[1]
 
     async def _open(self) -> None:
@@ -649,6 +789,9 @@ class Session:
             return
         self.conversation = past.conversation
         self._origins = Origins(past.conversation)
+        self.view = View(past.conversation, plan=past.plan)
+        if past.context:
+            self.view.take(*past.context)
         self._tally = past.tally
         self._waiting = past.waiting
         self._asking.remember(past.asked, past.waiting.questions if past.waiting is not None else ())
@@ -663,7 +806,7 @@ class Session:
                 self._add(event.message)
 
     def _add(self, message: Message) -> None:
-        self.conversation.add(message)
+        self.view.add(message)
         self._meter.added(message)
 
 
@@ -673,6 +816,7 @@ class _Beginning:
 
     message: Message
     metadata: dict[str, Any]
+    form: dict[str, Any] | None = None
 
     @property
     def goal(self) -> str:
@@ -803,9 +947,11 @@ def _failed(stage: Stage | None, failure: Exception) -> RunFinished:
             fault = "store"
         case SetupError():
             fault = "setup"
+        case LoomContextError():
+            fault = "context"
         case _:
             fault = "internal"
     reason = failure.title if isinstance(failure, LoomError) else f"{type(failure).__name__}: {failure}"
     if stage is None:
         return RunFinished("failed", reason=reason, fault=fault)
-    return stage.finished("failed", _so_far(stage), fault, reason)
+    return stage.finished("limit" if fault == "context" else "failed", _so_far(stage), fault, reason)

@@ -22,6 +22,7 @@ from loom_nb.messages import (
 )
 from loom_nb.protocols import Clock, LanguageModel, Request
 from loom_nb.runtime.asking import Asking
+from loom_nb.runtime.context import View
 from loom_nb.runtime.deadlines import Deadlines
 from loom_nb.runtime.governance import GovernancePolicy
 from loom_nb.runtime.hooks import Hooks
@@ -38,6 +39,10 @@ class Meter:
     """Tokens of the conversation so far: the vendor's last count, and an estimate of what came after."""
 
     counted: int = 0
+    exact: bool = False
+    """Whether a vendor has counted, instructions and tools included."""
+    limit: int | None = None
+    """Tokens of a request that a vendor refused as too large."""
     tail: list[Message] = field(default_factory=list)
 
     def added(self, message: Message) -> None:
@@ -48,7 +53,12 @@ class Meter:
         """A reply, already added, told what its request and itself weighed."""
         if usage.input_tokens:
             self.counted = usage.input_tokens + usage.output_tokens
+            self.exact = True
             self.tail.clear()
+
+    def shrunk(self, tokens: int) -> None:
+        """So many tokens of the conversation are not sent any more; less than 0: they are again."""
+        self.counted = max(0, self.tokens - tokens)
 
     @property
     def tokens(self) -> int:
@@ -102,12 +112,20 @@ class Stage(msgspec.Struct, eq=False):
     origins: Origins
     tallies: Mapping[str, Tally]
     meter: Meter
+    view: View
+    """What of the conversation is sent."""
+    window: Callable[[], int | None]
+    """Tokens that the model can take, where that is known; the first look may take a while."""
+    room: int
+    """Tokens below which a request is known to fit."""
     price: Callable[[Usage], float | None]
     random: Callable[[], float]
     deltas: list[Delta]
     """What the model has shown of a message that is not finished."""
     started: float
     """Of the clock's monotonic seconds."""
+    budget: int = 0
+    """Tokens that a request may have, where that has been looked up."""
     output: OutputType | None = None
     """The form that the answer must have."""
     value: Any = None
@@ -131,7 +149,7 @@ class Stage(msgspec.Struct, eq=False):
 
     def add(self, message: Message) -> None:
         """Append a message to the conversation."""
-        self.request.conversation.add(message)
+        self.view.add(message)
         self.meter.added(message)
 
     def finished(

@@ -12,7 +12,7 @@ from loom_nb.tools import Tool, tool
 class Toolkit:
     """Tools by name, made once for an agent; opened capabilities included."""
 
-    __slots__ = ("_by_name", "_kept", "_provided", "_reader", "_toolsets", "rules", "tools")
+    __slots__ = ("_by_name", "_kept", "_provided", "_toolsets", "rules", "tools")
 
     def __init__(
         self, tools: Iterable[Tool], opened: Sequence[tuple[str, Toolset]], kept: dict[str, str]
@@ -27,7 +27,6 @@ class Toolkit:
         self.rules: tuple[Rule, ...] = tuple(rule for toolset in toolsets for rule in toolset.rules)
         self._toolsets = toolsets
         self._kept = kept
-        self._reader: Tool | None = None
         self._by_name: dict[str, Tool] = {}
         for one in self.tools:
             if one.name in self._by_name:
@@ -69,11 +68,16 @@ class Toolkit:
 
     def offer_reader(self) -> Sequence[Tool]:
         """Offer `read_result` from now on, and give all tools."""
-        if self._reader is None and "read_result" not in self._by_name:
-            self._reader = _result_reader(self._kept)
-            self._by_name["read_result"] = self._reader
-            self._provided["read_result"] = "runtime"
-            self.tools = (*self.tools, self._reader)
+        if "read_result" in self._by_name:
+            return self.tools
+        return self.offer(_result_reader(self._kept))
+
+    def offer(self, one: Tool) -> Sequence[Tool]:
+        """Offer one more tool of the runtime, if none has its name, and give all tools."""
+        if one.name not in self._by_name:
+            self._by_name[one.name] = one
+            self._provided[one.name] = "runtime"
+            self.tools = (*self.tools, one)
         return self.tools
 
     async def close(self) -> None:

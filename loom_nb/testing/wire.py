@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from loom_nb.testing import wire_anthropic, wire_openai
+from loom_nb.testing.wire_rules import CHARS_PER_TOKEN, breach, too_large
 from loom_nb.testing.wire_script import Drop, Fail, Fixed, Hang, Raw, Step, WireReply
 
 Dialect = Literal["anthropic", "chat", "responses"]
@@ -81,6 +82,11 @@ class WireServer:
         strict: leaving the ``with`` block raises AssertionError when steps are left over.
         key: the API key that clients must show; others get a 401. Empty: any will do.
         models: what ``/v1/models`` lists.
+        window: tokens that the model takes, four characters of the body to a token; a larger request is
+            refused in the vendor's words and takes no step of the script. Answers that name no usage
+            then tell these tokens.
+        rules: whether to refuse as well what breaks the rules of its protocol, such as a call without
+            its result.
     """
 
     def __init__(
@@ -90,12 +96,16 @@ class WireServer:
         strict: bool = True,
         key: str = "",
         models: Sequence[str] = ("wire-model",),
+        window: int | None = None,
+        rules: bool = False,
     ) -> None:
         self._endless = script if callable(script) else None
         self._steps: deque[Step] = deque(() if callable(script) else script)
         self._strict = strict
         self._key = key
         self._models = tuple(models)
+        self._window = window
+        self._rules = rules
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -105,6 +115,8 @@ class WireServer:
         """Where it listens: "http://127.0.0.1:43210"."""
         self.requests: list[WireRequest] = []
         """Every request so far, in the order of arrival."""
+        self.refused: list[Fail] = []
+        """What was refused by the rules of the protocol, or as too large."""
         self.connections = 0
         """How many connections were opened to it."""
 
@@ -209,7 +221,14 @@ class WireServer:
             asked = request.json
         except ValueError as error:
             return await _fail(wire, request, Fail(400, f"the body is no JSON: {error}"))
-        return await _play(self._next(request), request, asked, wire)
+        refused = too_large(dialect, request.body, self._window) if self._window is not None else None
+        if refused is None and self._rules:
+            refused = breach(dialect, asked)
+        if refused is not None:
+            self.refused.append(refused)
+            return await _fail(wire, request, refused)
+        count = len(request.body) // CHARS_PER_TOKEN if self._window is not None else None
+        return await _play(self._next(request), request, asked, wire, count)
 
     def _knows(self, request: WireRequest) -> bool:
         shown = request.headers.get("x-api-key") or request.headers.get("authorization", "")
@@ -228,7 +247,9 @@ class WireServer:
             return Fail(500, f"the step for request {request.number} failed: {error!r}")
 
 
-async def _play(step: Fixed, request: WireRequest, asked: dict[str, Any], wire: "_Wire") -> Outcome:
+async def _play(
+    step: Fixed, request: WireRequest, asked: dict[str, Any], wire: "_Wire", count: int | None
+) -> Outcome:
     match step:
         case Fail():
             return await _fail(wire, request, step)
@@ -242,6 +263,8 @@ async def _play(step: Fixed, request: WireRequest, asked: dict[str, Any], wire: 
             return "gone"
         case _:
             reply = step.whole
+    if count is not None and reply.usage is None:
+        reply = reply.with_usage(input_tokens=count, output_tokens=reply.tokens.output_tokens)
     if reply.latency:
         await wire.pause(reply.latency)
     dialect = request.dialect or "chat"

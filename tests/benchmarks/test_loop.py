@@ -53,6 +53,9 @@ class Ours:
     def open(self):
         return self
 
+    def window(self):
+        return None
+
     def cost(self, usage):
         return None
 

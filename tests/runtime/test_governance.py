@@ -35,6 +35,7 @@ from loom_nb.inputs import RuntimeTask, SessionConfig
 from loom_nb.messages import Origin, TextPart
 from loom_nb.models.scripted import Call as Asked
 from loom_nb.protocols import Call, Scene, Taint, Toolset
+from loom_nb.runtime.reach import covers, ignores_case
 from loom_nb.runtime.tally import Tally
 
 
@@ -610,3 +611,133 @@ async def test_text_from_a_variable_may_steer_the_agent_too():
     )
     verdict = await GovernancePolicy((WhenUntrusted(),)).judge(call(write, scene=scene, path="x"))
     assert (verdict.decision, verdict.reason) == ("ask", "path came from a variable (df)")
+
+
+# -- a veto means what it says -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def held(tmp_path):
+    """A project with a folder that is not to be touched, and ways around to it."""
+    root = tmp_path / "proj [1]"
+    (root / "secrets" / "deep").mkdir(parents=True)
+    (root / "open").mkdir()
+    (root / "secrets" / "key").write_text("k")
+    (root / "way").symlink_to("secrets")
+    (root / " gap").symlink_to("secrets")
+    (tmp_path / "alias").symlink_to(root)
+    return root
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "secrets/key",
+        "./secrets/key",
+        "open/../secrets/key",
+        "open/../../proj [1]/secrets/new",
+        "secrets//deep/../key",
+        "way/key",
+        " gap/key",
+        "{root}/secrets/key",
+        "{root}/../alias/secrets/key",
+        "secrets%2Fkey",
+        "%2e/secrets/key",
+        "file://{root}/secrets/key",
+        "FILE://localhost{root}/way/%6bey",
+        "secrets/two\nlines",
+        "\uff53ecrets/key",
+        "$LOOM_TEST_FOLDER/key",
+    ],
+)
+async def test_a_relative_glob_of_a_veto_holds_for_every_spelling(held, monkeypatch, spelling):
+    monkeypatch.setenv("LOOM_TEST_FOLDER", "secrets")
+    path = spelling.format(root=held)
+    for globs in ("secrets/*", ["./secrets/*"], ["open/../secrets/*"], ["way/*"], [held / "secrets"]):
+        policy = GovernancePolicy((Veto("write", paths=globs, root=str(held)), Allow("*")), mode="all")
+        assert (await decision(policy, call(write, path=path)), globs) == ("deny", globs)
+        assert (await decision(policy, call(write, path="open/key")), globs) == ("allow", globs)
+        assert (await decision(policy, call(write, path=f"{held}/secrets2/key")), globs) == ("allow", globs)
+
+
+async def test_a_relative_glob_without_a_root_is_relative_to_the_working_directory(held, monkeypatch):
+    policy = GovernancePolicy((Veto(paths="secrets/*"),), mode="all")
+    monkeypatch.chdir(held)
+    assert await decision(policy, call(write, path="way/key")) == "deny"
+    assert await decision(policy, call(write, path=str(held / "secrets/key"))) == "deny"
+    monkeypatch.chdir("open")
+    assert await decision(policy, call(write, path=str(held / "secrets/key"))) == "allow"
+
+
+async def test_the_root_of_a_veto_may_be_a_link_and_its_glob_may_go_through_one(held):
+    for root, globs in [(held.parent / "alias", "secrets/*"), (held, "way/*"), (held, "*/secr?ts/*")]:
+        policy = GovernancePolicy((Veto(paths=globs, root=str(root)),), mode="all")
+        for path in ("secrets/key", f"{held}/secrets/key", f"{held.parent}/alias/way/key"):
+            assert (await decision(policy, call(write, path=path)), globs, path) == ("deny", globs, path)
+
+
+@pytest.mark.parametrize(
+    "nested",
+    [
+        {"paths": ["open/a", "way/key"]},
+        {"edits": [{"file": {"name": "secrets/key"}}]},
+        {"moves": {"secrets/key": "open/key"}},
+        {"path": b"secrets/key"},
+    ],
+)
+async def test_a_path_deep_in_the_arguments_is_a_path(held, nested):
+    policy = GovernancePolicy((Veto(paths="secrets/*", root=str(held)),), mode="all")
+    assert await decision(policy, call(write, **nested)) == "deny"
+
+
+async def test_a_path_that_a_type_of_the_tool_hides_is_read_as_it_was_written(held):
+    class Opaque:
+        pass
+
+    one = Call("c", "write", {"path": Opaque()}, write, written={"path": "way/key"})
+    assert await decision(GovernancePolicy((Veto(paths="secrets/*", root=str(held)),)), one) == "deny"
+
+
+async def test_the_root_of_a_run_is_a_folder_and_no_glob(tmp_path):
+    (tmp_path / "proj*").mkdir()
+    policy = GovernancePolicy((InsideRoot(str(tmp_path / "proj*")),))
+    assert await decision(policy, call(write, path=f"{tmp_path}/project/a")) == "deny"
+    assert await decision(policy, call(write, path="a")) == "allow"
+
+
+async def test_what_a_tool_tells_of_its_paths_is_relative_to_the_root_too(held):
+    policy = GovernancePolicy((Veto(paths="secrets/*", root=str(held)),), mode="all")
+    told = Assessment(frozenset({"writes"}), paths=("way/key",))
+    assert await decision(policy, call(write, assessment=told)) == "deny"
+
+
+def test_where_case_does_not_matter_a_veto_does_not_tell_it_apart():
+    assert covers(["/proj/secrets/*"], "/proj/SECRETS/Key", folds=True)
+    assert covers(["Secrets/*"], "/proj/secrets/key", base="/Proj", folds=True)
+    assert not covers(["/proj/secrets/*"], "/proj/SECRETS/Key", folds=False)
+    assert covers(["/proj/caf\u00e9"], "/proj/cafe\u0301", folds=False)
+    assert covers(["/proj/cafe\u0301"], "/proj/caf\u00e9", folds=False)
+
+
+def test_whether_case_matters_is_asked_of_the_file_system(tmp_path):
+    (tmp_path / "Some Folder").mkdir()
+    same = (tmp_path / "sOME fOLDER").exists()
+    assert ignores_case(str(tmp_path / "Some Folder" / "new" / "file")) is same
+
+
+async def test_hosts_of_a_veto_have_many_spellings_too():
+    policy = GovernancePolicy((Veto(hosts="127.0.0.1"), Veto(hosts=["::1", "*.EVIL.example."])), mode="all")
+    denied = [
+        "http://127.0.0.1/", "http://127.1/", "http://2130706433/", "http://0x7f.0.0.1/", "http://[::ffff:7f00:1]/",
+        "http://[0:0:0:0:0:0:0:1]:80/", "https://a.evil.example/", "a.evil.example",
+    ]  # fmt: skip
+    assert [await decision(policy, call(fetch, url=url)) for url in denied] == ["deny"] * len(denied)
+    assert await decision(policy, call(fetch, url="http://127.0.0.2/")) == "allow"
+
+
+def test_a_veto_says_what_cannot_be_a_glob():
+    for wrong in ([""], [3], "", [None]):
+        with pytest.raises(LoomUsageError, match="Veto"):
+            Veto(paths=wrong)  # type: ignore[arg-type]
+        with pytest.raises(LoomUsageError, match="Veto"):
+            Veto(hosts=wrong)  # type: ignore[arg-type]

@@ -339,6 +339,9 @@ class Reference:
     def open(self):
         return self.model
 
+    def window(self):
+        return None
+
     def cost(self, usage):
         return None
 

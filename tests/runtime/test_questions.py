@@ -31,12 +31,23 @@ from loom_nb import (
     Verdict,
     tool,
 )  # fmt: skip
-from loom_nb.errors import LoomUsageError, Unanswered
-from loom_nb.events import CallFinished, CallJudged, CallStarted, QuestionAnswered, QuestionAsked
+from loom_nb.errors import LoomUsageError, ToolError, Unanswered
+from loom_nb.events import (
+    CallFinished,
+    CallJudged,
+    CallStarted,
+    Grant,
+    LogEntry,
+    Noticed,
+    QuestionAnswered,
+    QuestionAsked,
+    RunFinished,
+)
 from loom_nb.messages import Origin, TextPart
 from loom_nb.models.scripted import Call
 from loom_nb.protocols import current_call
 from loom_nb.questions import checked
+from loom_nb.runtime.asking import Asking
 from loom_nb.testing.clock import ManualClock
 
 done: list[str] = []
@@ -121,11 +132,137 @@ async def test_edited_arguments_are_used_judged_again_and_told_to_the_model():
     assert (result.status, done) == ("denied", ["b"])
 
 
-async def test_edited_arguments_that_do_not_fit_are_an_invalid_call():
-    result = await played(
-        agent(Call("write", {"path": "a"}), "done"), Decision("allow", arguments={"pth": "b"})
+async def waiting(session, number=1):
+    """A run whose questions are open."""
+    run = session.start("go")
+    while len(session.questions) < number:
+        await asyncio.sleep(0)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("edit", "field"),
+    [({"pth": "b"}, "pth"), ({"path": 3}, "path"), ({"path": "b", "text": ["x"]}, "text"), ({}, "path")],
+)
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_edited_arguments_that_do_not_fit_are_no_answer(edit, field, elsewhere):
+    async with agent(Call("write", {"path": "a"}), "done").session() as session:
+        run = await waiting(session)
+        wrong = Answer("a1", Decision("allow", arguments=edit))
+        with pytest.raises(AnswerRefused, match="does not fit question a1") as refused:
+            await asyncio.to_thread(session.send, wrong) if elsewhere else session.send(wrong)
+        assert field in refused.value.cause
+        assert [question.id for question in session.questions] == ["a1"]
+        session.send(Answer("a1", Decision("allow", arguments={"path": "b"})))
+        result = await run
+    assert (result.status, done) == ("completed", ["b"])
+    assert (len(of(result, QuestionAsked)), len(of(result, QuestionAnswered))) == (1, 1)
+
+
+async def test_edited_arguments_that_no_json_can_carry_are_no_answer():
+    async with agent(Call("write", {"path": "a"}), "done").session() as session:
+        run = await waiting(session)
+        for odd in (object(), "\ud800"):
+            with pytest.raises(AnswerRefused, match="does not fit question a1"):
+                session.send(Answer("a1", {"decision": "allow", "arguments": {"path": odd}}))
+        session.send(Answer("a1", ALLOW))
+        assert (await run).status == "completed"
+
+
+def assessed(assess):
+    """A tool that tells what its call would do."""
+    edit = tool(name="edit")(lambda path: done.append(path) or "edited")
+    object.__setattr__(edit, "assess", assess)
+    return edit
+
+
+@pytest.mark.parametrize("how", ["told", "raised"])
+async def test_an_edit_that_would_certainly_fail_is_no_answer(how):
+    def look(path):
+        if path == "gone" and how == "raised":
+            raise ToolError("gone is not there")
+        return Assessment(frozenset({"writes"}), failure="gone is not there" if path == "gone" else "")
+
+    async with agent(Call("edit", {"path": "a"}), "x", tools=[assessed(look)]).session() as session:
+        run = await waiting(session)
+        with pytest.raises(AnswerRefused, match="does not fit question a1") as refused:
+            session.send(Answer("a1", Decision("allow", arguments={"path": "gone"})))
+        assert refused.value.cause == "gone is not there"
+        session.send(Answer("a1", Decision("allow", arguments={"path": "b"})))
+        assert (await run).status == "completed"
+    assert done == ["b"]
+
+
+async def test_an_edit_that_turns_out_to_fail_only_later_is_asked_about_again():
+    looks = []
+
+    def look(path):
+        looks.append(path)
+        late = path == "gone" and looks.count("gone") > 1
+        return Assessment(frozenset({"writes"}), failure="gone is not there" if late else "")
+
+    spec = agent(Call("edit", {"path": "a"}), "x", tools=[assessed(look)])
+    result = await played(spec, Decision("allow", arguments={"path": "gone"}), ALLOW)
+    asked = [one.question.approval for one in of(result, QuestionAsked)]
+    assert [one.arguments for one in asked] == [{"path": "a"}, {"path": "a"}]
+    assert asked[1].reasons == ("your change would fail: gone is not there", *asked[0].reasons)
+    assert asked[1].rules == asked[0].rules
+    assert (result.status, done) == ("completed", ["a"])
+
+
+async def test_an_answer_does_not_wait_for_a_tool_that_is_slow_to_tell():
+    release = threading.Event()
+
+    def look(path):
+        if path == "slow":
+            release.wait(30)
+        return Assessment(frozenset({"writes"}))
+
+    async with agent(Call("edit", {"path": "a"}), "x", tools=[assessed(look)]).session() as session:
+        run = await waiting(session)
+        before = time.monotonic()
+        session.send(Answer("a1", Decision("allow", arguments={"path": "slow"})))
+        assert time.monotonic() - before < 10
+        release.set()
+        assert (await run).status == "completed"
+    assert done == ["slow"]
+
+
+async def test_an_early_answer_with_arguments_that_do_not_fit_is_refused_too(killed):
+    store, spec = after(killed, "done")
+    session = spec.session(SessionConfig("s"))
+    with pytest.raises(LoomUsageError):
+        await session.resume("r7")
+    for question in session.questions:
+        for wrong in ({"pth": "x"}, {"path": 3}):
+            with pytest.raises(AnswerRefused, match="does not fit question") as refused:
+                session.send(Answer(question.id, Decision("allow", arguments=wrong)))
+            assert next(iter(wrong)) in refused.value.cause
+        session.send(Answer(question.id, Decision("allow", arguments={"path": "edited"})))
+    assert (await (await session.resume("r1"))).status == "completed"
+    assert written(killed) == ["edited", "edited"]
+    await session.close()
+    store.close()
+
+
+async def test_an_early_answer_that_turns_out_to_be_of_no_use_leaves_the_question_open():
+    said: list = []
+    asking = Asking(ManualClock(), "s")
+    asking.remember(1, [Question("q1", "text", "well?")])
+    asking.take(Answer("q1", "gone"))
+    check = lambda value: "gone is not there" if value == "gone" else ""  # noqa: E731
+    waits = asyncio.ensure_future(
+        asking.ask(Question("", "text", "well?"), said.append, None, wait=True, check=check)
     )
-    assert (of(result, CallFinished)[0].outcome, done) == ("invalid", [])
+    while not said:
+        await asyncio.sleep(0)
+    assert said == [
+        Noticed("the answer does not fit question q1: gone is not there; the question stays open", "warning")
+    ]
+    with pytest.raises(AnswerRefused, match="does not fit question q1"):
+        asking.take(Answer("q1", "gone"))
+    asking.take(Answer("q1", "here"))
+    assert (await waits).value == "here"
 
 
 async def test_without_an_answer_in_time_the_call_is_denied():
@@ -311,6 +448,97 @@ async def test_a_revoked_leave_asks_again():
         assert len(of(await run, QuestionAsked)) == 1
 
 
+async def leave_and_later(store, decision, seconds, *, session="s", again="s", tell=None):
+    """What a second run meets, some time after a first one was given a leave."""
+    clock = ManualClock(start=1_000.0)
+
+    async def once(name, value):
+        spec = agent(Call("write", {"path": "a"}), "done", store=store)
+        one = spec.session(SessionConfig(name, metadata={"notebook": "n"}))
+        one._clock = one._asking._clock = one._log._clock = clock
+        run = one.start("go")
+        run.subscribe(answering(one, value))
+        result = await run
+        await one.close()
+        return result
+
+    given = of(
+        await once(session, decision(clock.now()) if callable(decision) else decision), QuestionAnswered
+    )
+    await clock.sleep(seconds)
+    return given[0].grant, len(of(await once(again, DENY), QuestionAsked))
+
+
+DAY = 86_400.0
+
+
+@pytest.mark.parametrize(("days", "asked"), [(29, 0), (31, 1)])
+@pytest.mark.parametrize("again", ["s", "another"])
+async def test_leave_for_an_exact_call_ends_after_a_month(days, asked, again):
+    given, questions = await leave_and_later(
+        MemoryStore(), Decision("allow", scope="call"), days * DAY, again=again
+    )
+    assert (given.expires, questions) == (1_000.0 + 30 * DAY, asked)
+
+
+async def test_leave_for_a_tool_ends_with_its_session_and_not_by_the_clock():
+    given, questions = await leave_and_later(MemoryStore(), Decision("allow", scope="tool"), 365 * DAY)
+    assert (given.expires, questions) == (None, 0)
+
+
+@pytest.mark.parametrize("scope", ["call", "tool"])
+@pytest.mark.parametrize(("seconds", "asked"), [(50.0, 0), (61.0, 1)])
+async def test_a_person_says_when_a_leave_ends(scope, seconds, asked):
+    given, questions = await leave_and_later(
+        MemoryStore(), lambda now: Decision("allow", scope=scope, expires=now + 60), seconds
+    )
+    assert (given.expires, questions) == (1_060.0, asked)
+
+
+@pytest.mark.parametrize("scope", ["call", "tool"])
+async def test_a_leave_that_ends_while_its_session_goes_on_asks_again(scope):
+    spec = agent(*[Call("write", {"path": "a"}), "done"] * 3)
+    async with spec.session() as session:
+        session._clock = session._asking._clock = clock = ManualClock()
+        ends = clock.now() + 60
+        for passes, expected in [(0, 1), (59, 0), (1, 1)]:
+            await clock.sleep(passes)
+            run = session.start("go")
+            run.subscribe(
+                answering(session, Decision("allow", scope=scope, expires=ends) if not passes else DENY)
+            )
+            assert len(of(await run, QuestionAsked)) == expected
+
+
+async def test_a_leave_kept_before_leaves_had_an_end_ends_after_a_month_too():
+    def entry(seconds):
+        value = {"decision": "allow", "scope": "call"}
+        answered = QuestionAnswered("a1", "person", value, "you", Grant("key", "n"))
+        return LogEntry("s", 1, "r1", clock.now() - seconds, answered)
+
+    clock = ManualClock()
+    for days, expected in [(29, "a1"), (31, "")]:
+        kept = [entry(days * DAY)]
+        assert Asking(clock, "t", "n", lambda kept=kept: kept).granted(Grant("key", "n")) == expected
+
+
+async def test_an_end_that_makes_no_sense_is_no_answer():
+    async with agent(Call("write", {"path": "a"}), "done").session() as session:
+        run = await waiting(session)
+        for wrong in (
+            Decision("allow", scope="call", expires=1.0),
+            Decision("allow", scope="call", expires=float("inf")),
+            Decision("allow", scope="call", expires=float("nan")),
+            Decision("allow", expires=time.time() + 60),
+            Decision("deny", scope="call", expires=time.time() + 60),
+        ):
+            with pytest.raises(AnswerRefused, match="does not fit") as refused:
+                session.send(Answer("a1", wrong))
+            assert "expires" in refused.value.cause
+        session.send(Answer("a1", ALLOW))
+        assert (await run).status == "completed"
+
+
 async def test_what_runs_code_offers_no_leave_for_the_whole_tool():
     @tool(effects=["runs"])
     def shell(command: str) -> str:
@@ -396,6 +624,108 @@ async def test_a_secret_reaches_the_tool_and_no_event():
     assert "s3cr3t-value" not in repr(Answer("q1", "s3cr3t-value"))
 
 
+SECRET = "hunter2-and-more"
+MARKS = [{"writeOnly": True}, {"format": "password"}]
+
+
+def form_with(mark, **more):
+    """A form one field of which is marked as secret."""
+    hidden = {"type": "string", "maxLength": 5, "pattern": "^[0-9]+$", **mark}
+    fields = {"user": {"type": "string"}, "pin": hidden}
+    return {"type": "object", "properties": fields, "required": ["user"], **more}
+
+
+@pytest.mark.parametrize("mark", MARKS)
+@pytest.mark.parametrize(
+    ("value", "more"),
+    [
+        ({"user": "me", "pin": SECRET}, {}),
+        ({"user": 3, "pin": SECRET}, {}),
+        ({"pin": SECRET}, {}),
+        ({"user": "me", "pin": [SECRET]}, {}),
+        (SECRET, {}),
+        ([SECRET], {}),
+        ({"user": "me", "pin": SECRET}, {"maxProperties": 1}),
+        ({"user": "me", "pin": SECRET}, {"anyOf": [{"required": ["more"]}]}),
+        ({"user": "me", "pin": SECRET}, {"not": {"required": ["pin"]}}),
+        ({"user": "me", "other": SECRET}, {"additionalProperties": {"type": "integer"}}),
+    ],
+)
+def test_no_error_about_a_form_quotes_what_its_schema_marks_as_secret(mark, value, more):
+    with pytest.raises(AnswerRefused, match="does not fit question q1") as refused:
+        checked(Question("q1", "form", "well?", schema=form_with(mark, **more)), value)
+    assert SECRET not in str(refused.value)
+    assert SECRET not in repr(refused.value)
+
+
+def test_an_error_about_a_form_with_a_secret_still_names_the_field_and_what_it_wants():
+    question = Question("q1", "form", "well?", schema=form_with(MARKS[0]))
+    with pytest.raises(AnswerRefused) as refused:
+        checked(question, {"pin": SECRET})
+    assert sorted(refused.value.cause.split("; ")) == [
+        "pin: does not fit (pattern)",
+        "pin: does not fit, maxLength is 5",
+        "the form: user is missing",
+    ]
+
+
+@pytest.mark.parametrize("mark", MARKS)
+@pytest.mark.parametrize(
+    "schema",
+    [
+        lambda mark: {"type": "object", "properties": {"user": {}, "pin": {"type": "string", **mark}}},
+        lambda mark: {"properties": {"user": {}, "pin": {"properties": {"deep": mark}}}},
+        lambda mark: {
+            "properties": {"user": {}, "pin": {"$ref": "#/$defs/pin"}},
+            "$defs": {"pin": dict(mark)},
+        },
+        lambda mark: {"properties": {"user": {}, "pin": {"items": mark}}},
+        lambda mark: {"properties": {"user": {}}, "patternProperties": {"^p": mark}},
+        lambda mark: {"properties": {"user": {}, "pin": {}}, "allOf": [{"properties": {"pin": mark}}]},
+        lambda mark: {"$ref": "#/$defs/whole", "$defs": {"whole": {"properties": {"pin": mark}}}},
+        lambda mark: {"properties": {"user": {}}, "additionalProperties": mark},
+    ],
+)
+async def test_a_secret_of_a_form_reaches_the_tool_and_no_event(mark, schema):
+    value = {"user": "me", "pin": SECRET}
+    got, result = await ask("form", value, schema=schema(mark), default={"user": "?", "pin": f"{SECRET}!"})
+    assert got == [value]
+    assert SECRET not in repr(result.events)
+    assert set(of(result, QuestionAnswered)[0].value) == {"user", "pin"}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"n": {"$ref": "http://127.0.0.1:1/schema"}}},
+        {"properties": {"n": {"$ref": "#/nowhere"}}},
+        {"properties": {"n": {"type": "odd"}}},
+        {"properties": {"n": {"pattern": "["}}},
+        {"$ref": "#"},
+    ],
+)
+def test_a_form_that_is_no_schema_refuses_and_downloads_nothing(schema):
+    with pytest.raises(AnswerRefused, match="does not fit question q1") as refused:
+        checked(Question("q1", "form", "well?", schema=schema), {"n": "x"})
+    assert "the schema of the form is not valid" in refused.value.cause
+
+
+async def test_fields_of_a_form_that_are_no_secret_are_kept():
+    _, result = await ask("form", {"user": "me", "pin": "12"}, schema=form_with(MARKS[1]))
+    assert of(result, QuestionAnswered)[0].value == {"user": "me", "pin": None}
+
+
+async def test_the_default_of_a_form_counts_whole_where_nobody_answers():
+    @tool(read_only=True)
+    async def ask_person() -> str:
+        question = Question("", "form", "?", schema=form_with(MARKS[0]), default={"user": "me", "pin": "12"})
+        return str(await current_call.get().ask(question))
+
+    result = await agent(Call("ask_person", {}), "x", tools=[ask_person], runtime=Runtime.sdk()).run("go")
+    assert result.tools[0].result == "{'user': 'me', 'pin': '12'}"
+    assert of(result, QuestionAsked)[0].question.default == {"user": "me", "pin": None}
+
+
 @pytest.mark.parametrize(
     ("kind", "wrong", "fields"),
     [
@@ -452,7 +782,18 @@ async def test_waiting_for_a_person_is_not_the_tools_time():
 
 TOOLS = """
 import pathlib
+from dataclasses import dataclass
+from typing import Annotated
+from pydantic import WithJsonSchema
 from loom_nb import tool
+
+@dataclass
+class Report:
+    n: int
+    words: list[str]
+
+numbers = list[int]
+odd = Annotated[dict[str, int], WithJsonSchema({"type": "object", "x": object()})]
 
 EFFECTS = pathlib.Path(__file__).with_name("effects")
 
@@ -470,6 +811,7 @@ def look() -> str:
 CHILD = """
 import asyncio, sys
 sys.path.insert(0, sys.argv[1])
+import acts
 from acts import look, write
 from loom_nb import Agent, Model, Runtime, SessionConfig, SqliteStore
 from loom_nb.models.scripted import Call
@@ -480,7 +822,8 @@ async def main():
     agent = Agent(
         Model.scripted([calls, "done"]), tools=[write, look], session_store=SqliteStore(path), runtime=Runtime.supervised()
     )
-    run = agent.session(SessionConfig("s")).start("go")
+    form = getattr(acts, sys.argv[2]) if sys.argv[2:] else None
+    run = agent.session(SessionConfig("s")).start("go", schema=form)
     on_disk = SqliteStore(path)
     while len(on_disk.questions()) < 2:
         await asyncio.sleep(0.01)
@@ -494,14 +837,18 @@ asyncio.run(main())
 @pytest.fixture
 def killed(tmp_path):
     """A folder with a store whose only run waited for two answers when its process was killed."""
-    (tmp_path / "effects").touch()
-    (tmp_path / "acts.py").write_text(TOOLS)
-    child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path)], stdout=subprocess.PIPE)
+    return killed_while_it_waits(tmp_path)
+
+
+def killed_while_it_waits(folder, *form):
+    (folder / "effects").touch()
+    (folder / "acts.py").write_text(TOOLS)
+    child = subprocess.Popen([sys.executable, "-c", CHILD, str(folder), *form], stdout=subprocess.PIPE)
     assert child.stdout.readline() == b"waiting\n"
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     child.stdout.close()
-    return tmp_path
+    return folder
 
 
 def after(folder, *replies):
@@ -559,6 +906,60 @@ async def test_answers_may_come_before_the_run_is_taken_up(killed):
     store.close()
 
 
+async def taken_up(folder, *replies):
+    """The run of a killed process with its calls allowed, to its end."""
+    store, spec = after(folder, *replies)
+    session = spec.session(SessionConfig("s"))
+    run = await session.resume("r1")
+    for question in session.questions:
+        session.send(Answer(question.id, ALLOW))
+    result = await run
+    await session.close()
+    store.close()
+    return result
+
+
+@pytest.mark.parametrize(
+    ("form", "wrong", "field", "right", "data"),
+    [
+        ("Report", '{"n": "three", "words": []}', "n", '{"n": 3, "words": ["a"]}', {"n": 3, "words": ["a"]}),
+        ("Report", '{"n": 3}', "words", '```json\n{"n": 3, "words": []}\n```', {"n": 3, "words": []}),
+        ("Report", "just words", "answer", '{"n": 3, "words": []}', {"n": 3, "words": []}),
+        ("numbers", '{"value": [1, "x"]}', "value", '{"value": [1, 2]}', [1, 2]),
+        ("numbers", "[1, 2]", "answer", '{"value": [1, 2]}', [1, 2]),
+    ],
+)
+async def test_a_resumed_run_still_holds_its_answer_to_its_form(tmp_path, form, wrong, field, right, data):
+    result = await taken_up(killed_while_it_waits(tmp_path, form), wrong, right)
+    assert result.data == data
+    assert of(result, RunFinished)[0].data == data
+    told = [message.text for message in result.messages if message.role == "user"]
+    assert field in told[-1]
+    assert [one.text for one in of(result, Noticed)] == [
+        "The answer is held to its form as before; its data is plain, without the type."
+    ]
+
+
+async def test_a_resumed_run_whose_answer_never_fits_its_form_is_not_completed(tmp_path):
+    result = await taken_up(killed_while_it_waits(tmp_path, "Report"), *["words"] * 5)
+    assert (result.status, result.fault, result.data) == ("failed", "format", None)
+
+
+async def test_a_form_that_no_log_can_keep_is_told_and_never_silently_dropped(tmp_path):
+    result = await taken_up(killed_while_it_waits(tmp_path, "odd"), "words")
+    assert result.output == "words"
+    (notice,) = of(result, Noticed)
+    assert (notice.level, notice.text) == (
+        "warning",
+        "The form that the answer of this run must have was not kept: its answer is text.",
+    )
+
+
+async def test_a_resumed_run_without_a_form_has_none(killed):
+    result = await taken_up(killed, "words")
+    assert (result.output, result.data, of(result, Noticed)) == ("words", None, [])
+
+
 async def test_another_run_of_the_session_ends_the_one_that_waited(killed):
     store, spec = after(killed, "something else")
     session = spec.session(SessionConfig("s"))
@@ -613,6 +1014,17 @@ async def test_a_face_that_changes_the_arguments_it_was_shown_edits_the_call():
 
     result = await played(agent(Call("write", {"path": "danger"}), "done"), edited)
     assert (result.status, done) == ("completed", ["safe"])
+
+
+async def test_a_face_that_gives_back_what_it_was_shown_changes_nothing_and_the_log_keeps_it_once():
+    text = "x" * 100_000
+    result = await played(
+        agent(Call("write", {"path": "a", "text": text}), "done"),
+        lambda question: Decision("allow", arguments=dict(question.approval.arguments)),
+    )
+    assert of(result, QuestionAsked)[0].question.approval.arguments == {"path": "a", "text": text}
+    assert of(result, QuestionAnswered)[0].value == {"decision": "allow"}
+    assert of(result, CallFinished)[0].result.text == "wrote a"
 
 
 async def test_an_edit_of_a_person_passes_the_hooks_too():

@@ -317,7 +317,7 @@ async def test_hooks_are_told_and_their_failures_are_notices():
     with pytest.raises(LoomUsageError, match="there is no hook 'befor_run'"):
         spec.on("befor_run", print)
     with pytest.raises(LoomError, match="not|nothing"):
-        spec.on("on_context_compact", print)
+        spec.on("context_renewed", print)
 
 
 async def test_wrong_tasks_are_refused_by_name():
@@ -435,6 +435,9 @@ async def test_each_reply_is_priced_by_itself():
 
         def open(self):
             return self.model.open()
+
+        def window(self):
+            return None
 
         def cost(self, usage):
             return 100.0 if usage.input_tokens > 10 else 1.0

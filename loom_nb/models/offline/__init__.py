@@ -86,9 +86,20 @@ def _message(request: Request) -> tuple[Message, StopReason]:
 
 
 def _calls(step: Calls, request: Request) -> Iterator[ToolCallPart]:
-    done = sum(len(message.calls) for message in request.conversation.messages)
+    done = _calls_so_far(request)
     for place, (name, arguments) in enumerate(step.calls, done + 1):
         yield ToolCallPart(f"demo_{place}", name, clean(json.dumps(arguments, ensure_ascii=False)))
+
+
+def _calls_so_far(request: Request) -> int:
+    """By the number of the latest call: of earlier ones the conversation may show less than there were."""
+    for message in reversed(request.conversation.messages):
+        if message.calls:
+            number = message.calls[-1].id.rpartition("_")[2]
+            if number.isdecimal():
+                return int(number)
+            break
+    return sum(len(message.calls) for message in request.conversation.messages)
 
 
 def _cut(text: str, generation: Generation) -> tuple[str, StopReason]:

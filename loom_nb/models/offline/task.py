@@ -161,7 +161,8 @@ def last_results(task: Task) -> tuple[Outcome, ...]:
 def _exchanges(messages: Sequence[Message]) -> list[Exchange]:
     groups: list[list[Message]] = []
     for message in messages:
-        if message.role == "user" and not (groups and message.text.startswith(_REPAIR)):
+        only_data = not any(isinstance(part, TextPart) for part in message.parts)  # earlier work, in short
+        if message.role == "user" and not (groups and (only_data or message.text.startswith(_REPAIR))):
             groups.append([message])
         elif groups:
             groups[-1].append(message)

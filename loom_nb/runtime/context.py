@@ -1,0 +1,244 @@
+"""What the model is shown of a conversation: all of it, less what was compacted, hidden or left out.
+
+The conversation itself never changes. A `Change` says what stands for some of its messages; the newest
+one that reaches over a message counts. Undo takes a compaction out again, and what is shown is, byte for
+byte, what it was before.
+"""
+
+import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from loom_nb.events import Change, CompactionUndone, ContextCompacted, ContextMarked, Mark, PlanItem
+from loom_nb.messages import (
+    Conversation,
+    DataPart,
+    Message,
+    Origin,
+    Part,
+    TextPart,
+    ThinkingPart,
+    ToolCallPart,
+    ToolResultPart,
+)
+from loom_nb.tokens import estimate_message
+
+HIDDEN = "[left out by the person]"
+
+Fact = ContextCompacted | CompactionUndone | ContextMarked
+
+
+@dataclass(slots=True)
+class View:
+    """A conversation as it is sent, and why.
+
+    Args:
+        conversation: the whole of it; only ever appended to.
+    """
+
+    conversation: Conversation
+    shown: Conversation = field(init=False)
+    """What is sent; the same object as the conversation for as long as nothing was changed."""
+    compactions: dict[str, ContextCompacted] = field(default_factory=dict)
+    """Those in force, oldest first."""
+    marks: dict[int, Mark] = field(default_factory=dict)
+    """By the number of a message, counted from 0."""
+    _hidden: dict[int, int] = field(default_factory=dict)
+    """Those that are hidden, with how many compactions were in force then."""
+    numbers: int = 0
+    """Compactions so far, undone ones included."""
+    plan: tuple[PlanItem, ...] = ()
+    """The latest one: it survives whatever is left out."""
+
+    def __post_init__(self) -> None:
+        self.shown = self.conversation
+        if self.compactions or self.marks:
+            self.shown = self._redrawn()
+
+    def add(self, message: Message) -> None:
+        """The conversation grew."""
+        self.conversation.add(message)
+        if self.shown is not self.conversation:
+            self.shown.add(message)
+
+    def take(self, *facts: Fact) -> None:
+        """Something was compacted, undone, pinned or hidden."""
+        for fact in facts:
+            self._take(fact)
+        self.shown = self._redrawn()
+
+    def _take(self, fact: Fact) -> None:
+        match fact:
+            case ContextCompacted():
+                self.compactions[fact.id] = fact
+                self.numbers += 1
+            case CompactionUndone(id=name, first=None):
+                self.compactions.pop(name, None)
+            case CompactionUndone(id=name, first=int(first)):
+                self._restore(name, first)
+            case ContextMarked(message=number, mark=mark):
+                self.marks.pop(number, None)
+                self._hidden.pop(number, None)
+                if mark is not None:
+                    self.marks[number] = mark
+                if mark == "hidden":
+                    self._hidden[number] = len(self.compactions)
+
+    def _restore(self, name: str, first: int) -> None:
+        """One change of a compaction is undone."""
+        known = self.compactions.get(name)
+        if known is None:
+            return
+        left = tuple(change for change in known.changes if change.first != first)
+        if left:
+            self.compactions[name] = msgspec.structs.replace(known, changes=left)
+        else:
+            del self.compactions[name]
+
+    @property
+    def pinned(self) -> frozenset[int]:
+        """The messages that stay as they are."""
+        return frozenset(number for number, mark in self.marks.items() if mark == "pinned")
+
+    def changes(self) -> list[Change]:
+        """Those that count, in the order of the conversation; they do not overlap."""
+        counts: list[Change] = []
+        for place, compaction in enumerate(self.compactions.values()):
+            newer = sorted(
+                (one for one in compaction.changes if not self._shows_hidden(one, place)), key=_first
+            )
+            older = [one for one in counts if not _overlaps(newer, one.first, one.last)]
+            counts = sorted([*older, *newer], key=_first)
+        hidden = [
+            Change(number, number, (without_content(self.conversation.messages[number]),))
+            for number in self._hidden
+            if number < len(self.conversation) and not _overlaps(counts, number, number)
+        ]
+        return sorted([*counts, *hidden], key=_first) if hidden else counts
+
+    @property
+    def hidden(self) -> frozenset[int]:
+        """The messages that the model is not to see."""
+        return frozenset(self._hidden)
+
+    def _shows_hidden(self, change: Change, place: int) -> bool:
+        """Whether a change was made before one of its messages was hidden, so that it may tell of it."""
+        return any(
+            change.first <= number <= change.last and place < since for number, since in self._hidden.items()
+        )
+
+    def items(self) -> list["Shown"]:
+        """What is sent, message after message."""
+        items: list[Shown] = []
+        at = 0
+        for change in self.changes():
+            items += [Shown(n, n, self.conversation.messages[n]) for n in range(at, change.first)]
+            items += [Shown(change.first, change.last, message, changed=True) for message in change.messages]
+            at = change.last + 1
+        return [
+            *items,
+            *(Shown(n, n, self.conversation.messages[n]) for n in range(at, len(self.conversation))),
+        ]
+
+    def _redrawn(self) -> Conversation:
+        items = self.items()
+        if not any(item.changed for item in items) and len(items) == len(self.conversation):
+            return self.conversation
+        return self.conversation.edited(item.message for item in items)
+
+    @property
+    def tokens(self) -> int:
+        """An estimate of what is sent."""
+        return sum(estimate_message(message) for message in self.shown)
+
+
+def copy_of(view: View) -> View:
+    """Another view of the same conversation, to try things on."""
+    return View(
+        view.conversation,
+        dict(view.compactions),
+        dict(view.marks),
+        dict(view._hidden),
+        view.numbers,
+        view.plan,
+    )
+
+
+def _first(change: Change) -> int:
+    return change.first
+
+
+def _overlaps(changes: Sequence[Change], first: int, last: int) -> bool:
+    """Whether one of the changes, which are in order, reaches into a range."""
+    place = bisect.bisect_right(changes, last, key=_first) - 1
+    return place >= 0 and changes[place].last >= first
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A message as it is sent, and which messages of the conversation it stands for."""
+
+    first: int
+    last: int
+    message: Message
+    changed: bool = False
+
+
+def item_name(first: int, last: int | None = None) -> str:
+    """How a person and a model name messages: `m1` is the first one; `m3-m9` are seven."""
+    return f"m{first + 1}" if last is None or last == first else f"m{first + 1}-m{last + 1}"
+
+
+def without_content(message: Message) -> Message:
+    """The message with nothing in it but what a vendor's rules need: which calls, which results."""
+    parts: list[Part] = []
+    for part in message.parts:
+        if isinstance(part, ToolCallPart):
+            parts.append(msgspec.structs.replace(part, arguments="{}", vendor_id=""))
+        elif isinstance(part, ToolResultPart):
+            parts.append(msgspec.structs.replace(part, parts=(TextPart(HIDDEN, Origin("system")),)))
+    if not parts:
+        parts = [TextPart(HIDDEN, Origin("system"))]
+    return Message(message.role, tuple(parts))
+
+
+def last_instruction(messages: Sequence[Message]) -> int:
+    """The number of the latest message in which a person says what to do; -1 where there is none."""
+    for number in range(len(messages) - 1, -1, -1):
+        message = messages[number]
+        if message.role == "user" and any(
+            isinstance(part, TextPart) and part.origin.kind == "user" for part in message.parts
+        ):
+            return number
+    return -1
+
+
+def turns_back(messages: Sequence[Message], turns: int) -> int:
+    """The number of the first message of the last so many turns: a turn begins where the model speaks."""
+    left = turns
+    for number in range(len(messages) - 1, -1, -1):
+        if messages[number].role == "assistant":
+            left -= 1
+            if left == 0:
+                return number
+    return 0
+
+
+def words_of(message: Message) -> str:
+    """All the words of a message, calls and results included, as `recall` gives them."""
+    lines = []
+    for part in message.parts:
+        match part:
+            case TextPart() | ThinkingPart():
+                lines.append(part.text)
+            case ToolCallPart():
+                lines.append(f"[call {part.name}({part.arguments})]")
+            case ToolResultPart():
+                lines.append(f"[result of {part.name}]\n{part.text}")
+            case DataPart():
+                lines.append(f"[data {part.name}]\n{part.text}")
+            case _:
+                lines.append(f"[{part.media_type}, {len(part.data):,} bytes]")
+    return "\n".join(lines)
