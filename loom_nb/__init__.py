@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from loom_nb.protocols import Generation, Verdict
     from loom_nb.questions import Decision, Option, Question
     from loom_nb.runtime.compaction import ContextProtocol
+    from loom_nb.runtime.continuity import ContinuityPolicy
     from loom_nb.runtime.governance import GovernancePolicy
     from loom_nb.runtime.limits import Limits
     from loom_nb.runtime.policies import Runtime
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     )
     from loom_nb.runtime.run import Run, RunResult
     from loom_nb.runtime.session import Session
+    from loom_nb.runtime.session_restore import SessionRestorePolicy
     from loom_nb.stores.files import FileSessionStore
     from loom_nb.stores.memory import MemoryStore
     from loom_nb.stores.sqlite import SqliteStore
@@ -59,6 +61,7 @@ _HOMES = {
     "Between": "loom_nb.runtime.rules",
     "Capability": "loom_nb.capabilities",
     "ContextProtocol": "loom_nb.runtime.compaction",
+    "ContinuityPolicy": "loom_nb.runtime.continuity",
     "Decision": "loom_nb.questions",
     "Deny": "loom_nb.runtime.rules",
     "Destructive": "loom_nb.runtime.rules",
@@ -88,6 +91,7 @@ _HOMES = {
     "RuntimeTask": "loom_nb.inputs",
     "Session": "loom_nb.runtime.session",
     "SessionConfig": "loom_nb.inputs",
+    "SessionRestorePolicy": "loom_nb.runtime.session_restore",
     "SetupError": "loom_nb.errors",
     "SqliteStore": "loom_nb.stores.sqlite",
     "Stop": "loom_nb.inputs",
@@ -110,6 +114,7 @@ __all__ = [
     "Between",
     "Capability",
     "ContextProtocol",
+    "ContinuityPolicy",
     "Decision",
     "Deny",
     "Destructive",
@@ -139,6 +144,7 @@ __all__ = [
     "RuntimeTask",
     "Session",
     "SessionConfig",
+    "SessionRestorePolicy",
     "SetupError",
     "SqliteStore",
     "Stop",

@@ -388,6 +388,11 @@ class ContextProtocol:
                 f"ContextProtocol.target lies between 0 and the first step, not at {self.target!r}"
             )
 
+    @classmethod
+    def manager(cls, *, max_tokens: int, keep_turns: int = 4) -> "ContextProtocol":
+        """The usual ladder within so many tokens a request."""
+        return cls(max_tokens, keep_turns=keep_turns)
+
     def describe(self) -> str:
         """In words: how much, and what goes first."""
         much = f"{self.budget:,} tokens" if self.budget is not None else "what the model can take"

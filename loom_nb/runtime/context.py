@@ -206,13 +206,14 @@ def without_content(message: Message) -> Message:
 
 def last_instruction(messages: Sequence[Message]) -> int:
     """The number of the latest message in which a person says what to do; -1 where there is none."""
-    for number in range(len(messages) - 1, -1, -1):
-        message = messages[number]
-        if message.role == "user" and any(
-            isinstance(part, TextPart) and part.origin.kind == "user" for part in message.parts
-        ):
-            return number
-    return -1
+    return next((n for n in range(len(messages) - 1, -1, -1) if starts_an_exchange(messages[n])), -1)
+
+
+def starts_an_exchange(message: Message) -> bool:
+    """Whether a person says in it what to do."""
+    return message.role == "user" and any(
+        isinstance(part, TextPart) and part.origin.kind == "user" for part in message.parts
+    )
 
 
 def turns_back(messages: Sequence[Message], turns: int) -> int:

@@ -21,8 +21,9 @@ HOOKS = (
     "before_tool",
     "after_tool",
     "on_context_compact",
+    "context_renewed",
 )
-_LATER = ("context_renewed", "signal_received", "signal_decided")
+_LATER = ("signal_received", "signal_decided")
 
 Hook = Callable[..., Any]
 

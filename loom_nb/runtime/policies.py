@@ -5,19 +5,20 @@ from typing import Any
 
 from loom_nb.errors import LoomUsageError, NotBuiltError
 from loom_nb.runtime.compaction import ContextProtocol
+from loom_nb.runtime.continuity import ContinuityPolicy
 from loom_nb.runtime.governance import GovernancePolicy
 from loom_nb.runtime.limits import Limits
 from loom_nb.runtime.retry import RetryPolicy
+from loom_nb.runtime.session_restore import SessionRestorePolicy
 from loom_nb.settings import Mode
 
+_FIELDS = "limits, governance, retry, context, continuity, session_restore"
 _LATER = (
-    "continuity",
     "harness",
     "quality",
     "delegation",
     "feedback",
     "attention",
-    "session_restore",
 )
 
 
@@ -29,6 +30,8 @@ class Runtime:
     governance: GovernancePolicy = field(default_factory=GovernancePolicy.default)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     context: ContextProtocol = field(default_factory=ContextProtocol)
+    continuity: ContinuityPolicy = field(default_factory=ContinuityPolicy)
+    session_restore: SessionRestorePolicy = field(default_factory=SessionRestorePolicy)
 
     def __init__(
         self,
@@ -37,6 +40,8 @@ class Runtime:
         governance: GovernancePolicy | None = None,
         retry: RetryPolicy | None = None,
         context: ContextProtocol | None = None,
+        continuity: ContinuityPolicy | None = None,
+        session_restore: SessionRestorePolicy | None = None,
         **later: Any,
     ) -> None:
         for name in later:
@@ -44,16 +49,16 @@ class Runtime:
                 raise NotBuiltError(
                     f"Runtime({name}=…) is not part of this version",
                     cause="it would be accepted and ignored",
-                    fixes=["built so far: limits, governance, retry, context"],
+                    fixes=[f"built so far: {_FIELDS}"],
                 )
-            raise LoomUsageError(
-                f"Runtime has no field '{name}'", fixes=["limits, governance, retry, context"]
-            )
+            raise LoomUsageError(f"Runtime has no field '{name}'", fixes=[_FIELDS])
         for name, value, kind in (
             ("limits", limits, Limits),
             ("governance", governance, GovernancePolicy),
             ("retry", retry, RetryPolicy),
             ("context", context, ContextProtocol),
+            ("continuity", continuity, ContinuityPolicy),
+            ("session_restore", session_restore, SessionRestorePolicy),
         ):
             if value is not None and not isinstance(value, kind):
                 raise LoomUsageError(f"Runtime.{name} must be a {kind.__name__}, not {type(value).__name__}")
@@ -98,6 +103,8 @@ class Runtime:
             "seconds": limits.timeout,
             "attempts per model call": self.retry.max_attempts,
             "context": self.context.describe(),
+            "handoff": ", ".join(self.continuity.sections) or "none is written",
+            "an earlier process": self.session_restore.describe(),
             "mode": self.governance.mode,
             **{fate: list(words) for fate, words in self.governance.describe().items()},
         }

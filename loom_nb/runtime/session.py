@@ -407,7 +407,7 @@ class Session:
 
             async def summarise(text: str) -> str:
                 nonlocal spent
-                reply = await handoff(model, agent.generation, tokens, text)
+                reply = await handoff(model, agent.generation, agent.runtime.continuity, tokens, text)
                 spent += reply.usage
                 return reply.message.text.strip()
 

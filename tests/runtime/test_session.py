@@ -317,7 +317,7 @@ async def test_hooks_are_told_and_their_failures_are_notices():
     with pytest.raises(LoomUsageError, match="there is no hook 'befor_run'"):
         spec.on("befor_run", print)
     with pytest.raises(LoomError, match="not|nothing"):
-        spec.on("context_renewed", print)
+        spec.on("signal_received", print)
 
 
 async def test_wrong_tasks_are_refused_by_name():
