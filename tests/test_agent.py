@@ -45,7 +45,7 @@ def test_a_changed_copy_of_an_agent_shares_no_hooks_and_no_sessions():
     agent = Agent(instructions="a", tools=[one])
     agent.on("before_run", print)
     other = dataclasses.replace(agent, instructions="b")
-    assert (other.instructions, other.tools, bool(other.hooks)) == ("b", agent.tools, False)
+    assert (other.instructions, other.tools, other.hooks.given) == ("b", agent.tools, False)
 
 
 def test_runtime_refuses_what_is_not_built_and_describes_what_is():

@@ -72,7 +72,7 @@ async def _turn(stage: Stage) -> Reply:
         raise asyncio.CancelledError
     stage.turns += 1
     stage.say(TurnStarted(stage.turns, stage.meter.tokens))
-    if stage.hooks:
+    if stage.hooks.given:
         await tell(stage, "before_llm", iteration=stage.turns, model=stage.model.name)
     started = stage.clock.monotonic()
     reply = await _ask(stage)
@@ -90,7 +90,7 @@ async def _turn(stage: Stage) -> Reply:
     )
     for notice in reply.notices:
         stage.say(Noticed(notice))
-    if stage.hooks:
+    if stage.hooks.given:
         await tell(
             stage, "after_llm", iteration=stage.turns, model=reply.model, stop_reason=reply.stop_reason
         )
