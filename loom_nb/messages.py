@@ -121,6 +121,8 @@ class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     @property
     def text(self) -> str:
         """The words, without thinking, data and calls."""
+        if len(self.parts) == 1 and type(self.parts[0]) is TextPart:
+            return self.parts[0].text
         return "".join([part.text for part in self.parts if isinstance(part, TextPart)])
 
     @property
