@@ -46,11 +46,11 @@ async def perform(stage: Stage, calls: Sequence[ToolCallPart], *, cut: bool) -> 
         ready = (_done_before(stage, past, part) if past is not None else None) or await _prepare(
             stage, place, part, cut=cut and place == len(calls) - 1
         )
-        if isinstance(ready, ToolResultPart):
-            results[place] = ready
-        else:
+        if isinstance(ready, Ready):
             waiting.append(ready)
             asks = asks or ready.verdict.decision == "ask"
+        else:
+            results[place] = ready
     if asks:
         waiting = await _consult(stage, waiting, results)
     group: list[Ready] = []

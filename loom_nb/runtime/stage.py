@@ -189,10 +189,10 @@ def cleaned(message: Message) -> Message:
 
 
 def _cleaned_part(part: Part) -> Part:
-    if isinstance(part, (TextPart, ThinkingPart)):
+    if type(part) is TextPart or type(part) is ThinkingPart:  # by type: see `tokens`
         text = clean(part.text)
         return part if text is part.text else msgspec.structs.replace(part, text=text)
-    if isinstance(part, ToolCallPart):
+    if type(part) is ToolCallPart:
         name, arguments = clean(part.name), clean(part.arguments)
         same = name is part.name and arguments is part.arguments
         return part if same else msgspec.structs.replace(part, name=name, arguments=arguments)
