@@ -70,9 +70,7 @@ class MemoryStore:
         session = lease.session
         with self._lock:
             kept = self._held(lease).entries
-            seq = len(kept)
-            for entry in entries:
-                seq += 1
+            for seq, entry in enumerate(entries, len(kept) + 1):
                 if entry.seq != seq or entry.session != session:
                     raise out_of_order(session, seq, entry.session, entry.seq)
             kept.extend(entries)
