@@ -34,7 +34,7 @@ def parse(text: str | bytes, *, what: str = "JSON", max_bytes: int = MAX_BYTES) 
     except ValueError as error:
         raise BorderError(f"{what}: {_brief(error)}") from None
     # only an exponent overflows to infinity, or a fraction after more than 308 digits
-    if b"e" in data or b"E" in data or (b"." in data and len(data) > 308):
+    if b"e" in data or b"E" in data or (len(data) > 308 and b"." in data):
         _refuse_overflow(data, what)
     return value
 

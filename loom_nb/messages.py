@@ -121,11 +121,17 @@ class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     @property
     def text(self) -> str:
         """The words, without thinking, data and calls."""
+        if len(self.parts) == 1:
+            (part,) = self.parts
+            return part.text if type(part) is TextPart else ""
         return "".join([part.text for part in self.parts if isinstance(part, TextPart)])
 
     @property
     def calls(self) -> tuple[ToolCallPart, ...]:
         """The tools that the message asks for."""
+        if len(self.parts) == 1:
+            (part,) = self.parts
+            return (part,) if type(part) is ToolCallPart else ()
         return tuple([part for part in self.parts if type(part) is ToolCallPart])
 
 

@@ -279,6 +279,8 @@ def as_tool(value: Tool | ToolFunction) -> Tool:
 
 
 _PARTS = (TextPart, ImagePart, FilePart)
+_ONLY_JSON = frozenset({int, float, bool, dict})
+"""Common types of which it is plain that they are no parts, figures or frames."""
 
 
 def result_parts(value: Any, origin: Origin) -> tuple[ResultPart, ...]:
@@ -289,6 +291,8 @@ def result_parts(value: Any, origin: Origin) -> tuple[ResultPart, ...]:
     """
     if isinstance(value, str):
         return (TextPart(clean(value), origin),)
+    if type(value) in _ONLY_JSON:
+        return (TextPart(clean(_as_json(value)), origin),)
     if isinstance(value, _PARTS):
         return (_fit(value),)
     if isinstance(value, (list, tuple)) and value and all(isinstance(one, _PARTS) for one in value):
@@ -323,6 +327,10 @@ def readable(value: Any) -> str:
         return str(own(value))
     if "pandas" in sys.modules and type(value).__module__.partition(".")[0] == "pandas":
         return _table(value)
+    return _as_json(value)
+
+
+def _as_json(value: Any) -> str:
     try:
         return msgspec.json.encode(value, enc_hook=_plain).decode()
     except (TypeError, ValueError, UnicodeError, RecursionError):

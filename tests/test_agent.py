@@ -45,11 +45,11 @@ def test_a_changed_copy_of_an_agent_shares_no_hooks_and_no_sessions():
     agent = Agent(instructions="a", tools=[one])
     agent.on("before_run", print)
     other = dataclasses.replace(agent, instructions="b")
-    assert (other.instructions, other.tools, bool(other.hooks)) == ("b", agent.tools, False)
+    assert (other.instructions, other.tools, other.hooks.given) == ("b", agent.tools, False)
 
 
 def test_runtime_refuses_what_is_not_built_and_describes_what_is():
-    for name in ("harness", "quality", "session_restore"):
+    for name in ("harness", "quality", "attention"):
         with pytest.raises(NotBuiltError, match=name):
             Runtime(**{name: object()})
     for preset in (Runtime.long_running, Runtime.autonomous):

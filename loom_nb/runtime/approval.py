@@ -101,7 +101,7 @@ async def judged(stage: Stage, ready: Ready) -> None:
 async def _verdict(stage: Stage, ready: Ready) -> Verdict:
     """What hooks and rules say of the call as it is now."""
     ready.call = call = await _as_the_judge_sees_it(stage, ready)
-    hooked = await _by_hooks(stage, ready) if stage.hooks else None
+    hooked = await _by_hooks(stage, ready) if stage.hooks.given else None
     if hooked is not None and (hooked.decision == "deny" or hooked.arguments is not None):
         return hooked
     ruled = await stage.governance.judge(call)

@@ -40,16 +40,18 @@ async def perform(stage: Stage, calls: Sequence[ToolCallPart], *, cut: bool) -> 
     stage.results = []
     stage.started_calls.clear()
     waiting: list[Ready] = []
+    asks = False
     for place, part in enumerate(calls):
         past = stage.resumed
         ready = (_done_before(stage, past, part) if past is not None else None) or await _prepare(
             stage, place, part, cut=cut and place == len(calls) - 1
         )
-        if isinstance(ready, ToolResultPart):
-            results[place] = ready
-        else:
+        if isinstance(ready, Ready):
             waiting.append(ready)
-    if any(ready.verdict.decision == "ask" for ready in waiting):
+            asks = asks or ready.verdict.decision == "ask"
+        else:
+            results[place] = ready
+    if asks:
         waiting = await _consult(stage, waiting, results)
     group: list[Ready] = []
     for ready in waiting:
@@ -86,7 +88,9 @@ async def _prepare(stage: Stage, place: int, part: ToolCallPart, *, cut: bool) -
     try:
         plain = tool.parse(part.arguments)
         ready = Ready(place, part, tool, plain, tool.validate(plain))
-        verdict = None if stage.hooks else stage.governance.at_once(tool, stage.kit.provided_by(tool.name))
+        verdict = (
+            None if stage.hooks.given else stage.governance.at_once(tool, stage.kit.provided_by(tool.name))
+        )
         if verdict is None:
             await judged(stage, ready)
         else:
@@ -145,8 +149,9 @@ async def _run_group(stage: Stage, group: list[Ready], results: dict[int, ToolRe
             results[ready.place] = refusal
             group.remove(ready)
             continue
+        now = stage.clock.now()
         for tally in stage.tallies.values():
-            tally.add(ready.part.name, stage.clock.now())
+            tally.add(ready.part.name, now)
         stage.say(CallStarted(ready.part.id, ready.part.name, ready.plain, ready.effects))
     if not group:
         return
@@ -194,7 +199,7 @@ async def _run(stage: Stage, ready: Ready) -> ToolResultPart:
     result = ToolResultPart(part.id, part.name, parts, outcome != "ok", tool.origin)
     stage.results.append(result)
     stage.say(CallFinished(result, outcome, clock() - started, chars))
-    if stage.hooks:
+    if stage.hooks.given:
         success = not result.is_error
         await tell(
             stage, "after_tool", tool_name=part.name, call_id=part.id, success=success, result=result.text
@@ -211,7 +216,8 @@ async def _within(stage: Stage, ready: Ready) -> tuple[Outcome, tuple[ResultPart
     late = stage.deadlines.clear
     stage.deadlines.set(task, tool.timeout)
     try:
-        parts = result_parts(await _invoke(tool, ready.arguments), tool.origin)
+        value = await (tool.function(**ready.arguments) if tool.is_async else _called(tool, ready.arguments))
+        parts = result_parts(value, tool.origin)
     except asyncio.CancelledError:
         if late(task) and task.uncancel() == 0:
             return "timeout", _too_late(tool)
@@ -239,9 +245,8 @@ def _too_late(tool: Tool) -> tuple[ResultPart, ...]:
     return _words(f"{tool.name} was stopped after {tool.timeout:g} s, its time limit.", tool)
 
 
-async def _invoke(tool: Tool, arguments: dict[str, Any]) -> Any:
-    if tool.is_async:
-        return await tool.function(**arguments)
+async def _called(tool: Tool, arguments: dict[str, Any]) -> Any:
+    """What a function that is not async returned."""
     value = tool.function(**arguments) if tool.inline else await in_thread(tool.function, **arguments)
     return await value if asyncio.iscoroutine(value) else value
 

@@ -31,10 +31,12 @@ Hook = Callable[..., Any]
 class Hooks:
     """The hooks of one agent by name, in the order in which they were added."""
 
-    __slots__ = ("_hooks",)
+    __slots__ = ("_hooks", "given")
 
     def __init__(self) -> None:
         self._hooks: dict[str, list[Hook]] = {}
+        self.given = False
+        """Whether a hook was ever added: a run asks at each of its points."""
 
     def on(self, name: str, hook: Hook) -> None:
         """Add a hook."""
@@ -45,6 +47,7 @@ class Hooks:
         if not callable(hook):
             raise LoomUsageError(f"a hook is a function, not {type(hook).__name__}")
         self._hooks.setdefault(name, []).append(hook)
+        self.given = True
 
     def off(self, name: str, hook: Hook) -> None:
         """Remove a hook that was added. Nothing happens if it was not."""
@@ -54,9 +57,6 @@ class Hooks:
     def named(self, name: str) -> tuple[Hook, ...]:
         """The hooks of that name, in order."""
         return tuple(self._hooks.get(name, ()))
-
-    def __bool__(self) -> bool:
-        return bool(self._hooks)
 
     async def call(self, name: str, **event: Any) -> list[str]:
         """Call the hooks of that name; gives what went wrong, in words."""

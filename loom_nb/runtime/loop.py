@@ -76,7 +76,7 @@ async def _turn(stage: Stage) -> Reply:
         tokens = await fit(stage, tokens)
     stage.turns += 1
     stage.say(TurnStarted(stage.turns, tokens, stage.budget))
-    if stage.hooks:
+    if stage.hooks.given:
         await tell(stage, "before_llm", iteration=stage.turns, model=stage.model.name)
     started = stage.clock.monotonic()
     reply = await _ask(stage)
@@ -94,7 +94,7 @@ async def _turn(stage: Stage) -> Reply:
     )
     for notice in reply.notices:
         stage.say(Noticed(notice))
-    if stage.hooks:
+    if stage.hooks.given:
         await tell(
             stage, "after_llm", iteration=stage.turns, model=reply.model, stop_reason=reply.stop_reason
         )

@@ -108,7 +108,7 @@ async def _tell(stage: Stage, compacted: ContextCompacted) -> None:
     stage.request.tools = stage.kit.offer(recall_tool(stage.view))
     stage.meter.shrunk(compacted.tokens_before - compacted.tokens_after)
     stage.say(compacted)
-    if stage.hooks:
+    if stage.hooks.given:
         await tell(
             stage, "on_context_compact", strategy=compacted.strategy, reason=compacted.reason,
             before=compacted.tokens_before, after=compacted.tokens_after,

@@ -206,6 +206,8 @@ class Session:
         self._deadlines: Deadlines
         self._models: dict[int, tuple[ModelReference, LanguageModel]] = {}
         self._kits: dict[int, tuple[AgentDescription, Toolkit]] = {}
+        self._stages: dict[int, Stage] = {}
+        """Empty ones, by agent like the kits. They hold what `_open` and `_move_to` replace."""
         self._closed = False
 
     # -- inputs ------------------------------------------------------------------------------------
@@ -249,7 +251,7 @@ class Session:
         """`start`, and wait for the result: the same work, without a task of its own."""
         loop = asyncio.get_running_loop()
         run, work = self._enlist(loop, task, context, run_id, agent or self.agent, schema)
-        run.task = asyncio.current_task()
+        run.task = asyncio.current_task(loop)
         await work
         assert run.result is not None  # noqa: S101  every run that ends has one
         return run.result
@@ -507,6 +509,7 @@ class Session:
         if others:
             await asyncio.wait(others, timeout=GRACE_SECONDS)
         opened = [kit for _, kit in self._kits.values()] + [model for _, model in self._models.values()]
+        self._stages.clear()
         self._kits.clear()
         self._models.clear()
         try:
@@ -548,15 +551,16 @@ class Session:
         """Carry out one run, from its beginning or from where it waited. It gets a result in any case."""
         ending = _Ending()
         try:
-            async with self._turnstile:
-                stage: Stage | None = None
-                watches: Sequence[_Watch] = ()
+            await self._turnstile.acquire()
+            stage: Stage | None = None
+            watches: Sequence[_Watch] = ()
+            try:
                 try:
                     if not self._log.is_open:
                         await self._open()
                     watches = self._watch(run, agent.runtime.limits.timeout)
                     stage = await self._set_out(run, agent, work, output)
-                    if stage.hooks:
+                    if stage.hooks.given:
                         await tell(stage, "before_run", goal=work.goal)
                     ending.finished = await carry_out(stage)
                     ending.value = stage.value
@@ -572,6 +576,8 @@ class Session:
                 if stage is None:
                     self._close_waiting(run, work)
                 await self._end(stage, run, ending)
+            finally:
+                self._turnstile.release()
         except asyncio.CancelledError as stop:  # it was still waiting in the queue
             ending.cancelled = stop
             ending.finished = _stopped(None, run)
@@ -605,27 +611,22 @@ class Session:
     async def _set_out(
         self, run: Run, agent: AgentDescription, work: "_Beginning | Waiting", output: OutputType | None
     ) -> Stage:
+        """Say that the run begins or goes on, and set its stage."""
         if isinstance(work, Waiting):
-            return await self._take_up(run, agent, work, output)
-        await self._begin(run, work)
-        return await self._set_stage(run, agent, output)
-
-    async def _take_up(
-        self, run: Run, agent: AgentDescription, past: Waiting, output: OutputType | None
-    ) -> Stage:
-        """Stand where the run stood when its process ended."""
-        run.say(RunResumed())
-        if past.told is not None:
-            run.say(past.told)
-        await self._log.commit()
-        stage = await self._set_stage(run, agent, output)
-        stage.resumed = past.resumed
-        for entry in past.entries:
-            if isinstance(entry.event, TurnFinished):
-                stage.turns += 1
-                stage.spend(entry.event.usage)
-            elif isinstance(entry.event, CallFinished) and entry.event.outcome == "denied":
-                stage.denied.append(entry.event.result.text)
+            run.say(RunResumed())
+            if work.told is not None:
+                run.say(work.told)
+            await self._log.commit()
+        else:
+            self._begin(run, work)
+            if self.store.durable:
+                await self._commit_beginning(run)
+        empty = self._stages.get(id(agent)) or await self._empty_stage(agent)
+        stage = empty.entered(run, _request(agent, empty.kit, self.view.shown, output), output)
+        if self._meter.limit is not None:
+            stage.room = 0
+        if isinstance(work, Waiting):
+            _take_up(stage, work)
         return stage
 
     def _close_waiting(self, run: Run, past: "_Beginning | Waiting") -> None:
@@ -640,27 +641,26 @@ class Session:
             if isinstance(event, MessageAdded):
                 self._add(event.message)
 
-    def _give_up_waiting(self) -> None:
+    def _give_up_waiting(self, past: Waiting) -> None:
         """A run that waited for a person ends here, because another one begins."""
-        past, self._waiting = self._waiting, None
-        if past is None:
-            return
+        self._waiting = None
         self._asking.forget_waiting()
         for event in past.repairs:
             self._log.note(past.run, event)
             if isinstance(event, MessageAdded):
                 self._add(event.message)
 
-    async def _begin(self, run: Run, work: "_Beginning") -> None:
-        """The run is on disk from here on, if its store has one."""
-        self._give_up_waiting()
+    def _begin(self, run: Run, work: "_Beginning") -> None:
+        if self._waiting is not None:
+            self._give_up_waiting(self._waiting)
         message = work.message
         self._name(run)
         run.say(RunStarted(run.model, message.text, work.metadata, work.form))
         self._add(message)
         run.say(MessageAdded(message))
-        if not self.store.durable:
-            return
+
+    async def _commit_beginning(self, run: Run) -> None:
+        """The run is on disk from here on."""
         try:
             await self._log.commit()
         except LeaseLost:  # another process wrote here since our last commit: read what it added, once
@@ -692,7 +692,7 @@ class Session:
             if ending.finished.status not in ("completed", "denied"):  # those ended at a valid point
                 for event in settle(stage):
                     run.say(event)
-            if stage.hooks:
+            if stage.hooks.given:
                 try:
                     await _tell_the_end(stage, run, ending)
                 except asyncio.CancelledError as stop:
@@ -714,25 +714,17 @@ class Session:
             run.entries[-1] = self._log.renote(ending.finished)
             ending.error = refused
 
-    async def _set_stage(self, run: Run, agent: AgentDescription, output: OutputType | None) -> Stage:
+    async def _empty_stage(self, agent: AgentDescription) -> Stage:
+        """What all runs of an agent in this session have in common; kept for the next one."""
         model, kit = self._model(agent.model), await self._kit(agent)
-        request = _request(agent, kit, self.view.shown, output)
-        rules = kit.rules
         governance = agent.runtime.governance
-
-        return Stage(
+        stage = self._stages[id(agent)] = Stage(
             session=self.id,
-            run=run.id,
             model=model,
-            request=request,
             kit=kit,
             runtime=agent.runtime,
-            governance=governance.with_rules(*rules) if rules else governance,
-            say=run.say,
-            show=run.show,
+            governance=governance.with_rules(*kit.rules) if kit.rules else governance,
             commit=self._log.commit if self.store.durable else None,
-            stream=run.stream,
-            stopped=run.is_stopping,
             clock=self._clock,
             deadlines=self._deadlines,
             hooks=agent.hooks,
@@ -745,10 +737,9 @@ class Session:
             room=UNSEEN if agent.runtime.context.budget is None and self._meter.limit is None else 0,
             price=agent.model.cost,
             random=random.random,
-            deltas=run.deltas,
-            started=self._clock.monotonic(),
-            output=output,
+            request=Request("", self.conversation),
         )
+        return stage
 
     # -- what is opened ----------------------------------------------------------------------------
 
@@ -763,6 +754,7 @@ class Session:
         self._deadlines = Deadlines(loop)
         self._models.clear()
         self._kits.clear()
+        self._stages.clear()
 
     def _model(self, reference: ModelReference) -> LanguageModel:
         opened = self._models.get(id(reference))
@@ -774,7 +766,9 @@ class Session:
         known = self._kits.get(id(agent))
         if known is None:
             while len(self._kits) >= MAX_KITS:  # runs queue: nobody uses another agent's tools now
-                _, oldest = self._kits.pop(next(iter(self._kits)))
+                first = next(iter(self._kits))
+                self._stages.pop(first, None)
+                _, oldest = self._kits.pop(first)
                 await oldest.close()
             opened = [(one.name, await one.open()) for one in agent.capabilities]
             known = self._kits[id(agent)] = (agent, Toolkit(agent.tools, opened, self._kept))
@@ -787,6 +781,7 @@ class Session:
         past = await self._log.open()
         if past is None:
             return
+        self._stages.clear()
         self.conversation = past.conversation
         self._origins = Origins(past.conversation)
         self.view = View(past.conversation, plan=past.plan)
@@ -810,8 +805,7 @@ class Session:
         self._meter.added(message)
 
 
-@dataclass(frozen=True, slots=True)
-class _Beginning:
+class _Beginning(msgspec.Struct, frozen=True):
     """What a run begins with."""
 
     message: Message
@@ -907,9 +901,21 @@ def _as_text(name: str, value: Any) -> DataPart:
 def _request(
     agent: AgentDescription, kit: Toolkit, conversation: Conversation, output: OutputType | None
 ) -> Request:
-    texts = [agent.instructions, *[item.text for item in kit.partitions()]]
-    system = "\n\n".join([text for text in texts if text])
+    system, items = agent.instructions, kit.partitions()
+    if items:
+        system = "\n\n".join([text for text in (system, *[item.text for item in items]) if text])
     return Request(system, conversation, kit.tools, agent.generation, output.schema if output else None)
+
+
+def _take_up(stage: Stage, past: Waiting) -> None:
+    """Stand where the run stood when its process ended."""
+    stage.resumed = past.resumed
+    for entry in past.entries:
+        if isinstance(entry.event, TurnFinished):
+            stage.turns += 1
+            stage.spend(entry.event.usage)
+        elif isinstance(entry.event, CallFinished) and entry.event.outcome == "denied":
+            stage.denied.append(entry.event.result.text)
 
 
 async def _tell_the_end(stage: Stage, run: Run, ending: _Ending) -> None:

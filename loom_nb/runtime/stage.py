@@ -29,6 +29,7 @@ from loom_nb.runtime.hooks import Hooks
 from loom_nb.runtime.origins import Origins
 from loom_nb.runtime.output import OutputType
 from loom_nb.runtime.policies import Runtime
+from loom_nb.runtime.run import Run
 from loom_nb.runtime.tally import Tally
 from loom_nb.runtime.toolkit import Toolkit
 from loom_nb.tokens import estimate_message
@@ -84,27 +85,25 @@ class Resumed:
     """Ids of the calls that had begun."""
 
 
+def _unheard(event: object) -> None:
+    raise AssertionError(f"no run is on this stage that could say {event!r}")
+
+
 class Stage(msgspec.Struct, eq=False):
-    """What lies before the loop. The session makes one for each run; the loop and the calls change it."""
+    """What lies before the loop.
+
+    A session sets up an empty one for each agent, with what all its runs have in common. Each run gets
+    a copy, which the loop and the calls change.
+    """
 
     session: str
-    run: str
     model: LanguageModel
-    request: Request
     kit: Toolkit
     runtime: Runtime
     governance: GovernancePolicy
     """The runtime's, with the rules of the capabilities before its own."""
-    say: Callable[[Kept], None]
-    """Keep a fact and show it. It is durable after the next `commit`."""
-    show: Callable[[Delta], None]
-    """Show a piece of the message that is being written, and note it in `deltas`."""
     commit: Callable[[], Awaitable[None]] | None
     """Make all facts said so far durable; None where the store is not."""
-    stream: Callable[[CallOutput], None]
-    """Show what a tool prints."""
-    stopped: Callable[[], bool]
-    """Whether the run was told to end: asked before every turn, should a tool have swallowed the news."""
     clock: Clock
     deadlines: Deadlines
     hooks: Hooks
@@ -120,9 +119,20 @@ class Stage(msgspec.Struct, eq=False):
     """Tokens below which a request is known to fit."""
     price: Callable[[Usage], float | None]
     random: Callable[[], float]
-    deltas: list[Delta]
+    request: Request
+
+    run: str = ""
+    say: Callable[[Kept], None] = _unheard
+    """Keep a fact and show it. It is durable after the next `commit`."""
+    show: Callable[[Delta], None] = _unheard
+    """Show a piece of the message that is being written, and note it in `deltas`."""
+    stream: Callable[[CallOutput], None] = _unheard
+    """Show what a tool prints."""
+    stopped: Callable[[], bool] = bool
+    """Whether the run was told to end: asked before every turn, should a tool have swallowed the news."""
+    deltas: list[Delta] = msgspec.field(default_factory=list)
     """What the model has shown of a message that is not finished."""
-    started: float
+    started: float = 0.0
     """Of the clock's monotonic seconds."""
     budget: int = 0
     """Tokens that a request may have, where that has been looked up."""
@@ -146,6 +156,24 @@ class Stage(msgspec.Struct, eq=False):
     """Results of the calls of the turn in progress."""
     denied: list[str] = msgspec.field(default_factory=list)
     """Reasons of the calls that were refused in this run."""
+
+    def entered(self, run: Run, request: Request, output: OutputType | None) -> "Stage":
+        """A copy of this empty stage, for one run."""
+        return msgspec.structs.replace(
+            self,
+            run=run.id,
+            request=request,
+            say=run.say,
+            show=run.show,
+            stream=run.stream,
+            stopped=run.is_stopping,
+            deltas=run.deltas,
+            started=self.clock.monotonic(),
+            output=output,
+            started_calls=set(),
+            results=[],
+            denied=[],
+        )
 
     def add(self, message: Message) -> None:
         """Append a message to the conversation."""
@@ -172,15 +200,17 @@ class Stage(msgspec.Struct, eq=False):
 
 def cleaned(message: Message) -> Message:
     """The message as it may be kept and sent: without lone surrogates and NUL, whoever made it."""
-    parts = tuple([_cleaned_part(part) for part in message.parts])
-    return message if parts == message.parts else msgspec.structs.replace(message, parts=parts)
+    for part in message.parts:
+        if _cleaned_part(part) is not part:
+            return msgspec.structs.replace(message, parts=tuple(map(_cleaned_part, message.parts)))
+    return message
 
 
 def _cleaned_part(part: Part) -> Part:
-    if isinstance(part, (TextPart, ThinkingPart)):
+    if type(part) is TextPart or type(part) is ThinkingPart:  # by type: see `tokens`
         text = clean(part.text)
         return part if text is part.text else msgspec.structs.replace(part, text=text)
-    if isinstance(part, ToolCallPart):
+    if type(part) is ToolCallPart:
         name, arguments = clean(part.name), clean(part.arguments)
         same = name is part.name and arguments is part.arguments
         return part if same else msgspec.structs.replace(part, name=name, arguments=arguments)

@@ -56,7 +56,7 @@ class Toolkit:
 
     def partitions(self) -> list[PartitionItem]:
         """The text that the capabilities add to the request."""
-        return [item for toolset in self._toolsets for item in toolset.partitions()]
+        return [item for toolset in self._toolsets for item in toolset.partitions()] if self._toolsets else []
 
     def keep(self, call_id: str, text: str) -> str:
         """Keep a whole result of which the model is given head and tail; gives the id to read it by."""

@@ -289,6 +289,16 @@ async def test_only_hosts_on_the_list_are_talked_to():
         Hosts("example.org")  # type: ignore[arg-type]
 
 
+def test_a_tally_counts_right_when_the_clock_was_set_back_and_between_two_counts():
+    tally = Tally()
+    tally.add("search", 100.0)
+    tally.add("search", 40.0)
+    assert (tally.count("search"), tally.count("search", 50.0)) == (2, 1)
+    tally.add("search", 70.0)
+    tally.add("fetch", 80.0)
+    assert (tally.count("sea*", 50.0), tally.count("*", 50.0), tally.count("*", 40.0)) == (2, 3, 4)
+
+
 async def test_rates_count_calls_of_the_last_minute():
     scene = Scene(now=1000.0, tallies=tallies(search=[900.0, 950.0, 990.0]))
     search = tool(name="search", read_only=True)(lambda: "")

@@ -396,6 +396,35 @@ async def test_a_session_keeps_the_tools_of_only_so_many_agents_open():
     for _ in range(MAX_KITS + 5):
         await session.run("go", agent=agent("done"))
     assert len(session._kits) == MAX_KITS
+    assert session._stages.keys() == session._kits.keys()
+
+
+async def test_runs_of_a_session_share_nothing_that_a_run_changes():
+    from loom_nb.runtime.stage import Stage
+
+    session = agent("one", "two").session()
+    first, second = session.start("a"), session.start("b")
+    await asyncio.gather(first, second)
+    (empty,) = session._stages.values()
+    one, other = empty.entered(first, empty.request, None), empty.entered(second, empty.request, None)
+
+    changing = [name for name in Stage.__struct_fields__ if isinstance(getattr(one, name), (list, set, dict))]
+    shared = [
+        name
+        for name in changing
+        if getattr(one, name) is getattr(other, name) or getattr(one, name) is getattr(empty, name)
+    ]
+    assert {"denied", "results", "started_calls"} <= set(changing)
+    assert shared == ["tallies"], "the calls of all runs count together"
+
+
+async def test_a_hook_added_between_two_runs_is_told_of_the_second():
+    spec, told = agent("one", "two"), []
+    session = spec.session()
+    await session.run("a")
+    spec.on("before_run", lambda **event: told.append(event["goal"]))
+    await session.run("b")
+    assert told == ["b"]
 
 
 class Answer(BaseModel):
