@@ -43,6 +43,9 @@ EDIT_SECONDS = 1.0
 NOT_JUDGED = Verdict("deny", "not judged")
 
 
+BEGUN = "it ran when the process ended: it may have happened already"
+
+
 class Ready(msgspec.Struct, eq=False):
     """A call on its way: checked, judged, and perhaps waiting for a person."""
 
@@ -58,6 +61,8 @@ class Ready(msgspec.Struct, eq=False):
     call: Call | None = None
     edited: tuple[str, ...] = ()
     """Names of the arguments that a person changed."""
+    begun: bool = False
+    """It ran when another process died: whether it has happened is not known."""
 
     @property
     def effects(self) -> tuple[str, ...]:
@@ -85,6 +90,9 @@ async def judged(stage: Stage, ready: Ready) -> None:
     """
     for _ in range(MAX_ROUNDS):
         verdict = await _verdict(stage, ready)
+        if ready.begun and verdict.decision != "deny" and verdict.arguments is None:
+            why = f"{BEGUN}; {verdict.reason}" if verdict.decision == "ask" else BEGUN
+            verdict = Verdict("ask", why, "resume")
         if verdict.arguments is None:
             _say(stage, ready, verdict)
             ready.verdict = verdict
@@ -141,8 +149,12 @@ async def approved(stage: Stage, ready: Ready) -> None:
         mine = Grant(_key(ready), stage.asking.place)
         rules = tuple(rule for rule in _rules(ready.verdict) if not rule.endswith(OWN_RESULTS))
         whole = Grant(tool_key(ready.tool), stage.asking.session, rules)
-        scopes = _scopes(call)
-        before = "" if attempt else stage.asking.granted(*([mine, whole] if "tool" in scopes else [mine]))
+        scopes: tuple[Scope, ...] = ("once",) if ready.begun else _scopes(call)
+        before = (
+            ""
+            if attempt or ready.begun
+            else stage.asking.granted(*([mine, whole] if "tool" in scopes else [mine]))
+        )
         if before:
             return _say(stage, ready, Verdict("allow", f"allowed before, by {before}", before))
         reply = await stage.asking.ask(

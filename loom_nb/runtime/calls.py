@@ -44,7 +44,7 @@ async def perform(stage: Stage, calls: Sequence[ToolCallPart], *, cut: bool) -> 
     for place, part in enumerate(calls):
         past = stage.resumed
         ready = (_done_before(stage, past, part) if past is not None else None) or await _prepare(
-            stage, place, part, cut=cut and place == len(calls) - 1
+            stage, place, part, cut=cut and place == len(calls) - 1, begun=_begun(stage, part)
         )
         if isinstance(ready, Ready):
             waiting.append(ready)
@@ -67,17 +67,25 @@ async def perform(stage: Stage, calls: Sequence[ToolCallPart], *, cut: bool) -> 
 def _done_before(stage: Stage, past: Resumed, part: ToolCallPart) -> ToolResultPart | None:
     """The result of a call that another process had carried out, or had begun, before it died."""
     result = past.results.get(part.id)
-    if result is None and part.id in past.started:
-        tool = stage.kit.get(part.name)
-        if tool is not None and tool.idempotent:
-            return None
-        return _refuse(stage, part, "lost", LOST)
+    if result is None and _begun(stage, part):
+        somebody = stage.asking.attended or stage.governance.unattended == "wait"
+        return None if somebody else _refuse(stage, part, "lost", LOST)
     if result is not None:
         stage.results.append(result)
     return result
 
 
-async def _prepare(stage: Stage, place: int, part: ToolCallPart, *, cut: bool) -> Ready | ToolResultPart:
+def _begun(stage: Stage, part: ToolCallPart) -> bool:
+    """Whether it is not known if a call has happened, and twice is not the same as once."""
+    if stage.resumed is None or part.id not in stage.resumed.started:
+        return False
+    tool = stage.kit.get(part.name)
+    return tool is None or not tool.idempotent
+
+
+async def _prepare(
+    stage: Stage, place: int, part: ToolCallPart, *, cut: bool, begun: bool
+) -> Ready | ToolResultPart:
     """Find the tool, check the arguments, ask the judge."""
     tool = stage.kit.get(part.name)
     if tool is None:
@@ -87,9 +95,11 @@ async def _prepare(stage: Stage, place: int, part: ToolCallPart, *, cut: bool) -
         return _refuse(stage, part, "invalid", text)
     try:
         plain = tool.parse(part.arguments)
-        ready = Ready(place, part, tool, plain, tool.validate(plain))
+        ready = Ready(place, part, tool, plain, tool.validate(plain), begun=begun)
         verdict = (
-            None if stage.hooks.given else stage.governance.at_once(tool, stage.kit.provided_by(tool.name))
+            None
+            if stage.hooks.given or begun
+            else stage.governance.at_once(tool, stage.kit.provided_by(tool.name))
         )
         if verdict is None:
             await judged(stage, ready)
@@ -132,6 +142,8 @@ async def _approved(stage: Stage, ready: Ready) -> ToolResultPart | None:
     except (ToolError, BorderError) as error:
         return _refuse(stage, ready.part, "invalid", error.title)
     except Refused as refused:
+        if ready.begun:  # that nobody repeats it does not undo it
+            return _refuse(stage, ready.part, "lost", f"{LOST} {refused.text}")
         return _deny(stage, ready.part, refused)
     return None
 

@@ -32,7 +32,9 @@ async def carry_out(stage: Stage) -> RunFinished:
     """Turn after turn. Raises what a model call raised when it did not pass."""
     repairs = 0
     if stage.resumed is not None:
-        await _finish_turn(stage)
+        ended = await _take_up(stage)
+        if ended is not None:
+            return ended
     while True:
         exceeded = stage.runtime.limits.exceeded(stage.turns, stage.usage, stage.cost)
         if exceeded is not None:
@@ -52,8 +54,20 @@ async def carry_out(stage: Stage) -> RunFinished:
             await stage.commit()
 
 
+async def _take_up(stage: Stage) -> RunFinished | None:
+    """Go on where another process died: its calls first; it may have had the answer already."""
+    last = stage.view.conversation.messages[-1]
+    if last.calls:
+        await _finish_turn(stage)
+    stage.resumed = None
+    if last.role == "assistant" and not last.calls and not last.partial:
+        reply = Reply(last)
+        return _ending(stage, reply, _schema_problem(stage, reply))
+    return None
+
+
 async def _finish_turn(stage: Stage) -> None:
-    """Carry out the calls of the turn in which the run waited when its process died."""
+    """Carry out the calls of the turn in which the run was when its process died."""
     _add(
         stage,
         Message(

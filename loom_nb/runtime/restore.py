@@ -57,7 +57,7 @@ class Past:
     repairs: list[tuple[str, Kept]] = field(default_factory=list)
     """(run, event) to append so that the log is whole again: a process died in these runs."""
     waiting: "Waiting | None" = None
-    """The run that waits for a person, if there is one; it has no repairs yet."""
+    """The last run, if its process died: it has no repairs yet."""
     asked: int = 0
     """Questions so far."""
     tally: Tally = field(default_factory=Tally)
@@ -68,7 +68,7 @@ class Past:
 
 @dataclass(slots=True)
 class Waiting:
-    """A run whose process died while it waited for a person: it can be resumed."""
+    """The last run, whose process died: it can be resumed."""
 
     run: str
     questions: list[Question]
@@ -170,7 +170,7 @@ def read_past(entries: Iterable[LogEntry]) -> Past:
         else:
             _follow(run, entry)
     for name, run in open_runs.items():
-        _leave_or_end(past, name, run)
+        _leave_or_end(past, name, run, last=name == next(reversed(open_runs)))
     return past
 
 
@@ -192,6 +192,8 @@ def _fold(past: Past, entry: LogEntry) -> None:
             past.asked += 1
         case ContextCompacted() | CompactionUndone() | ContextMarked():
             past.context.append(entry.event)
+            if isinstance(entry.event, ContextCompacted):
+                past.meter.shrunk(entry.event.tokens_before - entry.event.tokens_after)
         case PlanUpdated(items=items):
             past.plan = items
         case _:
@@ -217,12 +219,12 @@ def _follow(run: _OpenRun, entry: LogEntry) -> None:
             pass
 
 
-def _leave_or_end(past: Past, name: str, run: _OpenRun) -> None:
-    """A run whose process died: it is ended, unless it waits for a person."""
+def _leave_or_end(past: Past, name: str, run: _OpenRun, *, last: bool) -> None:
+    """A run whose process died: the last one is left as it is, until it is resumed or another begins."""
     cancelled: list[Kept] = [QuestionAnswered(asked, "cancelled") for asked in run.questions]
     closed = _close_calls(past.conversation.messages, run.results, run.begun, "lost")
     repairs: list[Kept] = [*cancelled, *closed, RunInterrupted()]
-    if run.questions and closed:
+    if last:
         resumed = Resumed({result.call_id: result for result in run.results}, set(run.begun))
         past.waiting = Waiting(name, list(run.questions.values()), resumed, run.entries, repairs)
         return

@@ -305,17 +305,20 @@ class Session:
         output = OutputType(schema) if schema is not None else None
         async with self._opened():
             kit = await self._kit(agent)
-            request = _request(agent, kit, self.view.shown.edited([*self.view.shown, message]), output)
+            repairs = self._waiting.repairs if self._waiting is not None else ()
+            closing = [event.message for event in repairs if isinstance(event, MessageAdded)]
+            shown = self.view.shown.edited([*self.view.shown, *closing, message])
+            request = _request(agent, kit, shown, output)
             return request, self._model(agent.model).encode(request)
 
     async def resume(self, run_id: str, *, agent: AgentDescription | None = None) -> Run:
-        """Take up a run that waited for a person when its process ended.
+        """Take up the last run, whose process ended before it did.
 
-        What it asked is open again; what it had done is not done twice. Answers may be sent before
-        or after.
+        What it asked is open again, and answers may be sent before or after. What it had done is not
+        done twice; about a call that ran at the end a person is asked, unless its tool is idempotent.
 
         Raises:
-            LoomUsageError: no run of that id waits in this session.
+            LoomUsageError: it is not the last run of this session, or it has ended.
             SessionBusy: another process has the session.
         """
         self._refuse_if_closed()
@@ -326,7 +329,7 @@ class Session:
             await self._open()
         past = self._waiting
         if past is None or past.run != run_id:
-            waits = f"{past.run} waits" if past is not None else "none of its runs waits for a person"
+            waits = f"{past.run} was interrupted" if past is not None else "none of its runs was interrupted"
             raise LoomUsageError(f"run {run_id} of session {self.id} cannot be resumed", cause=waits)
         self._waiting = None  # it is taken up once
         agent = agent or self.agent
@@ -799,6 +802,27 @@ class Session:
             self._log.note(run_id, event)
             if isinstance(event, MessageAdded):
                 self._add(event.message)
+        if past.waiting is None:
+            self._restore()
+
+    def _restore(self) -> None:
+        """Leave out of what an earlier process left whatever the policy does not want."""
+        policy = self.agent.runtime.session_restore
+        changes = policy.changes(self.conversation.messages, self.view.pinned)
+        if not changes:
+            return
+        before, shown = self.view.tokens, list(self.view.shown)
+        after = copy_of(self.view)
+        restored = ContextCompacted(
+            f"c{after.numbers + 1}", f"restore {policy.kind}", "an earlier process", changes, before, before
+        )
+        after.take(restored)
+        if list(after.shown) == shown:  # an earlier one has seen to it
+            return
+        restored = msgspec.structs.replace(restored, tokens_after=after.tokens)
+        self.view.take(restored)
+        self._meter.shrunk(before - after.tokens)
+        self._log.note("", restored)
 
     def _add(self, message: Message) -> None:
         self.view.add(message)

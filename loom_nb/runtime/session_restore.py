@@ -98,19 +98,23 @@ class SessionRestorePolicy:
         told = ", ".join(f"{most:,} {what}" for most, what in limits if most is not None)
         return f"{_WORDS[self.kind]}{f', at most {told}' if told else ''}"
 
-    def changes(self, messages: Sequence[Message]) -> tuple[Change, ...]:
-        """What stands for the messages of earlier processes."""
+    def changes(
+        self, messages: Sequence[Message], pinned: frozenset[int] = frozenset()
+    ) -> tuple[Change, ...]:
+        """What stands for the messages of earlier processes; what is pinned stays whatever the limits say."""
         if not messages or self.kind == "runtime_state":
             return ()
-        if self.kind == "none":
-            return (Change(0, len(messages) - 1),)
-        room = _Room(self)
         kept: dict[int, Message] = {}
-        for first, last in reversed(list(_exchanges(messages))):
-            taken = room.take(messages, first, last)
-            kept.update(taken)
+        room = _Room(self)
+        for first, last in reversed(list(_exchanges(messages)) if self.kind != "none" else []):
+            kept.update(room.take(messages, first, last))
             if room.full:
                 break
+        for number in pinned:
+            together = range(
+                number - (messages[number].role == "tool"), number + 1 + bool(messages[number].calls)
+            )
+            kept.update({one: messages[one] for one in together if 0 <= one < len(messages)})
         return tuple(_changes(messages, kept))
 
 

@@ -896,7 +896,7 @@ async def test_a_killed_process_leaves_its_questions_and_answering_resumes_the_r
 async def test_answers_may_come_before_the_run_is_taken_up(killed):
     store, spec = after(killed, "done")
     session = spec.session(SessionConfig("s"))
-    with pytest.raises(LoomUsageError, match="r1 waits"):
+    with pytest.raises(LoomUsageError, match="r1 was interrupted"):
         await session.resume("r7")
     for question in session.questions:
         session.send(Answer(question.id, ALLOW))
