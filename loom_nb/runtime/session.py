@@ -30,6 +30,7 @@ from loom_nb.errors import (
 )
 from loom_nb.events import (
     CallFinished,
+    Change,
     CompactionUndone,
     ContextCompacted,
     ContextMarked,
@@ -57,6 +58,7 @@ from loom_nb.runtime.clock import SYSTEM_CLOCK
 from loom_nb.runtime.compaction import chosen, make_room
 from loom_nb.runtime.context import Fact, View, copy_of
 from loom_nb.runtime.deadlines import Deadlines
+from loom_nb.runtime.fork import fork, messages_of
 from loom_nb.runtime.hooks import Hooks
 from loom_nb.runtime.ledger import Ledger, ledger_of
 from loom_nb.runtime.log import Log
@@ -427,6 +429,50 @@ class Session:
                 for _, kit in self._kits.values():
                     kit.offer(recall_tool(self.view))
             return taken
+
+    async def leave_out(self, run_id: str, *, reason: str = "asked for") -> ContextCompacted | None:
+        """Show the model nothing of a run from the next request on, as if it had not been; undo undoes it.
+
+        None where the model is shown nothing of it as it is.
+
+        Raises:
+            LoomUsageError: there is no such run, or it has not ended.
+        """
+        async with self._opened():
+            await self._log.commit()
+            found = messages_of(self.store.read(self.id), run_id)
+            if found is None:
+                raise LoomUsageError(f"session {self.id} has no run {run_id}")
+            if any(run.id == run_id for run in self._active):
+                raise LoomUsageError(f"run {run_id} has not ended")
+            before, shown = self.view.tokens, list(self.view.shown)
+            after = copy_of(self.view)
+            change = Change(*found)
+            left = ContextCompacted(f"c{after.numbers + 1}", "left out", reason, (change,), before, before)
+            after.take(left)
+            if list(after.shown) == shown:
+                return None
+            left = msgspec.structs.replace(left, tokens_after=after.tokens)
+            self.view.take(left)
+            self._meter.shrunk(before - after.tokens)
+            self.note(left)
+            return left
+
+    async def fork(self, into: str = "", *, before: str = "") -> str:
+        """Copy the log into a new session of the same store, and give its id for `agent.session`.
+
+        Args:
+            into: the id of the copy; a new one by default.
+            before: a run: the copy ends before it.
+
+        Raises:
+            LoomUsageError: there is no such run, or a session `into` exists.
+        """
+        into = into or f"{self.id}-{os.urandom(3).hex()}"
+        async with self._opened():
+            await self._log.commit()
+            await asyncio.to_thread(fork, self.store, self.id, into, before=before)
+        return into
 
     async def undo_compaction(self, name: str = "", *, first: int | None = None) -> CompactionUndone:
         """Show the model again what a compaction took away; the latest one, where none is named.

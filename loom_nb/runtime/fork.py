@@ -1,0 +1,75 @@
+"""A copy of a conversation up to some point, with a log of its own."""
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from loom_nb.errors import LoomUsageError
+from loom_nb.events import LogEntry, MessageAdded, RunFinished, RunInterrupted, SessionOpened
+from loom_nb.protocols import Store
+
+FORKED_FROM = "forked_from"
+BATCH = 500
+"""Entries that are written at once."""
+
+
+def fork(store: Store, session: str, into: str, *, before: str = "") -> int:
+    """Copy a session's log into a new session of the same store; gives how many entries.
+
+    Args:
+        store: where both are.
+        session: what is copied. Runs that have not ended are left out.
+        into: the id of the copy, which must be new.
+        before: only what came before this run.
+
+    Raises:
+        LoomUsageError: the run or the session does not exist, or `into` does.
+        SessionBusy, StoreError: the copy cannot be written; nothing of it is kept then, or all.
+    """
+    entries = list(store.read(session))
+    if not entries:
+        raise LoomUsageError(f"there is no session {session}")
+    if before and not any(one.run == before for one in entries):
+        raise LoomUsageError(f"session {session} has no run {before}")
+    lease = store.acquire(into)
+    try:
+        if next(iter(store.read(into)), None) is not None:
+            raise LoomUsageError(f"session {into} exists already")
+        copied = list(copies(entries, session, into, before))
+        for start in range(0, len(copied), BATCH):
+            store.append(lease, copied[start : start + BATCH])
+        return len(copied)
+    finally:
+        store.release(lease)
+
+
+def copies(entries: Iterable[LogEntry], session: str, into: str, before: str = "") -> Iterator[LogEntry]:
+    """The entries of a copy, numbered anew."""
+    entries = list(entries)
+    ended = {one.run for one in entries if isinstance(one.event, RunFinished | RunInterrupted)} | {""}
+    number = 0
+    for entry in entries:
+        if before and entry.run == before:
+            return
+        if entry.run not in ended:
+            continue
+        event = entry.event
+        if isinstance(event, SessionOpened):
+            origin = f"{session}/{before}" if before else session
+            event = msgspec.structs.replace(event, metadata={**event.metadata, FORKED_FROM: origin})
+        number += 1
+        yield LogEntry(into, number, entry.run, entry.time, event)
+
+
+def messages_of(entries: Iterable[LogEntry], run: str) -> tuple[int, int] | None:
+    """The numbers of a run's first and last message in the conversation, counted from 0."""
+    number = -1
+    first: int | None = None
+    last = -1
+    for entry in entries:
+        if isinstance(entry.event, MessageAdded):
+            number += 1
+            if entry.run == run:
+                first = number if first is None else first
+                last = number
+    return None if first is None else (first, last)
