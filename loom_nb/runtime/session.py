@@ -430,8 +430,15 @@ class Session:
                     kit.offer(recall_tool(self.view))
             return taken
 
-    async def leave_out(self, run_id: str, *, reason: str = "asked for") -> ContextCompacted | None:
+    async def leave_out(
+        self, run_id: str, *, later: bool = False, reason: str = "asked for"
+    ) -> ContextCompacted | None:
         """Show the model nothing of a run from the next request on, as if it had not been; undo undoes it.
+
+        Args:
+            run_id: the run.
+            later: whether to leave out as well what followed it.
+            reason: for the event.
 
         None where the model is shown nothing of it as it is.
 
@@ -447,7 +454,7 @@ class Session:
                 raise LoomUsageError(f"run {run_id} has not ended")
             before, shown = self.view.tokens, list(self.view.shown)
             after = copy_of(self.view)
-            change = Change(*found)
+            change = Change(found[0], len(self.conversation) - 1 if later else found[1])
             left = ContextCompacted(f"c{after.numbers + 1}", "left out", reason, (change,), before, before)
             after.take(left)
             if list(after.shown) == shown:

@@ -73,3 +73,11 @@ async def test_a_run_that_is_left_out_is_shown_again_when_that_is_undone():
         assert seen[-1][2:4] == ["two", "answer 2"]
         with pytest.raises(LoomUsageError, match="has no run r77"):
             await session.leave_out("r77")
+
+
+async def test_a_run_is_left_out_with_all_that_followed_it():
+    _, session, seen = await talk(MemoryStore(), "one", "two", "three")
+    async with session:
+        await session.leave_out("r2", later=True)
+        await session.run("two again")
+        assert seen[-1] == ["one", "answer 1", "two again"]
