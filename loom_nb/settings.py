@@ -27,6 +27,11 @@ is denied. edits: also what can be undone. all: everything that no rule denies."
 
 MODES: tuple[Mode, ...] = ("ask", "read-only", "edits", "all")
 
+Replay = Literal["auto", "record", "strict", "off"]
+"""How recorded answers of a model are used: see `models.cassette.Mode`."""
+
+REPLAYS: tuple[Replay, ...] = ("auto", "record", "strict", "off")
+
 MODE_WORDS: dict[Mode, str] = {
     "ask": "what only looks runs, all else asks you",
     "read-only": "what only looks runs, all else is refused",
@@ -51,6 +56,8 @@ class Settings:
     """How a run is painted; `auto` chooses by the front end."""
     ascii: bool = False
     """Plain text without box drawing and symbols."""
+    replay: Replay = "off"
+    """Answers recorded beside the notebook: auto, record, strict or off."""
     approve: Mode = "ask"
     """What runs unasked. `edits` and `all` are only taken from the environment, never from a file."""
     allow: tuple[str, ...] = ()
@@ -248,6 +255,10 @@ def _mode(value: Any, _: Path) -> Any:
     return value if value in MODES else _WRONG
 
 
+def _replay(value: Any, _: Path) -> Any:
+    return value if value in REPLAYS else _WRONG
+
+
 def _globs(value: Any, _: Path) -> Any:
     if not isinstance(value, str):
         return _WRONG
@@ -287,6 +298,7 @@ _KINDS: Mapping[str, tuple[str, Callable[[Any, Path], Any]]] = {
     "ascii": ("true or false", _flag),
     "allow": ("globs of tools, with commas between them", _globs),
     "approve": ("ask, read-only, edits or all", _mode),
+    "replay": ("auto, record, strict or off", _replay),
     "max_steps": ("a whole number from 1", _count),
     "timeout": ("seconds, more than 0 (inf for no limit)", _seconds),
     "paint_hz": ("more than 0 and at most 30", _hertz),

@@ -23,6 +23,20 @@ class Table:
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    numbers: frozenset[int] = frozenset()
+    """The columns, counted from 0, that hold numbers."""
+    only_html: frozenset[int] = frozenset()
+    """The columns for which there is no room in plain text."""
+    one_line: bool = False
+    """In plain text a row is one line: its last column is cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A part of a card that something else has drawn, on both surfaces; foreign words in it are escaped."""
+
+    text: str
+    html: str
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -39,9 +53,11 @@ class Card:
     """(what to type, what it does)."""
     folded: str = ""
     """The words under which the text is folded away in HTML; empty: it is open."""
+    drawn: tuple[Drawn, ...] = ()
+    """Shown between the facts and the tables."""
 
     def __str__(self) -> str:
-        gap = [""] if self.steps and (self.facts or self.tables or self.text) else []
+        gap = [""] if self.steps and (self.facts or self.drawn or self.tables or self.text) else []
         return "\n".join(
             [self.title, *_fact_lines(self.facts), *self._blocks(), *gap, *_step_lines(self.steps)]
         )
@@ -50,7 +66,7 @@ class Card:
         return str(self)
 
     def _blocks(self) -> list[str]:
-        blocks = []
+        blocks = [line for part in self.drawn for line in ("", part.text)]
         for table in self.tables:
             blocks += ["", table.caption, *_table_lines(table)]
         return [*blocks, "", self.text] if self.text else blocks
@@ -60,6 +76,7 @@ class Card:
         html = [f'<section class="{_CLASSES}"><h4>{escape(self.title)}</h4>']
         if self.facts:
             html.append(_html_table(Table("", (), self.facts)))
+        html += [part.html for part in self.drawn]
         html += [_html_table(table) for table in self.tables]
         if self.text:
             html.append(_html_text(self.text, self.folded))
@@ -126,32 +143,72 @@ def _table_lines(table: Table) -> list[str]:
     if not table.rows:
         return ["  (none)"]
     rows = [table.columns, *table.rows] if table.columns else list(table.rows)
+    here = [n for n in range(len(rows[0])) if n not in table.only_html]
+    rows = [tuple(row[n] for n in here) for row in rows]
+    numbers = frozenset(place for place, n in enumerate(here) if n in table.numbers)
+    if table.one_line:
+        return _aligned(rows, numbers)
     wide = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
     while sum(wide) + 2 * len(wide) > WIDTH and max(wide) > NARROWEST:
         wide[wide.index(max(wide))] -= 1  # the widest column gives way; the others stay whole
-    return [line for row in rows for line in _row_lines(row, wide)]
+    return [line for row in rows for line in _row_lines(row, wide, numbers)]
 
 
-def _row_lines(row: Sequence[str], wide: Sequence[int]) -> list[str]:
+def _aligned(rows: Sequence[Sequence[str]], numbers: frozenset[int]) -> list[str]:
+    """Each row in one line, its last column cut at the end of it."""
+    from loom_nb.notebook.render.facts import columns
+
+    wide = [max(columns(row[n]) for row in rows) for n in range(len(rows[0]) - 1)]
+    lines = []
+    for row in rows:
+        gaps = [" " * (width - columns(cell)) for cell, width in zip(row, wide, strict=False)]
+        cells = [
+            gap + cell if n in numbers else cell + gap
+            for n, (cell, gap) in enumerate(zip(row, gaps, strict=False))
+        ]
+        lead = "  " + "  ".join([*cells, ""])
+        lines.append(cut(lead + row[-1], WIDTH).rstrip())
+    return lines
+
+
+def cut(text: str, width: int) -> str:
+    """A line of at most so many columns."""
+    from loom_nb.notebook.render.facts import columns
+
+    if columns(text) <= width:
+        return text
+    while columns(text) > width - 1:
+        text = text[: max(0, len(text) - max(1, (columns(text) - width) // 2))]
+    return text + "…"
+
+
+def _row_lines(row: Sequence[str], wide: Sequence[int], numbers: frozenset[int]) -> list[str]:
     """A row on as many lines as its longest cell needs: what it says can still be copied."""
     cells = [textwrap.wrap(cell, wide[n], break_on_hyphens=False) for n, cell in enumerate(row)]
     return [
-        "  " + "  ".join(f"{part:<{wide[n]}}" for n, part in enumerate(parts)).rstrip()
+        "  "
+        + "  ".join(
+            f"{part:{'>' if n in numbers else '<'}{wide[n]}}" for n, part in enumerate(parts)
+        ).rstrip()
         for parts in itertools.zip_longest(*cells, fillvalue="")
     ]
 
 
 _CLASSES = "jp-RenderedHTMLCommon mathjax_ignore tex2jax_ignore"
 _LEFT = 'style="text-align: left"'  # front ends align the cells of a table to the right
+_RIGHT = 'style="text-align: right"'
 
 
 def _html_table(table: Table) -> str:
     caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
-    head = "".join(f'<th scope="col" {_LEFT}>{escape(name)}</th>' for name in table.columns)
+    sides = [_RIGHT if n in table.numbers else _LEFT for n in range(len(table.columns))]
+    head = "".join(
+        f'<th scope="col" {side}>{escape(name)}</th>' for name, side in zip(table.columns, sides, strict=True)
+    )
     head = f"<thead><tr>{head}</tr></thead>" if head else ""
     if not table.rows:
         return f"<table>{caption}{head}<tbody><tr><td>(none)</td></tr></tbody></table>"
-    body = "".join(f"<tr>{_cells(row)}</tr>" for row in table.rows)
+    body = "".join(f"<tr>{_cells(row, table.numbers)}</tr>" for row in table.rows)
     return f"<table>{caption}{head}<tbody>{body}</tbody></table>"
 
 
@@ -160,7 +217,9 @@ def _html_text(text: str, folded: str) -> str:
     return f"<details><summary>{escape(folded)}</summary>{shown}</details>" if folded else shown
 
 
-def _cells(row: Sequence[str]) -> str:
+def _cells(row: Sequence[str], numbers: frozenset[int]) -> str:
     first, *rest = row
-    data = "".join(f"<td {_LEFT}>{escape(cell)}</td>" for cell in rest)
+    data = "".join(
+        f"<td {_RIGHT if n in numbers else _LEFT}>{escape(cell)}</td>" for n, cell in enumerate(rest, 1)
+    )
     return f'<th scope="row" {_LEFT}>{escape(first)}</th>{data}'

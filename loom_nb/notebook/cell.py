@@ -21,14 +21,12 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from loom_nb.errors import LoomUsageError, NotBuiltError
-from loom_nb.settings import MODES, Mode
+from loom_nb.settings import MODES, REPLAYS, Mode, Replay
 
 LATER_FLAGS = (
     "--as",
     "--ctx",
-    "--fork",
     "--budget",
-    "--replay",
     "--agents",
     "--detach",
     "--err",
@@ -65,6 +63,10 @@ class CellRequest:
     dry_run: bool = False
     approve: Mode | None = None
     """What runs unasked in this cell; None for the kernel's own."""
+    replay: Replay | None = None
+    """How recorded answers are used in this cell; None for the kernel's own way."""
+    fork: str | None = None
+    """Go on in a copy of this run's conversation, which stays as it is."""
     background: bool = False
     """Release the cell and go on painting it."""
     raw: bool = False
@@ -158,6 +160,14 @@ def _parser() -> argparse.ArgumentParser:
         choices=MODES,
         help="what runs unasked: ask (what only looks), read-only (the same, and all else is refused), "
         "edits (also what can be undone), all",
+    )
+    add("--fork", metavar="RUN", help="go on from this run in a copy of its conversation")
+    add(
+        "--replay",
+        metavar="MODE",
+        choices=REPLAYS,
+        help="answers recorded beside the notebook: auto (what is recorded, else ask and record), record "
+        "(ask and record anew), strict (only what is recorded, in its order), off",
     )
     add("--bg", dest="background", action="store_true", help="release the cell; it is painted further")
     add("-n", "--dry-run", action="store_true", help="show what would be sent, and send nothing")

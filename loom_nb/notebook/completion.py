@@ -90,7 +90,46 @@ def _after_line(before: str, bench: "Workbench") -> dict[str, Any]:
     match done[0]:
         case "model" | "models":
             return _offer(fragment, bench.known_models(), "model")
+        case "context":
+            return _after_context(done[1:], fragment, bench)
+        case "compact":
+            return _after_compact(done[1:], fragment, bench)
         case "show" | "why":
             return _offer(fragment, [*(result.id for result in reversed(bench.results)), "last"], "run")
         case _:
             return _offer(fragment, [], "text")
+
+
+def _after_context(done: list[str], fragment: str, bench: "Workbench") -> dict[str, Any]:
+    from loom_nb.notebook.contexts import VERBS
+
+    match done:
+        case []:
+            return _offer(fragment, [verb for verb in VERBS if verb], "command")
+        case ["diff", *_]:
+            return _offer(fragment, [result.id for result in reversed(bench.results)], "run")
+        case ["budget"]:
+            return _offer(fragment, ["20k", "40k", "100k", "200k", "off"], "value")
+        case ["show" | "pin" | "hide" | "drop" | "unpin" | "unhide" | "free", *_]:
+            return _offer(fragment, _items(bench), "item")
+        case _:
+            return _offer(fragment, [], "text")
+
+
+def _after_compact(done: list[str], fragment: str, bench: "Workbench") -> dict[str, Any]:
+    in_force = list(reversed(bench.session.view.compactions)) if bench.session is not None else []
+    match done:
+        case ["undo"]:
+            return _offer(fragment, in_force, "compaction")
+        case ["undo", *_]:
+            return _offer(fragment, _items(bench), "item")
+        case _:
+            names = [step.compaction.name for step in bench.runtime().context.ladder]
+            left = [name for name in (*names, "undo") if not done] + ["--preview"]
+            return _offer(fragment, [name for name in left if name not in done], "strategy")
+
+
+def _items(bench: "Workbench") -> list[str]:
+    """The messages of the conversation, the newest first."""
+    count = len(bench.session.conversation) if bench.session is not None else 0
+    return [f"m{number}" for number in range(count, 0, -1)]

@@ -5,12 +5,13 @@ Nothing here touches the network or imports an SDK; loading twice is the same as
 
 import os
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 from IPython.core.completer import context_matcher
+from IPython.core.inputtransformer2 import EscapedCommand, MagicAssign, TokenTransformBase
 
 from loom_nb import __version__
-from loom_nb.notebook import completion, magics
+from loom_nb.notebook import completion, line_magics, magics
 from loom_nb.notebook.card import Card
 from loom_nb.notebook.workbench import Workbench
 from loom_nb.settings import MODE_WORDS
@@ -33,6 +34,7 @@ def load_ipython_extension(shell: Any) -> None:
     setattr(shell, _ATTRIBUTE, bench)
     magics.register(shell, bench)
     shell.input_transformer_manager.cleanup_transforms.insert(0, awaiting_cell)
+    shell.input_transformer_manager.token_transformers.extend(AWAITED_LINES)
     bench.matcher = context_matcher(identifier="loom")(lambda context: completion.complete(context, bench))
     shell.Completer.custom_matchers.append(bench.matcher)
     shell.display_formatter.mimebundle_formatter.for_type_by_name(*_RESULT, bench.bundle_of)
@@ -48,6 +50,8 @@ def unload_ipython_extension(shell: Any) -> None:
     transforms = shell.input_transformer_manager.cleanup_transforms
     if awaiting_cell in transforms:
         transforms.remove(awaiting_cell)
+    lines = shell.input_transformer_manager.token_transformers
+    lines[:] = [one for one in lines if one not in AWAITED_LINES]
     if bench.matcher in shell.Completer.custom_matchers:
         shell.Completer.custom_matchers.remove(bench.matcher)
     bench.forget_screen()
@@ -90,6 +94,60 @@ def _first(lines: list[str], start: int = 0) -> int | None:
 
 
 awaiting_cell.has_side_effects = True  # type: ignore[attr-defined]  # tells IPython not to call it while one types
+
+
+class AwaitedLine(EscapedCommand):
+    """`%loom context` and `%loom compact` at the left edge of a cell: they are awaited."""
+
+    priority = EscapedCommand.priority - 1
+
+    @classmethod
+    def find(cls, tokens_by_line: Any) -> "AwaitedLine | None":
+        """The first line with a command, where it is one of ours."""
+        return _ours(super().find(tokens_by_line), tokens_by_line)  # type: ignore[no-untyped-call]  # IPython's
+
+    def transform(self, lines: list[str]) -> list[str]:
+        """As any line magic, and awaited."""
+        return _awaited(super().transform(lines), self)  # type: ignore[no-untyped-call]  # IPython's
+
+
+class AwaitedValue(MagicAssign):
+    """The same for `card = %loom context`."""
+
+    priority = MagicAssign.priority - 1
+
+    @classmethod
+    def find(cls, tokens_by_line: Any) -> "AwaitedValue | None":
+        """The first assignment of a magic, where it is one of ours."""
+        return _ours(super().find(tokens_by_line), tokens_by_line)  # type: ignore[no-untyped-call]  # IPython's
+
+    def transform(self, lines: list[str]) -> list[str]:
+        """As any magic that is assigned, and awaited."""
+        return _awaited(super().transform(lines), self)
+
+
+AWAITED_LINES = (AwaitedLine, AwaitedValue)
+_LINE = re.compile(r"%loom[ \t]+(.*)")
+T = TypeVar("T", bound=TokenTransformBase)
+
+
+def _ours(found: T | None, tokens_by_line: Any) -> T | None:
+    """What was found, where it is a command that is awaited and stands in no block: not in a function."""
+    if found is None:
+        return None
+    for tokens in tokens_by_line:
+        for token in tokens:
+            if token.start == (found.start_line + 1, found.start_col):
+                magic = _LINE.match(token.line, found.start_col)
+                in_block = token.line[:1].isspace()
+                return found if magic and not in_block and line_magics.is_awaited(magic[1]) else None
+    return None
+
+
+def _awaited(lines: list[str], place: TokenTransformBase) -> list[str]:
+    line, at = lines[place.start_line], place.start_col
+    lines[place.start_line] = f"{line[:at]}await {line[at:]}"
+    return lines
 
 
 def _welcome(shell: Any, bench: Workbench) -> None:

@@ -1,6 +1,7 @@
 """The commands of `%loom`: each looks at the workbench and answers with a card."""
 
 import fnmatch
+import inspect
 import itertools
 import shlex
 import time
@@ -22,10 +23,24 @@ if TYPE_CHECKING:
 Command = Callable[["Workbench", list[str]], Any]
 
 LATER = (
-    "key", "context", "compact", "memory", "replay", "fork", "fix",
-    "export", "cost", "knowledge", "diff",
+    "key", "memory", "fix", "cost", "knowledge", "diff",
 )  # fmt: skip
 """Announced commands that this version refuses by name."""
+
+
+AWAITED = ("context", "compact", "resume", "fork")
+"""Commands that work on the open conversation, and so are awaited: `perform` gives a coroutine."""
+
+
+def is_awaited(line: str) -> bool:
+    """Whether the line of a `%loom` has to be awaited."""
+    return line.split(maxsplit=1)[:1] in [[name] for name in AWAITED]
+
+
+async def carry_out(bench: "Workbench", line: str) -> Any:
+    """`perform`, and wait for what it begins."""
+    made = perform(bench, line)
+    return await made if inspect.isawaitable(made) else made
 
 
 def perform(bench: "Workbench", line: str) -> Any:
@@ -87,11 +102,11 @@ def _status(bench: "Workbench", _: list[str]) -> Card:
     known = sum(cost for cost in spent if cost is not None)
     unknown = sum(cost is None for cost in spent)
     tokens = sum(result.usage.total_tokens for result in bench.results)
-    session, earlier = bench.session, bench.earlier()
+    earlier = bench.earlier()
     facts = (
         ("model", bench.model_name + (" (demo, free)" if bench.model_name == "offline" else "")),
         ("key", bench.key_state()),
-        ("conversation", f"{session.id}, {len(session.conversation)} messages" if session else "not begun"),
+        ("conversation", _conversation(bench)),
         ("spent here", f"${known:.4g}" + (f" and {unknown} runs of unknown price" if unknown else "")),
         ("tokens here", f"{tokens:,}"),
         ("last run", f"{last.id} {last.status}" if last else "none yet"),
@@ -99,6 +114,14 @@ def _status(bench: "Workbench", _: list[str]) -> Card:
         *(("notice", notice) for notice in bench.notices),
     )
     return Card("loom_nb", facts, steps=_next_steps(bench, earlier))
+
+
+def _conversation(bench: "Workbench") -> str:
+    session, budget = bench.session, bench.context_budget
+    if session is None:
+        return "not begun"
+    size = f"about {session.view.tokens:,} tokens" + (f" of {budget:,}" if budget else "")
+    return f"{session.id}, {len(session.conversation)} messages, {size}"
 
 
 def _next_steps(bench: "Workbench", earlier: "RunRow | None") -> tuple[tuple[str, str], ...]:
@@ -199,8 +222,15 @@ def _runs(bench: "Workbench", _: list[str]) -> Card:
     return Card(
         "runs kept on this machine",
         tables=(table,),
-        steps=(("%loom show RUN", "or CONVERSATION/RUN: draws it again"),),
+        steps=(
+            ("%loom show RUN", "or CONVERSATION/RUN: draws it again"),
+            *((("%loom resume", "goes on with what was interrupted"),) if _any_interrupted(rows) else ()),
+        ),
     )
+
+
+def _any_interrupted(rows: tuple[tuple[str, ...], ...]) -> bool:
+    return any(row[2] == "interrupted" for row in rows)
 
 
 def _policy(bench: "Workbench", _: list[str]) -> Card:
@@ -315,6 +345,42 @@ def _why(bench: "Workbench", arguments: list[str]) -> Card:
     return Card(f"why {row.run} ended", tuple(facts), steps=tuple(steps))
 
 
+async def _context(bench: "Workbench", arguments: list[str]) -> Card:
+    from loom_nb.notebook import contexts
+
+    return await contexts.context(bench, arguments)
+
+
+async def _compact(bench: "Workbench", arguments: list[str]) -> Card:
+    from loom_nb.notebook import contexts
+
+    return await contexts.compact(bench, arguments)
+
+
+async def _resume(bench: "Workbench", arguments: list[str]) -> Any:
+    from loom_nb.notebook import continuing
+
+    return await continuing.resume(bench, arguments)
+
+
+async def _fork(bench: "Workbench", arguments: list[str]) -> Card:
+    from loom_nb.notebook import continuing
+
+    return await continuing.fork(bench, arguments)
+
+
+def _replay(bench: "Workbench", arguments: list[str]) -> Card:
+    from loom_nb.notebook import continuing
+
+    return continuing.replay(bench, arguments)
+
+
+def _export(bench: "Workbench", arguments: list[str]) -> Card:
+    from loom_nb.notebook import continuing
+
+    return continuing.export(bench, arguments)
+
+
 def _first_line(text: str) -> str:
     return _short(text.strip().splitlines()[0]) if text.strip() else ""
 
@@ -337,6 +403,12 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "show": _show,
         "why": _why,
         "traceback": _traceback,
+        "context": _context,
+        "compact": _compact,
+        "resume": _resume,
+        "fork": _fork,
+        "replay": _replay,
+        "export": _export,
         "stop": _stop,
         "approvals": approvals.approvals,
         "approve": approvals.approve,
@@ -355,12 +427,15 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
 _MANY = 1_000
 _TAKES = {
     "model": 1, "models": 1, "show": 1, "why": 1, "tour": 1,
+    "context": _MANY, "compact": _MANY, "resume": 1, "fork": 1, "replay": 1, "export": 3,
     "approvals": 2, "approve": 2, "deny": _MANY, "answer": _MANY,
 }  # fmt: skip
 _ARGUMENT = {
     "model": "[NAME]", "models": "[GLOB]", "show": "[RUN]", "why": "[RUN]", "tour": "[N]",
     "approvals": "[MODE | forget ID]", "approve": "ID [once|notebook|session]", "deny": "ID [WHY]",
-    "answer": "ID VALUE",
+    "answer": "ID VALUE", "context": "[WORD …]",
+    "compact": "[STRATEGY] [--preview]", "resume": "[RUN]", "fork": "[RUN]",
+    "replay": "[auto|record|strict|off]", "export": "RUN --to FILE",
 }  # fmt: skip
 _SAYS = {
     "model": "the model of cells that name none; with a name: use that one from now on",
@@ -370,6 +445,13 @@ _SAYS = {
     "show": "draw a run again",
     "why": "how and why a run ended",
     "traceback": "the whole error of the last run",
+    "context": "what the next request is made of; all, show ITEM, pin, hide or free ITEM, budget 40k, "
+    "diff RUN RUN",
+    "compact": "send less of the conversation: before and after side by side; undo [c1 [m3]] takes it back",
+    "resume": "go on with a run whose kernel ended before it did",
+    "fork": "go on from a run in a copy of its conversation",
+    "replay": "answers recorded beside the notebook: play them, record them",
+    "export": "write a run to a file: .md, .html, .py or .ipynb",
     "stop": "stop what runs, also beside the cells (--bg)",
     "approvals": "what waits for you and what was decided; with ask, read-only, edits or all: the mode; "
     "forget ID takes a lasting leave back",

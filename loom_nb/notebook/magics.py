@@ -1,8 +1,9 @@
 """`%%loom` and `%loom`, as IPython knows them: each hands its text to the workbench."""
 
+import asyncio
 import inspect
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -31,37 +32,44 @@ def unregister(shell: Any) -> None:
 def _cell_magic(bench: "Workbench") -> Callable[[str, str], Any]:
     def loom(line: str, cell: str) -> Awaiting:
         if _is_plain_cell(_caller()):
-            raise _not_awaited("a cell that does not await it cannot run it")
-        return Awaiting(bench, line, cell)
+            raise _not_awaited("%%loom", _AWAIT, "a cell that does not await it cannot run it")
+        return Awaiting(lambda: bench.play(line, cell), "%%loom", _AWAIT)
 
     loom.__doc__ = cells.usage()
     return _plain(loom)
 
 
 class Awaiting:
-    """A `%%loom` cell that has not begun: it does when it is awaited, and not before."""
+    """A magic that has not begun: it does when it is awaited, and not before.
 
-    def __init__(self, bench: "Workbench", line: str, cell: str) -> None:
-        self._bench = bench
-        self._text = (line, cell)
+    Args:
+        begin: begins it.
+        magic: how it is typed.
+        how: how it is awaited.
+    """
+
+    def __init__(self, begin: Callable[[], Awaitable[Any]], magic: str, how: str) -> None:
+        self._begin = begin
+        self._told = (magic, how)
 
     def __await__(self) -> Generator[Any, None, Any]:
-        return self._bench.play(*self._text).__await__()
+        return self._begin().__await__()
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):  # what IPython and copy ask of any value
             raise AttributeError(name)
-        raise _not_awaited(f".{name} was asked of a run that has not begun")
+        raise _not_awaited(*self._told, f".{name} was asked of a run that has not begun")
 
     def __repr__(self) -> str:
-        return f"<%%loom that has not begun: {_AWAIT}>"
+        magic, how = self._told
+        return f"<{magic} that has not begun: {how}>"
 
 
 _AWAIT = "await get_ipython().run_cell_magic('loom', '', prompt)"
 
 
-def _not_awaited(cause: str) -> LoomUsageError:
-    return LoomUsageError("%%loom has to be awaited", cause=cause, fixes=[_AWAIT])
+def _not_awaited(magic: str, how: str, cause: str) -> LoomUsageError:
+    return LoomUsageError(f"{magic} has to be awaited", cause=cause, fixes=[how])
 
 
 def _caller() -> FrameType | None:
@@ -81,7 +89,21 @@ def _is_plain_cell(frame: FrameType | None) -> bool:
 
 def _line_magic(bench: "Workbench") -> Callable[[str], Any]:
     def loom(line: str) -> Any:
-        return line_magics.perform(bench, line)
+        if not line_magics.is_awaited(line):
+            return line_magics.perform(bench, line)
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:  # a terminal, a script: nobody waits, so this does
+            return bench.shell.loop_runner(line_magics.carry_out(bench, line))
+        magic, how = (
+            f"%loom {line.split(maxsplit=1)[0]}",
+            f"await get_ipython().run_line_magic('loom', {line!r})",
+        )
+        if _is_plain_cell(_caller()):
+            raise _not_awaited(
+                magic, how, "a line of its own at the left edge of a cell is awaited by itself"
+            )
+        return Awaiting(lambda: line_magics.carry_out(bench, line), magic, how)
 
     loom.__doc__ = line_magics.usage()
     return _plain(loom)

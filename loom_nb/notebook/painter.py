@@ -20,6 +20,7 @@ from loom_nb.events import (
     CallFinished,
     CallOutput,
     CallStarted,
+    ContextCompacted,
     Event,
     LogEntry,
     QuestionAnswered,
@@ -491,13 +492,18 @@ class Announcer:
                 return self._question(Asked(event.question))
             case QuestionAnswered():
                 return self._answer(event)
-            case VariablesChanged():
-                return f"{acts.variables_title(Variables(event.call_id, event.changes, event.rolled_back))}."
+            case VariablesChanged() | ContextCompacted():
+                return self._change(event)
             case RunFinished():
                 said, self._text = self._text.strip(), ""
                 return f"{visible(said)} Run {event.status}.".strip()
             case _:
                 return ""
+
+    def _change(self, event: VariablesChanged | ContextCompacted) -> str:
+        if isinstance(event, ContextCompacted):
+            return f"Context compacted: {event.tokens_before:,} to {event.tokens_after:,} tokens."
+        return f"{acts.variables_title(Variables(event.call_id, event.changes, event.rolled_back))}."
 
     def _sentences(self, text: str) -> str:
         self._text += text

@@ -22,6 +22,7 @@ from loom_nb.events import (
     CallJudged,
     CallOutput,
     CallStarted,
+    ContextCompacted,
     Event,
     GrantRevoked,
     LogEntry,
@@ -55,7 +56,8 @@ from loom_nb.messages import (
     Usage,
 )
 from loom_nb.questions import Decision, Question
-from loom_nb.tokens import estimate
+from loom_nb.runtime.context import item_name, words_of
+from loom_nb.tokens import estimate, estimate_message
 
 T = TypeVar("T")
 
@@ -334,7 +336,64 @@ class Retry(msgspec.Struct, frozen=True):
     closed: bool = True
 
 
-Block: TypeAlias = Words | Thinking | Attached | Card | Notice | Retry | Prompt | Asked | Variables
+class Replaced(msgspec.Struct, frozen=True):
+    """One item of a compaction: what was sent of it, and what is sent now."""
+
+    item: str
+    """`m3`, or `m2-m9` for several."""
+    was: str
+    """The beginning of it; empty where the log does not say."""
+    now: str
+    before: int
+    """Tokens, estimated."""
+    after: int
+    handoff: bool = False
+    """What is sent now is the handoff."""
+
+
+class Compacted(msgspec.Struct, frozen=True):
+    """The model is shown less of the conversation from here on."""
+
+    id: str
+    strategy: str
+    reason: str
+    before: int
+    """Tokens of the request, estimated."""
+    after: int
+    items: tuple[Replaced, ...]
+    handoff: str = ""
+    usage: Usage = Usage()
+    """Of writing the handoff."""
+    closed: bool = True
+
+    @staticmethod
+    def of(event: ContextCompacted) -> "Compacted":
+        """As the event tells it."""
+        return Compacted(
+            event.id,
+            event.strategy,
+            event.reason,
+            event.tokens_before,
+            event.tokens_after,
+            tuple(
+                Replaced(
+                    item_name(change.first, change.last),
+                    change.was,
+                    now := "\n".join(words_of(message) for message in change.messages),
+                    change.tokens,
+                    sum(estimate_message(message) for message in change.messages),
+                    bool(event.handoff) and event.handoff in now,
+                )
+                for change in event.changes
+            ),
+            event.handoff,
+            event.usage,
+        )
+
+
+Block: TypeAlias = (
+    Words | Thinking | Attached | Card | Notice | Retry | Prompt | Asked | Variables | Compacted
+)
 
 _STREAMED = (Words, Thinking, Card)
 
@@ -360,6 +419,10 @@ class Transcript(msgspec.Struct, frozen=True):
     """The last turn whose usage is in `usage`."""
     turns: int = 0
     usage: Usage = Usage()
+    budget: int = 0
+    """Tokens that a request may have; 0 where that is not known."""
+    context: int = 0
+    """Tokens of the last request, with its answer as soon as that is there."""
     status: TranscriptStatus = "waiting"
     reason: str = ""
     fault: str = ""
@@ -428,6 +491,8 @@ def fold(transcript: Transcript, event: Event | LogEntry) -> Transcript:
     if isinstance(event, LogEntry):
         if isinstance(event.event, QuestionAnswered):
             folded = _question_answered(transcript, event.event, event.time)
+        elif isinstance(event.event, ContextCompacted) and not event.run:
+            return transcript
         else:
             folded = fold(transcript, event.event)
         return replace(folded, run=event.run) if event.run and folded.run != event.run else folded
@@ -470,7 +535,14 @@ def _turn_started(transcript: Transcript, event: TurnStarted) -> Transcript:
     for block in transcript.current:
         settled = settled.add(_closed(block))
     return replace(
-        transcript, settled=settled, current=(), turn=event.turn, message=None, status=_awake(transcript)
+        transcript,
+        settled=settled,
+        current=(),
+        turn=event.turn,
+        message=None,
+        status=_awake(transcript),
+        budget=event.budget or transcript.budget,
+        context=event.tokens,
     )
 
 
@@ -482,6 +554,7 @@ def _turn_finished(transcript: Transcript, event: TurnFinished) -> Transcript:
         counted=event.turn,
         turns=transcript.turns + 1,
         usage=transcript.usage + event.usage,
+        context=event.usage.total_tokens or transcript.context,
         answered=event.model or transcript.answered,
     )
 
@@ -806,6 +879,15 @@ def _plan_updated(transcript: Transcript, event: PlanUpdated) -> Transcript:
     return replace(transcript, plan=event.items, revision=transcript.revision + transcript.finished)
 
 
+def _context_compacted(transcript: Transcript, event: ContextCompacted) -> Transcript:
+    if transcript.finished:  # asked for between two runs: of no run
+        return transcript
+    block = Compacted.of(event)
+    if block in transcript.current:
+        return transcript
+    return replace(transcript, current=(*_all_closed(transcript.current), block))
+
+
 def _variables_changed(transcript: Transcript, event: VariablesChanged) -> Transcript:
     block = Variables(event.call_id, event.changes, event.rolled_back, cannot_restore=event.cannot_restore)
     if block in transcript.current:
@@ -937,7 +1019,9 @@ _STEPS: dict[type[Any], Callable[[Transcript, Any], Transcript]] = {
     GrantRevoked: _grant_revoked,
     PlanUpdated: _plan_updated,
     VariablesChanged: _variables_changed,
+    ContextCompacted: _context_compacted,
     RunResumed: _run_resumed,
 }
 """SessionOpened and ResultKept are not seen by a reader: the first says nothing of the run, and that
-a result is kept whole is told by the `chars` of its CallFinished."""
+a result is kept whole is told by the `chars` of its CallFinished. What a person undoes, pins or hides
+happens between two runs."""

@@ -10,6 +10,7 @@ import sys
 import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loom_nb.errors import AnswerRefused, LoomError, LoomUsageError, ModelError, SetupError, StoreError
@@ -66,6 +67,13 @@ class Workbench:
         """Begun here and not over; several with `--bg`."""
         self.matcher: Any = None
         """The completer that was registered, so that it can be taken out."""
+        self.context_budget: int | None = None
+        """Tokens that a request may have; None: what the model can take."""
+        self.replay = self.settings.replay
+        """How recorded answers are used by cells that do not say."""
+        self._recordings: dict[tuple[Model, str], Model] = {}
+        self._cells: dict[str, tuple[str, str]] = {}
+        """By the id of a cell: the conversation and the run that it made last."""
         self.lesson = 0
         """How far the tour has come."""
         self.tour_names: dict[str, str] = {}
@@ -217,7 +225,11 @@ class Workbench:
         agent, notices = self.agent_of(request)
         schema = type_from(request.schema, self.shell.user_ns) if request.schema else None
         before = self.session
+        if request.fork is not None:
+            row = self.find_run(request.fork, "%%loom --fork {}")
+            await self.fork(row.session, row.run)
         session, remark = self._session_for(request)
+        remark = [*remark, *await self._run_again(request, session)]
         told = [*remark, *request.notices, *notices, *self._replaced(request)]
         task = self._task(request, told, line)
         try:
@@ -255,6 +267,8 @@ class Workbench:
         self, request: CellRequest, session: "Session", agent: "Agent", task: Any, schema: Any
     ) -> "RunResult":
         run = session.start(task, run_id=self._next_id(session), agent=agent, schema=schema)
+        if self._cell:
+            self._cells[self._cell] = (session.id, run.id)
         return await self._watch(run, session, request)
 
     async def _watch(self, run: "Run", session: "Session", request: CellRequest) -> "RunResult":
@@ -346,16 +360,67 @@ class Workbench:
             return
         self._go_on(work)
 
+    async def resume(self, session_id: str, run_id: str) -> "RunResult":
+        """Go on with a run of an earlier kernel in the cell that runs now, with the flags of its own cell.
+
+        Raises:
+            SetupError: what its cell offered the agent is not here.
+            RunFailed: the run did not complete.
+        """
+        request = cells.parse(past.cell_of(self.store, session_id, run_id), "", self._namespace())
+        request = replace(request, background=False)
+        agent, _ = self.agent_of(request)
+        if self.session is None or self.session.id != session_id:
+            self._go_to(session_id)
+        assert self.session is not None  # noqa: S101  set by the line above
+        result = await self._resume(self.session, run_id, agent, None, request)
+        result.raise_for_status()
+        self._hush(result)
+        return result
+
+    async def fork(self, session_id: str, run_id: str) -> str:
+        """Go on in a copy of a conversation that ends with this run; gives its id."""
+        from loom_nb.runtime.fork import fork
+
+        await self._close_left()
+        if self.session is not None and self.session.id == session_id:
+            into = await self.session.fork(through=run_id)
+        else:
+            into = f"nb-{uuid.uuid4().hex[:12]}"
+            await asyncio.to_thread(fork, self.store, session_id, into, through=run_id)
+        self._go_to(into)
+        return into
+
+    async def _run_again(self, request: CellRequest, session: "Session") -> list[str]:
+        """A cell that is run again takes the place of what it made, and of what followed that."""
+        made = self._cells.get(self._cell)
+        own_way = request.new or request.continues is not None or request.fork is not None
+        if made is None or own_way or request.dry_run or made[0] != session.id:
+            return []
+        left = await session.leave_out(made[1], later=True, reason="its cell was run again")
+        if left is None:
+            return []
+        return [f"takes the place of {made[1]} and what followed it; %loom compact undo {left.id} shows both"]
+
+    @property
+    def _cell(self) -> str:
+        """The id of the cell that runs now, where the front end says it."""
+        kernel = getattr(self.shell, "kernel", None)
+        parent = (kernel.get_parent() or {}) if kernel is not None else {}
+        cell = parent.get("metadata", {}).get("cellId", "")
+        return cell if isinstance(cell, str) else ""
+
     async def _resume(
-        self, session: "Session", run_id: str, agent: "Agent", answer: "Answer", request: CellRequest
-    ) -> None:
-        faces = self._faces(self.mode(), background=True)
+        self, session: "Session", run_id: str, agent: "Agent", answer: "Answer | None", request: CellRequest
+    ) -> "RunResult":
+        faces = self._faces(self.mode(), background=request.background)
         leave = session.attend() if faces.somebody else None  # it may ask anew before it is painted
         try:
             run = await session.resume(run_id, agent=agent)
-            with contextlib.suppress(AnswerRefused):  # its tool has another source by now: it asks anew
-                session.send(answer)
-            await self._watch(run, session, request)
+            if answer is not None:
+                with contextlib.suppress(AnswerRefused):  # its tool has another source by now: it asks anew
+                    session.send(answer)
+            return await self._watch(run, session, request)
         finally:
             if leave is not None:
                 leave()
@@ -409,15 +474,17 @@ class Workbench:
     ) -> "Agent":
         """The agent of a cell; the same flags give the same agent, so that it is opened once."""
         from loom_nb.agent import Agent
+        from loom_nb.runtime.compaction import ContextProtocol
         from loom_nb.runtime.limits import Limits
         from loom_nb.runtime.policies import Runtime
 
-        model = self._named(request.model) if request.model else self.model
+        model = self._recorded(self._named(request.model) if request.model else self.model, request)
         steps = request.max_steps or self.settings.max_steps
         seconds = request.timeout or self.settings.timeout
         policy = self.equipment.policy(request.approve)
         given = (*tools, *extra)
-        key = (model, *map(id, given), steps, seconds, policy.mode)
+        budget = self.context_budget
+        key = (model, *map(id, given), steps, seconds, policy.mode, budget)
         agent = self._agents.get(key)
         if agent is None:
             agent = self._agents[key] = Agent(
@@ -425,15 +492,44 @@ class Workbench:
                 instructions=INSTRUCTIONS,
                 tools=tools,
                 capabilities=[*self.equipment.always(), *extra],
-                runtime=Runtime(limits=Limits(max_iterations=steps, timeout=seconds), governance=policy),
+                runtime=Runtime(
+                    limits=Limits(max_iterations=steps, timeout=seconds),
+                    governance=policy,
+                    context=ContextProtocol(budget=budget),
+                ),
                 session_store=self.store,
                 name="notebook",
             )
         return agent
 
+    def _recorded(self, model: "Model", request: CellRequest) -> "Model":
+        """The model with its recording before it, where one is wanted."""
+        from loom_nb.models.registry import Model
+
+        mode = request.replay or self.replay
+        if mode == "off" or model.vendor == "cassette":
+            return model
+        known = self._recordings.get((model, mode))
+        if known is None:
+            known = self._recordings[model, mode] = Model.cassette(self.recording(), model, mode)
+        return known
+
+    def recording(self) -> Path:
+        """Where answers of this notebook are recorded: beside it, or in the working directory."""
+        name = Path(self.notebook).stem if self.notebook else "notebook"
+        return Path(f"{name}.loom-replay.json").absolute()
+
+    def forget_recordings(self) -> None:
+        """Read them anew, and begin at their beginning."""
+        self._recordings.clear()
+
+    def plain_agent(self) -> "Agent":
+        """The agent of a cell without flags."""
+        return self._agent_for(CellRequest())
+
     def runtime(self) -> "Runtime":
         """The policies of a cell without flags."""
-        return self._agent_for(CellRequest()).runtime
+        return self.plain_agent().runtime
 
     def tools_named(self, patterns: tuple[str, ...]) -> "tuple[list[Tool], list[str]]":
         """The functions of the notebook with these names as tools, and notices; `*` and `?` match.

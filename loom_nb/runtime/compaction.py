@@ -31,6 +31,9 @@ from loom_nb.tokens import estimate_message
 
 LEAST_SAVED = 0.02
 """Of the budget: a step that frees less is not taken, because every step costs the vendor's cache."""
+LEAST_LIST = 800
+"""Characters that a list of earlier turns may have in any case."""
+STANDS_FOR = "\n(This stands for "
 EARLIER = "earlier work"
 """The name of the data part that stands for what was left out."""
 WAS, WAS_LINES = 600, 8
@@ -205,7 +208,7 @@ class Collapse:
         """Replace whole turns."""
         messages = situation.view.conversation.messages
         ranges = list(spans(messages, situation.before, situation.stays))
-        room = int(situation.budget * self.share * 4 / max(len(ranges), 1))
+        room = max(LEAST_LIST, int(situation.budget * self.share * 4 / max(len(ranges), 1)))
         return [
             _stands_for(first, last, _with_plan(_list(situation.view, first, last, room), situation, number))
             for number, (first, last) in enumerate(ranges)
@@ -276,7 +279,7 @@ def _stands_for(first: int, last: int, text: str) -> Change:
 
 def _note(first: int, last: int, text: str) -> Message:
     name = item_name(first, last)
-    told = f'{text}\n(This stands for {name}; recall("{name}") gives the words themselves.)'
+    told = f'{text}{STANDS_FOR}{name}; recall("{name}") gives the words themselves.)'
     return Message("user", (DataPart(EARLIER, told, Origin("model", name), f"stands for {name}"),))
 
 
@@ -406,7 +409,8 @@ class ContextProtocol:
         messages = view.conversation.messages
         instruction = last_instruction(messages)
         before = turns_back(messages, self.keep_turns)
-        return Situation(view, before, view.pinned | {instruction}, budget, summarise)
+        gone = {n for one in view.changes() if not one.messages for n in range(one.first, one.last + 1)}
+        return Situation(view, before, view.pinned | {instruction} | gone, budget, summarise)
 
 
 def chosen(protocol: ContextProtocol, strategy: str | None) -> Sequence[Step]:
@@ -456,6 +460,7 @@ def tried(
     handoff = ""
     if strategy == "auto" and changes:
         handoff = next((part.text for part in changes[0].messages[0].parts if isinstance(part, DataPart)), "")
+        handoff = handoff.rpartition(STANDS_FOR)[0]
     compacted = ContextCompacted(
         f"c{view.numbers + 1}", strategy, reason, _told(view, changes), tokens, tokens, handoff
     )

@@ -13,7 +13,7 @@ BATCH = 500
 """Entries that are written at once."""
 
 
-def fork(store: Store, session: str, into: str, *, before: str = "") -> int:
+def fork(store: Store, session: str, into: str, *, before: str = "", through: str = "") -> int:
     """Copy a session's log into a new session of the same store; gives how many entries.
 
     Args:
@@ -21,6 +21,7 @@ def fork(store: Store, session: str, into: str, *, before: str = "") -> int:
         session: what is copied. Runs that have not ended are left out.
         into: the id of the copy, which must be new.
         before: only what came before this run.
+        through: only what came until this run ended.
 
     Raises:
         LoomUsageError: the run or the session does not exist, or `into` does.
@@ -29,13 +30,14 @@ def fork(store: Store, session: str, into: str, *, before: str = "") -> int:
     entries = list(store.read(session))
     if not entries:
         raise LoomUsageError(f"there is no session {session}")
-    if before and not any(one.run == before for one in entries):
-        raise LoomUsageError(f"session {session} has no run {before}")
+    missing = {before, through} - {one.run for one in entries} - {""}
+    if missing:
+        raise LoomUsageError(f"session {session} has no run {missing.pop()}")
     lease = store.acquire(into)
     try:
         if next(iter(store.read(into)), None) is not None:
             raise LoomUsageError(f"session {into} exists already")
-        copied = list(copies(entries, session, into, before))
+        copied = list(copies(entries, session, into, before, through))
         for start in range(0, len(copied), BATCH):
             store.append(lease, copied[start : start + BATCH])
         return len(copied)
@@ -43,7 +45,9 @@ def fork(store: Store, session: str, into: str, *, before: str = "") -> int:
         store.release(lease)
 
 
-def copies(entries: Iterable[LogEntry], session: str, into: str, before: str = "") -> Iterator[LogEntry]:
+def copies(
+    entries: Iterable[LogEntry], session: str, into: str, before: str = "", through: str = ""
+) -> Iterator[LogEntry]:
     """The entries of a copy, numbered anew."""
     entries = list(entries)
     ended = {one.run for one in entries if isinstance(one.event, RunFinished | RunInterrupted)} | {""}
@@ -55,10 +59,12 @@ def copies(entries: Iterable[LogEntry], session: str, into: str, before: str = "
             continue
         event = entry.event
         if isinstance(event, SessionOpened):
-            origin = f"{session}/{before}" if before else session
+            origin = f"{session}/{before or through}" if before or through else session
             event = msgspec.structs.replace(event, metadata={**event.metadata, FORKED_FROM: origin})
         number += 1
         yield LogEntry(into, number, entry.run, entry.time, event)
+        if entry.run == through and isinstance(event, RunFinished | RunInterrupted):
+            return
 
 
 def messages_of(entries: Iterable[LogEntry], run: str) -> tuple[int, int] | None:

@@ -1,9 +1,10 @@
 """The ledger: what a request is made of, item by item, and what was left out of it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from loom_nb.events import Change
 from loom_nb.messages import (
     DataPart,
     ImagePart,
@@ -129,7 +130,10 @@ def _history(view: View) -> Iterator[Item]:
         for compaction in view.compactions.values()
         for change in compaction.changes
     }
+    gone = [change for change in view.changes() if not change.messages]
     for shown in view.items():
+        while gone and gone[0].first < shown.first:
+            yield from _gone(view, gone.pop(0), by)
         name = item_name(shown.first, shown.last)
         yield from _parts(
             shown.message,
@@ -143,6 +147,14 @@ def _history(view: View) -> Iterator[Item]:
                 yield from _left_out(
                     view.conversation.messages[number], item_name(number), by[(shown.first, shown.last)]
                 )
+    for change in gone:
+        yield from _gone(view, change, by)
+
+
+def _gone(view: View, change: Change, by: Mapping[tuple[int, int], str]) -> Iterator[Item]:
+    for number in range(change.first, change.last + 1):
+        message = view.conversation.messages[number]
+        yield from _left_out(message, item_name(number), by.get((change.first, change.last), ""))
 
 
 def _state(view: View, shown: Shown) -> State:

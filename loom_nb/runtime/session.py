@@ -465,12 +465,13 @@ class Session:
             self.note(left)
             return left
 
-    async def fork(self, into: str = "", *, before: str = "") -> str:
+    async def fork(self, into: str = "", *, before: str = "", through: str = "") -> str:
         """Copy the log into a new session of the same store, and give its id for `agent.session`.
 
         Args:
             into: the id of the copy; a new one by default.
             before: a run: the copy ends before it.
+            through: a run: the copy ends with it.
 
         Raises:
             LoomUsageError: there is no such run, or a session `into` exists.
@@ -478,7 +479,7 @@ class Session:
         into = into or f"{self.id}-{os.urandom(3).hex()}"
         async with self._opened():
             await self._log.commit()
-            await asyncio.to_thread(fork, self.store, self.id, into, before=before)
+            await asyncio.to_thread(fork, self.store, self.id, into, before=before, through=through)
         return into
 
     async def undo_compaction(self, name: str = "", *, first: int | None = None) -> CompactionUndone:

@@ -155,7 +155,7 @@ class Kernel:
 def specs(home: Path) -> KernelSpecManager:
     """Knows one kernel, "tried", of `PYTHON`; whatever else is installed is not seen."""
     folder = home / "kernels" / "tried"
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     argv = [PYTHON, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     (folder / "kernel.json").write_text(
         json.dumps({"argv": argv, "display_name": "tried", "language": "python"})

@@ -467,6 +467,7 @@ TAGS = {
         "h5",
         "h6",
         "table",
+        "caption",
         "thead",
         "tbody",
         "tr",
@@ -518,16 +519,22 @@ STYLES = {
     "letter-spacing": LENGTH,
     "line-height": r"[\d.]+",
     "white-space": "pre|pre-wrap",
-    "overflow": "auto",
+    "overflow": "auto|hidden",
     "overflow-wrap": "break-word",
-    "float": "right",
+    "float": "left|right",
+    "width": LENGTH,
+    "height": LENGTH,
+    "table-layout": "fixed",
+    "vertical-align": "top",
     "cursor": "pointer",
     "max-height": LENGTH,
     "max-width": LENGTH,
     "text-align": "left|right|center",
 }
 """A part of what JupyterLab's sanitizer lets pass, in the forms in which it does."""
-CLASSES = re.compile(r"loom|mathjax_(ignore|process)|tex2jax_(ignore|process)|highlight|[a-z][a-z0-9]{0,3}")
+CLASSES = re.compile(
+    r"loom|jp-RenderedHTMLCommon|mathjax_(ignore|process)|tex2jax_(ignore|process)|highlight|[a-z][a-z0-9]{0,3}"
+)
 VOID = {"br", "hr", "img"}
 
 
@@ -551,7 +558,7 @@ class Judge(HTMLParser):
         if name == "style":
             for declaration in filter(None, value.split(";")):
                 key, _, told = declaration.partition(":")
-                assert re.fullmatch(STYLES[key], told), declaration
+                assert re.fullmatch(STYLES[key], told.strip()), declaration
         elif name == "class":
             assert all(CLASSES.fullmatch(word) for word in value.split()), value
         elif name == "href":

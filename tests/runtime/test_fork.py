@@ -46,6 +46,7 @@ async def test_a_copy_goes_its_own_way_and_the_first_one_stays(store):
         opened = next(iter(store.read(name))).event
         assert opened.metadata["forked_from"] == "s/r3"
         assert [row.run for row in store.runs(name)] == ["r3", "r2", "r1"]
+        assert [row.run for row in store.runs(await session.fork(through="r2"))] == ["r2", "r1"]
         assert [entry.seq for entry in store.read(name)] == list(range(1, len(list(store.read(name))) + 1))
 
 
@@ -81,3 +82,15 @@ async def test_a_run_is_left_out_with_all_that_followed_it():
         await session.leave_out("r2", later=True)
         await session.run("two again")
         assert seen[-1] == ["one", "answer 1", "two again"]
+
+
+async def test_what_was_left_out_comes_back_by_no_list_and_stands_in_the_ledger():
+    _, session, seen = await talk(MemoryStore(), "one", "secret " * 200, "three " * 100, "four")
+    async with session:
+        left = await session.leave_out("r2")
+        await session.compact("collapse")
+        assert "secret" not in repr(session.view.shown.messages)
+        items = (await session.ledger()).items
+        assert [one.name for one in items if one.by == left.id] == ["m3", "m4"]
+        await session.run("five")
+        assert not any("secret" in text for text in seen[-1])

@@ -18,6 +18,7 @@ from loom_nb.models.offline.choice import Choice, Clause, choose, clauses
 from loom_nb.models.offline.direct import BY_RULE
 from loom_nb.models.offline.fill import answer as answer_for
 from loom_nb.models.offline.fill import fill
+from loom_nb.models.offline.handoff import asked, handoff, headings
 from loom_nb.models.offline.slots import Slot, schema_of, slots_of
 from loom_nb.models.offline.steps import Answer, Calls, Plan
 from loom_nb.models.offline.structured import filled, structured
@@ -77,6 +78,9 @@ _FOLLOWS = re.compile(
 
 def decide(request: Request) -> Calls | Answer:
     """The next step of a request: a pure function of it."""
+    conversation = asked(request)
+    if conversation is not None:
+        return Answer(handoff(conversation, request.generation.max_output_tokens, headings(request)))
     task = read_task(request)
     turns = task.exchange.turns
     plan = _plan(
@@ -296,7 +300,8 @@ def _greets(text: str) -> str:
 
 def _remembered(task: Task, *, now: bool = False) -> list[recall.Fact]:
     exchanges = (*task.past, task.exchange) if now else task.past
-    return [fact for exchange in exchanges for fact in recall.facts(exchange.text)]
+    texts = (*task.told, *(exchange.text for exchange in exchanges))
+    return [fact for text in texts for fact in recall.facts(text)]
 
 
 def _told(task: Task) -> Answer | None:

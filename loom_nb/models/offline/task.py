@@ -11,6 +11,7 @@ from loom_nb.messages import DataPart, FilePart, ImagePart, Message, TextPart, T
 from loom_nb.models.offline.arithmetic import number
 from loom_nb.models.offline.facts import Facts, read_facts, together
 from loom_nb.models.offline.fill import Known
+from loom_nb.models.offline.handoff import EARLIER, told_in
 from loom_nb.models.offline.tables import tables
 from loom_nb.protocols import OutputSchema, Request
 from loom_nb.tools import Tool
@@ -81,6 +82,8 @@ class Task:
     given: dict[str, Any] = field(default_factory=dict)
     """Arguments that the user named when asked: for `given_tool`."""
     given_tool: str = ""
+    told: tuple[str, ...] = ()
+    """What the user said earlier and is only told in short by now: to be remembered, never an order."""
 
     def tool(self, name: str) -> Tool | None:
         """The tool of that name."""
@@ -123,7 +126,10 @@ def read_task(request: Request) -> Task:
     """The task of a request."""
     exchanges = _exchanges(request.conversation.messages)
     current = exchanges[-1] if exchanges else Exchange("")
-    return Task(_window(current.text), current, tuple(exchanges[:-1]), tuple(request.tools), request.output)
+    told = tuple(text for part in _in_short(request.conversation.messages) for text in told_in(part.text))
+    return Task(
+        _window(current.text), current, tuple(exchanges[:-1]), tuple(request.tools), request.output, told=told
+    )
 
 
 def value_in(text: str) -> Any:
@@ -162,11 +168,21 @@ def _exchanges(messages: Sequence[Message]) -> list[Exchange]:
     groups: list[list[Message]] = []
     for message in messages:
         only_data = not any(isinstance(part, TextPart) for part in message.parts)  # earlier work, in short
+        if only_data and not groups and any(_in_short([message])):
+            continue
         if message.role == "user" and not (groups and (only_data or message.text.startswith(_REPAIR))):
             groups.append([message])
         elif groups:
             groups[-1].append(message)
     return [_exchange(group) for group in groups]
+
+
+def _in_short(messages: Sequence[Message]) -> Iterator[DataPart]:
+    """What stands for messages that are not shown."""
+    for message in messages:
+        for part in message.parts if message.role == "user" else ():
+            if isinstance(part, DataPart) and part.name == EARLIER and part.origin.kind == "model":
+                yield part
 
 
 def _exchange(group: list[Message]) -> Exchange:

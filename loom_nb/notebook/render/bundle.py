@@ -9,7 +9,7 @@ from typing import Any
 from loom_nb.notebook.render.live import Look, document
 from loom_nb.notebook.render.llm import llm
 from loom_nb.notebook.render.markdown import markdown
-from loom_nb.notebook.transcript import Asked, Card, Transcript, Variables
+from loom_nb.notebook.transcript import Asked, Card, Compacted, Transcript, Variables
 
 RECORD_TYPE = "application/vnd.loom.run.v1+json"
 RECORD_SCHEMA = 1
@@ -85,6 +85,11 @@ def record(transcript: Transcript, *, times: bool = False) -> dict[str, Any]:
     changed = [_variables(block) for block in transcript.blocks if isinstance(block, Variables)]
     if changed:
         facts["variables"] = changed
+    if transcript.budget:
+        facts["context"] = {"tokens": transcript.context, "budget": transcript.budget}
+    compacted = [_compaction(block) for block in transcript.blocks if isinstance(block, Compacted)]
+    if compacted:
+        facts["compactions"] = compacted
     if times:
         facts |= {"run": transcript.run, "seconds": transcript.seconds}
     return facts
@@ -127,6 +132,19 @@ def _question(asked: Asked) -> dict[str, Any]:
     """That something was asked and answered, without the answer."""
     question = asked.question
     return {"question": question.id, "kind": question.kind, "how": asked.how or "waiting", "by": asked.by}
+
+
+def _compaction(shown: Compacted) -> dict[str, Any]:
+    """What was shortened, without its words."""
+    return {
+        "id": shown.id,
+        "strategy": shown.strategy,
+        "reason": shown.reason,
+        "tokens_before": shown.before,
+        "tokens_after": shown.after,
+        "items": [item.item for item in shown.items],
+        "handoff": bool(shown.handoff),
+    }
 
 
 def _variables(shown: Variables) -> dict[str, Any]:

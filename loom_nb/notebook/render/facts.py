@@ -228,6 +228,8 @@ def footer_items(transcript: Transcript, marks: Glyphs, *, times: bool) -> list[
     items += [tokens_item(transcript, marks)] if transcript.usage.total_tokens else []
     if transcript.cost is not None:
         items.append(dollars(transcript.cost))
+    if pressure(transcript):
+        items.append(f"context {pressure(transcript)}")
     if transcript.mode == "all":
         items.append(MODE_ALL)
     if times and transcript.seconds:
@@ -235,6 +237,13 @@ def footer_items(transcript: Transcript, marks: Glyphs, *, times: bool) -> list[
     if times and transcript.run:
         items.append(one_line(transcript.run))
     return items
+
+
+def pressure(transcript: Transcript) -> str:
+    """``38 %``: how much of its budget the context takes; empty where the budget is not known."""
+    if not transcript.budget or not transcript.context:
+        return ""
+    return f"{transcript.context / transcript.budget:.0%}".replace("%", " %")
 
 
 def activity(transcript: Transcript) -> str:
@@ -276,7 +285,8 @@ _FIXES = {
     ("failed", "auth"): ("%loom doctor",),
     ("failed", "billing"): ("look at your account at the vendor",),
     ("failed", "model_not_found"): ("%loom models",),
-    ("failed", "context_overflow"): ("%%loom --new",),
+    ("failed", "context_overflow"): ("%loom compact", "%%loom --new"),
+    ("limit", "context"): ("%loom context", "%%loom --new"),
     ("limit", "turns"): ("%%loom --max-steps 50",),
     ("limit", "timeout"): ("%%loom --timeout 600",),
 }

@@ -9,7 +9,7 @@ import base64
 from collections.abc import Sequence
 
 from loom_nb.events import PlanItem
-from loom_nb.notebook.render import acts, facts
+from loom_nb.notebook.render import acts, compactions, facts
 from loom_nb.notebook.render.facts import UNICODE
 from loom_nb.notebook.render.segments import Segment, completed
 from loom_nb.notebook.render.strict_markdown import PRE, coloured, escape, to_html, visible
@@ -18,9 +18,11 @@ from loom_nb.notebook.transcript import (
     Attached,
     Block,
     Card,
+    Compacted,
     Notice,
     Picture,
     Prompt,
+    Replaced,
     Retry,
     Thinking,
     Transcript,
@@ -90,7 +92,7 @@ def block(shown: Block, *, times: bool = False, finished: bool = True, opened: b
             return picture(shown.picture)
         case Prompt():
             return prompt(shown)
-        case Asked() | Variables():
+        case Asked() | Variables() | Compacted():
             return act(shown, times=times, finished=finished)
 
 
@@ -288,11 +290,15 @@ def _line(mark: str, word: str, text: str) -> str:
     )
 
 
-def act(shown: Asked | Variables, *, times: bool, finished: bool) -> str:
-    """What was asked of a person, or what became of the variables."""
-    return (
-        variables(shown) if isinstance(shown, Variables) else question(shown, times=times, finished=finished)
-    )
+def act(shown: Asked | Variables | Compacted, *, times: bool, finished: bool) -> str:
+    """What was asked of a person, what became of the variables, or what is left out from here on."""
+    match shown:
+        case Asked():
+            return question(shown, times=times, finished=finished)
+        case Variables():
+            return variables(shown)
+        case Compacted():
+            return compacted(shown, opened=False)
 
 
 def question(shown: Asked, *, times: bool, finished: bool) -> str:
@@ -328,6 +334,49 @@ def variables(shown: Variables) -> str:
     table = f'<table style="margin:0.2em 0"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
     title = f'<div style="font-weight:600">{escape(acts.variables_title(shown))}</div>'
     return f'<div style="{_CARD};padding:0.3em 0.8em;overflow:auto">{title}{table}{under}</div>\n'
+
+
+def compacted(shown: Compacted, *, opened: bool) -> str:
+    """A compaction, folded: what was sent and what is sent now in two columns, and how to undo it."""
+    head = "".join(
+        f'<th scope="col" style="{_SIDE};width:{width}">{name}</th>'
+        for name, width in zip(compactions.COLUMNS, ("14%", "43%", "43%"), strict=True)
+    )
+    rows = "".join(_replaced(*pair) for pair in compactions.pairs(shown))
+    body = ""
+    if shown.handoff:
+        cost = compactions.cost(shown)
+        label = compactions.WROTE + (f" ({cost})" if cost else "")
+        body = f'<div style="{_LABEL}">{label}</div><div style="{_ASIDE}">{to_html(shown.handoff)}</div>'
+    body += (
+        f'<table style="width:100%;table-layout:fixed;margin:0.4em 0"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{rows}</tbody></table>"
+    )
+    rest = compactions.rest(shown)
+    body += f'<div style="font-size:0.9em;{_MUTED}">{rest}</div>' if rest else ""
+    told = [way for way in (compactions.undo(shown), compactions.undo_one(shown)) if way]
+    ways = " or one item: ".join(f"<code>{escape(way)}</code>" for way in told)
+    body += f'<div style="font-size:0.9em">undo: {ways}</div>' if ways else ""
+    return (
+        f'<details style="{_CARD}"{" open" if opened else ""}>'
+        f'<summary style="padding:0.3em 0.8em;cursor:pointer;overflow-wrap:break-word">'
+        f"{escape(compactions.title(shown, UNICODE))}</summary>"
+        f'<div style="padding:0 0.8em 0.6em 0.8em">{body}</div></details>\n'
+    )
+
+
+_SIDE = "text-align:left;vertical-align:top"
+
+
+def _replaced(item: Replaced, was: str, now: str) -> str:
+    size = (
+        f'<span style="font-size:0.85em;font-weight:400;{_MUTED}">{compactions.tokens(item, UNICODE)}</span>'
+    )
+    sides = "".join(
+        f'<td style="{_SIDE}"><div style="{_FLOWING};max-height:14em;overflow:auto">{escape(text)}</div></td>'
+        for text in (was, now)
+    )
+    return f'<tr><th scope="row" style="{_SIDE}">{escape(item.item)}<br>{size}</th>{sides}</tr>'
 
 
 def plan(items: Sequence[PlanItem], *, finished: bool) -> str:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from loom_nb.notebook.render import acts, facts
+from loom_nb.notebook.render import acts, compactions, facts
 from loom_nb.notebook.render.facts import ASCII
 from loom_nb.notebook.render.strict_markdown import visible
 from loom_nb.notebook.transcript import (
@@ -11,6 +11,7 @@ from loom_nb.notebook.transcript import (
     Attached,
     Block,
     Card,
+    Compacted,
     Notice,
     Prompt,
     Retry,
@@ -27,7 +28,7 @@ PROMPT_CHARS = 2_000
 
 _OURS = re.compile(
     r"^(?=\s*\[(?:tool|user|asked|receipt|verdict|preview|printed|question|plan|variables|warning|info|retry"
-    r"|used|cut off|not yours|effect|sandbox|mode)\b)",
+    r"|used|context compacted|cut off|not yours|effect|sandbox|mode)\b)",
     re.MULTILINE | re.IGNORECASE,
 )
 
@@ -61,8 +62,16 @@ def _block(block: Block, *, finished: bool) -> str:
             used = facts.used_items(block)
             text = block.text if len(block.text) <= PROMPT_CHARS else block.text[:PROMPT_CHARS] + "…"
             return f"[user] {quoted(text.strip())}" + (f"\n[used: {'; '.join(used)}]" if used else "")
-        case Asked() | Variables():
+        case Asked() | Variables() | Compacted():
             return _act(block, finished=finished)
+
+
+def _compacted(shown: Compacted) -> str:
+    """That it happened and to what: what the items hold is what the model was not to read."""
+    names = ", ".join(item.item for item in shown.items[: compactions.ITEMS])
+    rest = f" {compactions.rest(shown)}" if compactions.rest(shown) else ""
+    told = f"[{compactions.title(shown, ASCII).lower()}: {names}{rest}; undo: {compactions.undo(shown)}]"
+    return f"{told}\n{quoted(shown.handoff.strip())}" if shown.handoff else told
 
 
 def _card(card: Card, *, finished: bool) -> str:
@@ -95,8 +104,14 @@ def _governed(card: Card, *, finished: bool) -> Iterator[str]:
         yield f"[printed so far]\n{quoted(tail)}"
 
 
-def _act(shown: Asked | Variables, *, finished: bool) -> str:
-    return _variables(shown) if isinstance(shown, Variables) else _question(shown, finished=finished)
+def _act(shown: Asked | Variables | Compacted, *, finished: bool) -> str:
+    match shown:
+        case Asked():
+            return _question(shown, finished=finished)
+        case Variables():
+            return _variables(shown)
+        case Compacted():
+            return _compacted(shown)
 
 
 def _question(asked: Asked, *, finished: bool) -> str:

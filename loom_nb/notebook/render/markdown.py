@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from loom_nb.events import PlanItem
-from loom_nb.notebook.render import acts, facts
+from loom_nb.notebook.render import acts, compactions, facts
 from loom_nb.notebook.render.facts import UNICODE
 from loom_nb.notebook.render.segments import segments
 from loom_nb.notebook.render.strict_markdown import parsed, visible
@@ -19,6 +19,7 @@ from loom_nb.notebook.transcript import (
     Attached,
     Block,
     Card,
+    Compacted,
     Notice,
     Prompt,
     Retry,
@@ -117,8 +118,30 @@ def _block(block: Block, *, times: bool, finished: bool) -> str:
             return "\n".join(
                 f"> {'**you** ' if n == 0 else ''}{escaped(line)}" for n, line in enumerate(lines)
             )
-        case Asked() | Variables():
+        case Asked() | Variables() | Compacted():
             return _act(block, times=times, finished=finished)
+
+
+def compacted(shown: Compacted) -> str:
+    """A compaction as a table of what was sent and what is sent now."""
+    parts = [f"**{escaped(compactions.title(shown, UNICODE), line_start=False)}**"]
+    if shown.handoff:
+        parts += [f"{compactions.WROTE}:", _indented(words(shown.handoff), "> ", first="> ")]
+    rows = [
+        (f"{item.item}, {compactions.tokens(item, UNICODE)}", *(_cell(text) for text in texts))
+        for item, *texts in compactions.pairs(shown)
+    ]
+    table = [compactions.COLUMNS, ("---",) * 3, *rows]
+    parts.append("\n".join(f"| {' | '.join(row)} |" for row in table))
+    parts += [one for one in (compactions.rest(shown), compactions.cost(shown)) if one]
+    ways = [code(way) for way in (compactions.undo(shown), compactions.undo_one(shown)) if way]
+    parts += ["undo: " + " or one item: ".join(ways)] if ways else []
+    return "\n\n".join(parts)
+
+
+def _cell(text: str) -> str:
+    """Foreign text in a cell of a table."""
+    return escaped(" ".join(text.split()), line_start=False) or " "
 
 
 def _card(card: Card, *, times: bool, finished: bool) -> str:
@@ -174,10 +197,14 @@ def _how_to_answer(asked: Asked, *, times: bool) -> str:
     return f"{ways} ({escaped(ends)})" if ends else ways
 
 
-def _act(shown: Asked | Variables, *, times: bool, finished: bool) -> str:
-    if isinstance(shown, Variables):
-        return _variables(shown)
-    return _question(shown, times=times, finished=finished)
+def _act(shown: Asked | Variables | Compacted, *, times: bool, finished: bool) -> str:
+    match shown:
+        case Asked():
+            return _question(shown, times=times, finished=finished)
+        case Variables():
+            return _variables(shown)
+        case Compacted():
+            return compacted(shown)
 
 
 def _question(asked: Asked, *, times: bool, finished: bool) -> str:

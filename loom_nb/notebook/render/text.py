@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from loom_nb.events import PlanItem
-from loom_nb.notebook.render import acts, facts
+from loom_nb.notebook.render import acts, compactions, facts
 from loom_nb.notebook.render.facts import Glyphs
 from loom_nb.notebook.render.segments import Segment, Splitter
 from loom_nb.notebook.render.strict_markdown import visible
@@ -13,6 +13,7 @@ from loom_nb.notebook.transcript import (
     Attached,
     Block,
     Card,
+    Compacted,
     Notice,
     Prompt,
     Retry,
@@ -51,7 +52,7 @@ def block(shown: Block, marks: Glyphs, *, times: bool = False, finished: bool = 
             return wrapped(f"[{facts.picture_line(shown.picture)}]")
         case Prompt():
             return prompt(shown, marks)
-        case Asked() | Variables():
+        case Asked() | Variables() | Compacted():
             return act(shown, marks, times=times, finished=finished)
 
 
@@ -163,11 +164,15 @@ def _printed(shown: Card, marks: Glyphs) -> Iterator[str]:
         yield from ("    | " + line for line in tail.split("\n"))
 
 
-def act(shown: Asked | Variables, marks: Glyphs, *, times: bool, finished: bool) -> str:
-    """What was asked of a person, or what became of the variables."""
-    if isinstance(shown, Variables):
-        return variables(shown)
-    return question(shown, marks, times=times, finished=finished)
+def act(shown: Asked | Variables | Compacted, marks: Glyphs, *, times: bool, finished: bool) -> str:
+    """What was asked of a person, what became of the variables, or what is left out from here on."""
+    match shown:
+        case Asked():
+            return question(shown, marks, times=times, finished=finished)
+        case Variables():
+            return variables(shown)
+        case Compacted():
+            return compacted(shown, marks)
 
 
 def question(shown: Asked, marks: Glyphs, *, times: bool, finished: bool) -> str:
@@ -211,6 +216,62 @@ def variables(shown: Variables) -> str:
     lines += [wrapped(f"  {note}", hanging="      ")] if note else []
     lines += [f"  {hint} undoes it" if hint == acts.UNDO else f"  {hint}"] if hint else []
     return "\n".join(lines)
+
+
+def compacted(shown: Compacted, marks: Glyphs) -> str:
+    """A compaction: what was sent and what is sent now, side by side, and how to undo it."""
+    lines = [wrapped(compactions.title(shown, marks), hanging="      ")]
+    if shown.handoff:
+        lines.append(f"  {compactions.WROTE}:")
+        lines += [
+            folded(f"  | {line}".rstrip(), hanging="  | ")
+            for line in visible(shown.handoff).strip().split("\n")
+        ]
+    lines += _beside("", *compactions.COLUMNS[1:])
+    for item, was, now in compactions.pairs(shown):
+        lines.append(f"  {item.item}  {compactions.tokens(item, marks)}")
+        lines += _beside("", was, now)
+    told = (compactions.rest(shown), compactions.cost(shown))
+    lines += [f"  {one}" for one in told if one]
+    ways = [way for way in (compactions.undo(shown), compactions.undo_one(shown)) if way]
+    lines += [f"  undo: {'  or one item: '.join(ways)}"] if ways else []
+    return "\n".join(_ours(line, marks) if not line.startswith("  |") else line for line in lines)
+
+
+SIDE, BESIDE_LINES = 46, 7
+"""Columns and lines of each side where two texts stand side by side."""
+
+
+def _beside(lead: str, left: str, right: str) -> list[str]:
+    one, other = _column(left), _column(right)
+    rows = range(max(len(one), len(other)))
+    return [
+        f"  {lead}{_padded(one[n] if n < len(one) else '')} | {other[n] if n < len(other) else ''}".rstrip()
+        for n in rows
+    ]
+
+
+def _column(text: str) -> list[str]:
+    """The beginning of a text in a column, and its end where that says more."""
+    lines = [piece for line in text.expandtabs(2).split("\n") if line.strip() for piece in _narrow(line)]
+    if len(lines) <= BESIDE_LINES:
+        return lines
+    return [*lines[: BESIDE_LINES - 1], f"… {len(lines) - BESIDE_LINES + 1:,} more lines"]
+
+
+def _narrow(line: str) -> list[str]:
+    pieces, current, wide = [], "", 0
+    for char in line:
+        width = 1 if char.isascii() else facts.columns(char)
+        if wide + width > SIDE:
+            pieces.append(current)
+            current, wide = "", 0
+        current, wide = current + char, wide + width
+    return [*pieces, current]
+
+
+def _padded(text: str) -> str:
+    return text + " " * (SIDE - facts.columns(text))
 
 
 def prompt(shown: Prompt, marks: Glyphs) -> str:

@@ -1,0 +1,518 @@
+"""The commands of `%loom` about what the model is shown: context and compact. Both are awaited."""
+
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from loom_nb.errors import LoomUsageError
+from loom_nb.events import (
+    Change,
+    CompactionUndone,
+    ContextCompacted,
+    ContextMarked,
+    LogEntry,
+    Mark,
+    MessageAdded,
+    RunFinished,
+    RunStarted,
+    TurnStarted,
+)
+from loom_nb.notebook import cell as cells
+from loom_nb.notebook.card import Card
+from loom_nb.notebook.context_cards import (
+    FirstRequest,
+    Setting,
+    compact_card,
+    content,
+    difference_card,
+    item_card,
+    ledger_card,
+    state,
+)
+
+if TYPE_CHECKING:
+    from loom_nb.notebook.workbench import Workbench
+    from loom_nb.runtime.context import View
+    from loom_nb.runtime.ledger import Ledger
+    from loom_nb.runtime.session import Session
+
+Verb = Callable[["Workbench", list[str]], Awaitable[Any]]
+
+_ITEM = re.compile(r"m(\d{1,9})(?:\.(\d{1,4})|-m?(\d{1,9}))?")
+_COMPACTION = re.compile(r"c\d{1,9}")
+_TOKENS = re.compile(r"(\d+(?:[.,]\d+)*)\s*(k|m)?(?:\s*tok(?:ens?)?)?", re.IGNORECASE)
+MOST_MARKED = 1_000
+"""Messages that one line pins or hides."""
+
+
+async def context(bench: "Workbench", words: list[str]) -> Card:
+    """What the next request is made of; with a word: one of `VERBS`.
+
+    Raises:
+        LoomUsageError: there is no such word or item, or a run of the conversation has not ended.
+    """
+    verb, *arguments = words or [""]
+    do = VERBS.get(verb)
+    if do is None:
+        near = cells.near(verb, [one for one in VERBS if one])
+        raise LoomUsageError(
+            f"%loom context has no '{verb}'",
+            cause=f"it knows: {', '.join(one for one in VERBS if one)}",
+            fixes=[*(f"%loom context {one}" for one in near), "%loom context"],
+        )
+    card = await do(bench, arguments)
+    assert isinstance(card, Card)  # noqa: S101  tells the type checker
+    return card
+
+
+async def compact(bench: "Workbench", words: list[str]) -> Card:
+    """Show the model less; `--preview` only says what would be done, `undo` takes it back.
+
+    Raises:
+        LoomUsageError: there is no such strategy, or nothing of that name to undo.
+        ModelError: the model was to write a handoff, and the call failed.
+    """
+    if words[:1] == ["undo"]:
+        return await _undo(bench, words[1:])
+    preview = any(word in _PREVIEW for word in words)
+    named = [word for word in words if word not in _PREVIEW]
+    known = [step.compaction.name for step in bench.runtime().context.ladder]
+    wrong = [word for word in named if word not in known]
+    if wrong or len(named) > 1:
+        near = cells.near(wrong[0], [*known, "undo", "--preview"]) if wrong else []
+        raise LoomUsageError(
+            f"%loom compact takes one of {', '.join(known)}, not {' '.join(named)!r}",
+            fixes=[*(f"%loom compact {one}" for one in near), "%loom compact --preview"],
+        )
+    session = _session(bench)
+    if session is None:
+        return nothing_yet(bench)
+    taken = await session.compact(named[0] if named else None, agent=bench.plain_agent(), preview=preview)
+    if not taken:
+        return _nothing_to_do(session, named)
+    return compact_card(taken, preview=preview, ascii=bench.settings.ascii)
+
+
+_PREVIEW = ("--preview", "-n", "--dry-run")
+
+
+def _nothing_to_do(session: "Session", named: list[str]) -> Card:
+    what = f" for {named[0]}" if named else ""
+    return Card(
+        f"nothing to compact{what}",
+        (
+            ("conversation", f"about {session.view.tokens:,} tokens in {len(session.conversation)} messages"),
+            ("stays", "the latest prompt, the last turn and what is pinned; a step must free 2 % at least"),
+        ),
+        steps=(("%loom context", "what is sent now"), ("%loom compact collapse", "a stronger step")),
+    )
+
+
+# -- the ledger and its items ----------------------------------------------------------------------------
+
+
+async def _ledger(bench: "Workbench", words: list[str], *, whole: bool = False) -> Card:
+    _no_more("", words)
+    session = _session(bench)
+    if session is None:
+        return nothing_yet(bench)
+    agent = bench.plain_agent()
+    ledger = await session.ledger(agent=agent)
+    protocol = agent.runtime.context
+    view = session.view
+    setting = Setting(
+        bench.model_name,
+        own=protocol.budget is not None,
+        first=min((step.at for step in protocol.ladder), default=0.0),
+        compactions=tuple(_named(counting(view))),
+        pinned=len(view.pinned),
+        hidden=len(view.hidden),
+    )
+    return ledger_card(ledger, setting, whole=whole, ascii=bench.settings.ascii)
+
+
+async def _all(bench: "Workbench", words: list[str]) -> Card:
+    return await _ledger(bench, words, whole=True)
+
+
+async def _show(bench: "Workbench", words: list[str]) -> Card:
+    if len(words) != 1:
+        raise _which("show")
+    session = _session(bench)
+    if session is None:
+        return nothing_yet(bench)
+    ledger = await session.ledger(agent=bench.plain_agent())
+    named = _ITEM.fullmatch(words[0])
+    if named is None:
+        return await _show_head(bench, session, ledger, words[0])
+    first, last = _numbers(words[0], len(session.conversation))
+    return _show_messages(session, ledger, words[0], first, last, int(named[2]) if named[2] else None)
+
+
+def _show_messages(
+    session: "Session", ledger: "Ledger", name: str, first: int, last: int, part: int | None
+) -> Card:
+    from loom_nb.tokens import estimate_message
+
+    shown = [item for item in session.view.items() if item.last >= first and item.first <= last]
+    sent, was = [item.message for item in shown], session.conversation.messages[first : last + 1]
+    by = [name for name, changes in _covering(session.view, first, last) if changes]
+    changed = any(item.changed for item in shown) or not shown
+    told = [("state", _state(ledger, name.partition(".")[0], by))]
+    told.append(("sent", f"{sum(map(estimate_message, sent)):,} tokens"))
+    if changed:
+        told.append(("was", f"{sum(map(estimate_message, was)):,} tokens"))
+    low, high = min([first, *(item.first for item in shown)]), max([last, *(item.last for item in shown)])
+    if (low, high) != (first, last):
+        told.append(("part of", f"m{low + 1}-m{high + 1}"))
+    if part is not None and len(sent) == len(was) == 1 and part <= len(was[0].parts) == len(sent[0].parts):
+        sent, was = [_only(sent[0], part)], [_only(was[0], part)]
+    item = f"m{first + 1}"
+    return item_card(
+        name,
+        "\n\n".join(map(content, sent)) or "(nothing)",
+        "\n\n".join(map(content, was)) if changed else "",
+        told=tuple(told),
+        steps=(
+            *((f"%loom compact undo {one} m{low + 1}", "sends it as it was") for one in by[-1:]),
+            (f"%loom context hide {item}", "keeps it from the model"),
+            (f"%loom context pin {item}", "keeps it from compaction"),
+        ),
+    )
+
+
+def _covering(view: "View", first: int, last: int) -> list[tuple[str, list[Change]]]:
+    """(compaction, its changes) that reach into a range."""
+    return [
+        (name, [change for change in changes if change.first <= last and change.last >= first])
+        for name, (_, changes) in counting(view).items()
+    ]
+
+
+def _state(ledger: "Ledger", name: str, by: list[str]) -> str:
+    row = next((item for item in ledger.items if item.name.partition(".")[0] == name), None)
+    if row is not None:
+        return state(row)
+    return f"left out by {by[-1]}" if by else "sent"
+
+
+def _only(message: Any, part: int) -> Any:
+    from msgspec.structs import replace
+
+    return replace(message, parts=message.parts[max(0, part - 1) : part])
+
+
+async def _show_head(bench: "Workbench", session: "Session", ledger: "Ledger", name: str) -> Card:
+    """The instructions or a tool, as they are sent."""
+    import json
+
+    names = [item.name for item in ledger.items if item.section != "history"]
+    found = next((item for item in ledger.items if item.name in (name, f"tool:{name}")), None)
+    if found is None or found.section == "history":
+        near = cells.near(name, names)
+        raise LoomUsageError(
+            f"there is no item '{name}'",
+            cause=f"messages are m1 to m{len(session.conversation)}; then there are: {', '.join(names[:30])}",
+            fixes=[*(f"%loom context show {one}" for one in near), "%loom context"],
+        )
+    request, _ = await session.preview("…", agent=bench.plain_agent())
+    told = (("sent", f"{found.tokens:,} tokens"), ("section", found.section))
+    tool = next((one for one in request.tools if f"tool:{one.name}" == found.name), None)
+    if tool is None:
+        return item_card(found.name, request.system, told=told)
+    schema = json.dumps(json.loads(tool.encoded_schema), indent=2, ensure_ascii=False)
+    return item_card(found.name, f"{tool.description}\n\n{schema}", told=told)
+
+
+# -- pinned and hidden -----------------------------------------------------------------------------------
+
+
+def _marker(verb: str, mark: Mark | None) -> Verb:
+    async def do(bench: "Workbench", words: list[str]) -> Card:
+        if not words:
+            raise _which(verb)
+        session = _session(bench)
+        if session is None:
+            return nothing_yet(bench)
+        await session.ledger(agent=bench.plain_agent())  # opens the log, so that the messages are known
+        count = len(session.conversation)
+        numbers = list(dict.fromkeys(n for word in words for n in _range(word, count)))[:MOST_MARKED]
+        before, counted = session.view.tokens, counting(session.view)
+        for number in numbers:
+            await session.mark(number, mark)
+        return _marked(session, numbers, mark, before, counted)
+
+    return do
+
+
+def _marked(
+    session: "Session", numbers: list[int], mark: Mark | None, before: int, counted: "Counting"
+) -> Card:
+    names = ", ".join(f"m{number + 1}" for number in numbers)
+    many = len(numbers) > 1
+    fate = {
+        "pinned": f"{'are' if many else 'is'} pinned: compaction leaves {'them' if many else 'it'} as it is",
+        "hidden": f"{'are' if many else 'is'} hidden: the model is not shown {'them' if many else 'it'}",
+        None: f"{'are' if many else 'is'} neither pinned nor hidden any more",
+    }[mark]
+    facts = [("conversation", f"{before:,} → {session.view.tokens:,} tokens")]
+    counts = counting(session.view)
+    gone = [name for name in counted if name not in counts]
+    facts += [("note", f"{name} may tell of it and is not sent any more: {_AGAIN}") for name in gone]
+    for number in numbers:
+        for name, changes in _covering(session.view, number, number):
+            if changes:
+                undo = f"%loom compact undo {name} m{number + 1}"
+                facts.append(("note", f"m{number + 1} is part of what {name} shortened: {undo}"))
+    words = " ".join(f"m{number + 1}" for number in numbers[:10])
+    other = {"pinned": "unpin", "hidden": "unhide", None: "pin"}[mark]
+    told = {"pinned": "takes it back", "hidden": "takes it back", None: "keeps it from compaction"}[mark]
+    return Card(
+        f"{names} {fate}",
+        tuple(facts),
+        steps=((f"%loom context {other} {words}", told), ("%loom context", "the whole")),
+    )
+
+
+_AGAIN = "%loom compact makes another one"
+Counting = dict[str, tuple[str, list[Change]]]
+"""Compactions that count, oldest first: (strategy, the changes that do)."""
+
+
+def counting(view: "View") -> Counting:
+    """Those of which something is sent: what a newer one stands for counts no more."""
+    counts = {id(change) for change in view.changes()}
+    found = {
+        one.id: (one.strategy, [change for change in one.changes if id(change) in counts])
+        for one in view.compactions.values()
+    }
+    return {name: told for name, told in found.items() if told[1]}
+
+
+def _named(counts: Counting) -> list[str]:
+    return [f"{name} {strategy}" for name, (strategy, _) in counts.items()]
+
+
+# -- budget ----------------------------------------------------------------------------------------------
+
+
+async def _budget(bench: "Workbench", words: list[str]) -> Card:
+    from loom_nb.runtime.compaction import ContextProtocol
+
+    told = " ".join(words).strip().lower()
+    if told in ("off", "none", "no"):
+        bench.context_budget = None
+        return Card("no budget is set: what the model can take counts, where it is known")
+    if told:
+        tokens = _tokens(told)
+        ContextProtocol(budget=tokens)  # refuses what is out of range
+        bench.context_budget = tokens
+    now = bench.context_budget
+    if now is None:
+        window = bench.model.window()
+        known = f"{window:,} tokens, the window of {bench.model_name}" if window else "not known"
+        return Card(
+            "no budget is set in this notebook",
+            (("the model", known),),
+            steps=(("%loom context budget 40k", "sets how much of a conversation may be sent"),),
+        )
+    title = f"a request may have {now:,} tokens" + (" from the next cell on" if told else "")
+    facts = (("compaction", bench.runtime().context.describe().partition("; ")[2]),)
+    return Card(
+        title, facts, steps=(("%loom context budget off", "sets none"), ("%loom context", "what is sent"))
+    )
+
+
+def _tokens(told: str) -> int:
+    found = _TOKENS.fullmatch(told)
+    if found is None:
+        raise LoomUsageError(
+            f"'{told}' is no number of tokens", fixes=["%loom context budget 40k", "%loom context budget off"]
+        )
+    digits = found[1]
+    if found[2] is None:
+        return int(re.sub(r"[.,]", "", digits))
+    return int(float(digits.replace(",", ".")) * {"k": 1_000, "m": 1_000_000}[found[2]])
+
+
+# -- undo ------------------------------------------------------------------------------------------------
+
+
+async def _undo(bench: "Workbench", words: list[str]) -> Card:
+    session = _session(bench)
+    if session is None:
+        return nothing_yet(bench)
+    await session.ledger(agent=bench.plain_agent())
+    name = next((word for word in words if _COMPACTION.fullmatch(word)), "")
+    items = [word for word in words if _ITEM.fullmatch(word)]
+    wrong = [word for word in words if word != name and word not in items]
+    if wrong or len(items) > 1:
+        raise LoomUsageError(
+            f"%loom compact undo takes a compaction and an item, not {' '.join(words)!r}",
+            fixes=["%loom compact undo", "%loom compact undo c1", "%loom compact undo c1 m3"],
+        )
+    before = session.view.tokens
+    first = None
+    if items:
+        name, first = _change(session, name, items[0])
+    undone = await session.undo_compaction(name, first=first)
+    what = undone.id if first is None else f"{items[0]} of {undone.id}"
+    in_force = ", ".join(_named(counting(session.view)))
+    return Card(
+        f"{what} is undone: the model is shown it as it was",
+        (
+            ("conversation", f"{before:,} → {session.view.tokens:,} tokens"),
+            ("still compacted", in_force or "nothing"),
+        ),
+        steps=(
+            ("%loom context", "what is sent now"),
+            ("%loom context pin m3", "keeps an item from compaction"),
+        ),
+    )
+
+
+def _change(session: "Session", name: str, item: str) -> tuple[str, int]:
+    """The compaction and the change that a message is part of."""
+    number, _ = _numbers(item, len(session.conversation))
+    for known, (_, changes) in reversed(counting(session.view).items()):
+        for change in changes:
+            if name in ("", known) and change.first <= number <= change.last:
+                return known, change.first
+    where = f"by {name}" if name else "by any compaction in force"
+    raise LoomUsageError(f"{item} was not shortened {where}", fixes=["%loom context", "%loom compact undo"])
+
+
+# -- two runs --------------------------------------------------------------------------------------------
+
+
+async def _diff(bench: "Workbench", words: list[str]) -> Card:
+    if len(words) != 2:
+        raise LoomUsageError(
+            "%loom context diff takes two runs", fixes=["%loom context diff r1 r2", "%loom runs"]
+        )
+    one, other = (bench.find_run(word, "%loom context diff {}") for word in words)
+    if one.session != other.session:
+        raise LoomUsageError(
+            f"{words[0]} and {words[1]} are runs of different conversations",
+            cause=f"{one.session} and {other.session}",
+        )
+    entries = [*bench.store.read(one.session), *_pending(bench, one.session)]
+    return difference_card(*(first_request(entries, row.run) for row in (one, other)))
+
+
+def _pending(bench: "Workbench", session: str) -> list[LogEntry]:
+    """What the open session has said since its last commit."""
+    current = bench.session
+    if current is None or current.id != session:
+        return []
+    kept = {entry.seq for entry in bench.store.read(session)}
+    return [entry for entry in current.events() if entry.seq not in kept]
+
+
+def first_request(entries: Iterable[LogEntry], run: str) -> FirstRequest:
+    """The conversation as a run's first model call was given it, folded from the log of its session."""
+    from loom_nb.messages import Conversation
+    from loom_nb.protocols import Request
+    from loom_nb.runtime.context import View
+    from loom_nb.runtime.ledger import ledger_of
+
+    view, model = View(Conversation()), ""
+    for entry in entries:
+        match entry.event:
+            case MessageAdded(message=message):
+                view.add(message)
+            case ContextCompacted() | CompactionUndone() | ContextMarked() as fact:
+                view.take(fact)
+            case RunStarted(model=name) if entry.run == run:
+                model = name
+            case TurnStarted() | RunFinished() if entry.run == run:
+                break
+            case _:
+                pass
+    return FirstRequest(run, model, ledger_of(Request("", view.shown), view))
+
+
+# -- small pieces ----------------------------------------------------------------------------------------
+
+
+def _session(bench: "Workbench") -> "Session | None":
+    """The conversation of now. Raises LoomUsageError while one of its runs goes on."""
+    session = bench.session
+    if session is not None:
+        busy = [run.id for run in bench.running if run.session_id == session.id and not run.done]
+        if busy:
+            raise LoomUsageError(
+                f"{busy[0]} has not ended",
+                cause="what the model is shown is looked at and changed between two runs",
+                fixes=["%loom stop", "run this cell again when it has ended"],
+            )
+    return session
+
+
+def nothing_yet(bench: "Workbench") -> Card:
+    """Where there is no conversation: how to begin one, or go on with an earlier one."""
+    earlier = bench.earlier()
+    back = (
+        ((f"%%loom --continue {earlier.session}/{earlier.run}", "goes on with what was said earlier here"),)
+        if earlier is not None
+        else ()
+    )
+    return Card(
+        "there is no conversation yet, and so no context",
+        steps=(
+            *back,
+            ("%%loom", "and a prompt below it: begins one"),
+            ("%%loom -n", "and a prompt below it: what would be sent"),
+        ),
+    )
+
+
+def _numbers(word: str, count: int) -> tuple[int, int]:
+    """The first and the last message of an item, counted from 0."""
+    named = _ITEM.fullmatch(word)
+    first = int(named[1]) - 1 if named else -1
+    last = int(named[3]) - 1 if named and named[3] else first
+    if not 0 <= first <= last < count:
+        raise LoomUsageError(
+            f"there is no message '{word}'",
+            cause=f"this conversation has m1 to m{count}" if count else "this conversation is empty",
+            fixes=["%loom context"],
+        )
+    return first, last
+
+
+def _range(word: str, count: int) -> range:
+    if word.startswith("tool:") or word == "instructions":
+        raise LoomUsageError(
+            f"{word} is no message: it cannot be pinned or hidden",
+            cause="instructions and tools are never compacted; what is not to be offered is left out of -t",
+        )
+    first, last = _numbers(word, count)
+    return range(first, last + 1)
+
+
+def _which(verb: str) -> LoomUsageError:
+    return LoomUsageError(
+        f"%loom context {verb} which item?", fixes=[f"%loom context {verb} m1", "%loom context lists them"]
+    )
+
+
+def _no_more(verb: str, words: list[str]) -> None:
+    if words:
+        raise LoomUsageError(f"%loom context {verb}takes nothing more, not {' '.join(words)!r}")
+
+
+VERBS: dict[str, Verb] = {
+    "": _ledger,
+    "all": _all,
+    "show": _show,
+    "pin": _marker("pin", "pinned"),
+    "hide": _marker("hide", "hidden"),
+    "drop": _marker("drop", "hidden"),
+    "unpin": _marker("unpin", None),
+    "unhide": _marker("unhide", None),
+    "free": _marker("free", None),
+    "budget": _budget,
+    "diff": _diff,
+}
+"""What may stand behind `%loom context`."""

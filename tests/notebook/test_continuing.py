@@ -1,0 +1,139 @@
+"""What goes on: a run after its kernel was killed, a copy of a conversation, answers that were recorded."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from tests.notebook.kernels import kernel
+
+LOAD = "%load_ext loom_nb\nfrom loom_nb import Model, tool\nfrom loom_nb.models.scripted import Call"
+
+
+@pytest.fixture
+def home(tmp_path):
+    return tmp_path
+
+
+def opened(home, **settings):
+    return kernel(home, LOOM_NB_RENDER="static", **settings)
+
+
+def ready(one, home):
+    cell = one.run(f"import os; os.chdir({str(home)!r})\n{LOAD}")
+    assert cell.status == "ok", cell.error
+    return one
+
+
+def in_cell(one, cell_id, code):
+    """Execute code as the cell of that id."""
+    content = {
+        "code": code,
+        "silent": False,
+        "store_history": True,
+        "allow_stdin": False,
+        "stop_on_error": False,
+    }
+    message = one.client.session.msg("execute_request", content, metadata={"cellId": cell_id})
+    one.client.shell_channel.send(message)
+    return one.collect(message["header"]["msg_id"])
+
+
+SEEN = "seen = []\ndef say(messages):\n    seen.append([m.text for m in messages if m.role == 'user'])\n    return f'answer {len(seen)}'\n"
+
+
+def test_a_cell_that_is_run_again_takes_the_place_of_its_turn_and_of_what_followed(home):
+    with opened(home) as one:
+        ready(one, home).run(f"{SEEN}m = Model.scripted([say] * 20)")
+        in_cell(one, "a", "%%loom -m m\nfirst")
+        in_cell(one, "b", "%%loom -m m\nsecond")
+        in_cell(one, "c", "%%loom -m m\nthird")
+        again = in_cell(one, "b", "%%loom -m m\nsecond, better")
+        assert "takes the place of r2 and what followed it" in again.text
+        assert one.run("print(seen[-1])").text.strip() == "['first', 'second, better']"
+        one.run("%loom compact undo")
+        in_cell(one, "d", "%%loom -m m\nfourth")
+        assert one.run("print(seen[-1])").text.strip() == str(
+            ["first", "second", "third", "second, better", "fourth"]
+        )
+        in_cell(one, "b", "%%loom -m m --new\nalone")
+        assert one.run("print(seen[-1])").text.strip() == "['alone']"
+
+
+def test_a_copy_goes_on_from_a_run_and_the_first_conversation_stays(home):
+    with opened(home) as one:
+        ready(one, home).run(f"{SEEN}m = Model.scripted([say] * 20)")
+        for prompt in ("one", "two", "three"):
+            one.run(f"%%loom -m m\n{prompt}")
+        one.run("%%loom -m m --fork r1\ninstead")
+        assert one.run("print(seen[-1])").text.strip() == "['one', 'instead']"
+        card = one.run("%loom fork r2")
+        assert "goes on from r2 in a copy" in card.text
+        one.run("%%loom -m m\nother")
+        assert one.run("print(seen[-1])").text.strip() == "['one', 'two', 'other']"
+        wrong = one.run("%loom fork r77")
+        assert wrong.status == "error" and "r77" in wrong.error
+
+
+def test_a_run_whose_kernel_was_killed_goes_on_in_the_next_one(home):
+    slow = (
+        "@tool(read_only=True)\ndef wait() -> str:\n    'Wait.'\n    import pathlib, time\n"
+        f"    pathlib.Path({str(home / 'waits')!r}).touch()\n    time.sleep(SECONDS)\n    return 'waited'\n"
+    )
+    with opened(home) as one:
+        ready(one, home).run(slow.replace("SECONDS", "60") + "m = Model.scripted([Call('wait'), 'never'])")
+        one.submit("%%loom -m m -t wait\nplease wait")
+        end = time.monotonic() + 30
+        while not (home / "waits").exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        os.kill(one.manager.provisioner.process.pid, signal.SIGKILL)
+    with opened(home) as one:
+        ready(one, home).run(slow.replace("SECONDS", "0") + "m = Model.scripted(['all is well'])")
+        assert "interrupted" in one.run("%loom runs").text
+        cell = one.run("%loom resume")
+        assert cell.status == "ok", cell.error
+        assert "all is well" in cell.text
+        assert "completed" in one.run("%loom runs").text
+        assert "no run of this notebook was interrupted" in one.run("%loom resume").error
+
+
+def test_restart_and_run_all_gives_the_same_from_the_recording_and_drift_is_told(home):
+    def play(script, prompts, **settings):
+        with opened(home, **settings) as one:
+            ready(one, home).run(f"m = Model.scripted({script!r})")
+            return [one.run(f"%%loom -m m\n{prompt}") for prompt in prompts]
+
+    first = play(["blue", "because of the air"], ["which colour is the sky?", "why?"], LOOM_NB_REPLAY="auto")
+    recording = home / "notebook.loom-replay.json"
+    assert len(json.loads(recording.read_text())["interactions"]) == 2
+    again = play([], ["which colour is the sky?", "why?"], LOOM_NB_REPLAY="strict")
+    assert [cell.text for cell in again] == [cell.text for cell in first]
+    drift = play([], ["which colour is the sea?"], LOOM_NB_REPLAY="strict")[0]
+    assert drift.status == "error" and "ReplayDrift" in drift.error
+    assert "sky" in drift.error and "sea" in drift.error
+
+
+def test_the_way_of_recording_is_set_for_a_notebook_or_a_cell(home):
+    with opened(home) as one:
+        ready(one, home).run("m = Model.scripted(['one', 'two', 'three'])")
+        assert "replay: record" in one.run("%loom replay record").text
+        one.run("%%loom -m m --new\nsay it")
+        one.run("%%loom -m m --new --replay off\nsay it")
+        assert "replay: auto" in one.run("%loom replay auto").text
+        assert "one" in one.run("%%loom -m m --new\nsay it").text
+        wrong = one.run("%loom replay perhaps")
+        assert wrong.status == "error" and "no way 'perhaps'" in wrong.error
+
+
+def test_a_run_is_exported_by_the_ending_of_the_name_and_nothing_is_overwritten(home):
+    with opened(home) as one:
+        ready(one, home).run("m = Model.scripted(['the **end**'])")
+        one.run("%%loom -m m\nbegin")
+        for ending in ("md", "html", "py", "ipynb"):
+            cell = one.run(f"%loom export last --to run.{ending}")
+            assert cell.status == "ok", cell.error
+            assert "begin" in (home / f"run.{ending}").read_text()
+        assert "exists" in one.run("%loom export last --to run.md").error
+        assert "say which run" in one.run("%loom export").error
