@@ -22,11 +22,15 @@ if TYPE_CHECKING:
     from loom_nb.models.registry import Model
     from loom_nb.protocols import Generation, Verdict
     from loom_nb.questions import Decision, Option, Question
+    from loom_nb.runtime import frames
+    from loom_nb.runtime.artifacts import Artifact, artifact
     from loom_nb.runtime.compaction import ContextProtocol
     from loom_nb.runtime.continuity import ContinuityPolicy
     from loom_nb.runtime.governance import GovernancePolicy
+    from loom_nb.runtime.harness import Candidate, Harness, Trial
     from loom_nb.runtime.limits import Limits
     from loom_nb.runtime.policies import Runtime
+    from loom_nb.runtime.quality import Acceptance, QualityGate
     from loom_nb.runtime.retry import RetryPolicy
     from loom_nb.runtime.rules import (
         Allow,
@@ -52,13 +56,16 @@ if TYPE_CHECKING:
     from loom_nb.tools import Assessment, Tool, tool
 
 _HOMES = {
+    "Acceptance": "loom_nb.runtime.quality",
     "Agent": "loom_nb.agent",
     "Allow": "loom_nb.runtime.rules",
     "Answer": "loom_nb.inputs",
     "AnswerRefused": "loom_nb.errors",
+    "Artifact": "loom_nb.runtime.artifacts",
     "Ask": "loom_nb.runtime.rules",
     "Assessment": "loom_nb.tools",
     "Between": "loom_nb.runtime.rules",
+    "Candidate": "loom_nb.runtime.harness",
     "Capability": "loom_nb.capabilities",
     "ContextProtocol": "loom_nb.runtime.compaction",
     "ContinuityPolicy": "loom_nb.runtime.continuity",
@@ -68,6 +75,7 @@ _HOMES = {
     "FileSessionStore": "loom_nb.stores.files",
     "Generation": "loom_nb.protocols",
     "GovernancePolicy": "loom_nb.runtime.governance",
+    "Harness": "loom_nb.runtime.harness",
     "Hosts": "loom_nb.runtime.rules",
     "InsideRoot": "loom_nb.runtime.rules",
     "Limits": "loom_nb.runtime.limits",
@@ -80,6 +88,7 @@ _HOMES = {
     "Once": "loom_nb.runtime.rules",
     "Option": "loom_nb.questions",
     "PerMinute": "loom_nb.runtime.rules",
+    "QualityGate": "loom_nb.runtime.quality",
     "Question": "loom_nb.questions",
     "ReadOnly": "loom_nb.runtime.rules",
     "RetryPolicy": "loom_nb.runtime.retry",
@@ -97,21 +106,27 @@ _HOMES = {
     "Stop": "loom_nb.inputs",
     "Tool": "loom_nb.tools",
     "ToolError": "loom_nb.errors",
+    "Trial": "loom_nb.runtime.harness",
     "Usage": "loom_nb.messages",
     "Verdict": "loom_nb.protocols",
     "Veto": "loom_nb.runtime.rules",
     "WhenUntrusted": "loom_nb.runtime.rules",
+    "artifact": "loom_nb.runtime.artifacts",
+    "frames": "loom_nb.runtime",
     "tool": "loom_nb.tools",
 }
 
 __all__ = [
+    "Acceptance",
     "Agent",
     "Allow",
     "Answer",
     "AnswerRefused",
+    "Artifact",
     "Ask",
     "Assessment",
     "Between",
+    "Candidate",
     "Capability",
     "ContextProtocol",
     "ContinuityPolicy",
@@ -121,6 +136,7 @@ __all__ = [
     "FileSessionStore",
     "Generation",
     "GovernancePolicy",
+    "Harness",
     "Hosts",
     "InsideRoot",
     "Limits",
@@ -133,6 +149,7 @@ __all__ = [
     "Once",
     "Option",
     "PerMinute",
+    "QualityGate",
     "Question",
     "ReadOnly",
     "RetryPolicy",
@@ -150,10 +167,13 @@ __all__ = [
     "Stop",
     "Tool",
     "ToolError",
+    "Trial",
     "Usage",
     "Verdict",
     "Veto",
     "WhenUntrusted",
+    "artifact",
+    "frames",
     "load_ipython_extension",
     "tool",
     "unload_ipython_extension",
@@ -178,7 +198,8 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'loom_nb' has no attribute {name!r}")
-    value = getattr(import_module(home), name)
+    room = import_module(home)
+    value = getattr(room, name, None) or import_module(f"{home}.{name}")  # or a module in that room
     globals()[name] = value
     return value
 

@@ -88,6 +88,8 @@ class TurnFinished(_Fact, frozen=True, gc=False):
     model: str = ""
     """The model that answered, as the vendor names it."""
     seconds: float = 0.0
+    cost: float | None = None
+    """US dollars of this call alone; None where the price is not known, or was not noted."""
 
 
 class CallJudged(_Fact, frozen=True, gc=False):
@@ -213,6 +215,29 @@ class Change(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Of what was sent in their place before, estimated."""
 
 
+ArtifactKind: TypeAlias = Literal["text", "json", "table", "image", "data"]
+
+
+class ArtifactAdded(_Fact, frozen=True, gc=False):
+    """A tool of the run produced something with a name. The same name again is a new version of it."""
+
+    name: str
+    kind: ArtifactKind
+    media_type: str
+    summary: str
+    """What it is, in a few words: "12 rows × 3 columns"."""
+    size: int
+    """Of its bytes; a text is UTF-8."""
+    sha256: str
+    """Of its bytes, in hexadecimal."""
+    call_id: str = ""
+    """The call in which it was produced."""
+    text: str | None = None
+    """The content, where it is words: a text, or JSON."""
+    data: bytes | None = None
+    """The content, where it is not. Neither is here when it was too large for the log: it is a file then."""
+
+
 class ContextCompacted(_Fact, frozen=True, gc=False):
     """The model is shown less from now on. Nothing is lost: `recall` reads it, CompactionUndone undoes it."""
 
@@ -249,6 +274,38 @@ class ContextMarked(_Fact, frozen=True, gc=False):
     mark: Mark | None = None
 
 
+class AttemptStarted(_Fact, frozen=True, gc=False):
+    """A run whose answer has to be accepted sets out, or sets out again."""
+
+    attempt: int
+    """1 is the first."""
+    independent: bool = False
+    """Whether it is shown nothing of the work of those before it."""
+
+
+class Finding(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What was found of one criterion."""
+
+    criterion: str
+    passed: bool
+    reason: str = ""
+
+
+class QualityChecked(_Fact, frozen=True, gc=False):
+    """The answer of an attempt was held against what it must meet."""
+
+    attempt: int
+    passed: bool | None
+    """None: it could not be evaluated, so that it counts as not passed."""
+    critique: str = ""
+    """What is to be done better."""
+    results: tuple[Finding, ...] = ()
+    usage: Usage = Usage()
+    """Of the evaluation; part of what the run tells at its end."""
+    by: str = ""
+    """The model or the function that judged."""
+
+
 class RunResumed(_Fact, frozen=True, gc=False):
     """Another process took up a run that waited for a person."""
 
@@ -275,7 +332,7 @@ class RunFinished(_Fact, frozen=True):
     output: str = ""
     reason: str = ""
     fault: str = ""
-    """The class of the failure: a Fault of a model call, or "key", "turns", "timeout", "store", …"""
+    """The class of the failure: a Fault of a model call, or "key", "turns", "stuck", "quality", "store", …"""
     usage: Usage = Usage()
     cost: float | None = None
     """In US dollars; None where the price is not known."""
@@ -330,9 +387,12 @@ Kept: TypeAlias = (
     | GrantRevoked
     | PlanUpdated
     | VariablesChanged
+    | ArtifactAdded
     | ContextCompacted
     | CompactionUndone
     | ContextMarked
+    | AttemptStarted
+    | QualityChecked
     | RunResumed
     | Noticed
     | RunInterrupted

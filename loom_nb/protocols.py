@@ -6,6 +6,7 @@ Everything here is structural: any object of the right shape fits, nothing needs
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
@@ -160,6 +161,16 @@ class Store(Protocol):
         ...
 
 
+@runtime_checkable
+class Placed(Protocol):
+    """A store that lies somewhere on a disk: what is too large for its log is kept beside it."""
+
+    @property
+    def path(self) -> Path:
+        """Its file or its folder."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class SessionRow:
     """A session in a listing."""
@@ -310,6 +321,15 @@ class CallContext(Protocol):
 
     def say(self, event: PlanUpdated | VariablesChanged) -> None:
         """Keep a fact about this call. May be called from any thread."""
+        ...
+
+    def artifact(self, name: str, value: Any, media_type: str | None = None) -> None:
+        """Keep a value with the run, by name; see `loom_nb.artifact`. May be called from any thread.
+
+        Raises:
+            LoomUsageError: it cannot be kept, or the run is over.
+            StoreError: the disk refuses.
+        """
         ...
 
 

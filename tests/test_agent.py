@@ -5,8 +5,24 @@ import dataclasses
 
 import pytest
 
-from loom_nb import Agent, Generation, LoomError, MemoryStore, Model, Runtime, tool
+from loom_nb import (
+    Agent,
+    Allow,
+    Ask,
+    Generation,
+    GovernancePolicy,
+    Harness,
+    Limits,
+    LoomError,
+    MemoryStore,
+    Model,
+    QualityGate,
+    Runtime,
+    SessionRestorePolicy,
+    tool,
+)
 from loom_nb.errors import LoomUsageError, NotBuiltError, SetupError
+from loom_nb.models.scripted import Call
 
 
 @tool
@@ -49,17 +65,63 @@ def test_a_changed_copy_of_an_agent_shares_no_hooks_and_no_sessions():
 
 
 def test_runtime_refuses_what_is_not_built_and_describes_what_is():
-    for name in ("harness", "quality", "attention"):
+    for name in ("delegation", "feedback", "attention"):
         with pytest.raises(NotBuiltError, match=name):
             Runtime(**{name: object()})
-    for preset in (Runtime.long_running, Runtime.autonomous):
-        with pytest.raises(NotBuiltError):
-            preset(criteria=["x"])
+    with pytest.raises(NotBuiltError, match="max_depth"):
+        Runtime.autonomous(max_depth=5, max_iterations=200)
     with pytest.raises(LoomUsageError, match="limit"):
         Runtime(limit=3)
     with pytest.raises(LoomUsageError, match="Runtime.limits must be a Limits"):
         Runtime(limits=3)  # type: ignore[arg-type]
-    assert Runtime.sdk(max_iterations=7).describe()["model calls"] == 7
+    with pytest.raises(LoomUsageError, match="Runtime.quality must be a QualityGate"):
+        Runtime(quality=["tests stay green"])  # type: ignore[arg-type]
+    told = Runtime.sdk(max_iterations=7).describe()
+    assert told["model calls"] == 7
+    assert told["stuck"] == "the same failing call 5 times in a row, or two in turn 10 times, ends the run"
+    assert told["quality"].startswith("none: ")
+
+
+def test_presets_carry_criteria_and_take_any_policy():
+    for preset, turns in ((Runtime.long_running, 300), (Runtime.supervised, 50), (Runtime.autonomous, 200)):
+        plain = preset()
+        assert (plain.limits.max_iterations, plain.limits.stuck) == (turns, 5)
+        assert plain.continuity.sections, "a handoff is written"
+        assert [step.compaction.name for step in plain.context.ladder][-1] == "auto"
+        assert preset(max_iterations=7).limits.max_iterations == 7
+        restore = SessionRestorePolicy.window(max_messages=12)
+        strict = preset(criteria=["tests stay green"], session_restore=restore, harness=Harness.single_run())
+        assert strict.session_restore is restore
+        assert strict.quality == QualityGate.criteria(["tests stay green"])
+        assert "tests stay green" in strict.describe()["quality"]
+        assert preset(quality=None).attempted is False
+        with pytest.raises(LoomUsageError, match="not both"):
+            preset(criteria=["x"], quality=QualityGate.pass_fail())
+        with pytest.raises(LoomUsageError, match="not both"):
+            preset(max_iterations=3, limits=Limits())
+        with pytest.raises(LoomUsageError, match="no field 'criterias'"):
+            preset(criterias=["x"])
+    assert Runtime.supervised().governance.unattended == "wait"
+    with pytest.raises(LoomUsageError, match="a list of texts"):
+        Runtime.long_running(criteria="tests stay green")
+
+
+async def test_an_autonomous_run_asks_nobody_also_where_somebody_is_there():
+    runtime = Runtime.autonomous(governance=GovernancePolicy((Ask("danger"), Allow("fine"))))
+    assert runtime.describe()["asked"] == []
+    assert any("(nobody is asked)" in words for words in runtime.describe()["denied"])
+
+    @tool
+    def danger() -> str:
+        return "done"
+
+    script = Model.scripted([Call("danger"), "it was not allowed"])
+    agent = Agent(script, tools=[danger], session_store=MemoryStore(), runtime=runtime)
+    async with agent.session() as session:
+        session.attend()
+        result = await session.run("go")
+    assert (result.status, [use.outcome for use in result.tools]) == ("denied", ["denied"])
+    assert "asks nobody" in result.reason
 
 
 async def test_two_tools_of_one_name_are_a_clear_failure_of_the_run():

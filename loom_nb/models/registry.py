@@ -2,10 +2,10 @@
 
 import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import msgspec
 
@@ -13,7 +13,10 @@ from loom_nb.errors import LoomUsageError
 from loom_nb.messages import Usage
 from loom_nb.models.addresses import is_local
 from loom_nb.models.scripted import Script, Scripted, ScriptedModel
-from loom_nb.protocols import LanguageModel
+from loom_nb.protocols import Clock, LanguageModel
+
+if TYPE_CHECKING:
+    from loom_nb.models.routing import Rules
 
 Api = Literal["messages", "chat", "responses"]
 
@@ -92,6 +95,27 @@ OWN_FIELDS = frozenset({"model", "messages", "system", "input", "instructions", 
 """Fields of a request body that a client writes itself: no option may set them."""
 
 
+class Group(Protocol):
+    """Several models that are used as one."""
+
+    @property
+    def members(self) -> "tuple[Model, ...]":
+        """The models."""
+        ...
+
+    def open(self) -> LanguageModel:
+        """A client that chooses between them."""
+        ...
+
+    def window(self) -> int | None:
+        """Tokens that a request to it may have."""
+        ...
+
+    def replaced(self, members: "tuple[Model, ...]") -> Self:
+        """The same of other models."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
     """A frozen reference to a language model; a session opens it.
@@ -124,8 +148,8 @@ class Model:
 
     @property
     def name(self) -> str:
-        """`vendor:model`, as `Model.from_name` takes it."""
-        return f"{self.vendor}:{self.model}"
+        """`vendor:model`, as `Model.from_name` takes it; of a fallback chain `vendor:model|vendor:model`."""
+        return self.model if self.vendor == "fallback" else f"{self.vendor}:{self.model}"
 
     # -- making one --------------------------------------------------------------------------------
 
@@ -133,9 +157,13 @@ class Model:
     def from_name(cls, name: str) -> "Model":
         """The model called `vendor:model`; "offline" alone is the demo model.
 
+        `vendor:model|vendor:model` is a chain of them: see `Model.fallback`.
+
         Raises:
             LoomUsageError: the vendor is not known; says which are.
         """
+        if "|" in name:
+            return cls.fallback(*(one for one in name.split("|")))
         vendor, _, model = name.strip().partition(":")
         known = VENDORS.get(vendor.lower())
         if vendor.lower() == "offline":
@@ -299,6 +327,97 @@ class Model:
         recorded = cls.from_name(model) if isinstance(model, str) else model
         return cls("cassette", recorded.name, options={"cassette": Cassette(path, mode), "model": recorded})
 
+    @classmethod
+    def fallback(
+        cls,
+        *models: "Model | str",
+        on: Collection[str] | None = None,
+        cool_down: float = 60.0,
+        patience: float = 5.0,
+        clock: Clock | None = None,
+    ) -> "Model":
+        """A chain of models: where one fails, the next one answers in the same turn.
+
+        By name: `Model.from_name("anthropic:…|openai:…")`. What happens when:
+
+        * A model fails by a fault that another one may not have, and nothing of its answer has been shown:
+          the next one is asked at once. After the first delta the call fails as it does without a chain.
+        * A rate limit that is over within `patience` seconds is waited for, once; then the next is asked.
+        * A model that failed rests for as long as its vendor says, or else `cool_down` seconds: until then
+          nobody waits for it. A model without a key is passed over and does not rest.
+        * What is wrong with the request (format, context_overflow, …) is no reason to change: the runtime
+          compacts, or the run ends. A model that stands in for another may fail in any other way.
+        * All failed: the call fails by the fault that may be over soonest, of equals the last model's, and
+          that model alone is free at the next attempt. So the runtime's RetryPolicy repeats, waits and
+          gives up as it does for a single model; the chain itself never repeats but as told above.
+        * `Reply.model` names the one that answered. Its notices tell who stands in for whom and why: when
+          that changes, and at each new instruction. What it costs is what the one that answered costs.
+
+        Args:
+            models: in order of preference; a Model or its name.
+            on: the faults, of `loom_nb.errors.Fault`; by default auth, billing, rate_limit, overloaded,
+                server_error, timeout, connection, cut_stream and model_not_found. With "content_filter" an
+                answer that is refused before its first word counts as well.
+            cool_down: seconds.
+            patience: seconds.
+            clock: tells the time, and waits.
+
+        Raises:
+            LoomUsageError: fewer than two models, or one or a fault that there is not.
+        """
+        from loom_nb.models.fallback import Chain, FallbackPolicy
+
+        if len(models) < 2:
+            raise LoomUsageError(
+                "a chain has at least two models", fixes=['Model.fallback("anthropic:…", "openai:…")']
+            )
+        members = tuple(cls._named(one) for one in models)
+        return cls._grouped("fallback", Chain(members, FallbackPolicy.of(on, cool_down, patience, clock)))
+
+    @classmethod
+    def route(cls, rules: "Rules", *, default: "Model | str") -> "Model":
+        """A model that is chosen for each task, by plain facts about the request; nobody is asked.
+
+            Model.route({"vision": "gemini:…", "code": "anthropic:…", "cheap": "openai:…"}, default="…")
+            Model.route([(lambda facts: "SQL" in facts.instruction, "qwen:…")], default="openai:…")
+
+        The first rule that applies counts, else `default`. A model whose window is known to be too small is
+        passed over. Once chosen it stays for the task: between a call and its result the model changes only
+        where the request does not fit any more. A notice tells of each change, `Reply.model` who answered.
+
+        Args:
+            rules: a strength of `loom_nb.models.routing.STRENGTHS` ("vision", "files", "long context",
+                "code", "reasoning", "tools", "cheap") or a function of `routing.Facts` that says yes or no,
+                and the model for it; in order.
+            default: for all else.
+
+        Raises:
+            LoomUsageError: no rule, or a strength that there is not.
+        """
+        from loom_nb.models.routing import Router
+
+        return cls._grouped("route", Router.of(rules, cls._named(default), cls._named))
+
+    @classmethod
+    def _named(cls, model: "Model | str") -> "Model":
+        if isinstance(model, Model | str):
+            return cls.from_name(model) if isinstance(model, str) else model
+        raise LoomUsageError(f"a Model or its name is needed, not a {type(model).__name__}")
+
+    @classmethod
+    def _grouped(cls, vendor: str, group: Group) -> "Model":
+        keys = tuple(dict.fromkeys(name for one in group.members for name in one.key_env))
+        return cls(vendor, str(group), key_env=keys, options={"group": group})
+
+    @property
+    def members(self) -> "tuple[Model, ...]":
+        """The models that a chain or a route chooses between; none of a plain model."""
+        return self._group.members if self._group is not None else ()
+
+    @property
+    def _group(self) -> Group | None:
+        return self.options["group"] if self.vendor in ("fallback", "route") else None
+
     @property
     def script(self) -> Script:
         """The script of a scripted model."""
@@ -309,12 +428,28 @@ class Model:
 
     def with_timeout(self, seconds: float) -> "Model":
         """The same model with another time limit for silence on the wire."""
-        return replace(self, timeout=seconds)
+        if self._group is None:
+            return replace(self, timeout=seconds)
+        members = tuple(one.with_timeout(seconds) for one in self.members)
+        return replace(self, timeout=seconds, options={"group": self._group.replaced(members)})
 
     # -- using it ----------------------------------------------------------------------------------
 
     def open(self) -> LanguageModel:
-        """A client. Nothing is sent, and no SDK is loaded, before its first call."""
+        """A client. Nothing is sent, and no SDK is loaded, before its first call.
+
+        Where the environment holds several of its keys, they are tried in order.
+        """
+        if self._group is not None:
+            return self._group.open()
+        if len(self.key_env) > 1:
+            from loom_nb.models.fallback import with_keys
+
+            return with_keys(self)
+        return self.open_plain()
+
+    def open_plain(self) -> LanguageModel:
+        """A client that shows one key only: the first that is set."""
         match self.vendor:
             case "scripted":
                 return ScriptedModel(self.script, chunk=self.options["chunk"], delay=self.options["delay"])
@@ -326,12 +461,11 @@ class Model:
                 from loom_nb.models.cassette import CassetteModel
 
                 recorded: Model = self.options["model"]
-                asked = {} if recorded.vendor in ("offline", "scripted") else recorded.options
                 return CassetteModel(
                     self.options["cassette"],
                     recorded.name,
                     recorded.open,
-                    options=asked,
+                    options=_asked(recorded),
                     key_env=recorded.key_env,
                 )
             case "anthropic":
@@ -367,17 +501,30 @@ class Model:
 
     def has_key(self) -> bool:
         """Whether a key that this model needs is in the environment; True where it needs none."""
+        if self.members:
+            return any(one.has_key() for one in self.members)
         if not self.key_env or any(os.environ.get(name, "").strip() for name in self.key_env):
             return True
         return self.vendor in VENDORS and self.api != "messages" and is_local(self._url() or "")
 
-    def cost(self, usage: Usage) -> float | None:
-        """US dollars of these tokens, or None where the price is not known."""
+    def cost(self, usage: Usage, answered: str = "") -> float | None:
+        """US dollars of these tokens, or None where the price is not known.
+
+        Args:
+            usage: of one reply.
+            answered: `Reply.model`: of a chain or a route it tells whose price counts. Without it theirs is
+                only known where all cost the same.
+        """
+        if self.members:
+            leaves = list(_leaves(self))
+            known = [one for one in leaves if one.name == answered] or leaves
+            prices = {one.cost(usage, answered) for one in known}
+            return prices.pop() if len(prices) == 1 else None
         if self.vendor in ("offline", "scripted"):
             return 0.0
         if self.vendor == "cassette":
             recorded: Model = self.options["model"]
-            return recorded.cost(usage)
+            return recorded.cost(usage, answered)
         if self.vendor in ("ollama", "compatible"):
             return None
         from loom_nb.models.prices import cost
@@ -386,6 +533,8 @@ class Model:
 
     def window(self) -> int | None:
         """Tokens that it can take, request and answer together, or None where that is not known."""
+        if self._group is not None:
+            return self._group.window()
         if self.vendor == "cassette":
             recorded: Model = self.options["model"]
             return recorded.window()
@@ -397,6 +546,19 @@ class Model:
 
     def __repr__(self) -> str:
         return f"Model({self.name!r})"
+
+
+def _leaves(model: Model) -> Iterator[Model]:
+    """The plain models of a group and of the groups in it."""
+    for one in model.members or ():
+        yield from _leaves(one) if one.members else (one,)
+
+
+def _asked(model: Model) -> dict[str, Any]:
+    """The fields that a model, or each of a group, adds to its requests."""
+    if model.members:
+        return {one.name: asked for one in _leaves(model) if (asked := _asked(one))}
+    return {} if model.vendor in ("offline", "scripted", "cassette") else dict(model.options)
 
 
 def _no_vendor(vendor: str, model: str) -> LoomUsageError:
@@ -421,6 +583,8 @@ _MADE = {
     "compatible": 'Model.compatible("name", base_url="http://localhost:8000/v1")',
     "scripted": 'Model.scripted(["a reply"])',
     "cassette": 'Model.cassette("file.json", "vendor:model")',
+    "fallback": "vendor:model|vendor:model",
+    "route": 'Model.route({"code": "vendor:model"}, default="vendor:model")',
 }
 """Models that a name alone cannot make."""
 

@@ -21,6 +21,7 @@ _TIMING = ("time", "timeit", "prun", "capture", "memit")
 _OTHER = re.compile(rf"[ \t]*(%%(?:{'|'.join(_TIMING)}))(?=\s|$)")
 """Magics that run the cell below them as plain Python: a cell that awaits cannot stand there."""
 _RESULT = ("loom_nb.runtime.run", "RunResult")
+_ARTIFACT = ("loom_nb.runtime.artifacts", "Artifact")
 _ATTRIBUTE = "loom_workbench"
 _KEYS = {"ANTHROPIC_API_KEY": "anthropic", "OPENAI_API_KEY": "openai"}
 """What the card names of the vendors; the whole list costs an import that loading does without."""
@@ -38,6 +39,7 @@ def load_ipython_extension(shell: Any) -> None:
     bench.matcher = context_matcher(identifier="loom")(lambda context: completion.complete(context, bench))
     shell.Completer.custom_matchers.append(bench.matcher)
     shell.display_formatter.mimebundle_formatter.for_type_by_name(*_RESULT, bench.bundle_of)
+    shell.display_formatter.mimebundle_formatter.for_type_by_name(*_ARTIFACT, _artifact)
     shell.events.register("post_execute", bench.forget_screen)
     _welcome(shell, bench)
 
@@ -56,12 +58,20 @@ def unload_ipython_extension(shell: Any) -> None:
         shell.Completer.custom_matchers.remove(bench.matcher)
     bench.forget_screen()
     formatter = shell.display_formatter.mimebundle_formatter
-    formatter.deferred_printers.pop(_RESULT, None)
-    for kind in [kind for kind in formatter.type_printers if (kind.__module__, kind.__name__) == _RESULT]:
-        formatter.pop(kind)
+    for ours in (_RESULT, _ARTIFACT):
+        formatter.deferred_printers.pop(ours, None)
+        for kind in [one for one in formatter.type_printers if (one.__module__, one.__name__) == ours]:
+            formatter.pop(kind)
     shell.events.unregister("post_execute", bench.forget_screen)
     magics.unregister(shell)
     bench.close()
+
+
+def _artifact(one: Any) -> dict[str, Any]:
+    """How an Artifact is displayed."""
+    from loom_nb.notebook.artifact_view import bundle
+
+    return bundle(one)
 
 
 def awaiting_cell(lines: list[str]) -> list[str]:

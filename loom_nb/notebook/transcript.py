@@ -17,6 +17,8 @@ from msgspec.structs import replace
 from loom_nb.border import parse_object
 from loom_nb.errors import BorderError
 from loom_nb.events import (
+    ArtifactAdded,
+    AttemptStarted,
     CallDelta,
     CallFinished,
     CallJudged,
@@ -30,6 +32,7 @@ from loom_nb.events import (
     Noticed,
     PlanItem,
     PlanUpdated,
+    QualityChecked,
     QuestionAnswered,
     QuestionAsked,
     RetryScheduled,
@@ -607,6 +610,33 @@ def _retry_scheduled(transcript: Transcript, event: RetryScheduled) -> Transcrip
     return replace(transcript, current=(*staying, retry), revision=transcript.revision + lost)
 
 
+def _attempt(transcript: Transcript, event: AttemptStarted) -> Transcript:
+    alone = ", which is shown nothing of the one before" if event.independent else ""
+    return (
+        _noticed(transcript, Noticed(f"attempt {event.attempt}{alone}")) if event.attempt > 1 else transcript
+    )
+
+
+def _quality(transcript: Transcript, event: QualityChecked) -> Transcript:
+    if event.passed:
+        return _noticed(transcript, Noticed(f"the answer was accepted{_by(event)}"))
+    if event.passed is None:
+        return _noticed(transcript, Noticed(f"the answer could not be evaluated{_by(event)}", "warning"))
+    failed = "; ".join(one.criterion for one in event.results if not one.passed)
+    told = f"not accepted{_by(event)}" + (f": {failed}" if failed else "")
+    return _noticed(transcript, Noticed(told + (f". {event.critique}" if event.critique else ""), "warning"))
+
+
+def _artifact(transcript: Transcript, event: ArtifactAdded) -> Transcript:
+    from loom_nb.runtime.artifacts import Artifact
+
+    return _noticed(transcript, Noticed(f"artifact {Artifact(event).line}"))
+
+
+def _by(event: QualityChecked) -> str:
+    return f" by {event.by}" if event.by else ""
+
+
 def _noticed(transcript: Transcript, event: Noticed) -> Transcript:
     notice = Notice(event.text, event.level)
     if transcript.current and transcript.current[-1] == notice:
@@ -1005,6 +1035,9 @@ _STEPS: dict[type[Any], Callable[[Transcript, Any], Transcript]] = {
     RunFinished: _run_finished,
     RunInterrupted: _run_interrupted,
     RetryScheduled: _retry_scheduled,
+    ArtifactAdded: _artifact,
+    AttemptStarted: _attempt,
+    QualityChecked: _quality,
     Noticed: _noticed,
     TextDelta: _text_delta,
     ThinkingDelta: _thinking_delta,

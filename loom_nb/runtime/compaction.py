@@ -313,7 +313,8 @@ def _lines(message: Message, name: str) -> Iterator[str]:
     for part in message.parts:
         match part:
             case TextPart() if part.text.strip():
-                who = "the person" if message.role == "user" else "you"
+                asked = "the person" if part.origin.trusted and part.origin.kind == "user" else "a note"
+                who = asked if message.role == "user" else "you"
                 yield f"{name} {who}: {_ends(_one(part.text), 300)}"
             case ToolCallPart():
                 yield f"{name} you called {part.name}({_ends(_one(part.arguments), 120)})"

@@ -6,10 +6,11 @@ from typing import Any
 import msgspec
 
 from loom_nb.border import clean
-from loom_nb.errors import Unanswered
+from loom_nb.errors import LoomUsageError, Unanswered
 from loom_nb.events import CallOutput, Kept, PlanUpdated, VariablesChanged
 from loom_nb.questions import Question
 from loom_nb.runtime.approval import Ready
+from loom_nb.runtime.artifacts import packed, stored
 from loom_nb.runtime.stage import Stage
 
 
@@ -67,6 +68,21 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
 
     def say(self, event: PlanUpdated | VariablesChanged) -> None:
         """Keep a fact about this call. May be called from any thread."""
+        self._on_the_loop(self._keep, event)
+
+    def artifact(self, name: str, value: Any, media_type: str | None = None) -> None:
+        """Keep a value with the run, by name. May be called from any thread.
+
+        What is large is on the disk when this returns, and told in the log after that: a crash between
+        the two leaves a file that nothing refers to, never a reference to nothing.
+
+        Raises:
+            LoomUsageError: it cannot be kept, or the run is over.
+            StoreError: the disk refuses.
+        """
+        if self._stage.closed:
+            raise LoomUsageError(f"artifact {name!r} comes too late: the run is over")
+        event = stored(packed(name, value, media_type), self._stage.files, call_id=self.call_id)
         self._on_the_loop(self._keep, event)
 
     def _show(self, event: CallOutput) -> None:

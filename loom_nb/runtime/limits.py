@@ -1,14 +1,16 @@
-"""How far a run may go: turns, tokens, cost, time."""
+"""How far a run may go: turns, tokens, cost, time, and the same failure over and over."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from loom_nb.errors import LoomUsageError
-from loom_nb.messages import Usage
+from loom_nb.border import parse
+from loom_nb.errors import BorderError, LoomUsageError
+from loom_nb.messages import ToolCallPart, ToolResultPart, Usage, canonical
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of one run. None means no limit of that kind."""
+    """The limits of one run, all its attempts together. None means no limit of that kind."""
 
     max_iterations: int = 50
     """Model calls."""
@@ -18,6 +20,8 @@ class Limits:
     """US dollars; needs a model whose price is known."""
     timeout: float | None = None
     """Seconds of wall time, from the moment the run leaves the queue."""
+    stuck: int | None = 5
+    """The same failing call so many times in a row, or two that fail in turn twice as often."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -26,14 +30,95 @@ class Limits:
                 raise LoomUsageError(f"Limits.{field.name} must be positive, not {value!r}")
 
     def exceeded(self, turns: int, usage: Usage, cost: float | None) -> tuple[str, str] | None:
-        """The (fault, reason) of the first limit that forbids another model call, or None."""
+        """The (fault, reason) of the first limit that forbids another turn, or None."""
         if turns >= self.max_iterations:
             return "turns", f"{turns} model calls were made, the limit is {self.max_iterations}"
+        return self.overspent(usage, cost) if turns else None
+
+    def overspent(self, usage: Usage, cost: float | None) -> tuple[str, str] | None:
+        """The (fault, reason) of the limit that forbids whatever costs anything, or None."""
         if self.max_tokens is not None and usage.total_tokens >= self.max_tokens:
             return "tokens", f"{usage.total_tokens:,} tokens were used, the limit is {self.max_tokens:,}"
-        if self.max_cost is not None and turns:
+        if self.max_cost is not None:
             if cost is None:
                 return "cost", "a limit of cost was set and the price of this model is not known"
             if cost >= self.max_cost:
                 return "cost", f"${cost:.4f} was spent, the limit is ${self.max_cost:.4f}"
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Repetition:
+    """Calls that fail again and again."""
+
+    words: str
+    """Which, and how often."""
+    stuck: bool
+    """Whether this is once too often; else it is one turn before that."""
+
+
+class Streak:
+    """The failing calls of a run behind which no other call came, oldest first.
+
+    Args:
+        most: the same call so many times in a row is stuck; two in turn, twice as often.
+    """
+
+    __slots__ = ("_failed", "_most")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._failed: list[tuple[str, bytes]] = []
+
+    def grown(self, calls: Sequence[ToolCallPart], results: Sequence[ToolResultPart]) -> Repetition | None:
+        """Take in the calls of a turn; gives what is told of it, where it is time to.
+
+        A call that a message holds twice counts once: its second result told nothing new.
+        """
+        last: dict[tuple[str, bytes], None] = {}
+        for call, result in zip(calls, results, strict=True):
+            if result.is_error:
+                last[call.name, _same(call.arguments)] = None
+            else:
+                last.clear()
+                self._failed.clear()
+        self._failed += last
+        del self._failed[: -2 * self._most]
+        return self._repetition(len(last))
+
+    def _repetition(self, new: int) -> Repetition | None:
+        """What repeats itself at the end, if that is too often, or would be after one more such turn."""
+        if not self._failed:
+            return None
+        count, most = self._count(1), self._most
+        names = [self._failed[-1]]
+        words = f"{_told(*names)} failed {count} times in a row"
+        if count < 2 and len(self._failed) > 1 and self._failed[-1] != self._failed[-2]:
+            count, most = self._count(2), 2 * self._most
+            names = [self._failed[-2], *names]
+            words = f"{_told(names[0])} and {_told(names[1])} failed in turn, {count} times together"
+        if count >= most:
+            return Repetition(words, stuck=True)
+        if most - count <= new and count > 1:
+            return Repetition(words, stuck=False)
+        return None
+
+    def _count(self, period: int) -> int:
+        """How many of the last calls are the same as the one so many places before them."""
+        count = period
+        while count < len(self._failed) and self._failed[-count - 1] == self._failed[period - count - 1]:
+            count += 1
+        return count
+
+
+def _same(arguments: str) -> bytes:
+    """Arguments so that equal ones are equal bytes, however they were written."""
+    try:
+        return canonical(parse(arguments))
+    except BorderError:
+        return arguments.encode(errors="replace")
+
+
+def _told(call: tuple[str, bytes]) -> str:
+    arguments = call[1].decode()
+    return f"{call[0]}({arguments if len(arguments) <= 120 else arguments[:119] + '…'})"

@@ -5,6 +5,8 @@ loop for streaming and not, for a notebook, a script and a server. It keeps no s
 """
 
 import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 import msgspec
 
@@ -18,9 +20,11 @@ from loom_nb.events import (
     TurnFinished,
     TurnStarted,
 )
-from loom_nb.messages import Message, user
+from loom_nb.messages import MODEL, Message, Origin, TextPart, ToolCallPart, ToolResultPart
 from loom_nb.protocols import Reply
+from loom_nb.runtime.attempts import attempted
 from loom_nb.runtime.calls import perform, tell
+from loom_nb.runtime.limits import Streak
 from loom_nb.runtime.pressure import fit, overflowed
 from loom_nb.runtime.stage import Stage, cleaned
 
@@ -28,8 +32,16 @@ MAX_REPAIRS = 2
 """How often a model may mend a structured answer that does not fit its schema."""
 
 
-async def carry_out(stage: Stage) -> RunFinished:
-    """Turn after turn. Raises what a model call raised when it did not pass."""
+def carry_out(stage: Stage) -> Coroutine[Any, Any, RunFinished]:
+    """The whole run: turn after turn, or attempt after attempt where its answer has to be accepted.
+
+    Raises what a model call raised when it did not pass.
+    """
+    return attempted(stage, turns) if stage.runtime.attempted else turns(stage)
+
+
+async def turns(stage: Stage) -> RunFinished:
+    """Turn after turn, until the model ends its answer or a limit is reached."""
     repairs = 0
     if stage.resumed is not None:
         ended = await _take_up(stage)
@@ -43,13 +55,16 @@ async def carry_out(stage: Stage) -> RunFinished:
         calls = reply.message.calls
         if calls and reply.stop_reason not in ("refusal", "content_filter"):
             results = await perform(stage, calls, cut=reply.stop_reason == "length")
+            stuck = _stuck(stage, calls, results)
             _add(stage, Message("tool", tuple(results)))
+            if stuck:
+                return stage.finished("limit", fault="stuck", reason=stuck)
         else:
             wrong = _schema_problem(stage, reply)
             if wrong is None or repairs == MAX_REPAIRS:
                 return _ending(stage, reply, wrong)
             repairs += 1
-            _add(stage, user(f"This does not fit the schema: {wrong}\nAnswer with only JSON that fits."))
+            _add(stage, _mend(wrong))
         if stage.commit is not None:
             await stage.commit()
 
@@ -99,11 +114,11 @@ async def _turn(stage: Stage) -> Reply:
     if message is not reply.message:
         reply = msgspec.structs.replace(reply, message=message)
     _add(stage, message)
-    stage.spend(reply.usage)
+    cost = stage.spend(reply.usage, reply.model)
     stage.meter.counted_by_vendor(reply.usage)
     stage.say(
         TurnFinished(
-            stage.turns, reply.usage, reply.stop_reason, reply.model, stage.clock.monotonic() - started
+            stage.turns, reply.usage, reply.stop_reason, reply.model, stage.clock.monotonic() - started, cost
         )
     )
     for notice in reply.notices:
@@ -136,6 +151,30 @@ def _add(stage: Stage, message: Message) -> None:
     stage.say(MessageAdded(message))
 
 
+def _stuck(stage: Stage, calls: Sequence[ToolCallPart], results: list[ToolResultPart]) -> str:
+    """Why going on is of no use; empty where it is. One turn before, the last failure's result says so."""
+    for result in results:
+        if result.is_error:
+            break
+    else:
+        stage.streak = None
+        return ""
+    most = stage.runtime.limits.stuck
+    if most is None:
+        return ""
+    if stage.streak is None:
+        stage.streak = Streak(most)
+    told = stage.streak.grown(calls, results)
+    if told is None or told.stuck:
+        return told.words if told is not None else ""
+    stage.say(Noticed(f"It repeats itself: {told.words}", "warning"))
+    place = max(n for n, one in enumerate(results) if one.is_error)
+    words = f"({told.words}. Once more the same ends this run: do something else, or say what is in the way.)"
+    note = TextPart(words, Origin("system", "stuck"))
+    results[place] = msgspec.structs.replace(results[place], parts=(*results[place].parts, note))
+    return ""
+
+
 def _schema_problem(stage: Stage, reply: Reply) -> str | None:
     """Why the answer does not fit the schema that the run asked for, or None."""
     if stage.output is None or reply.stop_reason not in ("end", "stop_sequence", "other"):
@@ -145,6 +184,13 @@ def _schema_problem(stage: Stage, reply: Reply) -> str | None:
     except ToolError as error:
         return error.title
     return None
+
+
+def _mend(wrong: str) -> Message:
+    """The model is told to mend its answer: by nobody's order, and in part in its own words."""
+    ours = Origin("system", "schema")
+    first, last = "This does not fit the schema: ", "\nAnswer with only JSON that fits."
+    return Message("user", (TextPart(first, ours), TextPart(wrong, MODEL), TextPart(last, ours)))
 
 
 def _ending(stage: Stage, reply: Reply, wrong: str | None) -> RunFinished:

@@ -1,25 +1,45 @@
 """Runtime: the policies of a run, bundled."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from loom_nb.errors import LoomUsageError, NotBuiltError
+from loom_nb.protocols import Call, Verdict
 from loom_nb.runtime.compaction import ContextProtocol
 from loom_nb.runtime.continuity import ContinuityPolicy
 from loom_nb.runtime.governance import GovernancePolicy
+from loom_nb.runtime.harness import Harness
 from loom_nb.runtime.limits import Limits
+from loom_nb.runtime.quality import QualityGate
 from loom_nb.runtime.retry import RetryPolicy
 from loom_nb.runtime.session_restore import SessionRestorePolicy
 from loom_nb.settings import Mode
 
-_FIELDS = "limits, governance, retry, context, continuity, session_restore"
-_LATER = (
-    "harness",
-    "quality",
-    "delegation",
-    "feedback",
-    "attention",
-)
+_FIELDS = "limits, governance, retry, context, continuity, session_restore, harness, quality"
+_LATER = ("delegation", "feedback", "attention")
+LONG = 300
+"""Model calls of a run that is meant to take long."""
+
+
+class Unasked(GovernancePolicy):
+    """Nobody is asked: what a person would be asked about is denied, also where a face is there to ask."""
+
+    __slots__ = ()
+
+    async def judge(self, call: Call) -> Verdict:
+        """The verdict, with a refusal in the place of a question."""
+        verdict = await GovernancePolicy.judge(self, call)
+        if verdict.decision != "ask":
+            return verdict
+        return Verdict("deny", f"{verdict.reason}; an autonomous run asks nobody", verdict.by)
+
+    def describe(self) -> dict[str, tuple[str, ...]]:
+        """What is allowed and denied, in words."""
+        told = GovernancePolicy.describe(self)
+        asked = [words for words in told["asked"] if not words.startswith("a person has")]
+        denied = [f"{words} (nobody is asked)" for words in asked]
+        return {"allowed": told["allowed"], "asked": (), "denied": (*told["denied"], *denied)}
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -32,6 +52,11 @@ class Runtime:
     context: ContextProtocol = field(default_factory=ContextProtocol)
     continuity: ContinuityPolicy = field(default_factory=ContinuityPolicy)
     session_restore: SessionRestorePolicy = field(default_factory=SessionRestorePolicy)
+    harness: Harness = field(default_factory=Harness)
+    quality: QualityGate | None = None
+    """None: an answer that the model ends by itself is accepted."""
+    attempted: bool = field(init=False, repr=False, compare=False)
+    """Whether there is more to a run than its turns: every run asks."""
 
     def __init__(
         self,
@@ -42,6 +67,8 @@ class Runtime:
         context: ContextProtocol | None = None,
         continuity: ContinuityPolicy | None = None,
         session_restore: SessionRestorePolicy | None = None,
+        harness: Harness | None = None,
+        quality: QualityGate | None = None,
         **later: Any,
     ) -> None:
         for name in later:
@@ -52,17 +79,29 @@ class Runtime:
                     fixes=[f"built so far: {_FIELDS}"],
                 )
             raise LoomUsageError(f"Runtime has no field '{name}'", fixes=[_FIELDS])
-        for name, value, kind in (
+        given: tuple[tuple[str, Any, Any], ...] = (
             ("limits", limits, Limits),
             ("governance", governance, GovernancePolicy),
             ("retry", retry, RetryPolicy),
             ("context", context, ContextProtocol),
             ("continuity", continuity, ContinuityPolicy),
             ("session_restore", session_restore, SessionRestorePolicy),
-        ):
+            ("harness", harness, Harness),
+            ("quality", quality, QualityGate),
+        )
+        for name, value, kind in given:
             if value is not None and not isinstance(value, kind):
                 raise LoomUsageError(f"Runtime.{name} must be a {kind.__name__}, not {type(value).__name__}")
-            object.__setattr__(self, name, kind() if value is None else value)
+            none = value is None and kind is not QualityGate
+            object.__setattr__(self, name, kind() if none else value)
+        object.__setattr__(self, "attempted", self.gate is not None or self.harness.kind != "single_run")
+
+    @property
+    def gate(self) -> QualityGate | None:
+        """What answers are held against: a generator needs an evaluator."""
+        if self.quality is None and self.harness.kind == "generator_evaluator":
+            return QualityGate.pass_fail()
+        return self.quality
 
     @classmethod
     def sdk(cls, *, max_iterations: int = 50) -> "Runtime":
@@ -70,28 +109,69 @@ class Runtime:
         return cls(limits=Limits(max_iterations=max_iterations))
 
     @classmethod
-    def long_running(cls, **options: Any) -> "Runtime":
-        """Not built yet: needs context, continuity and quality policies."""
-        raise _not_built("long_running", options)
+    def long_running(
+        cls, criteria: Sequence[str] = (), *, max_iterations: int | None = None, **policies: Any
+    ) -> "Runtime":
+        """Work of hundreds of turns: room is made as it is needed, handoffs are written, answers checked.
+
+        Args:
+            criteria: what an answer must meet, beside the criteria of a task; see `QualityGate.criteria`.
+            max_iterations: model calls of a run; 300 by default.
+            policies: any field of a Runtime, in the place of the preset's.
+        """
+        return _preset("long_running", criteria, max_iterations, LONG, policies)
 
     @classmethod
     def supervised(
-        cls, *, max_iterations: int = 50, mode: Mode = "ask", answer_within: float = 600.0
+        cls,
+        *,
+        criteria: Sequence[str] = (),
+        max_iterations: int | None = None,
+        mode: Mode = "ask",
+        answer_within: float = 600.0,
+        **policies: Any,
     ) -> "Runtime":
         """A person is asked before anything acts, and waited for: answer with `session.send(Answer(…))`.
 
         Args:
-            max_iterations: model calls of a run.
+            criteria: what an answer must meet, beside the criteria of a task; see `QualityGate.criteria`.
+            max_iterations: model calls of a run; 50 by default.
             mode: what runs unasked, see `protocols.Mode`.
             answer_within: seconds that a person has for each question; then it is refused.
+            policies: any field of a Runtime, in the place of the preset's.
         """
-        policy = GovernancePolicy.supervised(mode=mode, answer_within=answer_within)
-        return cls(limits=Limits(max_iterations=max_iterations), governance=policy)
+        governance = GovernancePolicy.supervised(mode=mode, answer_within=answer_within)
+        options = {"governance": governance, **policies}
+        return _preset("supervised", criteria, max_iterations, Limits().max_iterations, options)
 
     @classmethod
-    def autonomous(cls, **options: Any) -> "Runtime":
-        """Not built yet: needs delegation and quality policies."""
-        raise _not_built("autonomous", options)
+    def autonomous(
+        cls, max_iterations: int | None = None, criteria: Sequence[str] = (), **policies: Any
+    ) -> "Runtime":
+        """Long work without a person: what would be asked is denied, also in a notebook.
+
+        Functions that you hand over run, and calls that only look; `governance` with a rule such as
+        `Allow("shell")` lets more run.
+
+        Args:
+            max_iterations: model calls of a run; 200 by default.
+            criteria: what an answer must meet, beside the criteria of a task; see `QualityGate.criteria`.
+            policies: any field of a Runtime, in the place of the preset's.
+
+        Raises:
+            NotBuiltError: for `max_depth`: nobody can be given work yet.
+        """
+        if "max_depth" in policies:
+            raise NotBuiltError(
+                "Runtime.autonomous(max_depth=…) is not part of this version",
+                cause="an agent cannot delegate yet: it would be accepted and ignored",
+                fixes=["Runtime.autonomous(max_iterations=200)"],
+            )
+        governance = policies.get("governance") or GovernancePolicy.default()
+        if type(governance) is GovernancePolicy:  # its rules hold; where it would ask, it denies
+            given = {one.name: getattr(governance, one.name) for one in fields(governance) if one.init}
+            policies["governance"] = Unasked(**given)
+        return _preset("autonomous", criteria, max_iterations, 200, policies)
 
     def describe(self) -> dict[str, Any]:
         """What this runtime will do, as plain data."""
@@ -101,18 +181,41 @@ class Runtime:
             "tokens": limits.max_tokens,
             "cost": limits.max_cost,
             "seconds": limits.timeout,
+            "stuck": _stuck_in_words(limits.stuck),
             "attempts per model call": self.retry.max_attempts,
             "context": self.context.describe(),
             "handoff": ", ".join(self.continuity.sections) or "none is written",
             "an earlier process": self.session_restore.describe(),
+            "harness": self.harness.describe(),
+            "quality": self.gate.describe() if self.gate is not None else _UNCHECKED,
             "mode": self.governance.mode,
             **{fate: list(words) for fate, words in self.governance.describe().items()},
         }
 
 
-def _not_built(preset: str, options: dict[str, Any]) -> NotBuiltError:
-    told = ", ".join(f"{name}=…" for name in options)
-    return NotBuiltError(
-        f"Runtime.{preset}({told}) is not part of this version",
-        fixes=["Runtime.sdk()", "Runtime.supervised()"],
-    )
+_UNCHECKED = "none: an answer that the model ends by itself is accepted"
+
+
+def _stuck_in_words(stuck: int | None) -> str:
+    if stuck is None:
+        return "repeated failures end no run"
+    return f"the same failing call {stuck} times in a row, or two in turn {2 * stuck} times, ends the run"
+
+
+def _preset(
+    name: str, criteria: Sequence[str], turns: int | None, usual: int, policies: dict[str, Any]
+) -> Runtime:
+    """A runtime with criteria, so many turns, and whatever else is given."""
+    if turns is not None and policies.get("limits") is not None:
+        raise LoomUsageError(f"Runtime.{name} takes limits or max_iterations, not both")
+    if criteria and policies.get("quality") is not None:
+        raise LoomUsageError(
+            f"Runtime.{name} takes quality or criteria, not both",
+            fixes=["QualityGate.evaluator(…, criteria=[…])"],
+        )
+    chosen: dict[str, Any] = {
+        "limits": Limits(max_iterations=usual if turns is None else turns),
+        "quality": QualityGate.criteria(criteria),
+    }
+    chosen.update({one: value for one, value in policies.items() if value is not None or one == "quality"})
+    return Runtime(**chosen)

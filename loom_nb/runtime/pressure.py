@@ -10,8 +10,9 @@ from loom_nb.messages import MODEL, Conversation, DataPart, Message, Origin, Tex
 from loom_nb.protocols import Generation, LanguageModel, Reply, Request
 from loom_nb.runtime.calls import tell
 from loom_nb.runtime.compaction import Step, make_room
-from loom_nb.runtime.context import item_name, words_of
+from loom_nb.runtime.context import View, item_name, last_instruction, words_of
 from loom_nb.runtime.continuity import ContinuityPolicy
+from loom_nb.runtime.harness import begins_again
 from loom_nb.runtime.recall import recall_tool
 from loom_nb.runtime.stage import Stage
 from loom_nb.tokens import estimate, estimate_message
@@ -87,10 +88,11 @@ async def _shrink(
 
     async def summarise(text: str) -> str:
         reply = await handoff(stage.model, stage.request.generation, policy, budget, text)
-        stage.spend(reply.usage)
+        stage.spend(reply.usage, reply.model)
         return reply.message.text.strip()
 
     situation = protocol.situation(stage.view, budget, summarise if policy.sections else None)
+    situation = dataclasses.replace(situation, stays=situation.stays | _untouched(stage.view))
     for step in steps:
         try:
             taken = await make_room(situation, [step], tokens, target, reason)
@@ -98,14 +100,26 @@ async def _shrink(
             stage.say(Noticed(f"the context was not summarised: {error.title}", "warning"))
             continue
         for compacted in taken:
-            await _tell(stage, compacted)
+            stage.request.tools = stage.kit.offer(recall_tool(stage.view))
+            await tell_compacted(stage, compacted)
             tokens = compacted.tokens_after
     return tokens
 
 
-async def _tell(stage: Stage, compacted: ContextCompacted) -> None:
+def _untouched(view: View) -> frozenset[int]:
+    """Messages that no step may tell in other words: those left out whole, and the critiques of this run."""
+    gone = [change for change in view.changes() if not change.messages]
+    messages = view.conversation.messages
+    begun = range(last_instruction(messages) + 1, len(messages))
+    return frozenset(
+        [number for change in gone for number in range(change.first, change.last + 1)]
+        + [number for number in begun if begins_again(messages[number])]
+    )
+
+
+async def tell_compacted(stage: Stage, compacted: ContextCompacted) -> None:
+    """Send what is left from now on, and say so; the view has taken it."""
     stage.request.conversation = stage.view.shown
-    stage.request.tools = stage.kit.offer(recall_tool(stage.view))
     stage.meter.shrunk(compacted.tokens_before - compacted.tokens_after)
     stage.say(compacted)
     if stage.hooks.given:

@@ -22,9 +22,12 @@ from loom_nb.events import (
     RunFinished,
 )
 from loom_nb.messages import Message, Usage
+from loom_nb.runtime.artifact_files import Files
+from loom_nb.runtime.artifacts import Artifacts, artifacts_of
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from loom_nb.events import Status  # quoted below: Jedi, which completes `run.`, trips over a Literal
 
@@ -59,6 +62,8 @@ class RunResult(msgspec.Struct, frozen=True, eq=False):
     """The answer as a value of the schema that the run asked for."""
     error: BaseException | None = None
     """The exception behind a failure, where there was one. Not in the log."""
+    files: Files | None = None
+    """Where the content of its large artifacts lies."""
 
     @property
     def output(self) -> str:
@@ -130,6 +135,11 @@ class RunResult(msgspec.Struct, frozen=True, eq=False):
         return uses
 
     @property
+    def artifacts(self) -> Artifacts:
+        """What its tools have kept by name: `result.artifacts["sales"].value()`."""
+        return artifacts_of(self.events, files=self.files)
+
+    @property
     def code(self) -> str:
         """The first fenced code block of the answer, or an empty string."""
         inside: list[str] | None = None
@@ -171,6 +181,28 @@ class RunResult(msgspec.Struct, frozen=True, eq=False):
             "payload": [entry.event.payload for entry in self.events],
         }
         return pd.DataFrame(columns)
+
+    def events_frame(self) -> "pd.DataFrame":
+        """One row for each event: what it was, of which turn and tool, its tokens, cost, time and words."""
+        from loom_nb.runtime import frames
+
+        return frames.events(self)
+
+    def turns_frame(self) -> "pd.DataFrame":
+        """One row for each turn: tokens, cost, seconds of the model and of its tools, calls, context."""
+        from loom_nb.runtime import frames
+
+        return frames.turns(self)
+
+    def plot(self) -> "Figure":
+        """Tokens, cost and time of each turn as a figure.
+
+        Raises:
+            SetupError: matplotlib is not installed.
+        """
+        from loom_nb.runtime import frames
+
+        return frames.plot(self)
 
     def raise_for_status(self) -> "RunResult":
         """This result if the run completed; else raise what ended it.
@@ -335,6 +367,10 @@ class Run:
             raise
         assert self.result is not None  # noqa: S101  set before `ended` is
         return self.result
+
+    async def artifacts(self) -> Artifacts:
+        """What its tools have kept by name, once it has ended; `events()` tells of each as it comes."""
+        return (await self.wait()).artifacts
 
     def end(self, result: RunResult) -> None:
         """Hand out the result: the last event to every reader, then wake who waits."""

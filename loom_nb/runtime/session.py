@@ -40,6 +40,7 @@ from loom_nb.events import (
     LogEntry,
     Mark,
     MessageAdded,
+    QualityChecked,
     RunFinished,
     RunInterrupted,
     RunResumed,
@@ -52,6 +53,7 @@ from loom_nb.inputs import Answer, RunContext, RuntimeTask, SessionConfig, Stop
 from loom_nb.messages import Conversation, DataPart, Message, Origin, Usage, to_json, user
 from loom_nb.protocols import Capability, Clock, Generation, LanguageModel, Request, Store
 from loom_nb.questions import Question
+from loom_nb.runtime.artifact_files import files_beside
 from loom_nb.runtime.asking import Asking
 from loom_nb.runtime.calls import tell
 from loom_nb.runtime.clock import SYSTEM_CLOCK
@@ -94,8 +96,8 @@ class ModelReference(Protocol):
         """Make a client."""
         ...
 
-    def cost(self, usage: Usage) -> float | None:
-        """US dollars, or None where the price is not known."""
+    def cost(self, usage: Usage, answered: str = "") -> float | None:
+        """US dollars, or None where the price is not known. `answered` is `Reply.model`."""
         ...
 
     def window(self) -> int | None:
@@ -179,6 +181,7 @@ class Session:
         self.store = store
         self.conversation = Conversation()
         self._owns_store = owns_store
+        self._files = files_beside(store)
         self._clock: Clock = clock or SYSTEM_CLOCK
         self._describe = describe or _as_text
         self._log = Log(self.id, store, self._clock)
@@ -650,7 +653,11 @@ class Session:
         if run in self._active:
             self._active.remove(run)
         entries = tuple(run.entries)
-        run.end(RunResult(run.id, self.id, run.model, ending.finished, entries, ending.value, ending.error))
+        run.end(
+            RunResult(
+                run.id, self.id, run.model, ending.finished, entries, ending.value, ending.error, self._files
+            )
+        )
 
     def _never_began(self, run: Run) -> None:
         """Its task was cancelled before its first step."""
@@ -795,6 +802,7 @@ class Session:
             price=agent.model.cost,
             random=random.random,
             request=Request("", self.conversation),
+            files=self._files,
         )
         return stage
 
@@ -991,6 +999,8 @@ def _take_up(stage: Stage, past: Waiting) -> None:
     for entry in past.entries:
         if isinstance(entry.event, TurnFinished):
             stage.turns += 1
+            stage.spend(entry.event.usage, entry.event.model)
+        elif isinstance(entry.event, QualityChecked):
             stage.spend(entry.event.usage)
         elif isinstance(entry.event, CallFinished) and entry.event.outcome == "denied":
             stage.denied.append(entry.event.result.text)

@@ -21,11 +21,13 @@ from loom_nb.messages import (
     Usage,
 )
 from loom_nb.protocols import Clock, LanguageModel, Request
+from loom_nb.runtime.artifact_files import Files
 from loom_nb.runtime.asking import Asking
 from loom_nb.runtime.context import View
 from loom_nb.runtime.deadlines import Deadlines
 from loom_nb.runtime.governance import GovernancePolicy
 from loom_nb.runtime.hooks import Hooks
+from loom_nb.runtime.limits import Streak
 from loom_nb.runtime.origins import Origins
 from loom_nb.runtime.output import OutputType
 from loom_nb.runtime.policies import Runtime
@@ -117,10 +119,13 @@ class Stage(msgspec.Struct, eq=False):
     """Tokens that the model can take, where that is known; the first look may take a while."""
     room: int
     """Tokens below which a request is known to fit."""
-    price: Callable[[Usage], float | None]
+    price: Callable[[Usage, str], float | None]
+    """What tokens cost; the second argument is `Reply.model`."""
     random: Callable[[], float]
     request: Request
 
+    files: Files | None = None
+    """Where artifacts are kept that are too large for the log; None where the store has no place."""
     run: str = ""
     say: Callable[[Kept], None] = _unheard
     """Keep a fact and show it. It is durable after the next `commit`."""
@@ -156,6 +161,8 @@ class Stage(msgspec.Struct, eq=False):
     """Results of the calls of the turn in progress."""
     denied: list[str] = msgspec.field(default_factory=list)
     """Reasons of the calls that were refused in this run."""
+    streak: Streak | None = None
+    """The failing calls behind which no other one came; None after a turn in which none failed."""
 
     def entered(self, run: Run, request: Request, output: OutputType | None) -> "Stage":
         """A copy of this empty stage, for one run."""
@@ -187,15 +194,24 @@ class Stage(msgspec.Struct, eq=False):
         seconds = self.clock.monotonic() - self.started
         return RunFinished(status, output, reason, fault, self.usage, self.cost, self.replies, seconds, data)
 
-    def spend(self, usage: Usage) -> None:
-        """Count a reply. Each is priced by itself: some vendors charge a long request more a token."""
-        cost, first = self.price(usage), not self.replies
+    def spend(
+        self, usage: Usage, answered: str = "", price: Callable[[Usage, str], float | None] | None = None
+    ) -> float | None:
+        """Count a reply, and give its cost. Each is priced by itself: a long request may cost more a token.
+
+        Args:
+            usage: of the reply.
+            answered: `Reply.model`: whose price counts, where the run's model is several.
+            price: of the model that gave it, where it is not the run's own.
+        """
+        cost, first = (price or self.price)(usage, answered), not self.replies
         self.replies += 1
         if first:
             self.usage, self.cost = usage, cost
-            return
+            return cost
         self.usage = self.usage + usage
         self.cost = None if cost is None or self.cost is None else self.cost + cost
+        return cost
 
 
 def cleaned(message: Message) -> Message:

@@ -56,7 +56,7 @@ class Ours:
     def window(self):
         return None
 
-    def cost(self, usage):
+    def cost(self, usage, answered=""):
         return None
 
     async def reply(self, request, emit):

@@ -43,7 +43,7 @@ def snipped(items: int = 2, **changes: object) -> ContextCompacted:
 
 
 def summarised(handoff: str = HANDOFF) -> ContextCompacted:
-    told = f'{handoff}\n(This stands for m2-m9; recall("m2-m9") gives the words themselves.)'
+    told = handoff
     note = Message("user", (DataPart("earlier work", told, Origin("model", "m2-m9"), "stands for m2-m9"),))
     changes = (Change(1, 8, (note,), "m2: look\nm3: page 1", 9_000),)
     return ContextCompacted("c2", "auto", "asked for", changes, 9_500, 700, told, Usage(800, 90))

@@ -342,7 +342,7 @@ class Reference:
     def window(self):
         return None
 
-    def cost(self, usage):
+    def cost(self, usage, answered=""):
         return None
 
 

@@ -468,7 +468,7 @@ async def test_each_reply_is_priced_by_itself():
         def window(self):
             return None
 
-        def cost(self, usage):
+        def cost(self, usage, answered=""):
             return 100.0 if usage.input_tokens > 10 else 1.0
 
     call = Message("assistant", (ToolCallPart("c", "add", '{"a":1,"b":1}'),))

@@ -56,7 +56,9 @@ def test_without_a_birth_only_death_can_be_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "owner", [Owner.mine(), Owner("a", 1), Owner("odd:host:name", 7, "12-boot.ns"), Owner("", 0, "")], ids=str
+    "owner",
+    [Owner.mine(), Owner("a", 1), Owner("odd:host:name", 7, "12-boot.ns"), Owner("", 0, "")],
+    ids=["this process", "without a birth", "odd names", "nobody"],
 )
 def test_an_owner_is_read_back_as_it_was_written(owner: Owner) -> None:
     assert Owner.parse(str(owner)) == owner

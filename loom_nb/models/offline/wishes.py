@@ -78,7 +78,8 @@ def asked(text: str) -> Asked:
     steps = _numbered(text)
     spans = steps or [text]
     pieces = [one for span in spans for one in ([span.strip()] if steps else _cut(span))]
-    found = [_piece(one) for one in pieces[:MAX_PIECES]]
+    said_once = [one for one, before in zip(pieces, [None, *pieces], strict=False) if one != before]
+    found = [_piece(one) for one in said_once[:MAX_PIECES]]
     return Asked(
         tuple(one for one in found if one.text and not _TELLING.match(one.text)),
         numbered=len(steps) >= 2,
