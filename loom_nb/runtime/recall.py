@@ -46,7 +46,8 @@ def recall_tool(view: View) -> Tool:
             raise ToolError(f"start must be 0 or more, length 1 to {MOST}")
         messages = view.conversation.messages
         if query.strip():
-            return _found(messages, query, view.hidden)
+            whole = frozenset(one.first for one in view.items() if not one.changed)
+            return _found(messages, query, view.hidden, whole)
         return _read(messages, item, start, length, view.hidden)
 
     made: Any = tool(read_only=True, max_chars=MOST + 2_000)(recall)
@@ -80,23 +81,25 @@ def _read(
     return parts or [TextPart("(nothing there)", Origin("system"))]
 
 
-def _found(messages: list[Message], query: str, hidden: frozenset[int]) -> list[TextPart]:
-    """Where the words stand, whole phrases and whole words first; not in the question itself."""
+def _found(
+    messages: list[Message], query: str, hidden: frozenset[int], whole: frozenset[int]
+) -> list[TextPart]:
+    """Where the words stand: first in what is not shown whole, then by whole phrases and whole words."""
     phrase = " ".join(query.casefold().split())
     words = list(dict.fromkeys(re.findall(r"\w+", phrase)))
-    hits: list[tuple[int, int, int, TextPart]] = []
+    hits: list[tuple[bool, bool, int, int, TextPart]] = []
     for number, message in enumerate(messages[:-1] if messages and messages[-1].calls else messages):
         if number in hidden:
             continue
         for text, origin in _texts(message, item_name(number)):
             low = text.casefold()
-            whole = _place(low, phrase)
+            exact = _place(low, phrase)
             places = [at for at in (_place(low, word) for word in words) if at >= 0]
-            if whole >= 0 or places:
-                at = max(0, (whole if whole >= 0 else min(places)) - AROUND // 2)
+            if exact >= 0 or places:
+                at = max(0, (exact if exact >= 0 else min(places)) - AROUND // 2)
                 piece = f"{item_name(number)}: …{text[at : at + AROUND + AROUND // 2]}…"
-                hits.append((whole < 0, -len(places), -number, TextPart(piece, origin)))
-    best = sorted(hits, key=lambda hit: hit[:3])[:FOUND]
+                hits.append((number in whole, exact < 0, -len(places), -number, TextPart(piece, origin)))
+    best = sorted(hits, key=lambda hit: hit[:4])[:FOUND]
     return [part for *_, part in best] or [TextPart(f"Nothing holds '{query}'.", Origin("system"))]
 
 
