@@ -652,6 +652,7 @@ THEMES = {
 def test_the_showcase_is_a_page_of_its_own_in_light_and_dark(tmp_path):
     """With LOOM_NB_ARTIFACTS set the pages are kept there, to be looked at."""
     folder = Path(os.environ.get("LOOM_NB_ARTIFACTS") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
     failed = Transcript.of(
         [*showcase()[:8], RunFinished("failed", "", "no key for vendor 'anthropic'", "key")]
     )
