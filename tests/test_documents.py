@@ -108,6 +108,7 @@ def as_everywhere(text: str) -> str:
     """Without what is another thing each time or on each computer."""
     text = re.sub(r"trash/[\w-]+", "trash/…", text)
     text = re.sub(r"expires in \d+ \w+", "expires in …", text)
+    text = re.sub(r"\(until \d{4}-\d\d-\d\d\)", "(until …)", text)
     if "run_command" in text:  # its description to the model names the level of the sandbox
         text = re.sub(r"[\d,]+→", "…→", text)
     return re.sub(r"\b(bubblewrap|landlock|none)\b", "sandbox", text)

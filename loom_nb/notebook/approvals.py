@@ -1,7 +1,8 @@
 """The commands of `%loom` by which a person decides: approvals, approve, deny, answer, keep, rollback."""
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -310,13 +311,22 @@ def _decided(bench: "Workbench", entries: "Sequence[LogEntry]") -> tuple[tuple[s
         if not isinstance(event, QuestionAnswered) or entry.session not in mine:
             continue
         question = asked.get((entry.session, event.question_id))
-        told = _decision(event) + (
-            " (taken back)" if event.grant is not None and event.grant in revoked else ""
-        )
+        told = _decision(event) + (_lasts(event.grant, revoked) if event.grant is not None else "")
         rows.append(
             (event.question_id, entry.run, told, event.by or event.how, _what(question) if question else "")
         )
     return tuple(rows[:MAX_PAST])
+
+
+def _lasts(grant: Grant, revoked: "Set[Grant]") -> str:
+    """Until when a leave holds, where it does not hold as long as the kernel."""
+    if grant in revoked:
+        return " (taken back)"
+    if grant.expires is None:
+        return ""
+    if grant.expires <= time.time():
+        return " (over)"
+    return f" (until {time.strftime('%Y-%m-%d', time.localtime(grant.expires))})"
 
 
 def _of_this_notebook(bench: "Workbench", entries: "Sequence[LogEntry]") -> set[str]:

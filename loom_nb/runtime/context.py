@@ -59,9 +59,9 @@ class View:
 
     def add(self, message: Message) -> None:
         """The conversation grew."""
-        self.conversation.add(message)
+        self.conversation.messages.append(message)
         if self.shown is not self.conversation:
-            self.shown.add(message)
+            self.shown.messages.append(message)
 
     def take(self, *facts: Fact) -> None:
         """Something was compacted, undone, pinned or hidden."""

@@ -2,14 +2,14 @@
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from loom_nb.errors import LoomContextError, ModelError
 from loom_nb.events import ContextCompacted, Noticed
 from loom_nb.messages import MODEL, Conversation, DataPart, Message, Origin, TextPart
 from loom_nb.protocols import Generation, LanguageModel, Reply, Request
 from loom_nb.runtime.calls import tell
-from loom_nb.runtime.compaction import Step, make_room
+from loom_nb.runtime.compaction import ContextProtocol, Step, make_room
 from loom_nb.runtime.context import View, item_name, last_instruction, words_of
 from loom_nb.runtime.continuity import ContinuityPolicy
 from loom_nb.runtime.harness import begins_again
@@ -153,16 +153,27 @@ async def handoff(
 
 
 def _budget(stage: Stage) -> int | None:
-    """Tokens of a request, where they are known."""
-    given = stage.runtime.context.budget
-    if given is not None:
-        return given
-    window = stage.window()
-    if window is not None:
-        answer = stage.request.generation.max_output_tokens or ANSWER
-        window -= min(answer, window // 4)
-    limit = stage.meter.limit
-    return min(window or limit, limit) if limit is not None else window
+    answer = stage.request.generation.max_output_tokens
+    return budget_of(stage.runtime.context, stage.window, answer, stage.meter.limit)
+
+
+def budget_of(
+    protocol: ContextProtocol, window: Callable[[], int | None], answer: int | None, limit: int | None
+) -> int | None:
+    """Tokens that a request may have, where that is known.
+
+    Args:
+        protocol: may set it.
+        window: tokens that the model can take; the first look may take a while.
+        answer: tokens of the answer at most, where there is a limit.
+        limit: tokens of a request that the vendor has refused as too large.
+    """
+    if protocol.budget is not None:
+        return protocol.budget
+    most = window()
+    if most is not None:
+        most -= min(answer or ANSWER, most // 4)
+    return min(most or limit, limit) if limit is not None else most
 
 
 def _first(stage: Stage, budget: int) -> int:

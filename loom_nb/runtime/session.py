@@ -68,7 +68,8 @@ from loom_nb.runtime.loop import carry_out
 from loom_nb.runtime.origins import Origins
 from loom_nb.runtime.output import OutputType
 from loom_nb.runtime.policies import Runtime
-from loom_nb.runtime.pressure import UNSEEN, handoff
+from loom_nb.runtime.pressure import UNSEEN, budget_of, handoff
+from loom_nb.runtime.quality import task_of
 from loom_nb.runtime.recall import recall_tool
 from loom_nb.runtime.restore import Waiting, form_to_keep, settle
 from loom_nb.runtime.run import GRACE_SECONDS, Run, RunResult
@@ -314,6 +315,10 @@ class Session:
             closing = [event.message for event in repairs if isinstance(event, MessageAdded)]
             shown = self.view.shown.edited([*self.view.shown, *closing, message])
             request = _request(agent, kit, shown, output)
+            gate, wanted = agent.runtime.gate, task_of(message)
+            if gate is not None and not gate.idle(wanted):
+                told = gate.told(wanted)
+                request.system = "\n\n".join(text for text in (request.system, told) if text)
             return request, self._model(agent.model).encode(request)
 
     async def resume(self, run_id: str, *, agent: AgentDescription | None = None) -> Run:
@@ -387,7 +392,8 @@ class Session:
         async with self._opened():
             kit = await self._kit(agent)
             request = _request(agent, kit, self.view.shown, None)
-            budget = agent.runtime.context.budget or agent.model.window()
+            answer = agent.generation.max_output_tokens
+            budget = budget_of(agent.runtime.context, agent.model.window, answer, self._meter.limit)
             counted = self._meter.counted if self._meter.exact else None
             return ledger_of(request, self.view, kit.partitions(), budget=budget, counted=counted)
 

@@ -694,3 +694,12 @@ def test_code_in_plain_text_ends_where_markdown_ends_it():
     code = "```\nnever closed\n```python\n\n\nstill code\n"
     shown = render.plain(Transcript.of([MessageAdded(Message("assistant", (TextPart(code),)))]))
     assert "```python\n\n\nstill code" in shown
+
+
+def test_the_share_that_the_vendor_had_kept_stands_in_the_footer_of_every_surface():
+    usage = Usage(1_000, 10, cache_read_tokens=800)
+    events = [RunStarted("anthropic:claude", "go"), RunFinished("completed", "done", usage=usage, turns=1)]
+    bundle = render.bundle(Transcript.of(events, run="r1"), times=False, ascii=False)
+    assert "cached 80 %" in bundle["text/plain"] and "cached 80 %" in bundle["text/html"]
+    without = Transcript.of([events[0], RunFinished("completed", "done", usage=Usage(1_000, 10), turns=1)])
+    assert "cached" not in render.bundle(without, times=False, ascii=False)["text/plain"]

@@ -539,3 +539,22 @@ async def test_the_verdict_is_asked_for_by_schema_without_tools_on_the_wire(monk
     assert '<data name=\\"critique\\"' in json.dumps(second)
     assert "stone 1" in json.dumps(last)
     assert len(of(result, MessageAdded)) == 6
+
+
+async def test_a_preview_holds_the_criteria_byte_for_byte_as_they_are_sent(monkeypatch):
+    from loom_nb import Agent, MemoryStore, Model, Runtime
+    from loom_nb.testing import Say, WireServer
+
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "test-key")
+    with WireServer([Say("done"), Say('{"criteria": []}'), Say("x")], strict=False) as server:
+        agent = Agent(
+            Model.anthropic("claude-wire", base_url=server.url),
+            instructions="Be good.",
+            runtime=Runtime.long_running(criteria=["tests stay green"]),
+            session_store=MemoryStore(),
+        )
+        async with agent.session() as session:
+            _, body = await session.preview("go")
+            await session.run("go")
+        assert b"tests stay green" in body
+        assert server.requests[0].body == body

@@ -226,6 +226,7 @@ def footer_items(transcript: Transcript, marks: Glyphs, *, times: bool) -> list[
     items += [model_label(transcript)] if model_label(transcript) else []
     items += [_several(transcript.turns, "step")] if transcript.turns else []
     items += [tokens_item(transcript, marks)] if transcript.usage.total_tokens else []
+    items += [cached(transcript)] if transcript.usage.cache_read_tokens else []
     if transcript.cost is not None:
         items.append(dollars(transcript.cost))
     if pressure(transcript):
@@ -237,6 +238,12 @@ def footer_items(transcript: Transcript, marks: Glyphs, *, times: bool) -> list[
     if times and transcript.run:
         items.append(one_line(transcript.run))
     return items
+
+
+def cached(transcript: Transcript) -> str:
+    """``cached 80 %``: how much of what was sent the vendor had kept from before."""
+    usage = transcript.usage
+    return f"cached {usage.cache_read_tokens / max(usage.input_tokens, 1):.0%}".replace("%", " %")
 
 
 def pressure(transcript: Transcript) -> str:
