@@ -40,6 +40,7 @@ from loom_nb.runtime.quality import (
     task_of,
     verdict_request,
 )
+from loom_nb.runtime.restore import settle
 from loom_nb.runtime.stage import Stage
 from loom_nb.runtime.threads import in_thread
 
@@ -49,6 +50,7 @@ STRATEGY = "attempt"
 """The name under which the work of earlier attempts is left out."""
 MEND = "Your answer was not accepted. The critique follows as data: mend what it names, answer in whole."
 UNSEEN = "An earlier attempt was not accepted. It is not shown; its critique follows as data."
+ANEW = "Another answer is wanted. What follows was said of it:\n"
 VERDICTS = 2
 """How often a judge is asked, where what it wrote is no verdict."""
 
@@ -148,10 +150,20 @@ class _Attempts:
             await self._leave_out()
         critique = () if self._critique is None else (self._critique,)
         self._critique = None
-        message = Message("user", (TextPart(clean(words), AGAIN), *critique))
+        said = () if words in (MEND, UNSEEN) else (TextPart(clean(words), MODEL),)  # it may quote the model
+        message = Message("user", (TextPart(words if not said else ANEW, AGAIN), *said, *critique))
         self.number += 1
         stage.add(message)
         stage.say(MessageAdded(message))
+
+    def _settle(self) -> None:
+        """Close what an attempt that was broken off has left open."""
+        stage = self._stage
+        for event in settle(stage):
+            stage.say(event)
+        stage.deltas.clear()
+        stage.results = []
+        stage.started_calls.clear()
 
     async def _leave_out(self) -> None:
         """The work of the attempts so far is not shown any more; what each was told at its beginning is."""
@@ -217,6 +229,7 @@ class _Attempts:
             return self._failed(_told(error, function))
         if stage.stopped():
             raise asyncio.CancelledError
+        self._settle()
         return await self._chosen(self._made(chosen) if isinstance(chosen, str) else chosen)
 
     async def _chosen(self, chosen: object) -> RunFinished:
@@ -265,13 +278,15 @@ class _Attempts:
     async def attempt(self, extra: str = "", *, independent: bool = False) -> Candidate:
         """See `Trial`."""
         stage = self._stage
+        if stage.resumed is None:
+            self._settle()
         if self.candidates:
             last = self._ends[-1][0]
             if last.status == "limit" and last.fault != "length":
                 raise _Over(last)  # it would be the same again
             await self._again(extra or "Try again: another answer is wanted.", independent)
         elif extra and stage.resumed is None:
-            message = Message("user", (TextPart(clean(extra), Origin("system", "harness")),))
+            message = Message("user", (TextPart(clean(extra), MODEL),))  # it may quote anybody
             stage.add(message)
             stage.say(MessageAdded(message))
         return await self._once(independent)

@@ -203,8 +203,11 @@ async def _run(stage: Stage, ready: Ready) -> ToolResultPart:
     stage.started_calls.add(part.id)
     outcome, parts = await _within(stage, ready)
     if ready.edited:
-        changed, now = ", ".join(ready.edited), to_json(ready.plain).decode()
-        parts = (TextPart(clean(f"(The person changed {changed} before allowing it: {now})"), USER), *parts)
+        now = to_json({name: ready.plain.get(name) for name in ready.edited}).decode()
+        told = TextPart(
+            f"The person changed {', '.join(ready.edited)} before allowing it:", Origin("system", "approval")
+        )
+        parts = (told, TextPart(clean(now), USER), *parts)
     if stage.closed:  # it was left behind when the run ended, and has its result already
         return ToolResultPart(part.id, part.name, parts, outcome != "ok", tool.origin)
     parts, chars = _shorten(stage, part.id, tool, parts)

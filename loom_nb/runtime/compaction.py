@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from loom_nb.border import clean
 from loom_nb.errors import LoomUsageError
 from loom_nb.events import Change, ContextCompacted
 from loom_nb.messages import (
@@ -174,9 +175,10 @@ def shortened(arguments: str, chars: int) -> str:
     """Arguments as JSON in which every text has at most so many characters and its length in words."""
     try:
         given = json.loads(arguments)
-    except ValueError:  # as the model wrote them
-        given = {}
-    return json.dumps(_short(given, chars), ensure_ascii=False)
+        short = json.dumps(_short(given, chars), ensure_ascii=False, allow_nan=False)
+    except (ValueError, RecursionError):  # as the model wrote them
+        return "{}"
+    return clean(short)
 
 
 def _short(value: Any, chars: int) -> Any:

@@ -26,6 +26,8 @@ from loom_nb.messages import (
 from loom_nb.tokens import estimate_message
 
 HIDDEN = "[left out by the person]"
+WITHHOLDS = frozenset({"left out", "attempt"})
+"""Strategies after which the model is to read nothing of it, by no tool."""
 
 Fact = ContextCompacted | CompactionUndone | ContextMarked
 
@@ -46,7 +48,9 @@ class View:
     marks: dict[int, Mark] = field(default_factory=dict)
     """By the number of a message, counted from 0."""
     _hidden: dict[int, int] = field(default_factory=dict)
-    """Those that are hidden, with how many compactions were in force then."""
+    """Those that are hidden, with how many compactions there had been."""
+    _places: dict[str, int] = field(default_factory=dict)
+    """The number of each compaction, by its id."""
     numbers: int = 0
     """Compactions so far, undone ones included."""
     plan: tuple[PlanItem, ...] = ()
@@ -54,6 +58,8 @@ class View:
 
     def __post_init__(self) -> None:
         self.shown = self.conversation
+        for place, name in enumerate(self.compactions, 1):
+            self._places.setdefault(name, place)
         if self.compactions or self.marks:
             self.shown = self._redrawn()
 
@@ -74,6 +80,7 @@ class View:
             case ContextCompacted():
                 self.compactions[fact.id] = fact
                 self.numbers += 1
+                self._places[fact.id] = self.numbers
             case CompactionUndone(id=name, first=None):
                 self.compactions.pop(name, None)
             case CompactionUndone(id=name, first=int(first)):
@@ -84,7 +91,7 @@ class View:
                 if mark is not None:
                     self.marks[number] = mark
                 if mark == "hidden":
-                    self._hidden[number] = len(self.compactions)
+                    self._hidden[number] = self.numbers
 
     def _restore(self, name: str, first: int) -> None:
         """One change of a compaction is undone."""
@@ -103,31 +110,76 @@ class View:
         return frozenset(number for number, mark in self.marks.items() if mark == "pinned")
 
     def changes(self) -> list[Change]:
-        """Those that count, in the order of the conversation; they do not overlap."""
+        """Those that count, in the order of the conversation; they do not overlap.
+
+        What is left out stays so whatever else is said of it; of what is hidden or left out no earlier
+        change tells.
+        """
+        gone = self._gone()
+        when = [
+            (one, self._places.get(name, 0))
+            for name, compaction in self.compactions.items()
+            for one in compaction.changes
+            if not one.messages
+        ]
         counts: list[Change] = []
-        for place, compaction in enumerate(self.compactions.values()):
+        for name, compaction in self.compactions.items():
+            place = self._places.get(name, 0)
             newer = sorted(
-                (one for one in compaction.changes if not self._shows_hidden(one, place)), key=_first
+                (one for one in compaction.changes if one.messages and not self._tells(one, place, when)),
+                key=_first,
             )
             older = [one for one in counts if not _overlaps(newer, one.first, one.last)]
             counts = sorted([*older, *newer], key=_first)
+        counts = [one for one in counts if not _overlaps(gone, one.first, one.last)]
         hidden = [
             Change(number, number, (without_content(self.conversation.messages[number]),))
             for number in self._hidden
-            if number < len(self.conversation) and not _overlaps(counts, number, number)
+            if number < len(self.conversation)
+            and not _overlaps(counts, number, number)
+            and not _overlaps(gone, number, number)
         ]
-        return sorted([*counts, *hidden], key=_first) if hidden else counts
+        return sorted([*counts, *gone, *hidden], key=_first) if gone or hidden else counts
+
+    def _gone(self) -> list[Change]:
+        """What is left out whole, by whatever compaction: ranges in order, which do not touch."""
+        ranges = sorted(
+            (change.first, change.last)
+            for compaction in self.compactions.values()
+            for change in compaction.changes
+            if not change.messages
+        )
+        gone: list[Change] = []
+        for first, last in ranges:
+            if gone and first <= gone[-1].last + 1:
+                gone[-1] = Change(gone[-1].first, max(gone[-1].last, last))
+            else:
+                gone.append(Change(first, last))
+        return gone
+
+    @property
+    def withheld(self) -> frozenset[int]:
+        """The messages that the model may not read again either: hidden ones, and runs that were left out."""
+        left = [
+            number
+            for compaction in self.compactions.values()
+            if compaction.strategy in WITHHOLDS
+            for change in compaction.changes
+            if not change.messages
+            for number in range(change.first, change.last + 1)
+        ]
+        return frozenset([*self._hidden, *left])
 
     @property
     def hidden(self) -> frozenset[int]:
         """The messages that the model is not to see."""
         return frozenset(self._hidden)
 
-    def _shows_hidden(self, change: Change, place: int) -> bool:
-        """Whether a change was made before one of its messages was hidden, so that it may tell of it."""
-        return any(
-            change.first <= number <= change.last and place < since for number, since in self._hidden.items()
-        )
+    def _tells(self, change: Change, place: int, gone: Sequence[tuple[Change, int]]) -> bool:
+        """Whether a change was made before one of its messages was hidden or left out: it may tell of it."""
+        if any(change.first <= number <= change.last and place <= at for number, at in self._hidden.items()):
+            return True
+        return any(place < at and _overlaps((change,), one.first, one.last) for one, at in gone)
 
     def items(self) -> list["Shown"]:
         """What is sent, message after message."""
@@ -137,10 +189,8 @@ class View:
             items += [Shown(n, n, self.conversation.messages[n]) for n in range(at, change.first)]
             items += [Shown(change.first, change.last, message, changed=True) for message in change.messages]
             at = change.last + 1
-        return [
-            *items,
-            *(Shown(n, n, self.conversation.messages[n]) for n in range(at, len(self.conversation))),
-        ]
+        items += [Shown(n, n, self.conversation.messages[n]) for n in range(at, len(self.conversation))]
+        return _paired(items)
 
     def _redrawn(self) -> Conversation:
         items = self.items()
@@ -161,6 +211,7 @@ def copy_of(view: View) -> View:
         dict(view.compactions),
         dict(view.marks),
         dict(view._hidden),
+        dict(view._places),
         view.numbers,
         view.plan,
     )
@@ -184,6 +235,29 @@ class Shown:
     last: int
     message: Message
     changed: bool = False
+
+
+def _paired(items: list[Shown]) -> list[Shown]:
+    """Without calls whose results are left out, and without results whose calls are."""
+    paired: list[Shown] = []
+    waiting: tuple[ToolCallPart, ...] = ()
+    for place, item in enumerate(items):
+        message = item.message
+        if message.role == "tool":
+            if [part.call_id for part in message.parts if isinstance(part, ToolResultPart)] != [
+                call.id for call in waiting
+            ]:
+                continue
+        elif message.calls and place + 1 < len(items) and items[place + 1].message.role != "tool":
+            rest = tuple([part for part in message.parts if not isinstance(part, ToolCallPart)])
+            if not any(isinstance(part, TextPart) for part in rest):
+                waiting = ()
+                continue
+            message = msgspec.structs.replace(message, parts=rest)
+        waiting = message.calls
+        same = message is item.message
+        paired.append(item if same else Shown(item.first, item.last, message, changed=True))
+    return paired
 
 
 def item_name(first: int, last: int | None = None) -> str:

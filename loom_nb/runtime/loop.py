@@ -72,11 +72,12 @@ async def turns(stage: Stage) -> RunFinished:
 async def _take_up(stage: Stage) -> RunFinished | None:
     """Go on where another process died: its calls first; it may have had the answer already."""
     last = stage.view.conversation.messages[-1]
+    stop_reason = stage.resumed.stop_reason if stage.resumed is not None else "end"
     if last.calls:
         await _finish_turn(stage)
     stage.resumed = None
     if last.role == "assistant" and not last.calls and not last.partial:
-        reply = Reply(last)
+        reply = Reply(last, stop_reason=stop_reason)
         return _ending(stage, reply, _schema_problem(stage, reply))
     return None
 
@@ -85,9 +86,7 @@ async def _finish_turn(stage: Stage) -> None:
     """Carry out the calls of the turn in which the run was when its process died."""
     _add(
         stage,
-        Message(
-            "tool", tuple(await perform(stage, stage.request.conversation.messages[-1].calls, cut=False))
-        ),
+        Message("tool", tuple(await perform(stage, stage.view.conversation.messages[-1].calls, cut=False))),
     )
     stage.resumed = None
     for question in stage.asking.forget_waiting():  # its tool or what it would do is another by now
@@ -169,9 +168,10 @@ def _stuck(stage: Stage, calls: Sequence[ToolCallPart], results: list[ToolResult
         return told.words if told is not None else ""
     stage.say(Noticed(f"It repeats itself: {told.words}", "warning"))
     place = max(n for n, one in enumerate(results) if one.is_error)
-    words = f"({told.words}. Once more the same ends this run: do something else, or say what is in the way.)"
-    note = TextPart(words, Origin("system", "stuck"))
-    results[place] = msgspec.structs.replace(results[place], parts=(*results[place].parts, note))
+    ours = Origin("system", "stuck")
+    last = ". Once more the same ends this run: do something else, or say what is in the way.)"
+    note = (TextPart("(", ours), TextPart(told.words, MODEL), TextPart(last, ours))  # it quotes arguments
+    results[place] = msgspec.structs.replace(results[place], parts=(*results[place].parts, *note))
     return ""
 
 

@@ -57,8 +57,10 @@ async def fit(stage: Stage, tokens: int) -> int:
 
 async def overflowed(stage: Stage) -> bool:
     """The vendor refused the request as too large: show less. Whether there was anything to leave out."""
-    tokens = stage.meter.tokens + (0 if stage.meter.exact else head_tokens(stage.request))
-    stage.meter.limit = min(tokens, stage.meter.limit or tokens)
+    head = head_tokens(stage.request)
+    tokens = stage.meter.tokens + (0 if stage.meter.exact else head)
+    sent = max(tokens, stage.view.tokens + head)
+    stage.meter.limit = min(sent, stage.meter.limit or sent)
     stage.room = 0
     before = tokens
     for keep in (stage.runtime.context.keep_turns, 1):
@@ -98,6 +100,10 @@ async def _shrink(
             taken = await make_room(situation, [step], tokens, target, reason)
         except ModelError as error:  # the milder steps have done what they could
             stage.say(Noticed(f"the context was not summarised: {error.title}", "warning"))
+            continue
+        except Exception as error:  # noqa: BLE001  the border: a strategy may be anybody's, the run goes on
+            told = f"{step.compaction.name} failed: {type(error).__name__}: {error}"
+            stage.say(Noticed(f"the context was not compacted: {told}", "warning"))
             continue
         for compacted in taken:
             stage.request.tools = stage.kit.offer(recall_tool(stage.view))

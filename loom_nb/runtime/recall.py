@@ -47,8 +47,8 @@ def recall_tool(view: View) -> Tool:
         messages = view.conversation.messages
         if query.strip():
             whole = frozenset(one.first for one in view.items() if not one.changed)
-            return _found(messages, query, view.hidden, whole)
-        return _read(messages, item, start, length, view.hidden)
+            return _found(messages, query, view.withheld, whole)
+        return _read(messages, item, start, length, view.withheld)
 
     made: Any = tool(read_only=True, max_chars=MOST + 2_000)(recall)
     assert isinstance(made, Tool)  # noqa: S101  tells the type checker

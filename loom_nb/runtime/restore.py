@@ -54,6 +54,8 @@ class Past:
     seq: int = 0
     runs: set[str] = field(default_factory=set)
     """The ids that runs have."""
+    ended: set[str] = field(default_factory=set)
+    """Of those that have ended."""
     repairs: list[tuple[str, Kept]] = field(default_factory=list)
     """(run, event) to append so that the log is whole again: a process died in these runs."""
     waiting: "Waiting | None" = None
@@ -166,6 +168,7 @@ def read_past(entries: Iterable[LogEntry]) -> Past:
         if run is None:
             continue
         if isinstance(entry.event, RunFinished | RunInterrupted):
+            past.ended.add(entry.run)
             del open_runs[entry.run]
         else:
             _follow(run, entry)
@@ -225,7 +228,10 @@ def _leave_or_end(past: Past, name: str, run: _OpenRun, *, last: bool) -> None:
     closed = _close_calls(past.conversation.messages, run.results, run.begun, "lost")
     repairs: list[Kept] = [*cancelled, *closed, RunInterrupted()]
     if last:
-        resumed = Resumed({result.call_id: result for result in run.results}, set(run.begun))
+        ends = [one.event.stop_reason for one in run.entries if isinstance(one.event, TurnFinished)]
+        resumed = Resumed(
+            {result.call_id: result for result in run.results}, set(run.begun), ends[-1] if ends else "end"
+        )
         past.waiting = Waiting(name, list(run.questions.values()), resumed, run.entries, repairs)
         return
     past.repairs += [(name, event) for event in repairs]

@@ -50,7 +50,7 @@ from loom_nb.events import (
     VariablesChanged,
 )
 from loom_nb.inputs import Answer, RunContext, RuntimeTask, SessionConfig, Stop
-from loom_nb.messages import Conversation, DataPart, Message, Origin, Usage, to_json, user
+from loom_nb.messages import Conversation, DataPart, Message, Origin, ToolResultPart, Usage, to_json, user
 from loom_nb.protocols import Capability, Clock, Generation, LanguageModel, Request, Store
 from loom_nb.questions import Question
 from loom_nb.runtime.artifact_files import files_beside
@@ -202,6 +202,8 @@ class Session:
         """A run of the log that waits for a person and was begun by another process."""
         self._runs: int | None = None if config.id else 0
         """The last n of the runs called `rn`; None while the log of an old session was not asked."""
+        self._ended: set[str] = set()
+        """Of the runs in the log when it was read, those that had ended."""
         self._used: set[str] = set()
         """Ids of the runs in the log."""
         self._active: list[Run] = []
@@ -459,6 +461,11 @@ class Session:
             found = messages_of(self.store.read(self.id), run_id)
             if found is None:
                 raise LoomUsageError(f"session {self.id} has no run {run_id}")
+            if self._waiting is not None and (later or self._waiting.run == run_id):
+                raise LoomUsageError(
+                    f"run {self._waiting.run} was interrupted and may be resumed",
+                    fixes=["resume it, or begin another one"],
+                )
             if any(run.id == run_id for run in self._active):
                 raise LoomUsageError(f"run {run_id} has not ended")
             before, shown = self.view.tokens, list(self.view.shown)
@@ -530,6 +537,16 @@ class Session:
                 )
             self._take(ContextMarked(message, mark))
 
+    def _withholds(self, result: str) -> bool:
+        """Whether a long result belongs to a message that the model is not to read."""
+        return any(
+            part.call_id == result or result.startswith(f"{part.call_id}_")
+            for number in self.view.withheld
+            if number < len(self.conversation)
+            for part in self.conversation.messages[number].parts
+            if isinstance(part, ToolResultPart)
+        )
+
     def _take(self, fact: CompactionUndone | ContextMarked) -> None:
         before = self.view.tokens
         self.view.take(fact)
@@ -576,7 +593,9 @@ class Session:
             await asyncio.wait(others, timeout=GRACE_SECONDS)
         opened = [kit for _, kit in self._kits.values()] + [model for _, model in self._models.values()]
         self._stages.clear()
-        self._kits.clear()
+        for _, kit in self._kits.values():
+            if kit.get("recall") is not None:
+                kit.offer(recall_tool(self.view))
         self._models.clear()
         try:
             for one in opened:
@@ -719,6 +738,7 @@ class Session:
             self._log.note(past.run, event)
             if isinstance(event, MessageAdded):
                 self._add(event.message)
+        self._restore()
 
     def _begin(self, run: Run, work: "_Beginning") -> None:
         if self._waiting is not None:
@@ -738,13 +758,33 @@ class Session:
             run.entries.clear()
             await self._open()
             self._name(run)
+            known = len(self.conversation)
             for entry in stale:
+                if entry.run not in (mine, "") and entry.run in self._ended:
+                    continue  # the other process has ended that run
+                if isinstance(entry.event, ContextCompacted | CompactionUndone | ContextMarked):
+                    self._take_again(entry.event, known)
+                    continue
                 again = self._log.note(run.id if entry.run == mine else entry.run, entry.event)
                 if entry.run == mine:
                     run.entries.append(again)
                 if isinstance(entry.event, MessageAdded):
                     self._add(entry.event.message)
             await self._log.commit()
+
+    def _take_again(self, fact: Fact, known: int) -> None:
+        """A fact that was not on disk when another process wrote; if its messages moved it is dropped."""
+        match fact:
+            case ContextCompacted(changes=changes) if all(change.last < known for change in changes):
+                fact = msgspec.structs.replace(fact, id=f"c{self.view.numbers + 1}")
+            case CompactionUndone(id=name) if name in self.view.compactions:
+                pass
+            case ContextMarked(message=number) if number < known:
+                pass
+            case _:
+                return
+        self.view.take(fact)
+        self._log.note("", fact)
 
     def _name(self, run: Run) -> None:
         """A run whose id the log has already, from another process, takes the next free one."""
@@ -842,7 +882,7 @@ class Session:
                 _, oldest = self._kits.pop(first)
                 await oldest.close()
             opened = [(one.name, await one.open()) for one in agent.capabilities]
-            known = self._kits[id(agent)] = (agent, Toolkit(agent.tools, opened, self._kept))
+            known = self._kits[id(agent)] = (agent, Toolkit(agent.tools, opened, self._kept, self._withholds))
             if self.view.numbers:
                 known[1].offer(recall_tool(self.view))
         return known[1]
@@ -862,6 +902,12 @@ class Session:
         self._waiting = past.waiting
         self._asking.remember(past.asked, past.waiting.questions if past.waiting is not None else ())
         self._meter = past.meter
+        if any(isinstance(fact, CompactionUndone | ContextMarked) for fact in past.context):
+            self._meter = Meter(self.view.tokens)
+        self._ended = past.ended
+        for _, kit in self._kits.values():
+            if kit.get("recall") is not None:
+                kit.offer(recall_tool(self.view))
         self._kept.update(past.kept)
         self._used = past.runs
         if past.seq == 0:
@@ -876,7 +922,7 @@ class Session:
     def _restore(self) -> None:
         """Leave out of what an earlier process left whatever the policy does not want."""
         policy = self.agent.runtime.session_restore
-        changes = policy.changes(self.conversation.messages, self.view.pinned)
+        changes = policy.changes(self.conversation.messages, self.view.pinned, self.view.hidden)
         if not changes:
             return
         before, shown = self.view.tokens, list(self.view.shown)

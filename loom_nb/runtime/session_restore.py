@@ -13,7 +13,7 @@ import msgspec
 from loom_nb.errors import LoomUsageError
 from loom_nb.events import Change
 from loom_nb.messages import DataPart, Message, TextPart
-from loom_nb.runtime.context import starts_an_exchange, words_of
+from loom_nb.runtime.context import starts_an_exchange, without_content, words_of
 
 Kind = Literal["none", "transcript_only", "window", "runtime_state"]
 
@@ -99,11 +99,21 @@ class SessionRestorePolicy:
         return f"{_WORDS[self.kind]}{f', at most {told}' if told else ''}"
 
     def changes(
-        self, messages: Sequence[Message], pinned: frozenset[int] = frozenset()
+        self,
+        messages: Sequence[Message],
+        pinned: frozenset[int] = frozenset(),
+        hidden: frozenset[int] = frozenset(),
     ) -> tuple[Change, ...]:
-        """What stands for the messages of earlier processes; what is pinned stays whatever the limits say."""
+        """What stands for the messages of earlier processes; what is pinned stays whatever the limits say.
+
+        Args:
+            messages: of the conversation.
+            pinned: the numbers of those that stay.
+            hidden: of those that the model is not to see: of them nothing is told.
+        """
         if not messages or self.kind == "runtime_state":
             return ()
+        messages = [without_content(one) if n in hidden else one for n, one in enumerate(messages)]
         kept: dict[int, Message] = {}
         room = _Room(self)
         for first, last in reversed(list(_exchanges(messages)) if self.kind != "none" else []):

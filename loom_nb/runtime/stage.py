@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from loom_nb.border import clean
-from loom_nb.events import CallOutput, Delta, Kept, RunFinished, Status, TextDelta, ThinkingDelta
+from loom_nb.events import CallOutput, Delta, Kept, RunFinished, Status, StopReason, TextDelta, ThinkingDelta
 from loom_nb.messages import (
     MODEL,
     DataPart,
@@ -85,6 +85,8 @@ class Resumed:
     """Of the calls that had ended."""
     started: set[str] = field(default_factory=set)
     """Ids of the calls that had begun."""
+    stop_reason: StopReason = "end"
+    """Of the last reply."""
 
 
 def _unheard(event: object) -> None:

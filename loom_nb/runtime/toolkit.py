@@ -1,7 +1,7 @@
 """Toolkit: the tools of an agent by name, with the text and the rules that came with them."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from loom_nb.errors import SetupError, ToolError
@@ -12,10 +12,14 @@ from loom_nb.tools import Tool, tool
 class Toolkit:
     """Tools by name, made once for an agent; opened capabilities included."""
 
-    __slots__ = ("_by_name", "_kept", "_provided", "_toolsets", "rules", "tools")
+    __slots__ = ("_by_name", "_kept", "_provided", "_toolsets", "_withholds", "rules", "tools")
 
     def __init__(
-        self, tools: Iterable[Tool], opened: Sequence[tuple[str, Toolset]], kept: dict[str, str]
+        self,
+        tools: Iterable[Tool],
+        opened: Sequence[tuple[str, Toolset]],
+        kept: dict[str, str],
+        withholds: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self.tools: tuple[Tool, ...] = tuple(tools)
         self._provided: dict[str, str] = {}
@@ -27,6 +31,7 @@ class Toolkit:
         self.rules: tuple[Rule, ...] = tuple(rule for toolset in toolsets for rule in toolset.rules)
         self._toolsets = toolsets
         self._kept = kept
+        self._withholds = withholds
         self._by_name: dict[str, Tool] = {}
         for one in self.tools:
             if one.name in self._by_name:
@@ -70,11 +75,14 @@ class Toolkit:
         """Offer `read_result` from now on, and give all tools."""
         if "read_result" in self._by_name:
             return self.tools
-        return self.offer(_result_reader(self._kept))
+        return self.offer(_result_reader(self._kept, self._withholds))
 
     def offer(self, one: Tool) -> Sequence[Tool]:
-        """Offer one more tool of the runtime, if none has its name, and give all tools."""
-        if one.name not in self._by_name:
+        """Offer one more tool of the runtime, in place of an earlier one of its own, and give all tools."""
+        if self._provided.get(one.name) == "runtime":
+            self.tools = tuple([one if known.name == one.name else known for known in self.tools])
+            self._by_name[one.name] = one
+        elif one.name not in self._by_name:
             self._by_name[one.name] = one
             self._provided[one.name] = "runtime"
             self.tools = (*self.tools, one)
@@ -94,7 +102,7 @@ class Toolkit:
             raise failures[0]
 
 
-def _result_reader(kept: dict[str, str]) -> Tool:
+def _result_reader(kept: dict[str, str], withholds: Callable[[str], bool]) -> Tool:
     def read_result(call_id: str, start: int = 0, length: int = 10_000) -> str:
         """Read part of an earlier result that was too long to be shown whole.
 
@@ -103,9 +111,10 @@ def _result_reader(kept: dict[str, str]) -> Tool:
             start: first character, counted from 0.
             length: number of characters, at most 20000.
         """
-        text = kept.get(call_id)
+        text = None if withholds(call_id) else kept.get(call_id)
         if text is None:
-            raise ToolError(f"No long result has the id '{call_id}'. Known: {', '.join(kept) or 'none'}.")
+            known = ", ".join(name for name in kept if not withholds(name)) or "none"
+            raise ToolError(f"No long result has the id '{call_id}'. Known: {known}.")
         if start < 0 or not 0 < length <= 20_000:
             raise ToolError("start must be 0 or more, length 1 to 20000")
         return text[start : start + length] or f"(nothing there: the result has {len(text)} characters)"

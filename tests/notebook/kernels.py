@@ -56,6 +56,10 @@ class Cell:
             if kind in ("display_data", "execute_result", "stream", "error"):
                 outputs = [] if clear else outputs
                 clear = False
+                last = outputs[-1] if outputs else {}
+                if kind == "stream" and (last.get("kind"), last.get("name")) == (kind, content["name"]):
+                    last["text"] += content["text"]  # one print may come in pieces
+                    continue
                 outputs.append({"kind": kind, **content})
         return outputs
 

@@ -123,7 +123,7 @@ async def test_edited_arguments_are_used_judged_again_and_told_to_the_model():
         agent(Call("write", {"path": "a"}), "done"), Decision("allow", arguments={"path": "b"})
     )
     assert (result.status, done) == ("completed", ["b"])
-    assert "The person changed path" in of(result, CallFinished)[0].result.text
+    assert "The person changed path before allowing it" in of(result, CallFinished)[0].result.text
     assert of(result, CallStarted)[0].arguments == {"path": "b"}
 
     policy = GovernancePolicy.supervised(Deny("write", "never there", when=lambda a: a["path"] == "c"))

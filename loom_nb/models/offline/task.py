@@ -20,7 +20,7 @@ MAX_TEXT = 6000
 """Characters of a request that are read for words; of a longer one the beginning and the end."""
 ASKED = re.compile(r"I need `([^`\n]+)` for `([^`\n]+)`")
 """How a question for an argument is known again in the next turn."""
-_CHANGED = re.compile(r"\(The person changed ([^\n]*?) before allowing it: (\{.*\})\)", re.S)
+_CHANGED = re.compile(r"The person changed ([^\n]*?) before allowing it:")
 _REFUSED = re.compile(
     r"\w+ was (?:denied|refused)(?P<person> by the person)?[^:\n]*(?::\s*(?P<why>.+))?", re.S
 )
@@ -223,13 +223,13 @@ def _outcome(call: ToolCallPart, result: ToolResultPart | None) -> Outcome:
     note = (  # only what the runtime itself puts there is the user's word
         _CHANGED.fullmatch(first.text) if isinstance(first, TextPart) and first.origin.trusted else None
     )
-    if note is None:
+    if note is None or len(result.parts) < 2 or not isinstance(result.parts[1], TextPart):
         return Outcome(call.name, arguments, clean(result.text), result.is_error, media)
     try:
-        arguments = parse_object(note[2])
+        arguments = {**arguments, **parse_object(result.parts[1].text)}
     except BorderError:
         arguments = {}
-    text = clean(result.text[len(note[0]) :].lstrip("\n"))
+    text = clean("\n".join(part.text for part in result.parts[2:] if isinstance(part, TextPart)))
     return Outcome(call.name, arguments, text, result.is_error, media, tuple(note[1].split(", ")))
 
 
