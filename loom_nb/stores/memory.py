@@ -23,7 +23,7 @@ _LISTED = frozenset({RunStarted, RunFinished, RunInterrupted, QuestionAsked, Que
 
 
 class _Log:
-    __slots__ = ("ended", "entries", "fence", "holder", "listed", "starts")
+    __slots__ = ("ended", "entries", "fence", "holder", "known", "listed", "starts")
 
     def __init__(self) -> None:
         self.entries: list[LogEntry] = []
@@ -31,6 +31,8 @@ class _Log:
         """The numbers of the entries that start a run."""
         self.ended: dict[str, str] = {}
         """How runs ended."""
+        self.known = 0
+        """How many entries the listings know."""
         self.listed: tuple[float, str] | None = None
         """Where the listing of sessions has it."""
         self.fence = 0
@@ -92,11 +94,7 @@ class MemoryStore:
                 if entry.seq != seq or entry.session != session:
                     raise out_of_order(session, seq, entry.session, entry.seq)
             kept.extend(entries)
-            if entries:
-                self._grown.add(session)
-            for entry in entries:
-                if type(entry.event) in _LISTED:
-                    self._list(log, entry)
+            self._grown.add(session)
 
     def read(self, session: str, *, after: int = 0) -> Iterator[LogEntry]:
         """The entries of a session with `seq > after`, as they are now."""
@@ -118,6 +116,7 @@ class MemoryStore:
     def runs(self, session: str | None = None, *, limit: int = 100) -> list[RunRow]:
         """The runs of one session or of all, newest first."""
         with self._lock:
+            self._catch_up()
             if session is None:
                 places = [(name, seq) for _, name, seq in _last(self._starts, limit)]
             else:
@@ -128,6 +127,7 @@ class MemoryStore:
     def questions(self, *, limit: int = 1000) -> list[LogEntry]:
         """The latest questions, answers and revoked grants of all sessions, newest first."""
         with self._lock:
+            self._catch_up()
             return [self._logs[name].entries[seq - 1] for _, name, seq in _last(self._asked, limit)]
 
     def close(self) -> None:
@@ -140,6 +140,12 @@ class MemoryStore:
         """Bring the listing of sessions up to date: it costs what was appended since, not what there is."""
         for name in self._grown:
             log = self._logs[name]
+            for entry in log.entries[log.known :]:
+                if type(entry.event) in _LISTED:
+                    self._list(log, entry)
+            log.known = len(log.entries)
+            if not log.entries:
+                continue
             if log.listed is not None:
                 del self._recent[bisect_left(self._recent, log.listed)]
             log.listed = log.entries[-1].time, name
