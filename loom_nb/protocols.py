@@ -6,7 +6,6 @@ Everything here is structural: any object of the right shape fits, nothing needs
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
@@ -158,16 +157,6 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of files. May be called twice."""
-        ...
-
-
-@runtime_checkable
-class Placed(Protocol):
-    """A store that lies somewhere on a disk: what is too large for its log is kept beside it."""
-
-    @property
-    def path(self) -> Path:
-        """Its file or its folder."""
         ...
 
 

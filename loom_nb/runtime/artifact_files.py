@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from loom_nb.errors import StoreDamaged, StoreError
-from loom_nb.protocols import Placed, Store
+from loom_nb.protocols import Store
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -88,9 +88,8 @@ def files_beside(store: Store) -> Files | None:
 
     None for a store without a place.
     """
-    if not isinstance(store, Placed):
-        return None
-    return Files(store.path.with_name(f"{store.path.name}.artifacts"))
+    path = getattr(store, "path", None)  # isinstance of a protocol takes longer than all else of a session
+    return Files(path.with_name(f"{path.name}.artifacts")) if isinstance(path, Path) else None
 
 
 def write_whole(path: Path, data: bytes) -> None:

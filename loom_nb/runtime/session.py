@@ -940,7 +940,7 @@ class Session:
 
     def _add(self, message: Message) -> None:
         self.view.add(message)
-        self._meter.added(message)
+        self._meter.tail.append(message)
 
 
 class _Beginning(msgspec.Struct, frozen=True):

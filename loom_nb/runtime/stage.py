@@ -187,7 +187,7 @@ class Stage(msgspec.Struct, eq=False):
     def add(self, message: Message) -> None:
         """Append a message to the conversation."""
         self.view.add(message)
-        self.meter.added(message)
+        self.meter.tail.append(message)
 
     def finished(
         self, status: Status, output: str = "", fault: str = "", reason: str = "", data: Any = None
