@@ -317,12 +317,19 @@ class _Execution:
     async def _execute(self) -> None:
         from jupyter_client.kernelspec import KernelSpecManager
         from jupyter_client.manager import AsyncKernelManager
-        from nbclient import NotebookClient
+
+        from loom_nb.testing.kernels import kernel_sockets
 
         # no kernel folders: only the kernel of this Python is left, whatever else is registered
         specs = KernelSpecManager(kernel_dirs=[])
-        kernel = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=specs)
-        client = NotebookClient(
+        with kernel_sockets() as sockets:
+            kernel = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=specs, **sockets)
+            await self._client(kernel).async_execute(env=self.environment, cleanup_kc=True)
+
+    def _client(self, kernel: Any) -> Any:
+        from nbclient import NotebookClient
+
+        return NotebookClient(
             self.node,
             km=kernel,
             timeout=self.cell_timeout,
@@ -332,7 +339,6 @@ class _Execution:
             on_cell_execute=self._started,
             on_cell_executed=self._executed,
         )
-        await client.async_execute(env=self.environment, cleanup_kc=True)
 
     def _started(self, cell: Any, cell_index: int) -> None:
         if is_prompt(cell):

@@ -17,6 +17,7 @@ import nbformat
 from jupyter_client.manager import KernelManager
 
 from loom_nb.testing.compare import RAISES, Difference, _compare, _tags
+from loom_nb.testing.kernels import kernel_sockets
 
 ANSWERS = "loom_answers"
 VARIES = "any-output"
@@ -53,8 +54,14 @@ def differences(saved: Any, fresh: Any, sanitize: Callable[[str], str]) -> list[
 def play(saved: Any, folder: Path, environment: dict[str, str], timeout: float = 60.0) -> Performance:
     """Execute the cells one after the other, typing the answers that they carry. The first failure ends it."""
     show = Performance(copy.deepcopy(saved))
-    manager = KernelManager(kernel_name="python3")
-    manager.start_kernel(env={**environment, "LOOM_NB_RENDER": "static"}, cwd=str(folder))
+    with kernel_sockets() as sockets:
+        manager = KernelManager(kernel_name="python3", **sockets)
+        manager.start_kernel(env={**environment, "LOOM_NB_RENDER": "static"}, cwd=str(folder))
+        _play(show, manager, timeout)
+    return show
+
+
+def _play(show: Performance, manager: KernelManager, timeout: float) -> None:
     client = manager.client()
     try:
         client.start_channels()
@@ -68,7 +75,6 @@ def play(saved: Any, folder: Path, environment: dict[str, str], timeout: float =
         client.stop_channels()
         manager.shutdown_kernel(now=True)
         manager.cleanup_resources()
-    return show
 
 
 @dataclass

@@ -124,7 +124,7 @@ async def _ledger(bench: "Workbench", words: list[str], *, whole: bool = False) 
         bench.model_name,
         own=protocol.budget is not None,
         first=min((step.at for step in protocol.ladder), default=0.0),
-        compactions=tuple(_named(counting(view))),
+        compactions=tuple(_named(view)),
         pinned=len(view.pinned),
         hidden=len(view.hidden),
     )
@@ -185,7 +185,7 @@ def _covering(view: "View", first: int, last: int) -> list[tuple[str, list[Chang
     """(compaction, its changes) that reach into a range."""
     return [
         (name, [change for change in changes if change.first <= last and change.last >= first])
-        for name, (_, changes) in counting(view).items()
+        for name, changes in view.counting().items()
     ]
 
 
@@ -237,7 +237,7 @@ def _marker(verb: str, mark: Mark | None) -> Verb:
         await session.ledger(agent=bench.plain_agent())  # opens the log, so that the messages are known
         count = len(session.conversation)
         numbers = list(dict.fromkeys(n for word in words for n in _range(word, count)))[:MOST_MARKED]
-        before, counted = session.view.tokens, counting(session.view)
+        before, counted = session.view.tokens, set(session.view.counting())
         for number in numbers:
             await session.mark(number, mark)
         return _marked(session, numbers, mark, before, counted)
@@ -246,7 +246,7 @@ def _marker(verb: str, mark: Mark | None) -> Verb:
 
 
 def _marked(
-    session: "Session", numbers: list[int], mark: Mark | None, before: int, counted: "Counting"
+    session: "Session", numbers: list[int], mark: Mark | None, before: int, counted: set[str]
 ) -> Card:
     names = ", ".join(f"m{number + 1}" for number in numbers)
     many = len(numbers) > 1
@@ -256,8 +256,7 @@ def _marked(
         None: f"{'are' if many else 'is'} neither pinned nor hidden any more",
     }[mark]
     facts = [("conversation", f"{before:,} → {session.view.tokens:,} tokens")]
-    counts = counting(session.view)
-    gone = [name for name in counted if name not in counts]
+    gone = sorted(counted - set(session.view.counting()))
     facts += [("note", f"{name} may tell of it and is not sent any more: {_AGAIN}") for name in gone]
     for number in numbers:
         for name, changes in _covering(session.view, number, number):
@@ -275,22 +274,11 @@ def _marked(
 
 
 _AGAIN = "%loom compact makes another one"
-Counting = dict[str, tuple[str, list[Change]]]
-"""Compactions that count, oldest first: (strategy, the changes that do)."""
 
 
-def counting(view: "View") -> Counting:
-    """Those of which something is sent: what a newer one stands for counts no more."""
-    counts = {id(change) for change in view.changes()}
-    found = {
-        one.id: (one.strategy, [change for change in one.changes if id(change) in counts])
-        for one in view.compactions.values()
-    }
-    return {name: told for name, told in found.items() if told[1]}
-
-
-def _named(counts: Counting) -> list[str]:
-    return [f"{name} {strategy}" for name, (strategy, _) in counts.items()]
+def _named(view: "View") -> list[str]:
+    """The compactions that count, oldest first, each with its strategy."""
+    return [f"{name} {view.compactions[name].strategy}" for name in view.counting()]
 
 
 # -- budget ----------------------------------------------------------------------------------------------
@@ -357,7 +345,7 @@ async def _undo(bench: "Workbench", words: list[str]) -> Card:
         name, first = _change(session, name, items[0])
     undone = await session.undo_compaction(name, first=first)
     what = undone.id if first is None else f"{items[0]} of {undone.id}"
-    in_force = ", ".join(_named(counting(session.view)))
+    in_force = ", ".join(_named(session.view))
     return Card(
         f"{what} is undone: the model is shown it as it was",
         (
@@ -374,7 +362,7 @@ async def _undo(bench: "Workbench", words: list[str]) -> Card:
 def _change(session: "Session", name: str, item: str) -> tuple[str, int]:
     """The compaction and the change that a message is part of."""
     number, _ = _numbers(item, len(session.conversation))
-    for known, (_, changes) in reversed(counting(session.view).items()):
+    for known, changes in reversed(session.view.counting().items()):
         for change in changes:
             if name in ("", known) and change.first <= number <= change.last:
                 return known, change.first

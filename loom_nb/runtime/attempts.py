@@ -25,7 +25,7 @@ from loom_nb.events import (
 from loom_nb.messages import MODEL, DataPart, Message, Origin, Part, TextPart, Usage
 from loom_nb.protocols import Generation, LanguageModel, Reply, Request
 from loom_nb.runtime.compaction import tried
-from loom_nb.runtime.context import last_instruction
+from loom_nb.runtime.context import ATTEMPT, last_instruction
 from loom_nb.runtime.harness import AGAIN, Attempting, Candidate, begins_again
 from loom_nb.runtime.pressure import tell_compacted
 from loom_nb.runtime.quality import (
@@ -39,6 +39,7 @@ from loom_nb.runtime.quality import (
     read_verdict,
     task_of,
     verdict_request,
+    with_criteria,
 )
 from loom_nb.runtime.restore import settle
 from loom_nb.runtime.stage import Stage
@@ -46,8 +47,6 @@ from loom_nb.runtime.threads import in_thread
 
 Turns = Callable[[Stage], Awaitable[RunFinished]]
 
-STRATEGY = "attempt"
-"""The name under which the work of earlier attempts is left out."""
 MEND = "Your answer was not accepted. The critique follows as data: mend what it names, answer in whole."
 UNSEEN = "An earlier attempt was not accepted. It is not shown; its critique follows as data."
 ANEW = "Another answer is wanted. What follows was said of it:\n"
@@ -62,9 +61,7 @@ async def attempted(stage: Stage, turns: Turns) -> RunFinished:
     """
     harness = stage.runtime.harness
     one = _Attempts(stage, turns)
-    own = one.gate.told(one.task) if one.gate is not None else ""
-    if own and own not in stage.request.system:
-        stage.request.system = "\n\n".join(text for text in (stage.request.system, own) if text)
+    stage.request.system = with_criteria(stage.request.system, one.gate, one.task)
     try:
         if harness.kind == "custom" and harness.function is not None:
             return await one.by(harness.function)
@@ -112,7 +109,7 @@ class _Attempts:
     def _left_out(self) -> list[int]:
         """The last messages of what earlier attempts did, where it is not shown any more."""
         compactions = self._stage.view.compactions.values()
-        changes = [one for each in compactions if each.strategy == STRATEGY for one in each.changes]
+        changes = [one for each in compactions if each.strategy == ATTEMPT for one in each.changes]
         return [change.last for change in changes if change.first > self._begin]
 
     # -- by the gate -------------------------------------------------------------------------------
@@ -180,9 +177,8 @@ class _Attempts:
         self._from = len(messages)
         if not changes:
             return
-        situation = stage.runtime.context.situation(stage.view, stage.budget)
         told = f"attempt {self.number + 1} is made without the work of those before"
-        compacted = tried(situation, STRATEGY, tuple(changes), stage.meter.tokens, told)
+        compacted, _ = tried(stage.view, ATTEMPT, tuple(changes), stage.meter.tokens, told)
         stage.view.take(compacted)
         await tell_compacted(stage, compacted)
 

@@ -445,7 +445,7 @@ async def make_room(
             break
         given = step.compaction.compact(situation)
         changes = tuple(await given if inspect.isawaitable(given) else given)
-        compacted = tried(situation, step.compaction.name, changes, tokens, reason)
+        compacted, _ = tried(situation.view, step.compaction.name, changes, tokens, reason)
         saved = tokens - compacted.tokens_after
         if not changes or saved < max(1, int(situation.budget * LEAST_SAVED)):
             continue
@@ -456,10 +456,9 @@ async def make_room(
 
 
 def tried(
-    situation: Situation, strategy: str, changes: tuple[Change, ...], tokens: int, reason: str
-) -> ContextCompacted:
-    """What a compaction would be, with what it frees."""
-    view = situation.view
+    view: View, strategy: str, changes: tuple[Change, ...], tokens: int, reason: str
+) -> tuple[ContextCompacted, View]:
+    """What a compaction would be, with what it frees; and the view as it would be then."""
     handoff = ""
     if strategy == "auto" and changes:
         handoff = next((part.text for part in changes[0].messages[0].parts if isinstance(part, DataPart)), "")
@@ -467,11 +466,11 @@ def tried(
     compacted = ContextCompacted(
         f"c{view.numbers + 1}", strategy, reason, _told(view, changes), tokens, tokens, handoff
     )
-    if not changes:
-        return compacted
     after = copy_of(view)
-    after.take(compacted)
-    return msgspec.structs.replace(compacted, tokens_after=max(0, tokens - view.tokens + after.tokens))
+    if changes:
+        after.take(compacted)
+    left = max(0, tokens - view.tokens + after.tokens)
+    return msgspec.structs.replace(compacted, tokens_after=left), after
 
 
 def _told(view: View, changes: Sequence[Change]) -> tuple[Change, ...]:

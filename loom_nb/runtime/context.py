@@ -26,7 +26,11 @@ from loom_nb.messages import (
 from loom_nb.tokens import estimate_message
 
 HIDDEN = "[left out by the person]"
-WITHHOLDS = frozenset({"left out", "attempt"})
+LEFT_OUT = "left out"
+"""The strategy by which a run is left out."""
+ATTEMPT = "attempt"
+"""The strategy by which the work of earlier attempts is."""
+WITHHOLDS = frozenset({LEFT_OUT, ATTEMPT})
 """Strategies after which the model is to read nothing of it, by no tool."""
 
 Fact = ContextCompacted | CompactionUndone | ContextMarked
@@ -49,8 +53,6 @@ class View:
     """By the number of a message, counted from 0."""
     _hidden: dict[int, int] = field(default_factory=dict)
     """Those that are hidden, with how many compactions there had been."""
-    _places: dict[str, int] = field(default_factory=dict)
-    """The number of each compaction, by its id."""
     numbers: int = 0
     """Compactions so far, undone ones included."""
     plan: tuple[PlanItem, ...] = ()
@@ -58,8 +60,6 @@ class View:
 
     def __post_init__(self) -> None:
         self.shown = self.conversation
-        for place, name in enumerate(self.compactions, 1):
-            self._places.setdefault(name, place)
         if self.compactions or self.marks:
             self.shown = self._redrawn()
 
@@ -80,11 +80,10 @@ class View:
             case ContextCompacted():
                 self.compactions[fact.id] = fact
                 self.numbers += 1
-                self._places[fact.id] = self.numbers
             case CompactionUndone(id=name, first=None):
                 self.compactions.pop(name, None)
             case CompactionUndone(id=name, first=int(first)):
-                self._restore(name, first)
+                self._undo_one(name, first)
             case ContextMarked(message=number, mark=mark):
                 self.marks.pop(number, None)
                 self._hidden.pop(number, None)
@@ -93,7 +92,7 @@ class View:
                 if mark == "hidden":
                     self._hidden[number] = self.numbers
 
-    def _restore(self, name: str, first: int) -> None:
+    def _undo_one(self, name: str, first: int) -> None:
         """One change of a compaction is undone."""
         known = self.compactions.get(name)
         if known is None:
@@ -117,14 +116,14 @@ class View:
         """
         gone = self._gone()
         when = [
-            (one, self._places.get(name, 0))
+            (one, _place(name))
             for name, compaction in self.compactions.items()
             for one in compaction.changes
             if not one.messages
         ]
         counts: list[Change] = []
         for name, compaction in self.compactions.items():
-            place = self._places.get(name, 0)
+            place = _place(name)
             newer = sorted(
                 (one for one in compaction.changes if one.messages and not self._tells(one, place, when)),
                 key=_first,
@@ -156,6 +155,15 @@ class View:
             else:
                 gone.append(Change(first, last))
         return gone
+
+    def counting(self) -> dict[str, list[Change]]:
+        """By the id of a compaction, its changes that count; of those with none, nothing."""
+        counts = {id(change) for change in self.changes()}
+        found = {
+            name: [one for one in compaction.changes if not one.messages or id(one) in counts]
+            for name, compaction in self.compactions.items()
+        }
+        return {name: changes for name, changes in found.items() if changes}
 
     @property
     def withheld(self) -> frozenset[int]:
@@ -211,10 +219,14 @@ def copy_of(view: View) -> View:
         dict(view.compactions),
         dict(view.marks),
         dict(view._hidden),
-        dict(view._places),
         view.numbers,
         view.plan,
     )
+
+
+def _place(name: str) -> int:
+    """The number of a compaction, by its id: `c3` is the third."""
+    return int(name[1:]) if name[1:].isdecimal() else 0
 
 
 def _first(change: Change) -> int:
@@ -240,24 +252,27 @@ class Shown:
 def _paired(items: list[Shown]) -> list[Shown]:
     """Without calls whose results are left out, and without results whose calls are."""
     paired: list[Shown] = []
-    waiting: tuple[ToolCallPart, ...] = ()
+    waiting: list[str] = []
     for place, item in enumerate(items):
-        message = item.message
-        if message.role == "tool":
-            if [part.call_id for part in message.parts if isinstance(part, ToolResultPart)] != [
-                call.id for call in waiting
-            ]:
-                continue
-        elif message.calls and place + 1 < len(items) and items[place + 1].message.role != "tool":
+        message, after = item.message, items[place + 1].message if place + 1 < len(items) else None
+        calls = [call.id for call in message.calls]
+        if message.role == "tool" and _results(message) != waiting:
+            continue
+        if calls and after is not None and _results(after) != calls:
+            calls = []
             rest = tuple([part for part in message.parts if not isinstance(part, ToolCallPart)])
             if not any(isinstance(part, TextPart) for part in rest):
-                waiting = ()
+                waiting = []
                 continue
-            message = msgspec.structs.replace(message, parts=rest)
-        waiting = message.calls
-        same = message is item.message
-        paired.append(item if same else Shown(item.first, item.last, message, changed=True))
+            item = Shown(item.first, item.last, msgspec.structs.replace(message, parts=rest), changed=True)  # noqa: PLW2901  without its calls
+        waiting = calls
+        paired.append(item)
     return paired
+
+
+def _results(message: Message) -> list[str]:
+    """The ids of the calls that a message answers."""
+    return [part.call_id for part in message.parts if isinstance(part, ToolResultPart)]
 
 
 def item_name(first: int, last: int | None = None) -> str:

@@ -1,6 +1,6 @@
 """The ledger: what a request is made of, item by item, and what was left out of it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -133,7 +133,7 @@ def _history(view: View) -> Iterator[Item]:
     gone = [change for change in view.changes() if not change.messages]
     for shown in view.items():
         while gone and gone[0].first < shown.first:
-            yield from _gone(view, gone.pop(0), by)
+            yield from _gone(view, gone.pop(0))
         name = item_name(shown.first, shown.last)
         yield from _parts(
             shown.message,
@@ -148,13 +148,19 @@ def _history(view: View) -> Iterator[Item]:
                     view.conversation.messages[number], item_name(number), by[(shown.first, shown.last)]
                 )
     for change in gone:
-        yield from _gone(view, change, by)
+        yield from _gone(view, change)
 
 
-def _gone(view: View, change: Change, by: Mapping[tuple[int, int], str]) -> Iterator[Item]:
+def _gone(view: View, change: Change) -> Iterator[Item]:
+    by = {
+        number: name
+        for name, changes in view.counting().items()
+        for one in changes
+        if not one.messages
+        for number in range(max(one.first, change.first), min(one.last, change.last) + 1)
+    }
     for number in range(change.first, change.last + 1):
-        message = view.conversation.messages[number]
-        yield from _left_out(message, item_name(number), by.get((change.first, change.last), ""))
+        yield from _left_out(view.conversation.messages[number], item_name(number), by[number])
 
 
 def _state(view: View, shown: Shown) -> State:

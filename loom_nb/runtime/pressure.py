@@ -94,7 +94,7 @@ async def _shrink(
         return reply.message.text.strip()
 
     situation = protocol.situation(stage.view, budget, summarise if policy.sections else None)
-    situation = dataclasses.replace(situation, stays=situation.stays | _untouched(stage.view))
+    situation = dataclasses.replace(situation, stays=situation.stays | _critiques(stage.view))
     for step in steps:
         try:
             taken = await make_room(situation, [step], tokens, target, reason)
@@ -112,15 +112,11 @@ async def _shrink(
     return tokens
 
 
-def _untouched(view: View) -> frozenset[int]:
-    """Messages that no step may tell in other words: those left out whole, and the critiques of this run."""
-    gone = [change for change in view.changes() if not change.messages]
+def _critiques(view: View) -> frozenset[int]:
+    """Messages with which attempts of this run began: no step may tell them in other words."""
     messages = view.conversation.messages
     begun = range(last_instruction(messages) + 1, len(messages))
-    return frozenset(
-        [number for change in gone for number in range(change.first, change.last + 1)]
-        + [number for number in begun if begins_again(messages[number])]
-    )
+    return frozenset(number for number in begun if begins_again(messages[number]))
 
 
 async def tell_compacted(stage: Stage, compacted: ContextCompacted) -> None:

@@ -189,6 +189,12 @@ def name_of(function: object) -> str:
     return str(getattr(function, "__name__", type(function).__name__))
 
 
+def with_criteria(system: str, gate: "QualityGate | None", task: RuntimeTask) -> str:
+    """The system text of a request whose answer is held against a gate; those of the task stand there."""
+    told = gate.told(task) if gate is not None and not gate.idle(task) else ""
+    return "\n\n".join(text for text in (system, told) if text)
+
+
 def task_of(message: Message) -> RuntimeTask:
     """The task as the first message of its run tells it: a resumed run has nothing else.
 

@@ -57,8 +57,8 @@ from loom_nb.runtime.artifact_files import files_beside
 from loom_nb.runtime.asking import Asking
 from loom_nb.runtime.calls import tell
 from loom_nb.runtime.clock import SYSTEM_CLOCK
-from loom_nb.runtime.compaction import chosen, make_room
-from loom_nb.runtime.context import Fact, View, copy_of
+from loom_nb.runtime.compaction import chosen, make_room, tried
+from loom_nb.runtime.context import LEFT_OUT, Fact, View, copy_of
 from loom_nb.runtime.deadlines import Deadlines
 from loom_nb.runtime.fork import fork, messages_of
 from loom_nb.runtime.hooks import Hooks
@@ -69,7 +69,7 @@ from loom_nb.runtime.origins import Origins
 from loom_nb.runtime.output import OutputType
 from loom_nb.runtime.policies import Runtime
 from loom_nb.runtime.pressure import UNSEEN, budget_of, handoff
-from loom_nb.runtime.quality import task_of
+from loom_nb.runtime.quality import task_of, with_criteria
 from loom_nb.runtime.recall import recall_tool
 from loom_nb.runtime.restore import Waiting, form_to_keep, settle
 from loom_nb.runtime.run import GRACE_SECONDS, Run, RunResult
@@ -317,10 +317,7 @@ class Session:
             closing = [event.message for event in repairs if isinstance(event, MessageAdded)]
             shown = self.view.shown.edited([*self.view.shown, *closing, message])
             request = _request(agent, kit, shown, output)
-            gate, wanted = agent.runtime.gate, task_of(message)
-            if gate is not None and not gate.idle(wanted):
-                told = gate.told(wanted)
-                request.system = "\n\n".join(text for text in (request.system, told) if text)
+            request.system = with_criteria(request.system, agent.runtime.gate, task_of(message))
             return request, self._model(agent.model).encode(request)
 
     async def resume(self, run_id: str, *, agent: AgentDescription | None = None) -> Run:
@@ -333,18 +330,14 @@ class Session:
             LoomUsageError: it is not the last run of this session, or it has ended.
             SessionBusy: another process has the session.
         """
-        self._refuse_if_closed()
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            self._move_to(loop)
-        async with self._turnstile:
-            await self._open()
-        past = self._waiting
+        async with self._opened():
+            past = self._waiting
         if past is None or past.run != run_id:
             waits = f"{past.run} was interrupted" if past is not None else "none of its runs was interrupted"
             raise LoomUsageError(f"run {run_id} of session {self.id} cannot be resumed", cause=waits)
         self._waiting = None  # it is taken up once
         agent = agent or self.agent
+        loop = asyncio.get_running_loop()
         run = Run(self.id, run_id, agent.model.name, loop, self._log.note)
         run.entries = list(past.entries)
         self._active.append(run)
@@ -418,7 +411,7 @@ class Session:
         ladder = chosen(agent.runtime.context, strategy)
         async with self._opened():
             tokens = max(self.view.tokens, 1)
-            view = copy_of(self.view) if preview else self.view
+            view = copy_of(self.view)  # a handoff that fails leaves all as it was
             model = self._model(agent.model)
             protocol = dataclasses.replace(agent.runtime.context, keep_turns=1)
             spent = Usage()
@@ -434,11 +427,9 @@ class Session:
             taken = await make_room(situation, ladder, tokens, target, "asked for")
             taken = [msgspec.structs.replace(one, usage=spent) if one.handoff else one for one in taken]
             if not preview:
-                for compacted in taken:
-                    self._meter.shrunk(compacted.tokens_before - compacted.tokens_after)
-                    self.note(compacted)
-                for _, kit in self._kits.values():
-                    kit.offer(recall_tool(self.view))
+                self._take(*taken)
+                self._offer_recall()
+                self._commit_soon()
             return taken
 
     async def leave_out(
@@ -451,7 +442,8 @@ class Session:
             later: whether to leave out as well what followed it.
             reason: for the event.
 
-        None where the model is shown nothing of it as it is.
+        Returns:
+            The event, or None where the model is shown nothing of it as it is.
 
         Raises:
             LoomUsageError: there is no such run, or it has not ended.
@@ -468,17 +460,9 @@ class Session:
                 )
             if any(run.id == run_id for run in self._active):
                 raise LoomUsageError(f"run {run_id} has not ended")
-            before, shown = self.view.tokens, list(self.view.shown)
-            after = copy_of(self.view)
-            change = Change(found[0], len(self.conversation) - 1 if later else found[1])
-            left = ContextCompacted(f"c{after.numbers + 1}", "left out", reason, (change,), before, before)
-            after.take(left)
-            if list(after.shown) == shown:
-                return None
-            left = msgspec.structs.replace(left, tokens_after=after.tokens)
-            self.view.take(left)
-            self._meter.shrunk(before - after.tokens)
-            self.note(left)
+            last = len(self.conversation) - 1 if later else found[1]
+            left = self._show_less(LEFT_OUT, (Change(found[0], last),), reason)
+            self._commit_soon()
             return left
 
     async def fork(self, into: str = "", *, before: str = "", through: str = "") -> str:
@@ -517,6 +501,7 @@ class Session:
                 raise LoomUsageError(what, cause=f"in force: {', '.join(known) or 'none'}")
             undone = CompactionUndone(name, first)
             self._take(undone)
+            self._commit_soon()
             return undone
 
     async def mark(self, message: int, mark: Mark | None) -> None:
@@ -536,6 +521,7 @@ class Session:
                     cause=f"this conversation has {len(self.conversation)} messages",
                 )
             self._take(ContextMarked(message, mark))
+            self._commit_soon()
 
     def _withholds(self, result: str) -> bool:
         """Whether a long result belongs to a message that the model is not to read."""
@@ -547,11 +533,27 @@ class Session:
             if isinstance(part, ToolResultPart)
         )
 
-    def _take(self, fact: CompactionUndone | ContextMarked) -> None:
+    def _show_less(self, strategy: str, changes: tuple[Change, ...], reason: str) -> ContextCompacted | None:
+        """Put changes in force, unless nothing would be sent in another way."""
+        compacted, after = tried(self.view, strategy, changes, self.view.tokens, reason)
+        if list(after.shown) == list(self.view.shown):
+            return None
+        self._take(compacted)
+        return compacted
+
+    def _take(self, *facts: Fact) -> None:
+        """Show the model what follows from facts, and keep them."""
         before = self.view.tokens
-        self.view.take(fact)
+        self.view.take(*facts)
         self._meter.shrunk(before - self.view.tokens)
-        self.note(fact)
+        for fact in facts:
+            self._keep(fact)
+
+    def _offer_recall(self) -> None:
+        """What is not shown any more can be read again, in all toolkits, as the view is now."""
+        if self.view.numbers:
+            for _, kit in self._kits.values():
+                kit.offer(recall_tool(self.view))
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[None]:
@@ -593,9 +595,7 @@ class Session:
             await asyncio.wait(others, timeout=GRACE_SECONDS)
         opened = [kit for _, kit in self._kits.values()] + [model for _, model in self._models.values()]
         self._stages.clear()
-        for _, kit in self._kits.values():
-            if kit.get("recall") is not None:
-                kit.offer(recall_tool(self.view))
+        self._kits.clear()
         self._models.clear()
         try:
             for one in opened:
@@ -905,9 +905,7 @@ class Session:
         if any(isinstance(fact, CompactionUndone | ContextMarked) for fact in past.context):
             self._meter = Meter(self.view.tokens)
         self._ended = past.ended
-        for _, kit in self._kits.values():
-            if kit.get("recall") is not None:
-                kit.offer(recall_tool(self.view))
+        self._offer_recall()
         self._kept.update(past.kept)
         self._used = past.runs
         if past.seq == 0:
@@ -923,20 +921,8 @@ class Session:
         """Leave out of what an earlier process left whatever the policy does not want."""
         policy = self.agent.runtime.session_restore
         changes = policy.changes(self.conversation.messages, self.view.pinned, self.view.hidden)
-        if not changes:
-            return
-        before, shown = self.view.tokens, list(self.view.shown)
-        after = copy_of(self.view)
-        restored = ContextCompacted(
-            f"c{after.numbers + 1}", f"restore {policy.kind}", "an earlier process", changes, before, before
-        )
-        after.take(restored)
-        if list(after.shown) == shown:  # an earlier one has seen to it
-            return
-        restored = msgspec.structs.replace(restored, tokens_after=after.tokens)
-        self.view.take(restored)
-        self._meter.shrunk(before - after.tokens)
-        self._log.note("", restored)
+        if changes:
+            self._show_less(f"restore {policy.kind}", changes, "an earlier process")
 
     def _add(self, message: Message) -> None:
         self.view.add(message)

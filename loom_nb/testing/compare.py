@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from loom_nb.testing.kernels import kernel_sockets
+
 IGNORE = frozenset({"nbval-ignore-output"})
 """Tags of cells that are run and whose outputs may be any."""
 RAISES = frozenset({"raises-exception", "nbval-raises-exception"})
@@ -110,6 +112,7 @@ def _execute(
     """The notebook with fresh outputs; the number of the cell that broke it off, or 0, and how it did."""
     import copy
 
+    from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
@@ -129,15 +132,15 @@ def _execute(
     def note(cell: Any, cell_index: int) -> None:
         begun[0] = cell_index + 1
 
-    client = NotebookClient(
-        fresh,
-        timeout=timeout,
-        kernel_name=kernel or saved.metadata.get("kernelspec", {}).get("name", "python3"),
-        resources={"metadata": {"path": str(folder)}},
-        on_cell_start=note,
-    )
+    name = kernel or saved.metadata.get("kernelspec", {}).get("name", "python3")
+    resources = {"metadata": {"path": str(folder)}}
     try:
-        client.execute(env={**os.environ, **(environment or {})})
+        with kernel_sockets() as sockets:
+            manager = AsyncKernelManager(kernel_name=name, **sockets)
+            client = NotebookClient(
+                fresh, km=manager, timeout=timeout, resources=resources, on_cell_start=note
+            )
+            client.execute(env={**os.environ, **(environment or {})}, cleanup_kc=True)
     except CellExecutionError as error:
         return fresh, begun[0], f"{error.ename}: {error.evalue}"
     except CellTimeoutError:

@@ -16,6 +16,8 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 
+from loom_nb.testing.kernels import kernel_sockets
+
 PYTHON = os.environ.get("LOOM_TEST_KERNEL_PYTHON", sys.executable)
 """The Python of the kernels: another environment tries another ipykernel."""
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -173,8 +175,13 @@ def kernel(home: Path, **environment: str) -> Iterator[Kernel]:
     env = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
     env.pop("PYTEST_CURRENT_TEST", None)
     env |= {"LOOM_NB_HOME": str(home), "PYTHONWARNINGS": "default", **environment}
-    manager = KernelManager(kernel_name="tried", kernel_spec_manager=specs(home))
-    manager.start_kernel(env=env, cwd=str(home))
+    with kernel_sockets() as sockets:
+        manager = KernelManager(kernel_name="tried", kernel_spec_manager=specs(home), **sockets)
+        manager.start_kernel(env=env, cwd=str(home))
+        yield from _started(manager)
+
+
+def _started(manager: KernelManager) -> Iterator[Kernel]:
     started = Kernel(manager, manager.client())
     try:
         started.client.start_channels()

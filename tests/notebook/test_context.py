@@ -375,7 +375,8 @@ async def test_a_notebook_without_a_person_shows_the_same_each_time(tmp_path):
     nodes = []
     for name in ("one", "two"):
         node = notebook(cells)
-        await client(node, tmp_path / name).async_execute(env=environment(tmp_path / name), cleanup_kc=True)
+        with client(node, tmp_path / name) as one:
+            await one.async_execute(env=environment(tmp_path / name), cleanup_kc=True)
         nodes.append(node)
     outputs = [[cell.outputs for cell in node.cells[3:]] for node in nodes]
     assert outputs[0] == outputs[1]

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import nbformat
 import pytest
@@ -13,6 +14,7 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from loom_nb.testing.kernels import kernel_sockets
 from tests.notebook.kernels import specs
 
 CELLS = (
@@ -40,11 +42,12 @@ def environment(home):
     return keyless | {"LOOM_NB_HOME": str(home)}
 
 
-def client(node, home, **options):
+@contextmanager
+def client(node, home):
     home.mkdir()
-    manager = AsyncKernelManager(kernel_name="tried", kernel_spec_manager=specs(home))
-    resources = {"metadata": {"path": str(home)}}
-    return NotebookClient(node, km=manager, timeout=60, resources=resources, **options)
+    with kernel_sockets() as sockets:
+        manager = AsyncKernelManager(kernel_name="tried", kernel_spec_manager=specs(home), **sockets)
+        yield NotebookClient(node, km=manager, timeout=60, resources={"metadata": {"path": str(home)}})
 
 
 @pytest.fixture(scope="module")
@@ -52,19 +55,15 @@ def two(tmp_path_factory):
     """The same notebook, executed by two kernels that know nothing of each other."""
 
     async def execute():
-        nodes, homes = (
-            [notebook(CELLS) for _ in "ab"],
-            [tmp_path_factory.mktemp("run") / "home" for _ in "ab"],
-        )
-        clients = [client(node, home) for node, home in zip(nodes, homes, strict=True)]
-        runs = [
-            one.async_execute(env=environment(home), cleanup_kc=True)
-            for one, home in zip(clients, homes, strict=True)
-        ]
-        await asyncio.gather(*runs)
-        return nodes
+        node, home = notebook(CELLS), tmp_path_factory.mktemp("run") / "home"
+        with client(node, home) as one:
+            await one.async_execute(env=environment(home), cleanup_kc=True)
+        return node
 
-    return asyncio.run(execute())
+    async def both():
+        return await asyncio.gather(execute(), execute())
+
+    return asyncio.run(both())
 
 
 def outputs(node):
@@ -96,8 +95,8 @@ def test_a_loom_cell_leaves_one_display_and_no_widget(two):
 async def test_a_failed_run_stops_the_notebook(tmp_path):
     cells = ("%load_ext loom_nb", "%%loom -m anthropic:claude-sonnet-4-5\nhello", "1 + 1")
     home = tmp_path / "home"
-    with pytest.raises(CellExecutionError, match="LoomKeyError"):
-        await client(notebook(cells), home).async_execute(env=environment(home), cleanup_kc=True)
+    with pytest.raises(CellExecutionError, match="LoomKeyError"), client(notebook(cells), home) as one:
+        await one.async_execute(env=environment(home), cleanup_kc=True)
 
 
 async def test_cells_executed_one_by_one_with_parameters_put_in_are_complete_at_every_save(tmp_path):
@@ -110,11 +109,11 @@ async def test_cells_executed_one_by_one_with_parameters_put_in_are_complete_at_
         2, nbformat.v4.new_code_cell("# Parameters\nx = 40", metadata={"tags": ["injected-parameters"]})
     )
     home = tmp_path / "home"
-    one = client(node, home)
-    async with one.async_setup_kernel(env=environment(home), cleanup_kc=True):
-        for index, cell in enumerate(node.cells):
-            await one.async_execute_cell(cell, index)
-            saved.append(nbformat.reads(nbformat.writes(node), as_version=4))
+    with client(node, home) as one:
+        async with one.async_setup_kernel(env=environment(home), cleanup_kc=True):
+            for index, cell in enumerate(node.cells):
+                await one.async_execute_cell(cell, index)
+                saved.append(nbformat.reads(nbformat.writes(node), as_version=4))
     assert [len(cell.outputs) for cell in saved[3].cells] == [1, 0, 0, 1, 0]
     (output,) = saved[3].cells[3].outputs
     assert "42" in output.data["text/plain"]

@@ -492,6 +492,40 @@ async def test_a_handoff_that_is_asked_for_is_written_by_the_model_and_its_cost_
         assert taken.usage.output_tokens > 0
 
 
+async def test_a_compaction_that_fails_midway_leaves_all_as_it_was():
+    ladder = (Step(0.7, Snip(chars=3_900, head=3_000)), Step(0.9, Auto()))
+    async with await done(12, None, ladder, "the end", ModelError("overloaded", fault="billing")) as session:
+        before, shown, entries = session.view.tokens, list(session.view.shown), len(session.events())
+        with pytest.raises(ModelError, match="overloaded"):
+            await session.compact()
+        assert session.view.compactions == {}
+        assert (session.view.tokens, list(session.view.shown)) == (before, shown)
+        assert len(session.events()) == entries
+
+
+def test_a_result_is_not_shown_beside_the_calls_of_another_turn():
+    """What stands between them is left out: nothing of either is sent without its other half."""
+    messages = [user("look"), asked(1), answered(1, "one"), asked(2), answered(2, "two"), user("and now?")]
+    view = View(Conversation(messages))
+    view.take(ContextMarked(2, "hidden"), ContextCompacted("c1", "left out", "", (Change(3, 3),), 1, 1))
+    calls = [call.id for message in view.shown for call in message.calls]
+    results = [
+        part.call_id for message in view.shown for part in message.parts if isinstance(part, ToolResultPart)
+    ]
+    assert calls == results
+
+
+def test_a_run_that_was_left_out_counts_among_the_compactions():
+    view = View(
+        Conversation([user("one"), Message("assistant", (TextPart("1"),)), user("two"), user("three")])
+    )
+    view.take(
+        ContextCompacted("c1", "left out", "", (Change(0, 1),), 9, 5),
+        ContextCompacted("c2", "left out", "", (Change(2, 2),), 5, 2),
+    )
+    assert {name: len(changes) for name, changes in view.counting().items()} == {"c1": 1, "c2": 1}
+
+
 async def test_the_ledger_adds_up_and_says_what_became_of_each_item():
     async with await done() as session:
         await session.mark(2, "pinned")

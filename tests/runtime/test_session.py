@@ -1,6 +1,7 @@
 """Sessions: queueing, stopping at any point, restoring, two writers, a store that refuses."""
 
 import asyncio
+import dataclasses
 import gc
 
 import pytest
@@ -23,7 +24,7 @@ from loom_nb.errors import LoomUsageError, RunStopped, SessionBusy, StoreError
 from loom_nb.events import CallFinished, CallStarted, MessageAdded, RunFinished, RunInterrupted, RunStarted
 from loom_nb.messages import Message, TextPart, ToolCallPart, ToolResultPart, Usage
 from loom_nb.models.scripted import Call
-from loom_nb.protocols import Reply
+from loom_nb.protocols import Reply, Toolset
 
 
 @tool(read_only=True)
@@ -318,6 +319,26 @@ async def test_hooks_are_told_and_their_failures_are_notices():
         spec.on("befor_run", print)
     with pytest.raises(LoomError, match="not|nothing"):
         spec.on("signal_received", print)
+
+
+async def test_a_session_that_is_closed_twice_closes_its_capabilities_once():
+    closed = []
+
+    @dataclasses.dataclass(frozen=True)
+    class Line:
+        name: str = "line"
+
+        async def open(self):
+            async def hang_up():
+                closed.append(self.name)
+
+            return Toolset(close=hang_up)
+
+    session = Agent(Model.scripted(["one"]), capabilities=[Line()], session_store=MemoryStore()).session()
+    await session.run("hi")
+    await session.close()
+    await session.close()
+    assert closed == ["line"]
 
 
 async def test_wrong_tasks_are_refused_by_name():
