@@ -13,6 +13,11 @@
     │   └── Unanswered            a person was asked and did not answer, or nobody can be asked
     ├── ModelError                the call of a language model failed; `fault` says how
     ├── LoomContextError          the request does not fit
+    ├── CredentialError           a secret cannot be used
+    │   ├── ScopeNotFound         none is kept under this name
+    │   ├── SecretsLocked         the master key is missing, or is another
+    │   ├── SecretDamaged         a sealed record was changed
+    │   └── CredentialDenied      a policy or a list of who may use it refuses
     ├── StoreError                the log could not be read or written
     │   ├── SessionBusy           another process writes this session
     │   ├── LeaseLost             the right to write this session has passed to another process
@@ -168,6 +173,36 @@ class LoomContextError(LoomError):
     """The request does not fit the model's window."""
 
     code = "L-CTX-01"
+
+
+class CredentialError(LoomError):
+    """A secret cannot be used. No message of this family holds a value."""
+
+    code = "L-CRED-01"
+
+
+class ScopeNotFound(CredentialError):
+    """No secret is kept under this name."""
+
+    code = "L-CRED-02"
+
+
+class SecretsLocked(CredentialError):
+    """The master key is missing, or it is another than the one that sealed the store."""
+
+    code = "L-CRED-03"
+
+
+class SecretDamaged(CredentialError):
+    """A sealed record was changed, cut short, or sealed by another key."""
+
+    code = "L-CRED-04"
+
+
+class CredentialDenied(CredentialError):
+    """A policy, or the list of who may use it, refuses this use."""
+
+    code = "L-CRED-05"
 
 
 class StoreError(LoomError):

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
+from loom_nb.database import Database
 from loom_nb.errors import StoreDamaged, StoreError
 from loom_nb.events import LogEntry, RunFinished, RunInterrupted, RunStarted, event_from_json
 from loom_nb.protocols import Lease, RunRow, SessionRow
 from loom_nb.stores.damage import FIXES, Damage
-from loom_nb.stores.database import Database
 from loom_nb.stores.encoding import event_bytes
 from loom_nb.stores.leases import HeldLease, LeaseRow, Leases, out_of_order
+from loom_nb.stores.schema import SCHEMA
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -97,7 +98,7 @@ class SqliteStore:
         host: str | None = None,
     ) -> None:
         self.path = Path(os.path.realpath(Path(path).expanduser()))
-        self._database = Database(self.path, busy_seconds)
+        self._database = Database(self.path, SCHEMA, busy_seconds)
         self._leases = Leases(str(self.path), seconds=lease_seconds, now=now, host=host)
 
     def acquire(self, session: str) -> HeldLease:

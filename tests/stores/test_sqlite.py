@@ -9,14 +9,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from loom_nb.database import Schema, migrate, told
 from loom_nb.errors import StoreDamaged, StoreError
 from loom_nb.events import Kept, LogEntry, Noticed, RunFinished, RunStarted
 from loom_nb.stores import SqliteStore, default_store
-from loom_nb.stores.database import MIGRATIONS, migrate, told
+from loom_nb.stores.schema import SCHEMA
 
 
 @pytest.fixture
@@ -42,6 +44,11 @@ def fill(store: SqliteStore, session: str) -> list[LogEntry]:
     store.append(lease, entries)
     store.release(lease)
     return entries
+
+
+def with_more(*statements: str) -> Schema:
+    """Our schema and a version after it."""
+    return replace(SCHEMA, migrations=(*SCHEMA.migrations, statements))
 
 
 @contextmanager
@@ -383,7 +390,7 @@ class TestTheSchema:
         lease = store.acquire("s")
         store.append(lease, log("s", Noticed("one")))
         with database(path) as db:
-            migrate(db, path, (*MIGRATIONS, ("CREATE TABLE extra (x)",)))
+            migrate(db, path, with_more("CREATE TABLE extra (x)"))
 
         with pytest.raises(StoreError, match="newer loom_nb"):
             store.append(lease, log("s", Noticed("two"), start=2))
@@ -391,11 +398,11 @@ class TestTheSchema:
 
     def test_an_older_one_is_brought_forward_with_its_rows(self, path: Path, store: SqliteStore) -> None:
         entries = fill(store, "s")
-        newer = (*MIGRATIONS, ("CREATE TABLE extra (x)", "INSERT INTO extra SELECT seq FROM events"))
+        newer = with_more("CREATE TABLE extra (x)", "INSERT INTO extra SELECT seq FROM events")
 
         with database(path) as db:
-            assert migrate(db, path, newer) == len(newer)
-            assert migrate(db, path, newer) == len(newer)  # done once
+            assert migrate(db, path, newer) == len(newer.migrations)
+            assert migrate(db, path, newer) == len(newer.migrations)  # done once
             assert db.execute("SELECT count(*) FROM extra").fetchone() == (6,)
         assert list(store.read("s")) == entries
 
@@ -404,9 +411,9 @@ class TestTheSchema:
 
         with database(path) as db:
             with pytest.raises(sqlite3.OperationalError):
-                migrate(db, path, (*MIGRATIONS, ("CREATE TABLE extra (x)", "INSERT INTO nowhere VALUES (1)")))
+                migrate(db, path, with_more("CREATE TABLE extra (x)", "INSERT INTO nowhere VALUES (1)"))
             assert db.execute("SELECT name FROM sqlite_master WHERE name = 'extra'").fetchall() == []
-            assert migrate(db, path) == len(MIGRATIONS)
+            assert migrate(db, path, SCHEMA) == len(SCHEMA.migrations)
 
 
 def steps(store: SqliteStore, work: Callable[[], object]) -> int:

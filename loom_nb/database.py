@@ -1,4 +1,4 @@
-"""Opens the SQLite file of a store: pragmas, schema, transactions, and what its errors mean."""
+"""Opens a SQLite file of ours: pragmas, schema, transactions, and what its errors mean."""
 
 import os
 import threading
@@ -7,6 +7,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,34 +16,15 @@ from loom_nb.errors import StoreDamaged, StoreError
 if TYPE_CHECKING:
     from sqlite3 import Connection, Error
 
-_APPLICATION = 0x4C4F4F4D  # "LOOM", in the header of the file
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
-        # With rowid: without it, rows of 1.5 kB took twice the space and time.
-        """CREATE TABLE events (
-            session TEXT NOT NULL, seq INTEGER NOT NULL, run TEXT NOT NULL, ts REAL NOT NULL,
-            type TEXT NOT NULL, json TEXT NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (session, seq))""",
-        "CREATE INDEX run_starts ON events (ts, session, seq) WHERE type = 'RunStarted'",
-        "CREATE INDEX run_starts_of_session ON events (session, seq) WHERE type = 'RunStarted'",
-        """CREATE INDEX run_ends ON events (session, run, type, seq)
-            WHERE type IN ('RunFinished', 'RunInterrupted')""",
-        # The length and the last hash of each log: an end that was cut off is noticed, too.
-        """CREATE TABLE heads (
-            session TEXT PRIMARY KEY, entries INTEGER NOT NULL, hash BLOB NOT NULL,
-            started REAL NOT NULL, updated REAL NOT NULL) WITHOUT ROWID""",
-        """CREATE TABLE leases (
-            session TEXT PRIMARY KEY, fence INTEGER NOT NULL, owner TEXT NOT NULL,
-            expires REAL NOT NULL) WITHOUT ROWID""",
-    ),
-    (
-        """CREATE INDEX questions ON events (ts, session, seq)
-            WHERE type IN ('GrantRevoked', 'QuestionAnswered', 'QuestionAsked')""",
-    ),
-    ("CREATE INDEX heads_by_time ON heads (updated, session)",),
-)
-"""What each version of the schema adds to the one before."""
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What a database of ours is."""
+
+    application: int
+    """In the header of the file, so that no other program's database is taken for it."""
+    migrations: Sequence[Sequence[str]]
+    """The statements that each version adds to the one before. The first makes `meta (key, value)`."""
 
 
 class Database:
@@ -50,11 +32,15 @@ class Database:
 
     Args:
         path: the file; its folder is made when missing, for this user only.
+        schema: what it holds.
         busy_seconds: how long to wait while another process writes.
+        pragmas: more of them, for each connection.
     """
 
-    def __init__(self, path: Path, busy_seconds: float) -> None:
+    def __init__(self, path: Path, schema: Schema, busy_seconds: float, pragmas: Sequence[str] = ()) -> None:
         self.path = path
+        self._schema = schema
+        self._pragmas = pragmas
         self._busy_seconds = busy_seconds
         self._lock = threading.RLock()  # a finalizer may come by at any moment: see `soon`
         self._inside = False
@@ -171,18 +157,20 @@ class Database:
             "fullfsync = ON",
             "trusted_schema = OFF",
             "cell_size_check = ON",
+            *self._pragmas,
         ):
             db.execute(f"PRAGMA {pragma}")
-        if schema_version(db, self.path) < len(MIGRATIONS):
+        if schema_version(db, self.path, self._schema) < len(self._schema.migrations):
             _use_wal(db, self._busy_seconds)
-            migrate(db, self.path)
+            migrate(db, self.path, self._schema)
 
     def _refuse_newer(self, db: "Connection") -> None:
-        version = _version(db, self.path)  # each time: a newer loom_nb may have come while the file was open
-        if version > len(MIGRATIONS):
+        # each time: a newer loom_nb may have come while the file was open
+        version, ours = _version(db, self.path, self._schema), len(self._schema.migrations)
+        if version > ours:
             raise StoreError(
                 f"The store {self.path} was written by a newer loom_nb",
-                cause=f"its schema is {version}, ours {len(MIGRATIONS)}: it can be read, not written",
+                cause=f"its schema is {version}, ours {ours}: it can be read, not written",
                 fixes=("pip install --upgrade loom-nb", _ELSEWHERE),
             )
 
@@ -192,28 +180,28 @@ class Database:
         self._connection = self._closing = None
 
 
-def schema_version(db: "Connection", path: Path) -> int:
+def schema_version(db: "Connection", path: Path, schema: Schema) -> int:
     """The version of the schema, 0 for an empty file. Raises `StoreError` for somebody else's database."""
     db.execute("BEGIN")
     try:
-        return _version(db, path)
+        return _version(db, path, schema)
     finally:
         if db.in_transaction:
             db.rollback()
 
 
-def migrate(db: "Connection", path: Path, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> int:
+def migrate(db: "Connection", path: Path, schema: Schema) -> int:
     """Bring an older schema to the newest, in one transaction or not at all; the version it has then."""
     db.execute("BEGIN IMMEDIATE")
     try:
-        version = _version(db, path)  # another process may have been faster
-        if version < len(migrations):
-            for statements in migrations[version:]:
+        version = _version(db, path, schema)  # another process may have been faster
+        if version < len(schema.migrations):
+            for statements in schema.migrations[version:]:
                 for statement in statements:
                     db.execute(statement)
-            version = len(migrations)
+            version = len(schema.migrations)
             db.execute("INSERT OR REPLACE INTO meta VALUES ('schema', ?)", (str(version),))
-            db.execute(f"PRAGMA application_id = {_APPLICATION}")
+            db.execute(f"PRAGMA application_id = {schema.application}")
         db.execute("COMMIT")
     finally:
         if db.in_transaction:
@@ -259,9 +247,9 @@ _DAMAGED = "The store {} is damaged"
 _REPAIRS = ("%loom doctor", _RESTORE)
 
 
-def _version(db: "Connection", path: Path) -> int:
+def _version(db: "Connection", path: Path, schema: Schema) -> int:
     (application,) = db.execute("PRAGMA application_id").fetchone()
-    if application == _APPLICATION:
+    if application == schema.application:
         try:
             ((version,),) = db.execute("SELECT value FROM meta WHERE key = 'schema'").fetchall()
             return int(version)
