@@ -90,6 +90,16 @@ class Database:
                 return
         action()
 
+    def checkpoint(self) -> None:
+        """Bring what is in the log of the database into its file, and cut the log. Raises `StoreError`."""
+        import sqlite3
+
+        with self._turn():
+            try:
+                self._ready().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            except sqlite3.Error as error:
+                raise told(error, self.path) from error
+
     def close(self) -> None:
         """Let go of the file; the next transaction opens it again."""
         with self._turn():

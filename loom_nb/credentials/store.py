@@ -1,0 +1,359 @@
+"""Keeps secrets in one SQLite file: each sealed by itself, its facts readable, any number of processes.
+
+The secrets are sealed with a data key; the data key is sealed with the master key and lies in the same file.
+So another master key costs one small write, and another data key one transaction. A row is sealed together
+with its facts: neither can be changed, or put beside another, without being noticed at the next use.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from loom_nb.credentials.master_key import MasterKey
+from loom_nb.credentials.policies import Binding, CredentialPolicy, SecretFacts
+from loom_nb.credentials.sealing import SALT_BYTES, SealingKey
+from loom_nb.credentials.secrets import Secret
+from loom_nb.database import Database, Schema
+from loom_nb.errors import LoomUsageError, ScopeNotFound, SecretDamaged, SecretsLocked
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+SCHEMA = Schema(
+    0x4C4F4F53,  # "LOOS"
+    (
+        (
+            "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
+            """CREATE TABLE data_keys (
+                id INTEGER PRIMARY KEY AUTOINCREMENT, salt BLOB NOT NULL, box BLOB NOT NULL)""",
+            """CREATE TABLE secrets (
+                scope TEXT PRIMARY KEY, data_key INTEGER NOT NULL REFERENCES data_keys,
+                facts BLOB NOT NULL, box BLOB NOT NULL) WITHOUT ROWID""",
+            # a name that comes again goes on counting, so that nothing cached of an old one is taken for new
+            "CREATE TABLE versions (scope TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID",
+        ),
+    ),
+)
+# what was overwritten is not left in free pages, nor in the log of the database
+_PRAGMAS = ("secure_delete = ON", "foreign_keys = ON")
+_SCOPE = "a scope is a name of 1 to 200 characters, such as github.read, without blanks at its ends"
+
+
+class SqliteSecretStore:
+    """Secrets by scope. Whoever has the file without the master key has the facts and no value.
+
+    Args:
+        path: the file; it is made at the first use, for this user only.
+        master: where the master key comes from; asked when a value is put or taken, never for the facts.
+        now: seconds since 1970 (UTC).
+        busy_seconds: how long to wait while another process writes.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        master: MasterKey,
+        *,
+        now: Callable[[], float] = time.time,
+        busy_seconds: float = 10.0,
+    ) -> None:
+        self.path = Path(path)
+        self._master = master
+        self._now = now
+        self._database = Database(self.path, SCHEMA, busy_seconds, _PRAGMAS)
+        self._opened: tuple[int, bytes, SealingKey] | None = None
+        """(id, box, data key) as it was last unsealed."""
+
+    def put(
+        self,
+        scope: str,
+        secret: Secret,
+        *,
+        binding: Binding | None = None,
+        policy: CredentialPolicy | None = None,
+        grants: tuple[str, ...] = (),
+        note: str = "",
+    ) -> SecretFacts:
+        """Keep a secret under a name that is free.
+
+        Raises:
+            LoomUsageError: the name is no name, or it is taken: `rotate` gives it another value.
+            SecretsLocked: the master key is missing, or it is another than the one of this store.
+            StoreError: the file cannot be written.
+        """
+        name = _scope(scope)
+        self.unlock()
+        with self._database.transaction("IMMEDIATE") as db:
+            if db.execute("SELECT 1 FROM secrets WHERE scope = ?", (name,)).fetchone():
+                raise LoomUsageError(f"there is a secret {name} already", fixes=[f"%loom key rotate {name}"])
+            moment = self._now()
+            facts = SecretFacts(
+                scope=name, type=secret.type, version=_next_version(db, name), created=moment, updated=moment,
+                binding=binding or Binding(), policy=policy or CredentialPolicy(), grants=grants, note=note,
+            )  # fmt: skip
+            self._write(db, facts, secret)
+        return facts
+
+    def rotate(self, scope: str, secret: Secret) -> SecretFacts:
+        """Another value in place of the one that is kept; its binding, policy and grants stay.
+
+        Raises:
+            ScopeNotFound: nothing is kept under this name.
+            LoomUsageError: it is of another type.
+            SecretsLocked, SecretDamaged, StoreError: as for `put` and `get`.
+        """
+        self.unlock()
+        with self._database.transaction("IMMEDIATE") as db:
+            facts, _ = self._read(db, scope)
+            if secret.type != facts.type:
+                raise LoomUsageError(f"{scope} is of type {facts.type}, not {secret.type}")
+            facts = msgspec.structs.replace(facts, version=_next_version(db, scope), updated=self._now())
+            self._write(db, facts, secret)
+        return facts
+
+    def change(
+        self,
+        scope: str,
+        *,
+        binding: Binding | None = None,
+        policy: CredentialPolicy | None = None,
+        grants: tuple[str, ...] | None = None,
+        note: str | None = None,
+    ) -> SecretFacts:
+        """Other facts for the value that is kept; None leaves one as it is.
+
+        Raises: as `rotate`.
+        """
+        self.unlock()
+        given = {"binding": binding, "policy": policy, "grants": grants, "note": note}
+        with self._database.transaction("IMMEDIATE") as db:
+            facts, secret = self._read(db, scope)
+            facts = msgspec.structs.replace(
+                facts, updated=self._now(), **{name: one for name, one in given.items() if one is not None}
+            )
+            self._write(db, facts, secret)
+        return facts
+
+    def get(self, scope: str) -> tuple[SecretFacts, Secret]:
+        """The facts and the value that were sealed together.
+
+        Raises:
+            ScopeNotFound: nothing is kept under this name.
+            SecretsLocked: the master key is missing, or it is another than the one of this store.
+            SecretDamaged: this row was changed; the others are not concerned.
+        """
+        self.unlock()
+        with self._database.transaction() as db:
+            return self._read(db, scope)
+
+    def facts(self, scope: str) -> SecretFacts:
+        """What may be known without the master key. It is only believed when the value is taken: see `get`.
+
+        Raises:
+            ScopeNotFound: nothing is kept under this name.
+            SecretDamaged: it cannot be read.
+        """
+        with self._database.transaction() as db:
+            return _facts(scope, _row(db, scope)[1])
+
+    def list(self, prefix: str = "") -> tuple[SecretFacts, ...]:
+        """The facts of all whose scope begins so, by scope; of those that can be read: see `damaged`."""
+        return tuple(facts for _, facts in self._all(prefix) if facts is not None)
+
+    def damaged(self) -> tuple[str, ...]:
+        """Scopes whose row cannot be read or opened. Needs the master key.
+
+        Raises:
+            SecretsLocked: it is missing, or it is another than the one of this store.
+        """
+        found = []
+        for scope, facts in self._all(""):
+            try:
+                if facts is None:
+                    raise SecretDamaged(scope)
+                self.get(scope)
+            except (SecretDamaged, ScopeNotFound):
+                found.append(scope)
+        return tuple(found)
+
+    def revoke(self, scope: str) -> bool:
+        """Forget a secret; whether there was one. Needs no key. Its bytes are overwritten."""
+        with self._database.transaction("IMMEDIATE") as db:
+            gone = db.execute("DELETE FROM secrets WHERE scope = ?", (scope,)).rowcount > 0
+        if gone:
+            self._database.checkpoint()
+        return gone
+
+    def rekey(self, master: MasterKey | None = None) -> int:
+        """Seal everything anew with a fresh data key, itself sealed with `master` from now on; how many.
+
+        Args:
+            master: another way to come by the master key; None keeps the one there is.
+
+        Raises:
+            SecretsLocked: one of the two master keys is missing, or the old one is another.
+            SecretDamaged: a row does not open: nothing is changed then. `revoke` it first, or put it anew.
+        """
+        self.unlock()
+        fresh = _sealed_key(master or self._master)
+        with self._database.transaction("IMMEDIATE") as db:
+            scopes = [scope for (scope,) in db.execute("SELECT scope FROM secrets")]
+            rows = [self._read(db, scope) for scope in scopes]
+            old = [number for (number,) in db.execute("SELECT id FROM data_keys")]
+            self._add_key(db, *fresh)
+            for facts, secret in rows:
+                self._write(db, facts, secret)
+            db.executemany("DELETE FROM data_keys WHERE id = ?", [(number,) for number in old])
+        self._master = master or self._master
+        self._database.checkpoint()
+        return len(rows)
+
+    def unlock(self) -> None:
+        """Come by the data key, unless it is here. A person may be asked: no other process waits meanwhile.
+
+        Raises:
+            SecretsLocked: the master key is missing, or it is another than the one of this store.
+        """
+        with self._database.transaction() as db:
+            row = db.execute("SELECT id, salt, box FROM data_keys ORDER BY id DESC LIMIT 1").fetchone()
+        if row is not None:
+            self._unsealed(*row)
+            return
+        fresh = _sealed_key(self._master)
+        with self._database.transaction("IMMEDIATE") as db:
+            if not db.execute("SELECT 1 FROM data_keys").fetchone():
+                self._add_key(db, *fresh)
+                return
+        self.unlock()  # another process was faster
+
+    def lock(self) -> None:
+        """Forget the data key; the next use asks for the master key again."""
+        self._opened = None
+
+    def close(self) -> None:
+        """Let go of the file and of the key."""
+        self.lock()
+        self._database.close()
+
+    def __repr__(self) -> str:
+        return f"SqliteSecretStore({str(self.path)!r}, {self._master.source})"
+
+    # -- rows --------------------------------------------------------------------------------------------
+
+    def _read(self, db: "Connection", scope: str) -> tuple[SecretFacts, Secret]:
+        number, told, box = _row(db, scope)
+        facts = _facts(scope, told)
+        try:
+            text = self._key(db, number).unseal(box, told)
+        except SecretDamaged:
+            raise _damage(scope) from None
+        return facts, Secret.from_json(text)
+
+    def _write(self, db: "Connection", facts: SecretFacts, secret: Secret) -> None:
+        number, key = self._newest_key(db)
+        told = facts.to_json()
+        db.execute(
+            """INSERT INTO secrets VALUES (?, ?, ?, ?)
+            ON CONFLICT (scope) DO UPDATE SET
+                data_key = excluded.data_key, facts = excluded.facts, box = excluded.box""",
+            (facts.scope, number, told, key.seal(secret.to_json(), told)),
+        )
+        db.execute("INSERT OR REPLACE INTO versions VALUES (?, ?)", (facts.scope, facts.version))
+
+    def _all(self, prefix: str) -> Iterator[tuple[str, SecretFacts | None]]:
+        with self._database.transaction() as db:
+            rows = db.execute("SELECT scope, facts FROM secrets ORDER BY scope").fetchall()
+        for scope, told in rows:
+            if scope.startswith(prefix):
+                try:
+                    yield scope, _facts(scope, told)
+                except SecretDamaged:
+                    yield scope, None
+
+    # -- keys --------------------------------------------------------------------------------------------
+
+    def _newest_key(self, db: "Connection") -> tuple[int, SealingKey]:
+        ((number,),) = db.execute("SELECT max(id) FROM data_keys").fetchall()
+        return number, self._key(db, number)
+
+    def _add_key(self, db: "Connection", salt: bytes, box: bytes, key: SealingKey) -> None:
+        number = db.execute("INSERT INTO data_keys (salt, box) VALUES (?, ?)", (salt, box)).lastrowid or 0
+        self._opened = (number, box, key)
+
+    def _key(self, db: "Connection", number: int) -> SealingKey:
+        row = db.execute("SELECT id, salt, box FROM data_keys WHERE id = ?", (number,)).fetchone()
+        if row is None:
+            raise SecretDamaged("the key of a sealed record is not in the store")
+        return self._unsealed(*row)
+
+    def _unsealed(self, number: int, salt: bytes, box: bytes) -> SealingKey:
+        if self._opened is not None and self._opened[:2] == (number, box):
+            return self._opened[2]
+        try:
+            text = self._master.key(salt, make=False).unseal(box, _KEY_FACTS + salt)
+        except SecretDamaged:
+            raise SecretsLocked(
+                f"the {self._master.source} does not open the secrets in {self.path}",
+                cause="they were sealed with another master key, or the file was changed; nothing was lost",
+                fixes=("put back the master key that was used", "%loom doctor"),
+            ) from None
+        key = SealingKey.from_text(text.decode())
+        self._opened = (number, box, key)
+        return key
+
+
+_KEY_FACTS = b"loom_nb data key, 1:"
+
+
+def _sealed_key(master: MasterKey) -> tuple[bytes, bytes, SealingKey]:
+    """(salt, box, key) of a fresh data key."""
+    salt, key = os.urandom(SALT_BYTES), SealingKey.fresh()
+    outer = master.key(salt, make=True)
+    return salt, outer.seal(key.to_text().encode(), _KEY_FACTS + salt), key
+
+
+def _row(db: "Connection", scope: str) -> tuple[int, bytes, bytes]:
+    row = db.execute("SELECT data_key, facts, box FROM secrets WHERE scope = ?", (scope,)).fetchone()
+    if row is None:
+        raise ScopeNotFound(f"no secret is kept as {scope!r}", fixes=[f"%loom key set {scope}", "%loom key"])
+    if not isinstance(row[1], bytes) or not isinstance(row[2], bytes):
+        raise _damage(scope)
+    return row[0], row[1], row[2]
+
+
+def _facts(scope: str, told: bytes) -> SecretFacts:
+    try:
+        facts = msgspec.json.decode(told, type=SecretFacts)
+    except (msgspec.MsgspecError, UnicodeDecodeError, LoomUsageError):
+        raise _damage(scope) from None
+    if facts.scope != scope:
+        raise _damage(scope)
+    return facts
+
+
+def _damage(scope: str) -> SecretDamaged:
+    return SecretDamaged(
+        f"the record of {scope} was changed outside of loom_nb, or is damaged",
+        cause="its value cannot be trusted and is not used; the other secrets are not concerned",
+        fixes=(f"%loom key rm {scope}", "put back a copy of the store"),
+    )
+
+
+def _next_version(db: "Connection", scope: str) -> int:
+    row = db.execute("SELECT version FROM versions WHERE scope = ?", (scope,)).fetchone()
+    return (row[0] if row else 0) + 1
+
+
+def _scope(text: str) -> str:
+    if (
+        not isinstance(text, str)
+        or not 0 < len(text) <= 200
+        or text != text.strip()
+        or not text.isprintable()
+    ):
+        raise LoomUsageError(_SCOPE)
+    return text
