@@ -1,7 +1,8 @@
 """The cells of the notebook of a kernel: what has run, as the kernel remembers it, and what was saved.
 
-A kernel cannot edit its front end's notebook. It knows the code that ran and the outputs; tags, ids and
-cells that are no code stand in the saved file only, where the front end says which file that is.
+A kernel cannot edit its front end's notebook by itself: see `front_cells`. It knows the code that ran and
+the outputs; tags, ids and cells that are no code stand in the saved file only, where the front end says
+which file that is.
 """
 
 import contextlib
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from loom_nb.border import clean
-from loom_nb.capabilities.cells import CellChange, Cells, CellView
+from loom_nb.capabilities.cells import CellChange, Cells, CellView, the_cell
+from loom_nb.errors import ToolError
+from loom_nb.notebook.front_cells import FrontCells, FrontChange
 from loom_nb.notebook.past import notebook_name
 
 MOST_FILE_BYTES = 50 * 2**20
@@ -28,6 +31,8 @@ class NotebookCells(Cells):
 
     def __init__(self, shell: Any) -> None:
         self._shell = shell
+        self.front: FrontCells | None = None
+        """Carries changes out, where a front end can."""
         self._ids: dict[int, str] = {}
         """The id of the cell behind each In[n], as the front end told it."""
 
@@ -138,7 +143,35 @@ class NotebookCells(Cells):
         return [_saved_cell(cell) for cell in cells or () if isinstance(cell, dict)]
 
     async def propose(self, changes: Sequence[CellChange]) -> str:
-        """Put what is new into one cell below the running one; say what a kernel cannot do."""
+        """Have the front end change its cells; where it cannot, put what is new below the running cell."""
+        if self.front is not None and self.front.there:
+            return await self._change(self.front, changes)
+        return self._put_below(changes)
+
+    async def _change(self, front: FrontCells, changes: Sequence[CellChange]) -> str:
+        visible = self.cells()
+        outcome = await front.carry_out([_for_front(one, visible) for one in changes], self._running())
+        if outcome is None:
+            return self._put_below(changes)
+        if outcome.unknown:
+            raise ToolError(
+                "the front end did not answer", cause="it is not known whether the cells were changed"
+            )
+        if not outcome.done:
+            wrong = [f"change {n}: {why}" for n, why in enumerate(outcome.refused, 1) if why]
+            raise ToolError("nothing was changed", cause=clean("; ".join(wrong))[:1_000])
+        many = f"{len(changes)} changes were made" if len(changes) > 1 else "The change was made"
+        return f"{many} to the notebook's cells. Nothing was run. The person can undo it as a cell operation."
+
+    def _running(self) -> str:
+        """The id of the cell that runs now."""
+        kernel = getattr(self._shell, "kernel", None)
+        parent = (kernel.get_parent() or {}) if kernel is not None else {}
+        cell = parent.get("metadata", {}).get("cellId", "")
+        return cell if isinstance(cell, str) else ""
+
+    def _put_below(self, changes: Sequence[CellChange]) -> str:
+        """What a kernel can do by itself."""
         fresh = [_as_text(change) for change in changes if change.action != "delete"]
         told = []
         if fresh:
@@ -163,6 +196,16 @@ class NotebookCells(Cells):
         if placed:
             told.append("The place asked for is not kept: a kernel can only insert below the running cell.")
         return "\n".join(told)
+
+
+def _for_front(change: CellChange, visible: Sequence[CellView]) -> FrontChange:
+    if not change.cell:
+        return FrontChange(change.action, source=change.source, kind=change.kind)
+    cell = the_cell(change.cell, visible)
+    if not cell.id:
+        raise ToolError(f"{cell.name} cannot be found in the front end", cause="its id is not known")
+    before = None if change.action == "insert" else cell.source
+    return FrontChange(change.action, cell.id, change.source, change.kind, before)
 
 
 def _as_text(change: CellChange) -> str:

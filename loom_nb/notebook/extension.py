@@ -13,6 +13,7 @@ from IPython.core.inputtransformer2 import EscapedCommand, MagicAssign, TokenTra
 from loom_nb import __version__
 from loom_nb.notebook import completion, line_magics, magics
 from loom_nb.notebook.card import Card
+from loom_nb.notebook.front_cells import INVITATION
 from loom_nb.notebook.workbench import Workbench
 from loom_nb.settings import MODE_WORDS
 
@@ -180,4 +181,4 @@ def _welcome(shell: Any, bench: Workbench) -> None:
         steps=(("%%loom", "and a prompt below it"), ("%loom", "status and next steps")),
     )
     data = {"text/plain": str(card), "text/html": card.to_html()}
-    shell.display_pub.publish(data=data, metadata={})
+    shell.display_pub.publish(data=data, metadata=INVITATION if bench.mode() == "live" else {})

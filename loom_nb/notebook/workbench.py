@@ -19,6 +19,7 @@ from loom_nb.notebook import past
 from loom_nb.notebook.card import Card, Table
 from loom_nb.notebook.cell import CellRequest
 from loom_nb.notebook.equipment import Equipment
+from loom_nb.notebook.front_cells import FrontCells
 from loom_nb.notebook.offer import Offer, can_be_offered
 from loom_nb.notebook.schema import type_from
 from loom_nb.settings import Settings, load, read
@@ -92,6 +93,9 @@ class Workbench:
         self._leaving: list[Session] = []
         self._runs = 0
         self._gate: CommGate | None = None
+        self.front_cells = FrontCells(shell, self._comm_gate)
+        """Changes cells, where the front end offers to."""
+        self.equipment.cells.front = self.front_cells
         self._on_screen: type | None = None
 
     # -- what is set -------------------------------------------------------------------------------
@@ -782,6 +786,7 @@ class Workbench:
             run.stop("the extension was unloaded")
         if self._gate is not None:
             self._gate.remove()
+        self.front_cells.close()
         self.equipment.cells.unwatch()
         self.reset()
         try:

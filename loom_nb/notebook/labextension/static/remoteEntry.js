@@ -1,8 +1,9 @@
-// Shows `%%loom` cells in JupyterLab 4 and Notebook 7 as what they are: a prompt in Markdown.
+// Shows `%%loom` cells in JupyterLab 4 and Notebook 7 as what they are: a prompt in Markdown. And
+// carries out changes of cells that a person has allowed.
 //
 // A hand-written federated extension, no build step: JupyterLab loads this file as a plain script,
 // calls init() with the modules it shares, and asks get() for the modules named in package.json.
-// It only changes how a cell's text is coloured and wrapped; the cell stays a code cell.
+// A prompt stays a code cell: only how its text is coloured and wrapped is changed.
 
 (() => {
   'use strict';
@@ -10,6 +11,9 @@
   const NAME = 'loom-nb';
   const MIME = 'text/x-ipythongfm';
   const CLASS = 'loom-Prompt';
+  const CHANGED = 'loom-Changed';
+  const MARK_MS = 6000;
+  const TARGET = 'loom-nb.cells';
   // comments and empty lines may stand above it, as the kernel has it
   const MAGIC = /^(?:[ \t]*(?:#.*)?\r?\n)*[ \t]*%%loom(?=\s|$)/;
   // JupyterLab sets the language of every code cell once the kernel has said which it is, and
@@ -94,16 +98,129 @@
     watchModel();
   }
 
+  // The kernel's way to the cells of one panel. It invites us by the metadata of its card; a page that
+  // is loaded later asks whether it has invited another one before.
+  function serveCells(panel) {
+    let comm = null;
+
+    const attach = () => {
+      const kernel = panel.sessionContext.session?.kernel;
+      if (!kernel || (comm && !comm.isDisposed && comm.kernel === kernel)) {
+        return;
+      }
+      const fresh = kernel.createComm(TARGET);
+      comm = fresh;
+      fresh.onMsg = message => {
+        const { id, changes, below } = message.content.data;
+        const refused = carryOut(panel, changes, below);
+        const done = refused.every(why => !why);
+        fresh.send({ method: 'custom', content: { id, done, refused } });
+      };
+      fresh.onClose = () => {
+        comm = comm === fresh ? null : comm;
+      };
+      fresh.open({});
+    };
+
+    const look = async () => {
+      const kernel = panel.sessionContext.session?.kernel;
+      if (kernel) {
+        const reply = await kernel.requestCommInfo({ target_name: TARGET });
+        if (reply?.content?.comms && Object.keys(reply.content.comms).length) {
+          attach();
+        }
+      }
+    };
+
+    panel.sessionContext.iopubMessage.connect((_, message) => {
+      if (message.content?.metadata?.loom?.cells === TARGET) {
+        attach();
+      }
+    });
+    panel.sessionContext.ready.then(look).catch(() => undefined); // without a kernel there is nothing to do
+  }
+
+  // Does all changes in one step that one undo takes back, or none; says for each why it cannot be done.
+  function carryOut(panel, changes, below) {
+    const notebook = panel.content;
+    const shared = notebook.model?.sharedModel;
+    const place = id => (shared ? shared.cells.findIndex(cell => cell.getId() === id) : -1);
+    const wrong = change => {
+      if (!shared || notebook.model.readOnly) {
+        return 'the notebook cannot be changed here';
+      }
+      if (!['insert', 'edit', 'delete'].includes(change.action)) {
+        return 'this front end does not know such a change';
+      }
+      const at = place(change.cell);
+      if (change.cell && at < 0) {
+        return 'the cell is not in the notebook any more';
+      }
+      if (change.action === 'insert') {
+        return '';
+      }
+      const cell = shared.cells[at];
+      if (change.before !== undefined && change.before !== null && cell.getSource().trim() !== change.before.trim()) {
+        return 'the cell was edited since it ran';
+      }
+      return cell.getMetadata('editable') === false ? 'the cell is locked' : '';
+    };
+    const refused = changes.map(wrong);
+    if (refused.some(Boolean)) {
+      return refused;
+    }
+    // within the step the notebook's own list of cells is that of before: we keep count ourselves
+    const order = shared.cells.map(cell => cell.getId());
+    const cells = new Map(shared.cells.map(cell => [cell.getId(), cell]));
+    const last = new Map(); // where several are put below the same cell, they keep their order
+    const touched = [];
+    shared.transact(() => {
+      for (const change of changes) {
+        const at = order.indexOf(change.cell);
+        if (change.action === 'delete') {
+          shared.deleteCell(at);
+          order.splice(at, 1);
+        } else if (change.action === 'edit') {
+          cells.get(change.cell).setSource(change.source);
+          touched.push(change.cell);
+        } else {
+          const above = order.indexOf(last.get(change.cell) ?? (change.cell || below));
+          const where = above < 0 ? order.length : above + 1;
+          const type = change.kind === 'markdown' ? 'markdown' : 'code';
+          const made = shared.insertCell(where, { cell_type: type, source: change.source }).getId();
+          order.splice(where, 0, made);
+          last.set(change.cell, made);
+          touched.push(made);
+        }
+      }
+    });
+    setTimeout(() => mark(notebook, touched), SETTLE_MS);
+    return refused;
+  }
+
+  // For some seconds one sees where something is new.
+  function mark(notebook, ids) {
+    const cells = notebook.widgets.filter(cell => ids.includes(cell.model?.id));
+    for (const cell of cells) {
+      cell.node.classList.add(CHANGED);
+      setTimeout(() => cell.node.classList.remove(CHANGED), MARK_MS);
+    }
+  }
+
   async function plugin() {
     const { INotebookTracker } = await load('@jupyterlab/notebook');
     return {
       id: `${NAME}:prompts`,
-      description: 'Shows %%loom cells as Markdown.',
+      description: 'Shows %%loom cells as Markdown, and carries out changes of cells that were allowed.',
       autoStart: true,
       requires: [INotebookTracker],
       activate: (app, tracker) => {
-        tracker.forEach(watchPanel);
-        tracker.widgetAdded.connect((_, panel) => watchPanel(panel));
+        const serve = panel => {
+          watchPanel(panel);
+          serveCells(panel);
+        };
+        tracker.forEach(serve);
+        tracker.widgetAdded.connect((_, panel) => serve(panel));
       }
     };
   }
