@@ -183,6 +183,16 @@ class View:
         """The messages that the model is not to see."""
         return frozenset(self._hidden)
 
+    def withholds(self, result: str) -> bool:
+        """Whether a long result belongs to a message that the model is not to read."""
+        return any(
+            part.call_id == result or result.startswith(f"{part.call_id}_")
+            for number in self.withheld
+            if number < len(self.conversation)
+            for part in self.conversation.messages[number].parts
+            if isinstance(part, ToolResultPart)
+        )
+
     def _tells(self, change: Change, place: int, gone: Sequence[tuple[Change, int]]) -> bool:
         """Whether a change was made before one of its messages was hidden or left out: it may tell of it."""
         if any(change.first <= number <= change.last and place <= at for number, at in self._hidden.items()):

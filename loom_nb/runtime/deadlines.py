@@ -4,6 +4,7 @@ A timer for each call costs more than the rest of the call; nearly all of them a
 """
 
 import asyncio
+import contextvars
 
 
 class Deadlines:
@@ -39,7 +40,8 @@ class Deadlines:
         if self._timer is not None:
             self._timer.cancel()
         self._armed = due
-        self._timer = self._loop.call_at(due, self._check)
+        # of the call that arms it, a timer would keep all that its context holds, long after it was cancelled
+        self._timer = self._loop.call_at(due, self._check, context=contextvars.Context())
 
     def _check(self) -> None:
         self._timer = None

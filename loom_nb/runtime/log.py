@@ -2,8 +2,7 @@
 
 import asyncio
 import weakref
-from collections.abc import Callable
-from functools import partial
+from itertools import chain
 from typing import Any
 
 from loom_nb.errors import StoreError
@@ -30,7 +29,7 @@ class Log:
         self._now = clock.now
         self._seq = 0
         self._lease: Lease | None = None
-        self._release: Callable[[], object] | None = None
+        self._if_dropped: weakref.finalize[Any, Log] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -38,12 +37,10 @@ class Log:
         return self._lease is not None
 
     async def open(self) -> Past | None:
-        """Become the writer and read what is there; None if we were the writer already.
+        """Become the writer and read what is there; None where nothing is.
 
         Raises `SessionBusy` when another one is, `StoreDamaged` at a bad row.
         """
-        if self._lease is not None:
-            return None
         if self._store.durable:
             work = asyncio.ensure_future(asyncio.to_thread(self._acquire))
             cancelled = await _settled(work)
@@ -53,19 +50,19 @@ class Log:
                 raise cancelled
             lease, past = work.result()
         else:
-            await asyncio.sleep(0)  # of a thousand that open at once none holds up the loop for all
             lease, past = self._acquire()
         self._lease = lease
-        self._release = partial(self._store.release, lease)
         if self._store.durable:  # a lease that is dropped is free in this process: others are to be told
-            self._release = weakref.finalize(self, self._release)
-        self._seq = past.seq
+            self._if_dropped = weakref.finalize(self, self._store.release, lease)
+        self._seq = past.seq if past is not None else 0
         return past
 
-    def _acquire(self) -> tuple[Lease, Past]:
+    def _acquire(self) -> tuple[Lease, Past | None]:
         lease = self._store.acquire(self.session)
         try:
-            return lease, read_past(self._store.read(self.session))
+            entries = iter(self._store.read(self.session))
+            first = next(entries, None)
+            return lease, None if first is None else read_past(chain((first,), entries))
         except BaseException:
             self._store.release(lease)
             raise
@@ -137,15 +134,22 @@ class Log:
 
     def lost(self) -> list[LogEntry]:
         """Another writer came: forget the lease, and give back what was never committed."""
-        self._lease = None
+        self._forget_lease()
         pending, self.pending = self.pending, []
         return pending
 
     def close(self) -> None:
         """Give the right to write back."""
-        if self._release is not None:
-            self._release()
-        self._release = self._lease = None
+        lease = self._lease
+        self._forget_lease()
+        if lease is not None:
+            self._store.release(lease)
+
+    def _forget_lease(self) -> None:
+        self._lease = None
+        if self._if_dropped is not None:
+            self._if_dropped.detach()
+            self._if_dropped = None
 
 
 def _writable(entry: LogEntry) -> LogEntry:

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -60,6 +61,7 @@ from loom_nb.runtime.clock import SYSTEM_CLOCK
 from loom_nb.runtime.compaction import chosen, make_room, tried
 from loom_nb.runtime.context import LEFT_OUT, Fact, View, copy_of
 from loom_nb.runtime.deadlines import Deadlines
+from loom_nb.runtime.fairness import FairQueue, fair_queue
 from loom_nb.runtime.fork import fork, messages_of
 from loom_nb.runtime.hooks import Hooks
 from loom_nb.runtime.ledger import Ledger, ledger_of
@@ -71,7 +73,7 @@ from loom_nb.runtime.policies import Runtime
 from loom_nb.runtime.pressure import UNSEEN, budget_of, handoff
 from loom_nb.runtime.quality import task_of, with_criteria
 from loom_nb.runtime.recall import recall_tool
-from loom_nb.runtime.restore import Waiting, form_to_keep, settle
+from loom_nb.runtime.restore import Past, Waiting, form_to_keep, settle
 from loom_nb.runtime.run import GRACE_SECONDS, Run, RunResult
 from loom_nb.runtime.stage import Meter, Stage, cleaned, partial_message
 from loom_nb.runtime.tally import Tally
@@ -190,7 +192,7 @@ class Session:
             self._clock,
             self.id,
             str(self.metadata.get("notebook", "")),
-            lambda: self.store.questions(limit=MAX_GRANTS),
+            partial(store.questions, limit=MAX_GRANTS),
         )
         self._tally = Tally()
         self._origins = Origins(self.conversation)
@@ -210,8 +212,9 @@ class Session:
         self._meter = Meter()
         self._kept: dict[str, str] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._turnstile: asyncio.Lock  # this and the next are made with the loop, in `_move_to`
+        self._turnstile: asyncio.Lock  # this and the next two are made with the loop, in `_move_to`
         self._deadlines: Deadlines
+        self._fair: FairQueue
         self._models: dict[int, tuple[ModelReference, LanguageModel]] = {}
         self._kits: dict[int, tuple[AgentDescription, Toolkit]] = {}
         self._stages: dict[int, Stage] = {}
@@ -523,16 +526,6 @@ class Session:
             self._take(ContextMarked(message, mark))
             self._commit_soon()
 
-    def _withholds(self, result: str) -> bool:
-        """Whether a long result belongs to a message that the model is not to read."""
-        return any(
-            part.call_id == result or result.startswith(f"{part.call_id}_")
-            for number in self.view.withheld
-            if number < len(self.conversation)
-            for part in self.conversation.messages[number].parts
-            if isinstance(part, ToolResultPart)
-        )
-
     def _show_less(self, strategy: str, changes: tuple[Change, ...], reason: str) -> ContextCompacted | None:
         """Put changes in force, unless nothing would be sent in another way."""
         compacted, after = tried(self.view, strategy, changes, self.view.tokens, reason)
@@ -551,8 +544,9 @@ class Session:
 
     def _offer_recall(self) -> None:
         """What is not shown any more can be read again, in all toolkits, as the view is now."""
-        if self.view.numbers:
-            for _, kit in self._kits.values():
+        for _, kit in self._kits.values():
+            kit.withholds = self.view.withholds
+            if self.view.numbers:
                 kit.offer(recall_tool(self.view))
 
     @asynccontextmanager
@@ -640,6 +634,7 @@ class Session:
             stage: Stage | None = None
             watches: Sequence[_Watch] = ()
             try:
+                await self._fair.step()
                 try:
                     if not self._log.is_open:
                         await self._open()
@@ -837,6 +832,7 @@ class Session:
             commit=self._log.commit if self.store.durable else None,
             clock=self._clock,
             deadlines=self._deadlines,
+            fair=self._fair,
             hooks=agent.hooks,
             asking=self._asking,
             origins=self._origins,
@@ -847,7 +843,7 @@ class Session:
             room=UNSEEN if agent.runtime.context.budget is None and self._meter.limit is None else 0,
             price=agent.model.cost,
             random=random.random,
-            request=Request("", self.conversation),
+            request=_NO_REQUEST,
             files=self._files,
         )
         return stage
@@ -860,12 +856,14 @@ class Session:
             raise LoomUsageError(
                 f"session {self.id} runs in another event loop", fixes=["wait for its run first"]
             )
+        if self._loop is not None:
+            self._models.clear()
+            self._kits.clear()
+            self._stages.clear()
         self._loop = loop
         self._turnstile = asyncio.Lock()
         self._deadlines = Deadlines(loop)
-        self._models.clear()
-        self._kits.clear()
-        self._stages.clear()
+        self._fair = fair_queue(loop)
 
     def _model(self, reference: ModelReference) -> LanguageModel:
         opened = self._models.get(id(reference))
@@ -882,16 +880,23 @@ class Session:
                 _, oldest = self._kits.pop(first)
                 await oldest.close()
             opened = [(one.name, await one.open()) for one in agent.capabilities]
-            known = self._kits[id(agent)] = (agent, Toolkit(agent.tools, opened, self._kept, self._withholds))
+            known = self._kits[id(agent)] = (agent, Toolkit(agent.tools, opened, self._kept, self.view.withholds))
             if self.view.numbers:
                 known[1].offer(recall_tool(self.view))
         return known[1]
 
     async def _open(self) -> None:
         """Become the writer of the log and take over what it holds."""
-        past = await self._log.open()
-        if past is None:
+        if self._log.is_open:
             return
+        past = await self._log.open()
+        if past is not None or len(self.conversation):
+            self._take_over(past or Past())
+        if past is None:
+            self._log.note("", SessionOpened(metadata=self.metadata))
+
+    def _take_over(self, past: Past) -> None:
+        """Stand where the log ends, and make it whole."""
         self._stages.clear()
         self.conversation = past.conversation
         self._origins = Origins(past.conversation)
@@ -908,8 +913,6 @@ class Session:
         self._offer_recall()
         self._kept.update(past.kept)
         self._used = past.runs
-        if past.seq == 0:
-            self._log.note("", SessionOpened(metadata=self.metadata))
         for run_id, event in past.repairs:
             self._log.note(run_id, event)
             if isinstance(event, MessageAdded):
@@ -927,6 +930,10 @@ class Session:
     def _add(self, message: Message) -> None:
         self.view.add(message)
         self._meter.tail.append(message)
+
+
+_NO_REQUEST = Request("", Conversation())
+"""On a stage that no run has entered."""
 
 
 class _Beginning(msgspec.Struct, frozen=True):

@@ -25,6 +25,7 @@ from loom_nb.runtime.artifact_files import Files
 from loom_nb.runtime.asking import Asking
 from loom_nb.runtime.context import View
 from loom_nb.runtime.deadlines import Deadlines
+from loom_nb.runtime.fairness import FairQueue
 from loom_nb.runtime.governance import GovernancePolicy
 from loom_nb.runtime.hooks import Hooks
 from loom_nb.runtime.limits import Streak
@@ -110,6 +111,7 @@ class Stage(msgspec.Struct, eq=False):
     """Make all facts said so far durable; None where the store is not."""
     clock: Clock
     deadlines: Deadlines
+    fair: FairQueue
     hooks: Hooks
     asking: Asking
     origins: Origins

@@ -12,7 +12,7 @@ from loom_nb.tools import Tool, tool
 class Toolkit:
     """Tools by name, made once for an agent; opened capabilities included."""
 
-    __slots__ = ("_by_name", "_kept", "_provided", "_toolsets", "_withholds", "rules", "tools")
+    __slots__ = ("_by_name", "_kept", "_provided", "_toolsets", "rules", "tools", "withholds")
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Toolkit:
         self.rules: tuple[Rule, ...] = tuple(rule for toolset in toolsets for rule in toolset.rules)
         self._toolsets = toolsets
         self._kept = kept
-        self._withholds = withholds
+        self.withholds = withholds
         self._by_name: dict[str, Tool] = {}
         for one in self.tools:
             if one.name in self._by_name:
@@ -75,7 +75,7 @@ class Toolkit:
         """Offer `read_result` from now on, and give all tools."""
         if "read_result" in self._by_name:
             return self.tools
-        return self.offer(_result_reader(self._kept, self._withholds))
+        return self.offer(_result_reader(self._kept, lambda name: self.withholds(name)))
 
     def offer(self, one: Tool) -> Sequence[Tool]:
         """Offer one more tool of the runtime, in place of an earlier one of its own, and give all tools."""
