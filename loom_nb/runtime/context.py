@@ -38,6 +38,8 @@ LEFT_OUT = "left out"
 """The strategy by which a run is left out."""
 ATTEMPT = "attempt"
 """The strategy by which the work of earlier attempts is."""
+RESTORE = "restore "
+"""How the strategies begin by which work of an earlier process is."""
 WITHHOLDS = frozenset({LEFT_OUT, ATTEMPT})
 """Strategies after which the model is to read nothing of it, by no tool."""
 
@@ -200,10 +202,19 @@ class View:
             if not change.messages
         )
 
+    def _forgotten(self, number: int) -> bool:
+        """Whether what a message wrote down counts no more: it is withheld, or was not restored whole."""
+        return self.withholds(number) or any(
+            change.first <= number <= change.last
+            for compaction in self.compactions.values()
+            if compaction.strategy.startswith(RESTORE)
+            for change in compaction.changes
+        )
+
     @property
     def plan_shown(self) -> tuple[PlanItem, ...]:
-        """The plan, unless the message that wrote it down is withheld."""
-        return () if self.withholds(self.planned) else self.plan
+        """The plan, unless the message that wrote it down is withheld, or was not restored."""
+        return () if self._forgotten(self.planned) else self.plan
 
     def noted(self, event: NotesWritten) -> None:
         """The agent wrote on its scratchpad, by the last message."""
@@ -211,10 +222,10 @@ class View:
 
     @property
     def scratchpad(self) -> list[tuple[int, str]]:
-        """The notes that stand, each with its message; one that was written by a withheld one never was."""
+        """The notes that stand, each with its message: those by a message that is withheld never were."""
         stand: list[tuple[int, str]] = []
         for number, event in self.notes:
-            if self.withholds(number):
+            if self._forgotten(number):
                 continue
             if event.how != "append":
                 stand.clear()

@@ -42,6 +42,8 @@ MOST = 600
 """Tokens of a dashboard in a request; less where that is more than an eighth of what it may have."""
 LEAST = 24
 """Tokens below which a part says nothing."""
+SOME = 60
+"""Tokens that a part may have in any case, where there is room at all."""
 NEARLY = 0.8
 """Of a limit: from here on it is a risk."""
 SHOWN = 3
@@ -286,6 +288,8 @@ class Around:
     """The kinds of origin in the conversation that the user did not write."""
     seconds: float | None = None
     """Since the run began, where the time is told at all."""
+    sent: bool = False
+    """Whether the requests of the run hold it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +322,7 @@ class Dashboard:
     goal: str = ""
     """What the latest instruction asks for."""
     criteria: tuple[str, ...] = ()
+    """Of the task and of the gate: the instruction and the system text of a request hold them."""
     plan: tuple[PlanItem, ...] = ()
     turns: int = 0
     """Model calls."""
@@ -342,6 +347,8 @@ class Dashboard:
     evidence: tuple[Source, ...] = ()
     """What its tools gave, the newest first."""
     scratchpad: str = ""
+    sent: bool = False
+    """Whether the requests of the run hold it."""
 
     @property
     def pressure(self) -> float | None:
@@ -392,6 +399,7 @@ def dashboard_of(course: Course, view: View, around: Around) -> Dashboard:
         questions=tuple(course.questions.values()),
         evidence=tuple(evidence),
         scratchpad="\n".join(text for _, text in view.scratchpad),
+        sent=around.sent,
     )
 
 
@@ -449,8 +457,8 @@ def room_for(budget: int | None) -> int:
     return min(MOST, budget // 8) if budget else MOST
 
 
-def working_message(board: Dashboard, room: int = MOST) -> Message:
-    """The dashboard as the end of a request: data, each text with its origin.
+def working_message(board: Dashboard, room: int = MOST) -> Message | None:
+    """The dashboard as the end of a request: data, each text with its origin. None where nothing fits.
 
     Args:
         board: where the run stands.
@@ -459,18 +467,18 @@ def working_message(board: Dashboard, room: int = MOST) -> Message:
     parts: list[DataPart] = []
     left = room - MESSAGE_TOKENS
     for name, origin, lines, share in _sections(board):
-        part = _fitted(f"working.{name}", origin, lines, min(left, int(room * share)), newest=name == "notes")
+        most = min(left, max(int(room * share), SOME))
+        part = _fitted(f"working.{name}", origin, lines, most, newest=name == "notes")
         if part is not None:
             parts.append(part)
             left -= estimate_part(part)
-    return Message("user", tuple(parts))
+    return Message("user", tuple(parts)) if parts else None
 
 
 def _sections(board: Dashboard) -> Iterable[tuple[str, Origin, list[str], float]]:
     """(name, origin, lines, share of the room at most) of what there is, the most important first."""
     if board.goal:
-        criteria = [f"- {one_line(one, LINE)}" for one in board.criteria]
-        yield "goal", USER, [one_line(board.goal, 2 * LINE), *criteria], 0.25
+        yield "goal", USER, [one_line(board.goal, 2 * LINE)], 0.25
     yield "state", OURS, [_INTRO, *state_lines(board)], 0.35
     if board.scratchpad:
         yield "notes", MODEL, board.scratchpad.splitlines(), 0.4

@@ -59,7 +59,7 @@ from loom_nb.runtime.asking import Asking
 from loom_nb.runtime.calls import tell
 from loom_nb.runtime.clock import SYSTEM_CLOCK
 from loom_nb.runtime.compaction import chosen, make_room, tried
-from loom_nb.runtime.context import LEFT_OUT, Fact, View, copy_of
+from loom_nb.runtime.context import LEFT_OUT, RESTORE, Fact, View, copy_of
 from loom_nb.runtime.dashboard import Course, Dashboard, dashboard_of
 from loom_nb.runtime.deadlines import Deadlines
 from loom_nb.runtime.fork import fork, messages_of
@@ -948,7 +948,7 @@ class Session:
         policy = self.agent.runtime.session_restore
         changes = policy.changes(self.conversation.messages, self.view.pinned, self.view.hidden)
         if changes:
-            self._show_less(f"restore {policy.kind}", changes, "an earlier process")
+            self._show_less(f"{RESTORE}{policy.kind}", changes, "an earlier process")
 
     def _add(self, message: Message) -> None:
         self.view.add(message)

@@ -42,7 +42,8 @@ def draw(stage: Stage) -> int:
         around = around_of(runtime, stage.origins.kinds)
         room = room_for(runtime.context.budget or stage.budget)
         stage.request.working = working_message(dashboard_of(course, stage.view, around), room)
-        stage.meter.working = estimate_message(stage.request.working)
+        sent = stage.request.working
+        stage.meter.working = estimate_message(sent) if sent is not None else 0
     return stage.meter.tokens
 
 
@@ -70,7 +71,9 @@ def begin(
 def around_of(runtime: Runtime, kinds: frozenset[str], seconds: float | None = None) -> Around:
     """What the dashboard of a run needs to know beside its events."""
     criteria = runtime.gate.wanted if runtime.gate is not None else ()
-    return Around(runtime.limits, runtime.governance.mode, criteria, kinds, seconds)
+    return Around(
+        runtime.limits, runtime.governance.mode, criteria, kinds, seconds, bool(runtime.context.dashboard)
+    )
 
 
 def seconds_of(entries: Sequence[LogEntry], now: float) -> float | None:
