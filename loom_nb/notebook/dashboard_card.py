@@ -4,7 +4,7 @@ Pure but for `dashboard`, the command: a value goes in, a card comes out.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from loom_nb.notebook.card import Card, Drawn, Table
@@ -15,6 +15,7 @@ from loom_nb.runtime.dashboard import (
     NEARLY,
     Dashboard,
     Failure,
+    done_so_far,
     items,
     named,
     one_line,
@@ -56,13 +57,13 @@ def dashboard_card(board: Dashboard, *, ascii: bool = False) -> Card:  # noqa: A
     """
     meters = list(_meters(board))
     drawn = Drawn("\n".join(_bar_text(*one, ascii=ascii) for one in meters), _bars_html(meters))
-    example = board.evidence[0].numbers[-1] if board.evidence else 0
+    newest = [one.number for one in board.errors] + [one.numbers[-1] for one in board.evidence] + [0]
     return Card(
         f"dashboard: where {'the latest run' if board.goal or board.status else 'the next run'} stands",
         tuple((name, visible(value)) for name, value in _facts(board)),
         tuple(_tables(board, facts.glyphs(ascii))),
         steps=(
-            (f"%loom context show {item_name(example)}", "the whole of an item"),
+            (f"%loom context show {item_name(newest[0])}", "the whole of an item"),
             ("%loom context", "all that the next request is made of"),
         ),
         drawn=(drawn,),
@@ -103,15 +104,11 @@ def _state(board: Dashboard) -> str:
 
 
 def _progress(board: Dashboard) -> str:
-    told = [f"{board.turns:,} model calls", f"{board.calls:,} tool calls"]
-    if board.failed:
-        told.append(
-            f"{board.failed:,} failed" + (f", the last {board.streak} in a row" if board.streak > 1 else "")
-        )
+    told = done_so_far(board)
+    if board.streak > 1:
+        told.append(f"the last {board.streak} in a row failed")
     if board.plan:
         told.insert(0, acts.plan_title(board.plan).replace("Plan:", "steps of the plan:"))
-    if board.attempt > 1:
-        told.append(f"attempt {board.attempt}")
     return "; ".join(told)
 
 
@@ -159,40 +156,31 @@ def _bars_html(meters: list[tuple[str, float, str, bool]]) -> str:
 
 
 def _tables(board: Dashboard, marks: facts.Glyphs) -> Iterator[Table]:
-    if board.criteria:
-        yield _lines("criteria", board.criteria)
     if board.plan:
-        yield Table(
-            "plan",
-            (),
-            tuple(
-                (acts.plan_mark(one, marks), visible(acts.plan_text(one)), acts.plan_word(one))
-                for one in board.plan
-            ),
-        )
+        steps = [(acts.plan_mark(one, marks), acts.plan_text(one), acts.plan_word(one)) for one in board.plan]
+        yield Table("plan", (), _visible(steps))
     if board.errors:
         columns = ("item", "tool", "how", "words")
-        yield Table("errors, the newest first", columns, tuple(map(_failure, board.errors)))
-    if board.risks:
-        yield _lines("risks", board.risks)
-    if board.questions:
-        yield _lines("open questions", question_lines(board))
+        yield Table("errors, the newest first", columns, _visible(map(_failure, board.errors)))
+    told = [
+        *(("risk", line) for line in board.risks),
+        *(("question", line) for line in question_lines(board)),
+        *(("criterion", line) for line in board.criteria),
+        *(("note", line) for line in board.scratchpad.splitlines()),
+    ]
+    if told:
+        yield Table("to keep in mind", (), _visible(told))
     if board.evidence:
         shown = board.evidence[:SOURCES]
         more = f", {len(board.evidence) - SOURCES} more are left out" if len(board.evidence) > SOURCES else ""
-        yield Table(
-            f"evidence, the newest first{more}",
-            ("items", "of", "from"),
-            tuple((items(one), visible(named(one)), visible(told_of(one))) for one in shown),
-        )
-    if board.scratchpad:
-        yield _lines("scratchpad", board.scratchpad.splitlines())
+        rows = [(items(one), named(one), told_of(one)) for one in shown]
+        yield Table(f"evidence, the newest first{more}", ("items", "of", "from"), _visible(rows))
+
+
+def _visible(rows: Iterable[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(visible(cell) for cell in row) for row in rows)
 
 
 def _failure(one: Failure) -> tuple[str, ...]:
     how = "failed" if one.outcome == "error" else one.outcome.replace("_", " ")
-    return (item_name(one.number), visible(one_line(one.tool, 60)), how, visible(one.words))
-
-
-def _lines(caption: str, lines: "tuple[str, ...] | list[str]") -> Table:
-    return Table(caption, (), tuple((visible(line),) for line in lines))
+    return (item_name(one.number), one_line(one.tool, 60), how, one.words)

@@ -97,7 +97,7 @@ class Source:
     numbers: tuple[int, ...]
     """The messages that hold them, the newest ones."""
     what: str = ""
-    """Of an artifact: its kind and what it is."""
+    """Of an artifact: what it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +209,7 @@ class Course:
         )
 
     def _artifact(self, event: ArtifactAdded) -> None:
-        what = f"{event.kind}, {one_line(event.summary, 60)}"
+        what = one_line(event.summary, 60) or event.kind
         self._source(event.name, Origin("tool", "artifact"), what)
 
     def _source(self, name: str, origin: Origin, what: str = "") -> None:
@@ -497,13 +497,7 @@ def _sections(board: Dashboard) -> Iterable[tuple[str, Origin, list[str], float]
 
 def state_lines(board: Dashboard) -> list[str]:
     """Progress, what is left of the limits, pressure."""
-    done = [f"{board.turns:,} {_many('model call', board.turns)}"]
-    if board.calls:
-        failed = f" of which {board.failed:,} failed" if board.failed else ""
-        done.append(f"{board.calls:,} {_many('tool call', board.calls)}{failed}")
-    if board.attempt > 1:
-        done.append(f"attempt {board.attempt}")
-    lines = [f"so far: {', '.join(done)}", f"left: {'; '.join(map(str, board.left))}"]
+    lines = [f"so far: {', '.join(done_so_far(board))}", f"left: {'; '.join(map(str, board.left))}"]
     if board.pressure is not None:
         lines.append(f"context: {percent(board.pressure)} of {board.budget:,} tokens")
     if board.streak > 1:
@@ -511,6 +505,17 @@ def state_lines(board: Dashboard) -> list[str]:
     if board.depth:
         lines.append(f"depth of delegation: {board.depth}")
     return lines
+
+
+def done_so_far(board: Dashboard) -> list[str]:
+    """`2 model calls`, `3 tool calls of which 1 failed`, `attempt 2`."""
+    done = [f"{board.turns:,} {_many('model call', board.turns)}"]
+    if board.calls:
+        failed = f" of which {board.failed:,} failed" if board.failed else ""
+        done.append(f"{board.calls:,} {_many('tool call', board.calls)}{failed}")
+    if board.attempt > 1:
+        done.append(f"attempt {board.attempt}")
+    return done
 
 
 def plan_lines(board: Dashboard) -> list[str]:

@@ -244,7 +244,7 @@ def test_evidence_is_what_tools_gave_by_item_tool_and_origin():
     board = board_of([*events, made, *turn(works("recall"))])
 
     assert told(board)["evidence"].text.split("\n") == [
-        "m10 artifact sales (table, 12 rows × 3 columns)",
+        "m10 artifact sales (12 rows × 3 columns)",
         "m3, m7 look (tool:look)",
         "m5 fetch (web:https://example.org/a)",
     ]

@@ -1,5 +1,6 @@
 """The dashboard at the end of real requests: real SDK clients against servers with the vendors' rules."""
 
+import asyncio
 import itertools
 import json
 
@@ -226,6 +227,29 @@ async def test_a_run_without_one_does_not_count_that_of_the_run_before():
     (begun,) = [one.event for one in result.events if isinstance(one.event, TurnStarted)]
     assert begun.working == 0
     assert begun.tokens < 60
+
+
+async def test_it_can_be_looked_at_while_the_run_works():
+    begun, go = asyncio.Event(), asyncio.Event()
+
+    @tool(read_only=True)
+    async def wait() -> str:
+        """Wait."""
+        begun.set()
+        await go.wait()
+        return "over"
+
+    agent = Agent(Model.scripted([Call("wait"), "done"]), tools=[wait], session_store=MemoryStore())
+    async with agent.session() as session:
+        run = session.start("wait a little")
+        await begun.wait()
+        board = await session.dashboard()
+        go.set()
+        await run.wait()
+        after = await session.dashboard()
+
+    assert (board.goal, board.status, board.turns) == ("wait a little", "", 1)
+    assert (after.status, after.calls) == ("completed", 1)
 
 
 # -- it survives -------------------------------------------------------------------------------------------
