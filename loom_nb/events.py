@@ -68,6 +68,8 @@ class TurnStarted(_Fact, frozen=True, gc=False):
     tokens: int = 0
     budget: int = 0
     """Tokens that the request may have; 0 where that was not known."""
+    working: int = 0
+    """Those of `tokens` that are the dashboard, which is no part of the conversation."""
 
 
 class RetryScheduled(_Fact, frozen=True, gc=False):
@@ -180,6 +182,13 @@ class PlanUpdated(_Fact, frozen=True, gc=False):
     """The agent wrote its plan down, whole."""
 
     items: tuple[PlanItem, ...]
+
+
+class NotesWritten(_Fact, frozen=True, gc=False):
+    """The agent wrote on its scratchpad, or wiped it."""
+
+    text: str = ""
+    how: Literal["append", "replace", "clear"] = "append"
 
 
 class VariableChange(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -386,6 +395,7 @@ Kept: TypeAlias = (
     | QuestionAnswered
     | GrantRevoked
     | PlanUpdated
+    | NotesWritten
     | VariablesChanged
     | ArtifactAdded
     | ContextCompacted

@@ -173,6 +173,7 @@ def _capabilities(root: str, tier: str) -> list[Any]:
         Capability.variables({}),
         Capability.human(),
         Capability.plan(),
+        Capability.scratchpad(),
     ]
 
 

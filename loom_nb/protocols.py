@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
-from loom_nb.events import Delta, LogEntry, PlanUpdated, StopReason, VariablesChanged
+from loom_nb.events import Delta, LogEntry, NotesWritten, PlanUpdated, StopReason, VariablesChanged
 from loom_nb.messages import Conversation, Message, Origin, Usage
 from loom_nb.questions import Question
 from loom_nb.settings import Mode
@@ -51,6 +51,8 @@ class Request:
     tools: Sequence[Tool] = ()
     generation: Generation = field(default_factory=Generation)
     output: OutputSchema | None = None
+    working: Message | None = None
+    """Sent behind the conversation, in this request alone: the dashboard, where a run has one."""
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -308,7 +310,12 @@ class CallContext(Protocol):
         """Show output while the tool runs. May be called from any thread."""
         ...
 
-    def say(self, event: PlanUpdated | VariablesChanged) -> None:
+    @property
+    def notes(self) -> str:
+        """What stands on the agent's scratchpad."""
+        ...
+
+    def say(self, event: PlanUpdated | NotesWritten | VariablesChanged) -> None:
         """Keep a fact about this call. May be called from any thread."""
         ...
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from loom_nb.capabilities.plan import PlanCapability
     from loom_nb.capabilities.plugins import Plugged
     from loom_nb.capabilities.python import PythonCapability, Runner
+    from loom_nb.capabilities.scratchpad import ScratchpadCapability
     from loom_nb.capabilities.shell.capability import ShellCapability
     from loom_nb.capabilities.variables import VariablesCapability
     from loom_nb.capabilities.web import WebCapability
@@ -36,6 +37,7 @@ _HOMES = {
     "HumanCapability": "loom_nb.capabilities.human",
     "PlanCapability": "loom_nb.capabilities.plan",
     "PythonCapability": "loom_nb.capabilities.python",
+    "ScratchpadCapability": "loom_nb.capabilities.scratchpad",
     "ShellCapability": "loom_nb.capabilities.shell.capability",
     "VariablesCapability": "loom_nb.capabilities.variables",
     "WebCapability": "loom_nb.capabilities.web",
@@ -51,6 +53,7 @@ __all__ = [
     "HumanCapability",
     "PlanCapability",
     "PythonCapability",
+    "ScratchpadCapability",
     "ShellCapability",
     "VariablesCapability",
     "WebCapability",
@@ -59,7 +62,7 @@ __all__ = [
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_BUILT = "files, shell, web, http, python, variables, cells, human, plan and custom"
+_BUILT = "files, shell, web, http, python, variables, cells, human, plan, scratchpad and custom"
 
 
 def _strict(constructor: Callable[P, T]) -> Callable[P, T]:
@@ -219,6 +222,14 @@ class Capability:
         from loom_nb.capabilities.plan import PlanCapability
 
         return PlanCapability()
+
+    @staticmethod
+    @_strict
+    def scratchpad() -> "ScratchpadCapability":
+        """Keep short notes that outlive compaction and restarts; the dashboard holds them in each request."""
+        from loom_nb.capabilities.scratchpad import ScratchpadCapability
+
+        return ScratchpadCapability()
 
     @staticmethod
     @_strict

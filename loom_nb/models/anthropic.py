@@ -86,7 +86,8 @@ class AnthropicMessages:
             limit = request.generation.max_output_tokens or self._max_tokens
             self._head = encode.head(request, self._model, self._traits, limit, self._options)
         fragments = request.conversation.fragments(encode.DIALECT, encode.message)
-        return encode.body(self._head, fragments)
+        working = encode.message(request.working) if request.working is not None else b""
+        return encode.body(self._head, fragments, working)
 
     async def close(self) -> None:
         """Let go of connections. May be called twice."""

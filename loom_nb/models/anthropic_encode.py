@@ -131,10 +131,11 @@ def head(request: Request, model: str, traits: Traits, max_tokens: int, options:
     return Head(data, tuple(notices), *given)
 
 
-def body(start: Head, fragments: Sequence[bytes]) -> bytes:
+def body(start: Head, fragments: Sequence[bytes], working: bytes = b"") -> bytes:
     """The whole body: the head, then the messages, the last two of the user's side marked for the cache.
 
     Two marks, because a turn with many calls lies further from the last mark than the vendor looks back.
+    What stands behind the messages is another one in each request and gets none.
     """
     pieces = [piece for piece in fragments if piece]
     marks = 2
@@ -144,6 +145,8 @@ def body(start: Head, fragments: Sequence[bytes]) -> bytes:
             marks -= 1
             if not marks:
                 break
+    if working:
+        pieces.append(working)
     return start.data + b",".join(pieces) + b"]}"
 
 

@@ -221,6 +221,8 @@ class OpenAIModel(ABC):
         """The exact body that `reply` would send."""
         head = self._heads.get(request).body
         fragments = request.conversation.fragments(self.dialect, self.encode_message)
+        if request.working is not None:
+            fragments = (*fragments, self.encode_message(request.working))
         messages = b",".join(filter(None, fragments))
         between = b"" if head.endswith(b"[") or not messages else b","
         return b"".join((head, between, messages, b"]}"))

@@ -19,7 +19,7 @@ def plain_request(model: str, request: Request) -> dict[str, Any]:
             {"name": tool.name, "description": tool.description, "parameters": tool.schema}
             for tool in request.tools
         ],
-        "messages": request.conversation.messages,
+        "messages": [*request.conversation.messages, *([request.working] if request.working else [])],
         "generation": {name: value for name, value in generation.items() if value not in (None, ())},
         "output": None if request.output is None else dict(request.output.schema),
     }

@@ -150,6 +150,8 @@ class ScriptedModel:
         for one in request.conversation.messages[known:]:
             tokens += estimate_message(one)
         self._counted = (request.conversation, len(request.conversation), tokens)
+        if request.working is not None:
+            tokens += estimate_message(request.working)
         return Usage(estimate(request.system) + tokens, estimate_message(message))
 
     def encode(self, request: Request) -> bytes:

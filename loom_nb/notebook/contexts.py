@@ -206,6 +206,8 @@ async def _show_head(bench: "Workbench", session: "Session", ledger: "Ledger", n
     """The instructions or a tool, as they are sent."""
     import json
 
+    from loom_nb.messages import DataPart
+
     names = [item.name for item in ledger.items if item.section != "history"]
     found = next((item for item in ledger.items if item.name in (name, f"tool:{name}")), None)
     if found is None or found.section == "history":
@@ -217,6 +219,10 @@ async def _show_head(bench: "Workbench", session: "Session", ledger: "Ledger", n
         )
     request, _ = await session.preview("…", agent=bench.plain_agent())
     told = (("sent", f"{found.tokens:,} tokens"), ("section", found.section))
+    working = request.working.parts if request.working is not None else ()
+    part = next((one for one in working if isinstance(one, DataPart) and one.name == found.name), None)
+    if part is not None:
+        return item_card(found.name, part.text, told=(*told, ("from", str(part.origin))))
     tool = next((one for one in request.tools if f"tool:{one.name}" == found.name), None)
     if tool is None:
         return item_card(found.name, request.system, told=told)

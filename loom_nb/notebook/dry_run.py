@@ -12,7 +12,7 @@ from loom_nb.notebook.card import Card, Table
 from loom_nb.notebook.transcript import NOTICES
 from loom_nb.protocols import Request
 from loom_nb.runtime.session import Session
-from loom_nb.tokens import estimate, estimate_message
+from loom_nb.tokens import estimate, estimate_message, estimate_part
 
 TEXT_LINES = 40
 """Lines of the request that are shown as plain text."""
@@ -82,7 +82,11 @@ def _items(request: Request) -> list[tuple[str, str, int]]:
         items.append(("tool", tool.name, weight))
     if past:
         items.append(("history", f"{len(past)} messages", sum(map(estimate_message, past))))
-    return items + _message_items(last)
+    items += _message_items(last)
+    working = request.working.parts if request.working is not None else ()
+    return items + [
+        ("working", part.name, estimate_part(part)) for part in working if isinstance(part, DataPart)
+    ]
 
 
 def _message_items(message: Message) -> list[tuple[str, str, int]]:

@@ -68,6 +68,7 @@ class Equipment:
             "python": self._python,
             "human": Capability.human,
             "plan": Capability.plan,
+            "scratchpad": Capability.scratchpad,
             "files": lambda: Capability.files(here, read_only=False),
             "shell": lambda: Capability.shell(here),
             "web": Capability.web,

@@ -28,7 +28,7 @@ LATER = (
 """Announced commands that this version refuses by name."""
 
 
-AWAITED = ("context", "compact", "resume", "fork")
+AWAITED = ("context", "compact", "dashboard", "resume", "fork")
 """Commands that work on the open conversation, and so are awaited: `perform` gives a coroutine."""
 
 
@@ -357,6 +357,12 @@ async def _compact(bench: "Workbench", arguments: list[str]) -> Card:
     return await contexts.compact(bench, arguments)
 
 
+async def _dashboard(bench: "Workbench", _: list[str]) -> Card:
+    from loom_nb.notebook import dashboard_card
+
+    return await dashboard_card.dashboard(bench)
+
+
 async def _resume(bench: "Workbench", arguments: list[str]) -> Any:
     from loom_nb.notebook import continuing
 
@@ -405,6 +411,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "traceback": _traceback,
         "context": _context,
         "compact": _compact,
+        "dashboard": _dashboard,
         "resume": _resume,
         "fork": _fork,
         "replay": _replay,
@@ -448,6 +455,7 @@ _SAYS = {
     "context": "what the next request is made of; all, show ITEM, pin, hide or free ITEM, budget 40k, "
     "diff RUN RUN",
     "compact": "send less of the conversation: before and after side by side; undo [c1 [m3]] takes it back",
+    "dashboard": "where the latest run stands: goal, plan, what is left, errors, risks, evidence, notes",
     "resume": "go on with a run whose kernel ended before it did",
     "fork": "go on from a run in a copy of its conversation",
     "replay": "answers recorded beside the notebook: play them, record them",

@@ -212,7 +212,11 @@ class Collapse:
         ranges = list(spans(messages, situation.before, situation.stays))
         room = max(LEAST_LIST, int(situation.budget * self.share * 4 / max(len(ranges), 1)))
         return [
-            _stands_for(first, last, _with_plan(_list(situation.view, first, last, room), situation, number))
+            _stands_for(
+                first,
+                last,
+                _with_books(_list(situation.view, first, last, room), situation, (first, last), number),
+            )
             for number, (first, last) in enumerate(ranges)
         ]
 
@@ -242,9 +246,11 @@ class Auto:
             for one in shown
         )
         handoff = await situation.summarise(text)
-        first, *others = ranges
-        changes = [_stands_for(*first, _with_plan(handoff, situation))]
-        return [*changes, *(Change(a, b, (_note(a, b, "(see the handoff above)"),)) for a, b in others)]
+        told = [handoff, *["(see the handoff above)"] * (len(ranges) - 1)]
+        return [
+            _stands_for(*here, _with_books(text, situation, here, number))
+            for number, (here, text) in enumerate(zip(ranges, told, strict=True))
+        ]
 
 
 def spans(messages: Sequence[Message], before: int, stays: frozenset[int]) -> Iterator[tuple[int, int]]:
@@ -267,12 +273,20 @@ def spans(messages: Sequence[Message], before: int, stays: frozenset[int]) -> It
         yield first, number - 1
 
 
-def _with_plan(text: str, situation: Situation, number: int = 0) -> str:
-    """The first text of a compaction says how the plan stood."""
-    plan = situation.view.plan
-    if not plan or number:
-        return text
-    return "\n".join([text, "The plan:", *(f"- {item.text} ({item.status})" for item in plan)])
+def _with_books(text: str, situation: Situation, here: tuple[int, int], number: int) -> str:
+    """The first text of a compaction says how the plan stood; each, what was noted in its messages.
+
+    So notes are hidden with the messages that wrote them.
+    """
+    view, (first, last) = situation.view, here
+    plan = [f"- {item.text} ({item.status})" for item in view.plan_shown] if not number else []
+    notes = [words for place, words in view.scratchpad if first <= place <= last]
+    told = [
+        text,
+        *(["The plan:", *plan] if plan else []),
+        *(["Notes on the scratchpad:", *notes] if notes else []),
+    ]
+    return "\n".join(told)
 
 
 def _stands_for(first: int, last: int, text: str) -> Change:
@@ -367,6 +381,8 @@ class ContextProtocol:
         ladder: strategies by the pressure from which on each is used, mildest first.
         keep_turns: the last turns, which stay as they are.
         target: the pressure that is enough: no further step is taken below it.
+        dashboard: whether every request ends with where the run stands: goal, plan, what is left,
+            errors, risks, evidence, notes. None: as the preset has it; a plain Runtime has it not.
 
     Raises:
         LoomUsageError: a number is out of range, or the steps are not in order.
@@ -376,6 +392,7 @@ class ContextProtocol:
     ladder: tuple[Step, ...] = LADDER
     keep_turns: int = 4
     target: float = 0.5
+    dashboard: bool | None = None
 
     def __post_init__(self) -> None:
         if self.budget is not None and self.budget < 500:
@@ -403,7 +420,8 @@ class ContextProtocol:
         """In words: how much, and what goes first."""
         much = f"{self.budget:,} tokens" if self.budget is not None else "what the model can take"
         steps = ", ".join(f"{step.compaction.name} at {step.at:.0%}" for step in self.ladder)
-        return f"{much}; {steps or 'nothing is left out'}"
+        ends = "; each request ends with a dashboard" if self.dashboard else ""
+        return f"{much}; {steps or 'nothing is left out'}{ends}"
 
     def situation(
         self, view: View, budget: int, summarise: Callable[[str], Awaitable[str]] | None = None

@@ -11,7 +11,15 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from loom_nb.events import Change, CompactionUndone, ContextCompacted, ContextMarked, Mark, PlanItem
+from loom_nb.events import (
+    Change,
+    CompactionUndone,
+    ContextCompacted,
+    ContextMarked,
+    Mark,
+    NotesWritten,
+    PlanItem,
+)
 from loom_nb.messages import (
     Conversation,
     DataPart,
@@ -30,6 +38,8 @@ LEFT_OUT = "left out"
 """The strategy by which a run is left out."""
 ATTEMPT = "attempt"
 """The strategy by which the work of earlier attempts is."""
+RESTORE = "restore "
+"""How the strategies begin by which work of an earlier process is."""
 WITHHOLDS = frozenset({LEFT_OUT, ATTEMPT})
 """Strategies after which the model is to read nothing of it, by no tool."""
 
@@ -57,6 +67,10 @@ class View:
     """Compactions so far, undone ones included."""
     plan: tuple[PlanItem, ...] = ()
     """The latest one: it survives whatever is left out."""
+    planned: int = -1
+    """The message by which it was written down; -1 where that is not known."""
+    notes: list[tuple[int, NotesWritten]] = field(default_factory=list)
+    """What was written on the scratchpad, oldest first, each with the message that did it."""
 
     def __post_init__(self) -> None:
         self.shown = self.conversation
@@ -178,6 +192,47 @@ class View:
         ]
         return frozenset([*self._hidden, *left])
 
+    def withholds(self, number: int) -> bool:
+        """Whether a message is one of `withheld`, at less cost."""
+        return number in self._hidden or any(
+            change.first <= number <= change.last
+            for compaction in self.compactions.values()
+            if compaction.strategy in WITHHOLDS
+            for change in compaction.changes
+            if not change.messages
+        )
+
+    def _forgotten(self, number: int) -> bool:
+        """Whether what a message wrote down counts no more: it is withheld, or was not restored whole."""
+        return self.withholds(number) or any(
+            change.first <= number <= change.last
+            for compaction in self.compactions.values()
+            if compaction.strategy.startswith(RESTORE)
+            for change in compaction.changes
+        )
+
+    @property
+    def plan_shown(self) -> tuple[PlanItem, ...]:
+        """The plan, unless the message that wrote it down is withheld, or was not restored."""
+        return () if self._forgotten(self.planned) else self.plan
+
+    def noted(self, event: NotesWritten) -> None:
+        """The agent wrote on its scratchpad, by the last message."""
+        self.notes.append((len(self.conversation) - 1, event))
+
+    @property
+    def scratchpad(self) -> list[tuple[int, str]]:
+        """The notes that stand, each with its message: those by a message that is withheld never were."""
+        stand: list[tuple[int, str]] = []
+        for number, event in self.notes:
+            if self._forgotten(number):
+                continue
+            if event.how != "append":
+                stand.clear()
+            if event.text:
+                stand.append((number, event.text))
+        return stand
+
     @property
     def hidden(self) -> frozenset[int]:
         """The messages that the model is not to see."""
@@ -231,6 +286,8 @@ def copy_of(view: View) -> View:
         dict(view._hidden),
         view.numbers,
         view.plan,
+        view.planned,
+        list(view.notes),
     )
 
 

@@ -7,7 +7,7 @@ import msgspec
 
 from loom_nb.border import clean
 from loom_nb.errors import LoomUsageError, Unanswered
-from loom_nb.events import CallOutput, Kept, PlanUpdated, VariablesChanged
+from loom_nb.events import CallOutput, Kept, NotesWritten, PlanUpdated, VariablesChanged
 from loom_nb.questions import Question
 from loom_nb.runtime.approval import Ready
 from loom_nb.runtime.artifacts import packed, stored
@@ -66,7 +66,12 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
         """Show output while the tool runs. May be called from any thread."""
         self._on_the_loop(self._show, CallOutput(self.call_id, clean(text)))
 
-    def say(self, event: PlanUpdated | VariablesChanged) -> None:
+    @property
+    def notes(self) -> str:
+        """What stands on the agent's scratchpad."""
+        return "\n".join(text for _, text in self._stage.view.scratchpad)
+
+    def say(self, event: PlanUpdated | NotesWritten | VariablesChanged) -> None:
         """Keep a fact about this call. May be called from any thread."""
         self._on_the_loop(self._keep, event)
 
@@ -92,8 +97,11 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
     def _keep(self, event: Kept) -> None:
         if self._stage.closed:
             return
+        view = self._stage.view
         if isinstance(event, PlanUpdated):
-            self._stage.view.plan = event.items
+            view.plan, view.planned = event.items, len(view.conversation) - 1
+        elif isinstance(event, NotesWritten):
+            view.noted(event)
         self._stage.say(event)
 
     def _on_the_loop(self, act: Any, event: Any) -> None:

@@ -100,6 +100,8 @@ def ledger_of(
     for offset, message in enumerate(request.conversation.messages[shown:]):
         number = len(view.conversation) + offset
         items += _parts(message, item_name(number), "sent", "", message)
+    if request.working is not None:
+        items += _working(request.working)
     return Ledger(tuple(items), budget, counted)
 
 
@@ -117,6 +119,14 @@ def _head(request: Request, partitions: Sequence[PartitionItem]) -> Iterator[Ite
     if request.output is not None:
         tokens = len(str(request.output.schema)) // 4
         yield Item("form of the answer", "system", "text", request.output.name, tokens, "user")
+
+
+def _working(message: Message) -> Iterator[Item]:
+    """The dashboard, a part of it to each item."""
+    for place, part in enumerate(message.parts):
+        tokens = estimate_part(part) + (0 if place else MESSAGE_TOKENS)
+        name, words = ("working", "") if not isinstance(part, DataPart) else (part.name, _line(part.text))
+        yield Item(name, "working", "data", words, tokens, _origin(part))
 
 
 def _text(name: str, section: str, text: str) -> Item:

@@ -27,6 +27,7 @@ from loom_nb.runtime.calls import perform, tell
 from loom_nb.runtime.limits import Streak
 from loom_nb.runtime.pressure import fit, overflowed
 from loom_nb.runtime.stage import Stage, cleaned
+from loom_nb.runtime.working import draw
 
 MAX_REPAIRS = 2
 """How often a model may mend a structured answer that does not fit its schema."""
@@ -100,11 +101,11 @@ async def _turn(stage: Stage) -> Reply:
     """One model call, its failures retried where they may pass."""
     if stage.stopped():
         raise asyncio.CancelledError
-    tokens = stage.meter.tokens
+    tokens = stage.meter.tokens if stage.course is None else draw(stage)
     if tokens >= stage.room:
         tokens = await fit(stage, tokens)
     stage.turns += 1
-    stage.say(TurnStarted(stage.turns, tokens, stage.budget))
+    stage.say(TurnStarted(stage.turns, tokens, stage.budget, stage.meter.working))
     if stage.hooks.given:
         await tell(stage, "before_llm", iteration=stage.turns, model=stage.model.name)
     started = stage.clock.monotonic()

@@ -4,7 +4,7 @@ A model can only say what it was told or what it makes up. So the origin of an a
 the conversation that holds it: the user's own words, else whoever had it first, else the model.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Any
 
@@ -16,6 +16,7 @@ from loom_nb.messages import (
     DataPart,
     FilePart,
     ImagePart,
+    Message,
     Origin,
     Part,
     TextPart,
@@ -76,12 +77,18 @@ class Origins:
             self._remembered[asked] = known
         return known
 
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of origin in the conversation that are not the user's."""
+        self._catch_up()
+        return frozenset(self._kinds)
+
     def _catch_up(self) -> None:
         messages = self._conversation.messages
         for message in messages[self._seen :]:
             for text, origin in _sources(message.parts, message.role):
                 (self._trusted if origin.trusted else self._others).append((text, origin))
-                if not origin.trusted and origin is not MODEL:
+                if _counts(origin):
                     self._kinds.add(origin.kind)
         self._seen = len(messages)
 
@@ -107,6 +114,16 @@ class Origins:
             if text in held:
                 return origin, left
         return MODEL, left
+
+
+def kinds_of(messages: Iterable[Message]) -> frozenset[str]:
+    """The kinds of origin in these messages that are not the user's."""
+    sources = (origin for one in messages for _, origin in _sources(one.parts, one.role))
+    return frozenset(origin.kind for origin in sources if _counts(origin))
+
+
+def _counts(origin: Origin) -> bool:
+    return not origin.trusted and origin is not MODEL
 
 
 def _work(text: str, held: str) -> int:

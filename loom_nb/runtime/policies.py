@@ -1,7 +1,7 @@
 """Runtime: the policies of a run, bundled."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from loom_nb.errors import LoomUsageError, NotBuiltError
@@ -114,12 +114,14 @@ class Runtime:
     ) -> "Runtime":
         """Work of hundreds of turns: room is made as it is needed, handoffs are written, answers checked.
 
+        Every request ends with where the run stands, see `ContextProtocol.dashboard`.
+
         Args:
             criteria: what an answer must meet, beside the criteria of a task; see `QualityGate.criteria`.
             max_iterations: model calls of a run; 300 by default.
             policies: any field of a Runtime, in the place of the preset's.
         """
-        return _preset("long_running", criteria, max_iterations, LONG, policies)
+        return _preset("long_running", criteria, max_iterations, LONG, _with_dashboard(policies))
 
     @classmethod
     def supervised(
@@ -151,7 +153,7 @@ class Runtime:
         """Long work without a person: what would be asked is denied, also in a notebook.
 
         Functions that you hand over run, and calls that only look; `governance` with a rule such as
-        `Allow("shell")` lets more run.
+        `Allow("shell")` lets more run. Every request ends with where the run stands.
 
         Args:
             max_iterations: model calls of a run; 200 by default.
@@ -171,7 +173,7 @@ class Runtime:
         if type(governance) is GovernancePolicy:  # its rules hold; where it would ask, it denies
             given = {one.name: getattr(governance, one.name) for one in fields(governance) if one.init}
             policies["governance"] = Unasked(**given)
-        return _preset("autonomous", criteria, max_iterations, 200, policies)
+        return _preset("autonomous", criteria, max_iterations, 200, _with_dashboard(policies))
 
     def describe(self) -> dict[str, Any]:
         """What this runtime will do, as plain data."""
@@ -200,6 +202,14 @@ def _stuck_in_words(stuck: int | None) -> str:
     if stuck is None:
         return "repeated failures end no run"
     return f"the same failing call {stuck} times in a row, or two in turn {2 * stuck} times, ends the run"
+
+
+def _with_dashboard(policies: dict[str, Any]) -> dict[str, Any]:
+    """Requests end with a dashboard, unless the context that is given says otherwise."""
+    context = policies.get("context") or ContextProtocol()
+    if not isinstance(context, ContextProtocol) or context.dashboard is not None:
+        return policies
+    return {**policies, "context": replace(context, dashboard=True)}
 
 
 def _preset(

@@ -15,6 +15,7 @@ from loom_nb.runtime.continuity import ContinuityPolicy
 from loom_nb.runtime.harness import begins_again
 from loom_nb.runtime.recall import recall_tool
 from loom_nb.runtime.stage import Stage
+from loom_nb.runtime.working import draw
 from loom_nb.tokens import estimate, estimate_message
 
 UNSEEN = 6_000
@@ -59,7 +60,7 @@ async def overflowed(stage: Stage) -> bool:
     """The vendor refused the request as too large: show less. Whether there was anything to leave out."""
     head = head_tokens(stage.request)
     tokens = stage.meter.tokens + (0 if stage.meter.exact else head)
-    sent = max(tokens, stage.view.tokens + head)
+    sent = max(tokens, stage.view.tokens + stage.meter.working + head)
     stage.meter.limit = min(sent, stage.meter.limit or sent)
     stage.room = 0
     before = tokens
@@ -107,8 +108,7 @@ async def _shrink(
             continue
         for compacted in taken:
             stage.request.tools = stage.kit.offer(recall_tool(stage.view))
-            await tell_compacted(stage, compacted)
-            tokens = compacted.tokens_after
+            tokens = compacted.tokens_after + await tell_compacted(stage, compacted)
     return tokens
 
 
@@ -119,11 +119,16 @@ def _critiques(view: View) -> frozenset[int]:
     return frozenset(number for number in begun if begins_again(messages[number]))
 
 
-async def tell_compacted(stage: Stage, compacted: ContextCompacted) -> None:
-    """Send what is left from now on, and say so; the view has taken it."""
+async def tell_compacted(stage: Stage, compacted: ContextCompacted) -> int:
+    """Send what is left from now on, and say so; the view has taken it.
+
+    Gives how many tokens more the dashboard has, which tells of it.
+    """
     stage.request.conversation = stage.view.shown
     stage.meter.shrunk(compacted.tokens_before - compacted.tokens_after)
     stage.say(compacted)
+    before = stage.meter.working
+    draw(stage)
     if stage.hooks.given:
         await tell(
             stage, "on_context_compact", strategy=compacted.strategy, reason=compacted.reason,
@@ -131,6 +136,7 @@ async def tell_compacted(stage: Stage, compacted: ContextCompacted) -> None:
         )  # fmt: skip
         if compacted.handoff:
             await tell(stage, "context_renewed", handoff=compacted.handoff)
+    return stage.meter.working - before
 
 
 async def handoff(

@@ -21,6 +21,7 @@ from loom_nb.events import (
     Kept,
     LogEntry,
     MessageAdded,
+    NotesWritten,
     Noticed,
     PlanItem,
     PlanUpdated,
@@ -31,6 +32,7 @@ from loom_nb.events import (
     RunInterrupted,
     RunStarted,
     TurnFinished,
+    TurnStarted,
 )
 from loom_nb.messages import Conversation, Message, Origin, TextPart, ToolResultPart
 from loom_nb.protocols import OutputSchema
@@ -66,6 +68,9 @@ class Past:
     context: list[Fact] = field(default_factory=list)
     """What was compacted, undone and marked."""
     plan: tuple[PlanItem, ...] = ()
+    planned: int = -1
+    """The message that wrote it down."""
+    notes: list[tuple[int, NotesWritten]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -187,6 +192,8 @@ def _fold(past: Past, entry: LogEntry) -> None:
             past.meter.added(message)
         case CallStarted(name=name):
             past.tally.add(name, entry.time)
+        case TurnStarted(working=working):
+            past.meter.working = working
         case TurnFinished(usage=usage):
             past.meter.counted_by_vendor(usage)
         case ResultKept(call_id=call_id, text=text):
@@ -197,10 +204,17 @@ def _fold(past: Past, entry: LogEntry) -> None:
             past.context.append(entry.event)
             if isinstance(entry.event, ContextCompacted):
                 past.meter.shrunk(entry.event.tokens_before - entry.event.tokens_after)
-        case PlanUpdated(items=items):
-            past.plan = items
         case _:
-            pass
+            _fold_books(past, entry.event)
+
+
+def _fold_books(past: Past, event: Kept) -> None:
+    """The agent's own books: its plan and its notes, each with the message that wrote them."""
+    last = len(past.conversation) - 1
+    if isinstance(event, PlanUpdated):
+        past.plan, past.planned = event.items, last
+    elif isinstance(event, NotesWritten):
+        past.notes.append((last, event))
 
 
 def _follow(run: _OpenRun, entry: LogEntry) -> None:

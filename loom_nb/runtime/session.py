@@ -38,6 +38,7 @@ from loom_nb.events import (
     Event,
     Grant,
     GrantRevoked,
+    Kept,
     LogEntry,
     Mark,
     MessageAdded,
@@ -59,7 +60,8 @@ from loom_nb.runtime.asking import Asking
 from loom_nb.runtime.calls import tell
 from loom_nb.runtime.clock import SYSTEM_CLOCK
 from loom_nb.runtime.compaction import chosen, make_room, tried
-from loom_nb.runtime.context import LEFT_OUT, Fact, View, copy_of
+from loom_nb.runtime.context import LEFT_OUT, RESTORE, Fact, View, copy_of
+from loom_nb.runtime.dashboard import Course, Dashboard, dashboard_of
 from loom_nb.runtime.deadlines import Deadlines
 from loom_nb.runtime.fairness import FairQueue, fair_queue
 from loom_nb.runtime.fork import fork, messages_of
@@ -78,6 +80,7 @@ from loom_nb.runtime.run import GRACE_SECONDS, Run, RunResult
 from loom_nb.runtime.stage import Meter, Stage, cleaned, partial_message
 from loom_nb.runtime.tally import Tally
 from loom_nb.runtime.toolkit import Toolkit
+from loom_nb.runtime.working import around_of, begin, follow, seconds_of
 from loom_nb.tools import Tool, readable
 
 MAX_GRANTS = 1_000
@@ -219,6 +222,8 @@ class Session:
         self._kits: dict[int, tuple[AgentDescription, Toolkit]] = {}
         self._stages: dict[int, Stage] = {}
         """Empty ones, by agent like the kits. They hold what `_open` and `_move_to` replace."""
+        self._latest: AgentDescription = agent
+        """Who carried out the latest run."""
         self._closed = False
 
     # -- inputs ------------------------------------------------------------------------------------
@@ -321,6 +326,8 @@ class Session:
             shown = self.view.shown.edited([*self.view.shown, *closing, message])
             request = _request(agent, kit, shown, output)
             request.system = with_criteria(request.system, agent.runtime.gate, task_of(message))
+            begun: list[Kept] = [RunStarted(agent.model.name, message.text), MessageAdded(message)]
+            begin(request, agent.runtime, self.view, self._origins, [*repairs, *begun])
             return request, self._model(agent.model).encode(request)
 
     async def resume(self, run_id: str, *, agent: AgentDescription | None = None) -> Run:
@@ -392,8 +399,23 @@ class Session:
             request = _request(agent, kit, self.view.shown, None)
             answer = agent.generation.max_output_tokens
             budget = budget_of(agent.runtime.context, agent.model.window, answer, self._meter.limit)
-            counted = self._meter.counted if self._meter.exact else None
+            counted = self._meter.counted + self._meter.working if self._meter.exact else None
+            begin(request, agent.runtime, self.view, self._origins)
             return ledger_of(request, self.view, kit.partitions(), budget=budget, counted=counted)
+
+    async def dashboard(self) -> Dashboard:
+        """Where the latest run stands, also while it works, and where no request holds it.
+
+        Raises:
+            SessionBusy: another process has the session.
+        """
+        if not self._active:
+            async with self._opened():
+                pass
+        entries = self.events()
+        course = Course.of(entry.event for entry in entries)
+        around = around_of(self._latest.runtime, self._origins.kinds, seconds_of(entries, self._clock.now()))
+        return dashboard_of(course, self.view, around)
 
     async def compact(
         self, strategy: str | None = None, *, agent: AgentDescription | None = None, preview: bool = False
@@ -707,6 +729,10 @@ class Session:
                 await self._commit_beginning(run)
         empty = self._stages.get(id(agent)) or await self._empty_stage(agent)
         stage = empty.entered(run, _request(agent, empty.kit, self.view.shown, output), output)
+        self._meter.working = 0
+        self._latest = agent
+        if agent.runtime.context.dashboard:
+            follow(stage, run.entries)
         if self._meter.limit is not None:
             stage.room = 0
         if isinstance(work, Waiting):
@@ -900,7 +926,7 @@ class Session:
         self._stages.clear()
         self.conversation = past.conversation
         self._origins = Origins(past.conversation)
-        self.view = View(past.conversation, plan=past.plan)
+        self.view = View(past.conversation, plan=past.plan, planned=past.planned, notes=past.notes)
         if past.context:
             self.view.take(*past.context)
         self._tally = past.tally
@@ -925,7 +951,7 @@ class Session:
         policy = self.agent.runtime.session_restore
         changes = policy.changes(self.conversation.messages, self.view.pinned, self.view.hidden)
         if changes:
-            self._show_less(f"restore {policy.kind}", changes, "an earlier process")
+            self._show_less(f"{RESTORE}{policy.kind}", changes, "an earlier process")
 
     def _add(self, message: Message) -> None:
         self.view.add(message)

@@ -24,6 +24,7 @@ from loom_nb.protocols import Clock, LanguageModel, Request
 from loom_nb.runtime.artifact_files import Files
 from loom_nb.runtime.asking import Asking
 from loom_nb.runtime.context import View
+from loom_nb.runtime.dashboard import Course
 from loom_nb.runtime.deadlines import Deadlines
 from loom_nb.runtime.fairness import FairQueue
 from loom_nb.runtime.governance import GovernancePolicy
@@ -47,6 +48,8 @@ class Meter:
     """Whether a vendor has counted, instructions and tools included."""
     limit: int | None = None
     """Tokens of a request that a vendor refused as too large."""
+    working: int = 0
+    """Tokens of the dashboard in the request, which is no part of the conversation."""
     tail: list[Message] = field(default_factory=list)
 
     def added(self, message: Message) -> None:
@@ -57,12 +60,13 @@ class Meter:
         """A reply, already added, told what its request and itself weighed."""
         if usage.input_tokens:
             self.counted = usage.input_tokens + usage.output_tokens
+            self.counted = max(0, self.counted - self.working)
             self.exact = True
             self.tail.clear()
 
     def shrunk(self, tokens: int) -> None:
         """So many tokens of the conversation are not sent any more; less than 0: they are again."""
-        self.counted = max(0, self.tokens - tokens)
+        self.counted = max(0, self.tokens - self.working - tokens)
 
     @property
     def tokens(self) -> int:
@@ -70,7 +74,7 @@ class Meter:
         for message in self.tail:
             self.counted += estimate_message(message)
         self.tail.clear()
-        return self.counted
+        return self.counted + self.working
 
 
 LOST = (
@@ -165,6 +169,8 @@ class Stage(msgspec.Struct, eq=False):
     """Results of the calls of the turn in progress."""
     denied: list[str] = msgspec.field(default_factory=list)
     """Reasons of the calls that were refused in this run."""
+    course: Course | None = None
+    """What the dashboard tells of this run; None where no request holds one."""
     streak: Streak | None = None
     """The failing calls behind which no other one came; None after a turn in which none failed."""
 

@@ -25,6 +25,7 @@ async def test_every_constructor_gives_a_description_that_opens_to_tools(tmp_pat
         Capability.variables({}),
         Capability.human(),
         Capability.plan(),
+        Capability.scratchpad(),
         Capability.custom("maths", tools=[double]),
     ]
 
@@ -38,7 +39,7 @@ async def test_every_constructor_gives_a_description_that_opens_to_tools(tmp_pat
             assert one.validate is not None
         if toolset.close is not None:
             await toolset.close()
-    names = ["files", "shell", "web", "http", "python", "variables", "human", "plan", "maths"]
+    names = ["files", "shell", "web", "http", "python", "variables", "human", "plan", "scratchpad", "maths"]
     assert [capability.name for capability in made] == names
 
 

@@ -59,10 +59,13 @@ class OfflineModel:
             {"name": t.name, "description": t.description, "parameters": msgspec.Raw(t.encoded_schema)}
             for t in request.tools
         ]
+        messages = [msgspec.Raw(one) for one in request.conversation.fragments("offline", _encoded)]
+        if request.working is not None:
+            messages.append(msgspec.Raw(_encoded(request.working)))
         body: dict[str, object] = {
             "model": MODEL_NAME,
             "system": clean(request.system),
-            "messages": [msgspec.Raw(one) for one in request.conversation.fragments("offline", _encoded)],
+            "messages": messages,
             "tools": tools,
         }
         if request.output is not None:
