@@ -53,7 +53,7 @@ def kill_one(path, effects, wait: float, *, at_work: bool) -> None:
     child.stdout.close()
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(40, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
+@pytest.mark.parametrize("kills", [3, pytest.param(40, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
 def test_a_killed_run_is_interrupted_and_no_effect_is_without_its_intent(kills, tmp_path):
     path, effects = tmp_path / "loom.db", tmp_path / "effects"
     chance = random.Random(kills)

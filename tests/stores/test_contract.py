@@ -591,7 +591,7 @@ class TestKilled:
         self.kill_at_random_points(kept, 6)
 
     @pytest.mark.slow
-    @pytest.mark.timeout(900)
+    @pytest.mark.timeout(1800)
     def test_no_acknowledged_entry_is_lost_in_two_hundred_kills(self, kept: Kept_) -> None:
         self.kill_at_random_points(kept, 200)
 
