@@ -219,7 +219,7 @@ def test_a_frame_costs_what_is_open_and_not_what_was_said():
     assert late < 2 * early
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(150)
 def test_very_many_deltas_are_folded_in_a_moment():
     transcript = Transcript.of([*START, *(TextDelta("word ") for _ in range(300_000))])
 

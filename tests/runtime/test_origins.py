@@ -67,7 +67,7 @@ HEAVY = {
 
 
 @pytest.mark.parametrize("what", HEAVY)
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(150)
 async def test_looking_up_is_given_up_where_there_is_too_much_of_it(what):
     texts, arguments = HEAVY[what]
     known = origins(*(result(text) for text in texts))
