@@ -114,7 +114,7 @@ def as_everywhere(text: str) -> str:
     return re.sub(r"\b(bubblewrap|landlock|none)\b", "sandbox", text)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("asking", [False, True], ids=["nobody is asked", "nobody answers"])
 def test_every_notebook_gives_what_it_shows(asking, tmp_path):
     """nbval: each cell is run in a real kernel and its outputs compared with the saved ones.
@@ -128,7 +128,7 @@ def test_every_notebook_gives_what_it_shows(asking, tmp_path):
             [sys.executable, "-m", "pytest", "--nbval-lax" if asking else "--nbval", "-q", "-p", "no:cacheprovider",
              "-c", str(OFFLINE / "nbval.ini"), "--rootdir", str(copy), *notebooks],
             env=environment(tmp_path / "home") | ({"LOOM_NB_APPROVE": "all"} if asking else {}),
-            cwd=tmp_path, capture_output=True, text=True, check=False, timeout=280,
+            cwd=tmp_path, capture_output=True, text=True, check=False, timeout=290,
         )  # fmt: skip
         if "Address already in use" not in done.stdout + done.stderr:
             break

@@ -34,7 +34,7 @@ def execute(path: Path, home: Path) -> list[list[dict]]:
     }  # fmt: skip
     subprocess.run(
         [sys.executable, "-c", "from nbclient.cli import main; main()", "--inplace", str(path)],
-        env=environment, capture_output=True, text=True, check=True, timeout=120,
+        env=environment, capture_output=True, text=True, check=True, timeout=280,
     )  # fmt: skip
     cells = nbformat.read(path, 4).cells
     return [[dict(output) for output in cell.outputs] for cell in cells]

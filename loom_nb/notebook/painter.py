@@ -116,18 +116,15 @@ class KernelOutlet:
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
         """Remember, while the block runs, what others send to this cell."""
-        original = self._session.send
-
-        def send(*args: Any, **options: Any) -> Any:
-            message = original(*args, **options)
-            self._hear(message)
-            return message
-
-        self._session.send = send
+        overheard = vars(self._session).get("send")
+        if not isinstance(overheard, _Overheard):
+            overheard = self._session.send = _Overheard(self._session.send)
+        overheard.listeners.append(self._hear)
         try:
             yield
         finally:
-            if vars(self._session).get("send") is send:
+            overheard.listeners.remove(self._hear)
+            if not overheard.listeners and vars(self._session).get("send") is overheard:
                 del self._session.send
 
     def _hear(self, message: Any) -> None:
@@ -148,6 +145,20 @@ class KernelOutlet:
             parent=self._parent,
             ident=self._kernel.topic(msg_type) if hasattr(self._kernel, "topic") else msg_type.encode(),
         )
+
+
+class _Overheard:
+    """The `send` of a session for as long as cells listen, in whatever order they begin and end."""
+
+    def __init__(self, send: Callable[..., Any]) -> None:
+        self._send = send
+        self.listeners: list[Callable[[Any], None]] = []
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        message = self._send(*args, **options)
+        for hear in tuple(self.listeners):
+            hear(message)
+        return message
 
 
 def _msg_id(header: Any) -> Any:

@@ -29,6 +29,7 @@ from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXTENSION = REPOSITORY / "loom_nb" / "notebook" / "labextension"
+expect.set_options(timeout=60_000)
 ARTIFACTS = Path(os.environ.get("LOOM_NB_ARTIFACTS") or REPOSITORY / "artifacts")
 
 CHROMIUM_FLAGS = (
@@ -99,7 +100,7 @@ class Server:
     def get(self, path: str, method: str = "GET") -> Any:
         """Call its REST API."""
         request = urllib.request.Request(self.url + path, method=method)
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=30) as response:
             body = response.read()
         return json.loads(body) if body else None
 
@@ -139,11 +140,48 @@ class Server:
 
 
 @contextmanager
-def server(home: Path, *, timeout: float = 60) -> Iterator[Server]:
+def server(home: Path, *, timeout: float = 120) -> Iterator[Server]:
     """Start a Jupyter server below `home`, and stop it with its kernels afterwards."""
-    environment = _environment(home)
     _settle_in(home)
-    port = _free_port()
+    running = _started(home, timeout)
+    try:
+        yield running
+        running.stop_kernels()
+    finally:
+        _end(running.process)
+
+
+def _started(home: Path, timeout: float) -> Server:
+    """A server that is up. The port is chosen some time before it is bound: where it was taken, another one."""
+    for _ in range(3):
+        port = _free_port()
+        environment = _environment(home)
+        with (home / "server.log").open("wb") as log:
+            process = subprocess.Popen(
+                _command(home, port), env=environment, cwd=home, stdout=log, stderr=log
+            )
+        running = Server(f"http://127.0.0.1:{port}", home, process, environment)
+        try:
+            _wait_until_up(running, timeout)
+        except BaseException as error:
+            _end(process)
+            if not isinstance(error, RuntimeError) or "already in use" not in running.log:
+                raise
+        else:
+            return running
+    raise RuntimeError("three ports were taken before the Jupyter server could bind them")
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _command(home: Path, port: int) -> list[str]:
     arguments = {
         "ServerApp.port": port,
         "ServerApp.port_retries": 0,
@@ -156,21 +194,7 @@ def server(home: Path, *, timeout: float = 60) -> Iterator[Server]:
         "LanguageServerManager.autodetect": False,
     }
     command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root"]
-    command += [f"--{name}={value}" for name, value in arguments.items()]
-    with (home / "server.log").open("wb") as log:
-        process = subprocess.Popen(command, env=environment, cwd=home, stdout=log, stderr=log)
-        running = Server(f"http://127.0.0.1:{port}", home, process, environment)
-        try:
-            _wait_until_up(running, timeout)
-            yield running
-            running.stop_kernels()
-        finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    return command + [f"--{name}={value}" for name, value in arguments.items()]
 
 
 def _environment(home: Path) -> dict[str, str]:
@@ -491,7 +515,7 @@ class Notebook:
 
     def wait_until_dropped(self, index: int) -> "Notebook":
         """Wait until a cell that was to run will not: its prompt is "[ ]:" again."""
-        expect(self.cell(index).locator(".jp-InputPrompt")).to_have_text("[ ]:", timeout=10_000)
+        expect(self.cell(index).locator(".jp-InputPrompt")).to_have_text("[ ]:")
         return self
 
     def play(self, index: int) -> str:

@@ -25,7 +25,7 @@ def test_cells_run_are_saved_and_read_without_a_kernel_and_untrusted(lab: Lab):
 
 
 def test_the_stop_button_of_the_toolbar_interrupts_and_themes_change(lab: Lab):
-    nb = lab.notebook(["import time\nprint('begun', flush=True)\ntime.sleep(60)", "print('never')"])
+    nb = lab.notebook(["import time\nprint('begun', flush=True)\ntime.sleep(600)", "print('never')"])
     nb.run_all().wait_for_text(0, "begun")
     assert nb.prompt(0) == "[*]:"
     nb.interrupt()
@@ -45,7 +45,10 @@ def test_a_page_error_and_a_foreign_request_are_problems(lab: Lab):
     page = lab.page()
     page.set_content("<img src='https://example.invalid/x'>")
     page.evaluate("() => { setTimeout(() => { throw new Error('broken page'); }, 0); }")
-    page.wait_for_timeout(200)
+    for _ in range(600):
+        if len(lab.problems) >= 2:
+            break
+        page.wait_for_timeout(100)
 
     told, lab.problems = lab.problems, []
     assert any("broken page" in problem for problem in told)

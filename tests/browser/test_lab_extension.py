@@ -77,7 +77,7 @@ def test_the_extension_describes_itself_as_jupyterlab_reads_it(jupyter_server):
     build = described["jupyterlab"]["_build"]
     assert (EXTENSION / build["load"]).is_file()
     assert (EXTENSION / "static" / "style.css").is_file()
-    page = urllib.request.urlopen(jupyter_server.url + "/lab", timeout=10)
+    page = urllib.request.urlopen(jupyter_server.url + "/lab", timeout=60)
     with page:
         config = re.search(r'id="jupyter-config-data"[^>]*>(.*?)</script>', page.read().decode(), re.DOTALL)[
             1

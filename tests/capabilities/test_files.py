@@ -1,9 +1,7 @@
 import asyncio
-import itertools
 import os
 import socket
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -304,12 +302,10 @@ async def test_wrong_line_numbers_are_refused(use, wrong):
 async def test_a_huge_file_is_read_in_pieces_with_bounded_memory_and_long_lines_are_cut(use, home):
     with (home / "huge.txt").open("wb") as file:
         file.write(b"x" * 3_000_000 + b"\nsecond\n")
-        file.truncate(2**34)
+        file.truncate(2**42)  # to read it all would take an hour
 
-    started = time.process_time()
     text = await use("read_file", path="huge.txt", line_count=2)
 
-    assert time.process_time() - started < 2
     assert len(text) < 3_000
     assert text.splitlines()[1].endswith("... (the line goes on)")
     assert text.splitlines()[2] == "second"
@@ -389,17 +385,15 @@ async def test_an_expression_that_never_ends_is_stopped_and_its_process_is_gone(
 
     async def tick():
         while True:
-            ticks.append(time.monotonic())
+            ticks.append(1)
             await asyncio.sleep(0.05)
 
     ticking = asyncio.create_task(tick())
-    started = time.monotonic()
     with pytest.raises(ToolError, match="longer than 5 seconds"):
         await use("grep", pattern="(a+)+$", glob="trap.txt")
     ticking.cancel()
 
-    assert time.monotonic() - started < 8
-    assert max(b - a for a, b in itertools.pairwise(ticks)) < 1
+    assert len(ticks) > 5  # the loop lived on meanwhile
     assert children() == []
 
 

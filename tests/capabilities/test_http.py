@@ -277,12 +277,12 @@ async def test_the_next_address_is_tried_where_one_does_not_answer(site):
         async def connect_tcp(self, host, *args, **kwargs):
             if host == "1.1.1.1":
                 self.addresses.append(host)
-                await asyncio.sleep(60)
+                await asyncio.sleep(600)
             return await super().connect_tcp(host, *args, **kwargs)
 
     dial = Lame(site.port)
     names = resolver(**{"two.test": ["1.1.1.1", "8.8.8.8"]})
-    made = replace(client(resolve=names, dial=dial), dial_seconds=0.1)
+    made = replace(client(resolve=names, dial=dial), dial_seconds=2)
 
     assert (await text(made, "GET", "http://two.test/")).endswith("ok")
     assert dial.addresses == ["1.1.1.1", ("8.8.8.8", 80)]
@@ -412,7 +412,7 @@ async def test_a_gzip_bomb_is_unpacked_up_to_the_limit(site):
 
 
 async def drip(writer):
-    for _ in range(200):
+    for _ in range(10_000):
         writer.write(b"x")
         await writer.drain()
         await asyncio.sleep(0.05)
@@ -422,8 +422,8 @@ async def drip(writer):
 async def test_a_slow_drip_ends_at_the_time_limit(site, method):
     site.answers["/"] = (200, {"Content-Type": "text/plain"}, drip)
 
-    with pytest.raises(ToolError, match=r"no whole answer within 0\.3 seconds") as caught:
-        await call(client(site, seconds=0.3), method, site.url())
+    with pytest.raises(ToolError, match=r"no whole answer within 2 seconds") as caught:
+        await call(client(site, seconds=2), method, site.url())
     assert ("may have been carried out" in str(caught.value)) == (method == "POST")
 
 
@@ -476,7 +476,7 @@ async def test_a_request_that_is_given_up_closes_its_connection(site):
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-        await asyncio.wait_for(closed.wait(), 5)
+        await asyncio.wait_for(closed.wait(), 60)
 
 
 ASSESSED = [

@@ -1,5 +1,3 @@
-import time
-
 import pytest
 
 from loom_nb.capabilities.pages import page_text
@@ -107,13 +105,11 @@ def test_a_head_without_an_end_does_not_swallow_the_page():
         "<img src=x alt=y>",
     ],
 )
-def test_a_megabyte_of_broken_marks_takes_no_more_than_seconds(piece):
+@pytest.mark.timeout(150)  # a second where the work grows with the length, hours where with its square
+def test_a_megabyte_of_broken_marks_is_read_in_linear_time(piece):
     page = (piece * (1_000_000 // len(piece)))[:1_000_000]
-    started = time.process_time()
 
-    page_text(page, "https://example.org/")
-
-    assert time.process_time() - started < 4
+    assert isinstance(page_text(page, "https://example.org/"), str)
 
 
 @pytest.mark.parametrize(
@@ -127,12 +123,10 @@ def test_a_megabyte_of_broken_marks_takes_no_more_than_seconds(piece):
         "<div>" * 100 + "words" + "</div>" * 100_000,
     ],
 )
+@pytest.mark.timeout(150)
 def test_a_page_that_was_made_to_be_costly_is_read_in_bounds(page):
-    started = time.process_time()
-
     text = page_text(page, "https://example.org/")
 
-    assert time.process_time() - started < 4
     assert "words" in text
     assert len(text) < 10_000_000
 

@@ -49,7 +49,7 @@ def running(mark: str) -> int:
     return found
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+async def until(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if condition():
@@ -125,8 +125,8 @@ async def test_every_command_starts_in_the_root_with_no_variables_of_the_last(ro
 
 async def test_at_its_time_limit_a_command_is_ended_and_that_is_told(root):
     mark = str(uuid.uuid4().int)[:15]
-    async with opened(root, timeout=0.5) as tools:
-        result = await tools["run_command"](f"echo begun; trap '' TERM; sleep 60.{mark} & sleep 60.{mark}")
+    async with opened(root, timeout=2) as tools:
+        result = await tools["run_command"](f"echo begun; trap '' TERM; sleep 600.{mark} & sleep 600.{mark}")
         assert result.startswith("begun\nstopped after ")
         assert "time limit" in result
         assert running(mark) == 0
@@ -146,7 +146,9 @@ async def test_a_long_output_is_cut_in_the_middle_and_says_so(root):
 async def test_a_cancelled_call_leaves_nothing_running(root):
     mark = str(uuid.uuid4().int)[:15]
     async with opened(root) as tools:
-        task = asyncio.ensure_future(tools["run_command"](f"trap '' TERM; sleep 60.{mark} & sleep 60.{mark}"))
+        task = asyncio.ensure_future(
+            tools["run_command"](f"trap '' TERM; sleep 600.{mark} & sleep 600.{mark}")
+        )
         assert await until(lambda: running(mark) == 2)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -285,7 +287,7 @@ async def test_a_background_task_is_followed_and_stopped(root):
     mark = str(uuid.uuid4().int)[:15]
     async with opened(root) as tools:
         assert tools["list_tasks"]() == "no background tasks"
-        assert await tools["start_command"](f"echo serving; sleep 60.{mark}") == "task t1 started"
+        assert await tools["start_command"](f"echo serving; sleep 600.{mark}") == "task t1 started"
         assert await until(lambda: running(mark) == 1)
         shown = await tools["task_output"]("t1")
         assert shown.startswith("t1  runs for ")
@@ -324,6 +326,6 @@ async def test_only_so_many_tasks_run_at_once(root):
 async def test_background_tasks_end_with_the_session(root):
     mark = str(uuid.uuid4().int)[:15]
     async with opened(root) as tools:
-        await tools["start_command"](f"trap '' TERM; setsid sleep 60.{mark} & sleep 60.{mark}")
+        await tools["start_command"](f"trap '' TERM; setsid sleep 600.{mark} & sleep 600.{mark}")
         assert await until(lambda: running(mark) == 2)
     assert running(mark) == 0

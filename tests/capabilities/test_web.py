@@ -207,13 +207,13 @@ async def test_a_packed_page_is_unpacked_within_the_limit(site, encoding):
 async def test_a_server_that_does_not_answer_is_given_up(site):
     async def silent(writer):
         await writer.drain()
-        await asyncio.sleep(5)
+        await asyncio.sleep(600)
 
     site.answers["/"] = (200, {"Content-Type": "text/plain"}, silent)
 
     for scheme in ("http", "https"):  # the second one waits within the handshake
-        fetch = fetcher(("127.0.0.1", site.port), seconds=0.3)
-        with pytest.raises(ToolError, match=r"0\.3 seconds"):
+        fetch = fetcher(("127.0.0.1", site.port), seconds=2)
+        with pytest.raises(ToolError, match="2 seconds"):
             await fetch(f"{scheme}://127.0.0.1:{site.port}/")
 
 

@@ -619,7 +619,7 @@ async def test_each_fault_has_the_recovery_of_the_table(row: Row, setting: str):
     names = ["FIRST_KEY", "SECOND_KEY"] if setting == "keys" else ["FIRST_KEY"]
     with WireServer(playing(row.step)) as server, WireServer(lambda _: Say("well")) as other:
         model = Model.anthropic(
-            "claude-x", base_url=server.url, key_env=names, timeout=0.5 if row.step == Hang() else 30
+            "claude-x", base_url=server.url, key_env=names, timeout=2 if row.step == Hang() else 60
         )
         if setting == "chain":
             second = Model.openai("gpt-4o", base_url=f"{other.url}/v1", key_env="SECOND_KEY")

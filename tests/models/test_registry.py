@@ -259,9 +259,9 @@ async def test_the_timeout_is_of_silence_not_of_the_whole_answer(
     vendor: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("ANTHROPIC_API_KEY", "a-key")
-    with WireServer([Say("a b c d e f g h i j", deltas=10).slow(0.1)]) as server:
+    with WireServer([Say("a b c d e f g h i j", deltas=10).slow(0.4)]) as server:
         url = server.url if vendor == "anthropic" else f"{server.url}/v1"
-        reply = await ask(getattr(Model, vendor)("m", base_url=url, timeout=0.8))
+        reply = await ask(getattr(Model, vendor)("m", base_url=url, timeout=3))
 
     assert reply.message.text == "a b c d e f g h i j"
 

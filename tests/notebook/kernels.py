@@ -30,7 +30,6 @@ class Cell:
     request: str
     messages: list[dict[str, Any]] = field(default_factory=list)
     reply: dict[str, Any] = field(default_factory=dict)
-    seconds: float = 0.0
 
     @property
     def status(self) -> str:
@@ -78,6 +77,15 @@ class Cell:
         return re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(content["traceback"]))
 
 
+def waits_for(found: Callable[[], Any], seconds: float = 60) -> None:
+    """Until this is so; a busy machine may take its time."""
+    end = time.monotonic() + seconds
+    while not found():
+        if time.monotonic() > end:
+            raise AssertionError(f"not so within {seconds:g} s")
+        time.sleep(0.05)
+
+
 def stop_button(messages: Iterable[dict[str, Any]]) -> str | None:
     """The comm of the Stop button that was opened in these."""
     for message in messages:
@@ -113,10 +121,16 @@ class Kernel:
             cell = self.collect(self.submit(code, allow_stdin=allow_stdin), watch=watch, timeout=timeout)
         return cell
 
+    def said(self, code: str) -> str:
+        """What a cell that must not fail prints or gives, without the line end."""
+        cell = self.run(code)
+        assert cell.status == "ok", cell.error
+        return cell.text.strip()
+
     def collect(
         self, request: str, *, watch: Callable[[dict[str, Any]], None] | None = None, timeout: float = 60
     ) -> Cell:
-        cell, started = Cell(request), time.monotonic()
+        cell = Cell(request)
         while True:
             message = self.client.get_iopub_msg(timeout=timeout)
             if message["parent_header"].get("msg_id") != request:
@@ -129,7 +143,6 @@ class Kernel:
                 watch(message)
         while cell.reply.get("parent_header", {}).get("msg_id") != request:
             cell.reply = self.client.get_shell_msg(timeout=timeout)
-        cell.seconds = time.monotonic() - started
         return cell
 
     def until(self, request: str, wanted: Callable[[dict[str, Any]], bool], timeout: float = 60) -> None:

@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import time
 
 import pytest
 from hypothesis import given
@@ -266,12 +265,11 @@ def test_latex_json_sets_code_and_strangers_stay_silent(text):
     assert interpolate(text, {"df": [1], "__df__": 1}) == (text, (), ())
 
 
+@pytest.mark.timeout(150)
 def test_a_text_full_of_slips_is_read_in_no_time():
     names = {f"variable_{n}": n for n in range(2_000)}
-    started = time.perf_counter()
-    _, _, (told,) = interpolate(" ".join(f"{{variabel_{n}}}" for n in range(5_000)), names)
-    assert told.count("did you mean") == 20
-    assert time.perf_counter() - started < 5
+    _, _, (told,) = interpolate(" ".join(f"{{variabel_{n}}}" for n in range(20_000)), names)
+    assert told.count("did you mean") == 20  # to look for all 20,000 takes many minutes
 
 
 @given(st.text(alphabet=st.sampled_from("{}[]`$~x.\"'0 \n\r\\_"), max_size=60) | st.text(max_size=80))

@@ -3,11 +3,10 @@
 import json
 import os
 import signal
-import time
 
 import pytest
 
-from tests.notebook.kernels import kernel
+from tests.notebook.kernels import kernel, waits_for
 
 LOAD = "%load_ext loom_nb\nfrom loom_nb import Model, tool\nfrom loom_nb.models.scripted import Call"
 
@@ -83,11 +82,9 @@ def test_a_run_whose_kernel_was_killed_goes_on_in_the_next_one(home):
         f"    pathlib.Path({str(home / 'waits')!r}).touch()\n    time.sleep(SECONDS)\n    return 'waited'\n"
     )
     with opened(home) as one:
-        ready(one, home).run(slow.replace("SECONDS", "60") + "m = Model.scripted([Call('wait'), 'never'])")
+        ready(one, home).run(slow.replace("SECONDS", "600") + "m = Model.scripted([Call('wait'), 'never'])")
         one.submit("%%loom -m m -t wait\nplease wait")
-        end = time.monotonic() + 30
-        while not (home / "waits").exists() and time.monotonic() < end:
-            time.sleep(0.05)
+        waits_for((home / "waits").exists)
         os.kill(one.manager.provisioner.process.pid, signal.SIGKILL)
     with opened(home) as one:
         ready(one, home).run(slow.replace("SECONDS", "0") + "m = Model.scripted(['all is well'])")

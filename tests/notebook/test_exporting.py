@@ -69,7 +69,7 @@ def run_as_script(text, folder):
     path = folder / "out.py"
     path.write_text(text, encoding="utf-8")
     return subprocess.run(
-        [sys.executable, str(path)], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, str(path)], capture_output=True, text=True, timeout=60, check=False
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.notebook.environments import OTHERS, environment_with
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 TRIED = ("tests/notebook/test_kernel.py", "tests/notebook/test_tools_in_cells.py")
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -2,7 +2,6 @@
 
 import itertools
 import re
-import time
 from html.parser import HTMLParser
 
 import pytest
@@ -28,6 +27,7 @@ from loom_nb.notebook import render
 from loom_nb.notebook.render import Live, Piece
 from loom_nb.notebook.render.segments import LONGEST, Splitter, segments
 from loom_nb.notebook.transcript import Transcript, fold
+from tests import cost
 
 START: list[Event] = [RunStarted("anthropic:claude", "go"), MessageAdded(user("go")), TurnStarted(1)]
 BLOCKS = st.sampled_from(
@@ -209,21 +209,21 @@ def test_a_frame_costs_what_is_open_and_not_what_was_said():
     live, transcript, costs = Live(), Transcript.of(START), []
     for chunk in [PARAGRAPH] * 4_000:
         transcript = fold(transcript, TextDelta(chunk))
-        start = time.process_time()
-        live.pieces(transcript)
-        costs.append(time.process_time() - start)
+        if 100 < len(costs) < 3_500:
+            live.pieces(transcript)
+            costs.append(0)
+        else:
+            costs.append(cost.calls(lambda now=transcript: live.pieces(now)))
 
-    early, late = sum(costs[100:600]), sum(costs[-500:])
-    assert late < 6 * early
-    assert max(sorted(costs)[:-5]) < 0.1
+    early, late = max(costs[1:100]), max(costs[-400:])
+    assert late < 2 * early
 
 
-def test_ten_thousand_deltas_are_folded_in_a_moment():
-    start = time.process_time()
-    transcript = Transcript.of([*START, *(TextDelta("word ") for _ in range(10_000))])
+@pytest.mark.timeout(150)
+def test_very_many_deltas_are_folded_in_a_moment():
+    transcript = Transcript.of([*START, *(TextDelta("word ") for _ in range(300_000))])
 
-    assert time.process_time() - start < 1.0
-    assert len(transcript.text) == 50_000
+    assert len(transcript.text) == 1_500_000
 
 
 def test_while_it_is_written_an_answer_looks_like_what_it_will_be():

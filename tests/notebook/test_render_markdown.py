@@ -1,7 +1,6 @@
 """Nothing that a model writes can become HTML, in no surface; what it hides is made visible."""
 
 import re
-import time
 from html.parser import HTMLParser
 
 import pytest
@@ -257,26 +256,23 @@ def test_nothing_is_lost_in_quotes_that_are_too_deep():
     "text",
     [
         *(
-            "[" * 20_000,
-            "*a " * 8_000,
-            "`a" * 10_000,
-            "$a" * 10_000,
-            "\\(" * 10_000,
-            "<" * 20_000,
-            "**a_" * 6_000,
+            "[" * 200_000,
+            "*a " * 80_000,
+            "`a" * 200_000,
+            "$a" * 200_000,
+            "\\(" * 200_000,
+            "<" * 300_000,
+            "**a_" * 80_000,
         ),
-        *("![" * 10_000, "[a](" * 6_000, "&" * 20_000),
-        "|" * 4_000 + "\n" + "|-" * 4_000 + "|\n" + "x\n" * 2_000,
+        *("![" * 60_000, "[a](" * 100_000, "&" * 300_000),
+        "|" * 60_000 + "\n" + "|-" * 60_000 + "|\n" + "x\n" * 30_000,
     ],
     ids=lambda text: text[:3],
 )
-def test_hostile_lengths_cost_no_more_than_a_moment(text):
-    start = time.process_time()
+@pytest.mark.timeout(150)  # seconds where the work grows with the length, hours where with its square
+def test_hostile_lengths_are_read_in_linear_time(text):
     assert_inert(to_html(text))
-    assert time.process_time() - start < 5
-    start = time.process_time()
     completed(text)
-    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize(

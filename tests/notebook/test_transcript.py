@@ -1,7 +1,5 @@
 """A transcript is a pure fold of events: in order, cheap for deltas, patient with whatever is missing."""
 
-import time
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -49,6 +47,7 @@ from loom_nb.notebook.transcript import (
     Words,
     fold,
 )
+from tests import cost
 
 TEXTS = st.text(alphabet="ab \n*`é😀", min_size=1, max_size=12)
 
@@ -304,17 +303,22 @@ def test_chains_share_their_items_and_never_each_others_ends():
 
 
 def test_a_delta_costs_the_same_at_the_end_as_at_the_beginning():
-    def cost(transcript: Transcript, count: int) -> tuple[Transcript, float]:
-        start = time.process_time()
-        for _ in range(count):
-            transcript = fold(transcript, TextDelta("some words "))
-        return transcript, (time.process_time() - start) / count
+    transcript = Transcript.of(A_RUN[:12])
 
-    transcript, early = cost(Transcript.of(A_RUN[:12]), 2_000)
-    transcript, _ = cost(transcript, 20_000)
-    _, late = cost(transcript, 2_000)
+    def one() -> None:
+        nonlocal transcript
+        transcript = fold(transcript, TextDelta("some words "))
 
-    assert late < 5 * early + 5e-6
+    def costs() -> list[float]:
+        return [cost.each(200, one, cost.calls), cost.each(200, one, cost.taken)]
+
+    early = costs()
+    for _ in range(20_000):
+        one()
+    late = costs()
+
+    assert late[0] == early[0]
+    assert late[1] < early[1] + 1_000  # a copy of what was said would take a hundred thousand bytes
 
 
 def test_blocks_of_every_kind_are_closed_when_the_run_is_over():

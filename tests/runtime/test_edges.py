@@ -1,6 +1,7 @@
 """Runs at their edges: whatever happens there, the log, the status and the waiting task agree."""
 
 import asyncio
+import threading
 
 import pytest
 
@@ -63,22 +64,27 @@ async def test_a_hook_that_cancels_itself_is_a_notice():
 
 
 class SlowStore(SqliteStore):
-    """A disk that takes its time."""
+    """A disk that takes the time that it is given."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        self.entered, self.go = threading.Event(), threading.Event()
 
     def append(self, lease, entries):
-        import time
-
         super().append(lease, entries)
-        time.sleep(0.05)
+        self.entered.set()
+        assert self.go.wait(60)
 
 
 async def test_two_cancellations_during_a_commit_leave_no_gap_in_the_log(tmp_path):
     store = SlowStore(tmp_path / "loom.db")
     session = agent("one", "two", store=store).session()
     task = asyncio.create_task(session.run("go"))
+    await asyncio.to_thread(store.entered.wait)
     for _ in range(2):
-        await asyncio.sleep(0.02)
         task.cancel()
+        await asyncio.sleep(0)
+    store.go.set()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert (await session.run("again")).status == "completed"
@@ -102,7 +108,7 @@ async def test_a_stop_while_the_log_is_being_opened_leaves_it_free(tmp_path):
 async def test_a_task_that_is_cancelled_before_its_first_step_still_ends():
     run = agent("x").session().start("go")
     run.task.cancel()
-    assert (await asyncio.wait_for(run.wait(), 2)).status == "stopped"
+    assert (await asyncio.wait_for(run.wait(), 60)).status == "stopped"
 
 
 async def test_readers_who_come_after_the_end_see_the_end_and_do_not_wait():
@@ -128,7 +134,7 @@ async def test_the_end_is_shown_only_once_it_is_durable():
 
     seen, late = [], []
     run = agent("x", store=Refusing()).session().start("go")
-    result = await asyncio.wait_for(run.wait(), 2)
+    result = await asyncio.wait_for(run.wait(), 60)
     assert (result.status, result.fault) == ("failed", "store")
     assert [e.status for e in seen if isinstance(e, RunFinished)] == ["failed"]
 
@@ -148,14 +154,14 @@ async def test_a_tool_that_swallows_its_time_limit_still_timed_out_and_harms_no_
     @tool(timeout=0.05)
     async def deaf() -> str:
         try:
-            await asyncio.sleep(5)
+            await asyncio.sleep(600)
         except asyncio.CancelledError:
             return "partial"
         return "slept"
 
     @tool(timeout=0.05)
     async def slow() -> None:
-        await asyncio.sleep(5)
+        await asyncio.sleep(600)
 
     result = await agent(Call("deaf"), Call("slow"), "done", tools=(deaf, slow)).run("go")
     assert result.status == "completed"
@@ -163,28 +169,34 @@ async def test_a_tool_that_swallows_its_time_limit_still_timed_out_and_harms_no_
 
 
 async def test_a_tool_that_is_left_behind_says_nothing_after_the_end():
-    release = asyncio.Event()
+    release, begun, ended = asyncio.Event(), asyncio.Barrier(3), asyncio.Event()
 
     @tool(read_only=True)
     async def hold() -> str:
+        await begun.wait()
         while not release.is_set():
             try:
                 await release.wait()
             except asyncio.CancelledError:
                 continue
+        ended.set()
         return "late"
 
     @tool(read_only=True)
     async def other() -> None:
+        await begun.wait()
         await asyncio.sleep(3600)
 
     session = agent([Call("hold"), Call("other")], tools=(hold, other)).session()
     run = session.start("go")
-    await asyncio.sleep(0.05)
+    await begun.wait()
+    await asyncio.sleep(0)
     run.stop("enough")
     result = await run
     release.set()
-    await asyncio.sleep(0.05)
+    await ended.wait()
+    for _ in range(10):
+        await asyncio.sleep(0)
     finished = [e.event.result.name for e in session.events() if isinstance(e.event, CallFinished)]
     assert sorted(finished) == ["hold", "other"]
     assert tuple(session.events()[1:]) == result.events
@@ -295,7 +307,7 @@ async def test_attachments_of_a_tool_are_bounded_and_its_words_are_cleaned():
 async def test_closing_from_inside_a_run_does_not_wait_for_itself():
     session = agent("done").session()
     session.agent.on("after_run", lambda **event: session.close())
-    result = await asyncio.wait_for(session.run("go"), 5)
+    result = await asyncio.wait_for(session.run("go"), 60)
     assert result.status in ("completed", "stopped")
 
 

@@ -267,7 +267,7 @@ async def test_garbage_and_errors_within_a_stream_end_the_run(
 
 async def test_a_stream_that_stands_still_ends_in_a_timeout(dialect: str, tmp_path: Path):
     step = Say("one two three", deltas=9).cut(after=7, how="hang")
-    async with bench(dialect, tmp_path, step, timeout=0.4) as at:
+    async with bench(dialect, tmp_path, step, timeout=3) as at:
         result = await at.run()
         assert (result.status, result.fault) == ("failed", "timeout")
         await at.ends_well(requests=1)

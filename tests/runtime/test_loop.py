@@ -132,7 +132,7 @@ async def test_a_synchronous_tool_does_not_block_the_loop():
     @tool
     def block() -> str:
         loop.call_soon_threadsafe(started.set)
-        assert release.wait(10)
+        assert release.wait(60)
         return threading.current_thread().name
 
     run = agent(Call("block"), "done", tools=(block,)).session().start("go")
@@ -231,8 +231,8 @@ async def test_limits_end_a_run_as_limit_never_as_completed():
 
 
 async def test_a_run_that_takes_too_long_ends_as_limit_and_keeps_what_arrived():
-    model = Model.scripted(["a b c d e f g h"], chunk=2, delay=0.05)
-    runner = Agent(model, session_store=MemoryStore(), runtime=Runtime(limits=Limits(timeout=0.12)))
+    model = Model.scripted(["a b c d e f g h " * 1_000], chunk=2, delay=0.05)
+    runner = Agent(model, session_store=MemoryStore(), runtime=Runtime(limits=Limits(timeout=2)))
     result = await runner.run("go")
 
     assert (result.status, result.fault) == ("limit", "timeout")

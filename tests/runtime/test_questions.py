@@ -215,15 +215,14 @@ async def test_an_answer_does_not_wait_for_a_tool_that_is_slow_to_tell():
 
     def look(path):
         if path == "slow":
-            release.wait(30)
+            release.wait()
         return Assessment(frozenset({"writes"}))
 
     async with agent(Call("edit", {"path": "a"}), "x", tools=[assessed(look)]).session() as session:
         run = await waiting(session)
-        before = time.monotonic()
         session.send(Answer("a1", Decision("allow", arguments={"path": "slow"})))
-        assert time.monotonic() - before < 10
-        release.set()
+        assert done == []
+        release.set()  # had it waited for the tool, it would not have come here
         assert (await run).status == "completed"
     assert done == ["slow"]
 
@@ -318,7 +317,7 @@ async def test_an_answer_from_another_thread_wakes_the_run():
                 threading.Thread(target=lambda: session.send(Answer("a1", ALLOW))).start()
 
         run.subscribe(later)
-        assert (await asyncio.wait_for(run.wait(), 10)).status == "completed"
+        assert (await asyncio.wait_for(run.wait(), 60)).status == "completed"
 
 
 async def test_of_many_answers_at_once_one_counts():
@@ -765,7 +764,7 @@ async def test_a_tool_that_cannot_ask_gets_the_default_or_an_error_it_can_tell()
 
 
 async def test_waiting_for_a_person_is_not_the_tools_time():
-    @tool(read_only=True, timeout=0.05)
+    @tool(read_only=True, timeout=2)
     async def ask_person() -> str:
         return await current_call.get().ask(Question("", "text", "well?"))
 
@@ -773,7 +772,7 @@ async def test_waiting_for_a_person_is_not_the_tools_time():
         run = session.start("go")
         while not session.questions:
             await asyncio.sleep(0)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(2.5)
         session.send(Answer("q1", "late"))
         assert (await run).tools[0].result == "late"
 
@@ -980,7 +979,7 @@ async def test_a_tool_whose_source_changed_asks_anew(killed):
         entry.event.question.id for entry in store.questions() if isinstance(entry.event, QuestionAsked)
     }
     run = await session.resume("r1")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while (
         len(open_now := [q for q in session.questions if q.id not in before]) < 2
         and time.monotonic() < deadline
@@ -1001,7 +1000,7 @@ async def test_a_tool_whose_source_changed_asks_anew(killed):
 async def test_six_questions_of_one_turn_are_kept_on_disk_and_answered(tmp_path):
     store = SqliteStore(tmp_path / "loom.db")
     spec = agent([Call("write", {"path": str(n)}) for n in range(6)], "done", store=store)
-    result = await asyncio.wait_for(played(spec, *[ALLOW] * 6), 20)
+    result = await asyncio.wait_for(played(spec, *[ALLOW] * 6), 60)
     assert (result.status, sorted(done)) == ("completed", list("012345"))
     store.close()
 

@@ -135,14 +135,19 @@ async def test_a_run_that_may_be_resumed_is_not_left_out():
 
 
 async def test_an_attempt_that_was_broken_off_leaves_no_call_open():
+    begun = asyncio.Event()
+
     @tool(read_only=True)
     async def slow() -> str:
-        await asyncio.sleep(30)
+        begun.set()
+        await asyncio.sleep(600)
         return "never"
 
     async def hurry(trial):
         try:
-            async with asyncio.timeout(0.1):
+            async with asyncio.timeout(None) as limit:
+                begun_then = asyncio.ensure_future(begun.wait())
+                begun_then.add_done_callback(lambda _: limit.reschedule(0))
                 await trial.attempt()
         except TimeoutError:
             return await trial.attempt("be quick")

@@ -387,7 +387,7 @@ async def test_no_exchange_of_names_leads_a_read_or_a_write_out(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 async def test_no_exchange_of_names_leads_out_in_a_hundred_thousand_attempts_each(tmp_path):
     done, swaps = await race(tmp_path, 100_000)
 

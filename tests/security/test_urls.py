@@ -4,7 +4,6 @@ import asyncio
 import json
 import random
 import socket
-import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from loom_nb.capabilities import http, web
 from loom_nb.capabilities.addresses import why_not_public
 from loom_nb.capabilities.fetch import Client, Guard
 from loom_nb.errors import ToolError
+from tests import cost
 from tests.capabilities.sites import Dialled, resolver, serving
 
 CASES = Path(__file__).parent / "cases"
@@ -270,11 +270,9 @@ def test_no_mutation_of_a_hostile_url_is_an_address_inside():
     assert passed > 300
 
 
-def test_judging_a_url_takes_microseconds():
+@pytest.mark.timeout(150)
+def test_judging_a_url_takes_few_steps():
     guard = Guard("web", "web_fetch")
-    started = time.process_time()
 
     for url in HOSTILE + ORDINARY:
-        web.assessed(guard, url)
-
-    assert (time.process_time() - started) / len(HOSTILE + ORDINARY) < 0.005
+        assert cost.calls(lambda url=url: web.assessed(guard, url)) < 2_000 + 10 * len(url), url[:80]

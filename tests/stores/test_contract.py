@@ -586,12 +586,12 @@ class TestKilled:
         assert len(store.runs(limit=100_000)) == started
         assert store.check() == []
 
-    @pytest.mark.timeout(60)
+    @pytest.mark.timeout(120)
     def test_no_acknowledged_entry_is_lost_and_the_run_counts_as_interrupted(self, kept: Kept_) -> None:
         self.kill_at_random_points(kept, 6)
 
     @pytest.mark.slow
-    @pytest.mark.timeout(900)
+    @pytest.mark.timeout(1800)
     def test_no_acknowledged_entry_is_lost_in_two_hundred_kills(self, kept: Kept_) -> None:
         self.kill_at_random_points(kept, 200)
 
@@ -835,7 +835,7 @@ class TestAFlippedByte:
         assert sorted(row.status for row in kept.runs()) == ["completed", "damaged", "damaged"]
         assert [row.session for row in kept.runs() if row.status == "completed"] == ["c"]
 
-    @pytest.mark.timeout(60)
+    @pytest.mark.timeout(120)
     def test_anywhere_it_never_changes_what_is_read(self, make: Callable[..., Kept_], tmp_path: Path) -> None:
         chance = random.Random(200)
         with closing(make(tmp_path)) as store:
