@@ -135,10 +135,14 @@ function becomeCard(model, id, saved) {
 function drawHead(t) {
   const { title, facts, bar } = t.head;
   say(t.title, title);
-  t.facts.replaceChildren(...facts.flatMap(([name, value]) => [make("dt", "", name), make("dd", "", value)]));
+  t.facts.replaceChildren(...drawFacts(facts));
   t.bar.replaceChildren(...(bar ? drawBar(bar) : []));
   t.bar.hidden = !bar;
   drawCaption(t);
+}
+
+function drawFacts(facts) {
+  return facts.flatMap(([name, value]) => [make("div", "name", name), make("div", "value", value)]);
 }
 
 function drawCaption(t) {
@@ -578,8 +582,8 @@ function open(t, id) {
 function drawDetails(t, id, { facts, texts }) {
   const cell = t.details.get(id)?.firstElementChild;
   if (!cell) return;
-  const list = make("dl", "facts");
-  for (const [name, value] of facts) list.append(make("dt", "", name), make("dd", "", value));
+  const list = make("div", "facts");
+  list.append(...drawFacts(facts));
   const sides = make("div", "sides");
   for (const [label, text] of texts) {
     const side = make("div", "side");
@@ -804,11 +808,11 @@ function tableOnPage(send) {
     send, head: null, rows: [], start: 0, count: 0, height: 26, at: null, from: null, go: null,
     chosen: new Set(), details: new Map(), numbers: 0, number: 0, again: false, renewed: false, acting: false, patience: 0,
     query: { text: "", chosen: {}, sort: "", down: false, start: 0 },
-    section: make("section"), title: make("h4", "title"), facts: make("dl", "facts"), bar: make("div", "bar"),
+    section: make("section"), title: make("h4", "title"), facts: make("div", "facts"), bar: make("div", "bar"),
     find: make("div", "find"), scroll: make("div", "scroll"), table: make("table", "grid"), caption: make("caption"),
     body: make("tbody"), empty: make("p", "empty", "Nothing is found."), foot: make("div", "foot"),
     say: make("div", "say"), word: make("span", "word"), undo: button("button loom-table-undo", "Undo"),
-  }; // prettier-ignore
+  };
   t.section.className = "loom-table";
   t.section.setAttribute("aria-labelledby", named(t.title));
   t.section.setAttribute("aria-busy", "true");
@@ -818,9 +822,10 @@ function tableOnPage(send) {
   t.word.setAttribute("role", "status");
   t.word.setAttribute("aria-live", "polite");
   t.undo.hidden = t.empty.hidden = true;
+  t.undo.title = "takes back the last action of this table";
   t.table.append(t.caption);
   t.scroll.append(t.table, t.empty);
-  t.say.append(t.word, t.undo);
+  t.say.append(t.undo, t.word);
   t.section.append(t.title, t.facts, t.bar, t.find, t.scroll, t.foot, t.say);
   listen(t);
   return t;

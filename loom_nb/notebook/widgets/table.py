@@ -172,16 +172,18 @@ class TableView(anywidget.AnyWidget):
             return self._refuse(
                 f"{action.label}: {'choose one row' if rows else 'none of the chosen rows can take it'}."
             )
-        return await self._done(await self._source.act(action.name, rows, wanted.text))
+        left = len(set(wanted.rows)) - len(rows)
+        note = f"{left:,} of the chosen rows cannot take it" if left else ""
+        return await self._done(await self._source.act(action.name, rows, wanted.text), note)
 
-    async def _done(self, receipt: Receipt) -> None:
+    async def _done(self, receipt: Receipt, note: str = "") -> None:
         self._undo = receipt.undo
         if await self.renew():
             self._show()
         self.send(
             {
                 "type": "receipt",
-                "text": visible(receipt.words),
+                "text": visible(" · ".join(part for part in (receipt.words, note) if part)),
                 "back": [visible(line) for line in receipt.back],
                 "undo": receipt.undo is not None,
             }
