@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from loom_nb.notebook.comm_gate import CommGate
     from loom_nb.notebook.painter import Bundle, Mode, Painter
     from loom_nb.notebook.stopping import StopBar
+    from loom_nb.notebook.tables import Tables
     from loom_nb.notebook.transcript import Transcript
     from loom_nb.protocols import Capability, RunRow, Store
     from loom_nb.runtime.policies import Runtime
@@ -96,6 +97,7 @@ class Workbench:
         self.front_cells = FrontCells(shell, self._comm_gate)
         """Changes cells, where the front end offers to."""
         self.equipment.cells.front = self.front_cells
+        self._tables: Tables | None = None
         self._on_screen: type | None = None
 
     # -- what is set -------------------------------------------------------------------------------
@@ -756,6 +758,17 @@ class Workbench:
             self._gate = CommGate(self.shell.kernel)
         return self._gate
 
+    @property
+    def tables(self) -> "Tables":
+        """The live tables on the pages of this kernel."""
+        if self._tables is None:
+            from loom_nb.notebook.tables import Tables
+
+            self._tables = Tables(
+                self.shell, self._comm_gate, lambda: self._faces(self.mode(), background=True).cards
+            )
+        return self._tables
+
     def bundle_of(self, result: "RunResult") -> tuple["Bundle", "Bundle"]:
         """How a RunResult is displayed: the transcript of its run."""
         from loom_nb.notebook.transcript import Transcript
@@ -784,6 +797,8 @@ class Workbench:
         """Let go of what was opened. A run that goes on is stopped."""
         for run in self.running:
             run.stop("the extension was unloaded")
+        if self._tables is not None:
+            self._tables.close()
         if self._gate is not None:
             self._gate.remove()
         self.front_cells.close()
