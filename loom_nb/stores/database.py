@@ -41,6 +41,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             WHERE type IN ('GrantRevoked', 'QuestionAnswered', 'QuestionAsked')""",
     ),
     ("CREATE INDEX heads_by_time ON heads (updated, session)",),
+    (
+        "ALTER TABLE heads ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0",
+        """UPDATE heads SET bytes = (SELECT coalesce(sum(length(CAST(json AS BLOB))), 0)
+            FROM events e WHERE e.session = heads.session)""",
+        """CREATE TABLE labels (
+            session TEXT PRIMARY KEY, name TEXT NOT NULL, deleted REAL) WITHOUT ROWID""",
+        "CREATE INDEX labels_deleted ON labels (deleted, session) WHERE deleted IS NOT NULL",
+    ),
 )
 """What each version of the schema adds to the one before."""
 
@@ -92,6 +100,19 @@ class Database:
                 raise StoreDamaged(_DAMAGED.format(self.path), cause=str(error), fixes=_REPAIRS) from None
             except UnicodeEncodeError as error:
                 raise StoreError(f"A name holds a lone surrogate: {error.object!r}") from None
+
+    def overwrite(self) -> None:
+        """Let what was deleted be gone from the files, too, and not only from the tables.
+
+        Best effort: while another process reads, the last of it goes later. Raises `StoreError`.
+        """
+        import sqlite3
+
+        with self._turn():
+            try:
+                self._ready().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            except sqlite3.Error as error:
+                raise told(error, self.path) from error
 
     def soon(self, action: Callable[[], None]) -> None:
         """Call `action` now, or after the transaction in whose middle this thread is.
