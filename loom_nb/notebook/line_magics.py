@@ -28,7 +28,7 @@ LATER = (
 """Announced commands that this version refuses by name."""
 
 
-AWAITED = ("context", "compact", "resume", "fork")
+AWAITED = ("context", "compact", "resume", "fork", "sessions")
 """Commands that work on the open conversation, and so are awaited: `perform` gives a coroutine."""
 
 
@@ -369,6 +369,12 @@ async def _fork(bench: "Workbench", arguments: list[str]) -> Card:
     return await continuing.fork(bench, arguments)
 
 
+async def _sessions(bench: "Workbench", arguments: list[str]) -> Card:
+    from loom_nb.notebook import sessions
+
+    return await sessions.sessions(bench, arguments)
+
+
 def _replay(bench: "Workbench", arguments: list[str]) -> Card:
     from loom_nb.notebook import continuing
 
@@ -400,6 +406,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "models": _models,
         "tools": _tools,
         "runs": _runs,
+        "sessions": _sessions,
         "show": _show,
         "why": _why,
         "traceback": _traceback,
@@ -427,11 +434,11 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
 _MANY = 1_000
 _TAKES = {
     "model": 1, "models": 1, "show": 1, "why": 1, "tour": 1,
-    "context": _MANY, "compact": _MANY, "resume": 1, "fork": 1, "replay": 1, "export": 3,
+    "sessions": _MANY, "context": _MANY, "compact": _MANY, "resume": 1, "fork": 1, "replay": 1, "export": 3,
     "approvals": 2, "approve": 2, "deny": _MANY, "answer": _MANY,
 }  # fmt: skip
 _ARGUMENT = {
-    "model": "[NAME]", "models": "[GLOB]", "show": "[RUN]", "why": "[RUN]", "tour": "[N]",
+    "model": "[NAME]", "models": "[GLOB]", "sessions": "[--all] [WORD …]", "show": "[RUN]", "why": "[RUN]", "tour": "[N]",
     "approvals": "[MODE | forget ID]", "approve": "ID [once|notebook|session]", "deny": "ID [WHY]",
     "answer": "ID VALUE", "context": "[WORD …]",
     "compact": "[STRATEGY] [--preview]", "resume": "[RUN]", "fork": "[RUN]",
@@ -442,6 +449,8 @@ _SAYS = {
     "models": "models to begin with, and whether there is a key",
     "tools": "what the agent may call here, and how often it has",
     "runs": "the runs kept on this machine",
+    "sessions": "the conversations of this notebook, or --all; find WORDS, open, rename, delete, undo, "
+    "deleted, purge",
     "show": "draw a run again",
     "why": "how and why a run ended",
     "traceback": "the whole error of the last run",
