@@ -93,7 +93,7 @@ def ledger_card(
         whole: every item, however many there are.
         ascii: bars as text without a mark that is not ASCII.
     """
-    told = _told(ledger, setting)
+    told = told_of(ledger, setting)
     rows = tuple(_capped(list(_rows(ledger.items, whole=whole)), whole=whole))
     table = Table(
         "in the order of the request",
@@ -115,7 +115,8 @@ def ledger_card(
 COLUMNS = ("item", "section", "kind", "tokens", "from", "state", "words")
 
 
-def _told(ledger: Ledger, setting: Setting) -> Iterator[tuple[str, str]]:
+def told_of(ledger: Ledger, setting: Setting) -> Iterator[tuple[str, str]]:
+    """What is said above the items: (name, value) pairs."""
     yield "next request", f"about {ledger.tokens:,} tokens and its prompt, from a cell without flags"
     if ledger.counted:
         yield "counted", f"{ledger.counted:,} tokens: the last request and its answer, as the model told"

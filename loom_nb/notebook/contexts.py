@@ -1,7 +1,8 @@
 """The commands of `%loom` about what the model is shown: context and compact. Both are awaited."""
 
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from loom_nb.errors import LoomUsageError
@@ -26,7 +27,6 @@ from loom_nb.notebook.context_cards import (
     content,
     difference_card,
     item_card,
-    ledger_card,
     state,
 )
 
@@ -84,7 +84,7 @@ async def compact(bench: "Workbench", words: list[str]) -> Card:
             f"%loom compact takes one of {', '.join(known)}, not {' '.join(named)!r}",
             fixes=[*(f"%loom compact {one}" for one in near), "%loom compact --preview"],
         )
-    session = _session(bench)
+    session = session_of(bench)
     if session is None:
         return nothing_yet(bench)
     taken = await session.compact(named[0] if named else None, agent=bench.plain_agent(), preview=preview)
@@ -112,15 +112,23 @@ def _nothing_to_do(session: "Session", named: list[str]) -> Card:
 
 
 async def _ledger(bench: "Workbench", words: list[str], *, whole: bool = False) -> Card:
+    from loom_nb.notebook.context_table import ContextRows
+
     _no_more("", words)
-    session = _session(bench)
+    session = session_of(bench)
     if session is None:
         return nothing_yet(bench)
+    rows = ContextRows(bench, session.id, whole=whole)
+    return bench.tables.card(rows, await rows.contents())
+
+
+async def ledger_of(bench: "Workbench", session: "Session") -> tuple["Ledger", Setting]:
+    """What the next request of a cell without flags is made of, and what is known of its budget."""
     agent = bench.plain_agent()
     ledger = await session.ledger(agent=agent)
     protocol = agent.runtime.context
     view = session.view
-    setting = Setting(
+    return ledger, Setting(
         bench.model_name,
         own=protocol.budget is not None,
         first=min((step.at for step in protocol.ladder), default=0.0),
@@ -128,30 +136,48 @@ async def _ledger(bench: "Workbench", words: list[str], *, whole: bool = False) 
         pinned=len(view.pinned),
         hidden=len(view.hidden),
     )
-    return ledger_card(ledger, setting, whole=whole, ascii=bench.settings.ascii)
 
 
 async def _all(bench: "Workbench", words: list[str]) -> Card:
     return await _ledger(bench, words, whole=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """An item in full."""
+
+    name: str
+    sent: str
+    """What is sent of it."""
+    was: str = ""
+    """What it is, where less or something else of it is sent."""
+    told: tuple[tuple[str, str], ...] = ()
+    steps: tuple[tuple[str, str], ...] = ()
+
+
 async def _show(bench: "Workbench", words: list[str]) -> Card:
     if len(words) != 1:
         raise _which("show")
-    session = _session(bench)
+    session = session_of(bench)
     if session is None:
         return nothing_yet(bench)
+    whole = await in_full(bench, session, words[0])
+    return item_card(whole.name, whole.sent, whole.was, told=whole.told, steps=whole.steps)
+
+
+async def in_full(bench: "Workbench", session: "Session", name: str) -> Whole:
+    """An item as it is sent, and as it was. Raises LoomUsageError where there is none of that name."""
     ledger = await session.ledger(agent=bench.plain_agent())
-    named = _ITEM.fullmatch(words[0])
+    named = _ITEM.fullmatch(name)
     if named is None:
-        return await _show_head(bench, session, ledger, words[0])
-    first, last = _numbers(words[0], len(session.conversation))
-    return _show_messages(session, ledger, words[0], first, last, int(named[2]) if named[2] else None)
+        return await _whole_of_head(bench, session, ledger, name)
+    first, last = _numbers(name, len(session.conversation))
+    return _whole_of_messages(session, ledger, name, first, last, int(named[2]) if named[2] else None)
 
 
-def _show_messages(
+def _whole_of_messages(
     session: "Session", ledger: "Ledger", name: str, first: int, last: int, part: int | None
-) -> Card:
+) -> Whole:
     from loom_nb.tokens import estimate_message
 
     shown = [item for item in session.view.items() if item.last >= first and item.first <= last]
@@ -168,12 +194,12 @@ def _show_messages(
     if part is not None and len(sent) == len(was) == 1 and part <= len(was[0].parts) == len(sent[0].parts):
         sent, was = [_only(sent[0], part)], [_only(was[0], part)]
     item = f"m{first + 1}"
-    return item_card(
+    return Whole(
         name,
         "\n\n".join(map(content, sent)) or "(nothing)",
         "\n\n".join(map(content, was)) if changed else "",
-        told=tuple(told),
-        steps=(
+        tuple(told),
+        (
             *((f"%loom compact undo {one} m{low + 1}", "sends it as it was") for one in by[-1:]),
             (f"%loom context hide {item}", "keeps it from the model"),
             (f"%loom context pin {item}", "keeps it from compaction"),
@@ -202,7 +228,7 @@ def _only(message: Any, part: int) -> Any:
     return replace(message, parts=message.parts[max(0, part - 1) : part])
 
 
-async def _show_head(bench: "Workbench", session: "Session", ledger: "Ledger", name: str) -> Card:
+async def _whole_of_head(bench: "Workbench", session: "Session", ledger: "Ledger", name: str) -> Whole:
     """The instructions or a tool, as they are sent."""
     import json
 
@@ -219,55 +245,75 @@ async def _show_head(bench: "Workbench", session: "Session", ledger: "Ledger", n
     told = (("sent", f"{found.tokens:,} tokens"), ("section", found.section))
     tool = next((one for one in request.tools if f"tool:{one.name}" == found.name), None)
     if tool is None:
-        return item_card(found.name, request.system, told=told)
+        return Whole(found.name, request.system, told=told)
     schema = json.dumps(json.loads(tool.encoded_schema), indent=2, ensure_ascii=False)
-    return item_card(found.name, f"{tool.description}\n\n{schema}", told=told)
+    return Whole(found.name, f"{tool.description}\n\n{schema}", told=told)
 
 
 # -- pinned and hidden -----------------------------------------------------------------------------------
 
 
-def _marker(verb: str, mark: Mark | None) -> Verb:
+def _marker(verb: str, to: Mark | None) -> Verb:
     async def do(bench: "Workbench", words: list[str]) -> Card:
         if not words:
             raise _which(verb)
-        session = _session(bench)
-        if session is None:
-            return nothing_yet(bench)
-        await session.ledger(agent=bench.plain_agent())  # opens the log, so that the messages are known
-        count = len(session.conversation)
-        numbers = list(dict.fromkeys(n for word in words for n in _range(word, count)))[:MOST_MARKED]
-        before, counted = session.view.tokens, set(session.view.counting())
-        for number in numbers:
-            await session.mark(number, mark)
-        return _marked(session, numbers, mark, before, counted)
+        session = session_of(bench)
+        return nothing_yet(bench) if session is None else _marked(await mark(bench, session, words, to))
 
     return do
 
 
-def _marked(
-    session: "Session", numbers: list[int], mark: Mark | None, before: int, counted: set[str]
-) -> Card:
-    names = ", ".join(f"m{number + 1}" for number in numbers)
-    many = len(numbers) > 1
-    fate = {
-        "pinned": f"{'are' if many else 'is'} pinned: compaction leaves {'them' if many else 'it'} as it is",
-        "hidden": f"{'are' if many else 'is'} hidden: the model is not shown {'them' if many else 'it'}",
-        None: f"{'are' if many else 'is'} neither pinned nor hidden any more",
-    }[mark]
-    facts = [("conversation", f"{before:,} → {session.view.tokens:,} tokens")]
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """Messages that were pinned, hidden, or neither of both any more."""
+
+    numbers: list[int]
+    """Counted from 0."""
+    mark: Mark | None
+    before: int
+    """Tokens of the conversation."""
+    after: int
+    notes: tuple[str, ...]
+    """What follows from it for compactions."""
+
+    @property
+    def fate(self) -> str:
+        """What is said of them, behind their names."""
+        are, them = ("are", "them") if len(self.numbers) > 1 else ("is", "it")
+        return {
+            "pinned": f"{are} pinned: compaction leaves {them} as it is",
+            "hidden": f"{are} hidden: the model is not shown {them}",
+            None: f"{are} neither pinned nor hidden any more",
+        }[self.mark]
+
+
+async def mark(bench: "Workbench", session: "Session", words: Sequence[str], to: Mark | None) -> Marked:
+    """Pin or hide the messages of items, or neither. Raises LoomUsageError where there is no such item."""
+    await session.ledger(agent=bench.plain_agent())  # opens the log, so that the messages are known
+    count = len(session.conversation)
+    numbers = list(dict.fromkeys(n for word in words for n in _range(word, count)))[:MOST_MARKED]
+    before, counted = session.view.tokens, set(session.view.counting())
+    for number in numbers:
+        await session.mark(number, to)
     gone = sorted(counted - set(session.view.counting()))
-    facts += [("note", f"{name} may tell of it and is not sent any more: {_AGAIN}") for name in gone]
+    notes = [f"{name} may tell of it and is not sent any more: {_AGAIN}" for name in gone]
     for number in numbers:
         for name, changes in _covering(session.view, number, number):
             if changes:
                 undo = f"%loom compact undo {name} m{number + 1}"
-                facts.append(("note", f"m{number + 1} is part of what {name} shortened: {undo}"))
-    words = " ".join(f"m{number + 1}" for number in numbers[:10])
-    other = {"pinned": "unpin", "hidden": "unhide", None: "pin"}[mark]
-    told = {"pinned": "takes it back", "hidden": "takes it back", None: "keeps it from compaction"}[mark]
+                notes.append(f"m{number + 1} is part of what {name} shortened: {undo}")
+    return Marked(numbers, to, before, session.view.tokens, tuple(notes))
+
+
+def _marked(done: Marked) -> Card:
+    names = ", ".join(f"m{number + 1}" for number in done.numbers)
+    facts = [("conversation", f"{done.before:,} → {done.after:,} tokens")]
+    facts += [("note", note) for note in done.notes]
+    words = " ".join(f"m{number + 1}" for number in done.numbers[:10])
+    other = {"pinned": "unpin", "hidden": "unhide", None: "pin"}[done.mark]
+    told = {"pinned": "takes it back", "hidden": "takes it back", None: "keeps it from compaction"}[done.mark]
     return Card(
-        f"{names} {fate}",
+        f"{names} {done.fate}",
         tuple(facts),
         steps=((f"%loom context {other} {words}", told), ("%loom context", "the whole")),
     )
@@ -327,9 +373,41 @@ def _tokens(told: str) -> int:
 
 
 async def _undo(bench: "Workbench", words: list[str]) -> Card:
-    session = _session(bench)
+    session = session_of(bench)
     if session is None:
         return nothing_yet(bench)
+    done = await undo(bench, session, words)
+    return Card(
+        f"{done.what} is undone: the model is shown it as it was",
+        (
+            ("conversation", f"{done.before:,} → {done.after:,} tokens"),
+            ("still compacted", done.in_force or "nothing"),
+        ),
+        steps=(
+            ("%loom context", "what is sent now"),
+            ("%loom context pin m3", "keeps an item from compaction"),
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """A compaction, or one item of it, that was taken back."""
+
+    what: str
+    before: int
+    """Tokens of the conversation."""
+    after: int
+    in_force: str
+    """The compactions that still count."""
+
+
+async def undo(bench: "Workbench", session: "Session", words: Sequence[str]) -> Undone:
+    """Take back a compaction, an item of it, or the latest one: `c1`, `c1 m3`, `m3` or nothing.
+
+    Raises:
+        LoomUsageError: there is nothing of that name to undo.
+    """
     await session.ledger(agent=bench.plain_agent())
     name = next((word for word in words if _COMPACTION.fullmatch(word)), "")
     items = [word for word in words if _ITEM.fullmatch(word)]
@@ -342,25 +420,14 @@ async def _undo(bench: "Workbench", words: list[str]) -> Card:
     before = session.view.tokens
     first = None
     if items:
-        name, first = _change(session, name, items[0])
+        name, first = change_of(session, name, items[0])
     undone = await session.undo_compaction(name, first=first)
     what = undone.id if first is None else f"{items[0]} of {undone.id}"
-    in_force = ", ".join(_named(session.view))
-    return Card(
-        f"{what} is undone: the model is shown it as it was",
-        (
-            ("conversation", f"{before:,} → {session.view.tokens:,} tokens"),
-            ("still compacted", in_force or "nothing"),
-        ),
-        steps=(
-            ("%loom context", "what is sent now"),
-            ("%loom context pin m3", "keeps an item from compaction"),
-        ),
-    )
+    return Undone(what, before, session.view.tokens, ", ".join(_named(session.view)))
 
 
-def _change(session: "Session", name: str, item: str) -> tuple[str, int]:
-    """The compaction and the change that a message is part of."""
+def change_of(session: "Session", name: str, item: str) -> tuple[str, int]:
+    """The compaction and the change that a message is part of. Raises LoomUsageError where there is none."""
     number, _ = _numbers(item, len(session.conversation))
     for known, changes in reversed(session.view.counting().items()):
         for change in changes:
@@ -423,8 +490,8 @@ def first_request(entries: Iterable[LogEntry], run: str) -> FirstRequest:
 # -- small pieces ----------------------------------------------------------------------------------------
 
 
-def _session(bench: "Workbench") -> "Session | None":
-    """The conversation of now. Raises LoomUsageError while one of its runs goes on."""
+def session_of(bench: "Workbench") -> "Session | None":
+    """The conversation of now, where there is one. Raises LoomUsageError while a run of it goes on."""
     session = bench.session
     if session is not None:
         busy = [run.id for run in bench.running if run.session_id == session.id and not run.done]

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from loom_nb.notebook.comm_gate import CommGate
     from loom_nb.notebook.painter import Bundle, Mode, Painter
     from loom_nb.notebook.stopping import StopBar
+    from loom_nb.notebook.tables import Tables
     from loom_nb.notebook.transcript import Transcript
     from loom_nb.protocols import Capability, RunRow, Store
     from loom_nb.runtime.policies import Runtime
@@ -92,6 +93,7 @@ class Workbench:
         self._leaving: list[Session] = []
         self._runs = 0
         self._gate: CommGate | None = None
+        self._tables: Tables | None = None
         self._on_screen: type | None = None
 
     # -- what is set -------------------------------------------------------------------------------
@@ -771,6 +773,17 @@ class Workbench:
             self._gate = CommGate(self.shell.kernel)
         return self._gate
 
+    @property
+    def tables(self) -> "Tables":
+        """The live tables on the pages of this kernel."""
+        if self._tables is None:
+            from loom_nb.notebook.tables import Tables
+
+            self._tables = Tables(
+                self.shell, self._comm_gate, lambda: self._faces(self.mode(), background=True).cards
+            )
+        return self._tables
+
     def bundle_of(self, result: "RunResult") -> tuple["Bundle", "Bundle"]:
         """How a RunResult is displayed: the transcript of its run."""
         from loom_nb.notebook.transcript import Transcript
@@ -799,6 +812,8 @@ class Workbench:
         """Let go of what was opened. A run that goes on is stopped."""
         for run in self.running:
             run.stop("the extension was unloaded")
+        if self._tables is not None:
+            self._tables.close()
         if self._gate is not None:
             self._gate.remove()
         self.equipment.cells.unwatch()

@@ -1,0 +1,228 @@
+"""The live table: it shows a window of the rows of a `Source`, and hands in what a person does to them.
+
+It carries no state of its own: rows go out as custom messages, what a person does comes in as custom
+messages, and nothing of it is left in a saved notebook.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import msgspec
+
+from loom_nb.errors import LoomError
+from loom_nb.notebook import table as tables
+from loom_nb.notebook.render.strict_markdown import visible
+from loom_nb.notebook.table import Contents, Query, Receipt, Row, Source
+
+_HERE = Path(__file__).parent
+
+
+class _Act(msgspec.Struct, frozen=True):
+    """What a page asks to have done."""
+
+    action: str
+    rows: tuple[str, ...] = ()
+    text: str = ""
+
+
+class TableView(anywidget.AnyWidget):
+    """One table, for as long as it is on a page.
+
+    Args:
+        source: what stands behind it.
+        contents: what it shows at first.
+        loop: where all of this is called, on whichever thread the kernel reads the messages.
+        on_changed: called after an action, so that all tables are renewed.
+        on_left: called when no page shows it any more.
+    """
+
+    _esm = _HERE / "table.js"
+    _css = _HERE / "table.css"
+
+    def __init__(
+        self,
+        source: Source,
+        contents: Contents,
+        loop: asyncio.AbstractEventLoop,
+        on_changed: "Callable[[TableView], Awaitable[None]]",
+        on_left: "Callable[[TableView], None]",
+    ) -> None:
+        super().__init__()
+        self._source = source
+        self._contents = contents
+        self._state: Hashable = source.state()
+        self._loop = loop
+        self._on_changed = on_changed
+        self._on_left = on_left
+        self._arranged: tuple[Hashable, tuple[Row, ...]] = (None, ())
+        self._undo: Callable[[], Awaitable[Receipt]] | None = None
+        self._shown = False
+        self._turn = asyncio.Lock()
+        self._work: set[asyncio.Task[None]] = set()
+        self.on_msg(self._heard)
+
+    # -- what a page says --------------------------------------------------------------------------
+
+    def _heard(self, _widget: Any, content: Any, _buffers: Any) -> None:
+        self.take(content)
+
+    def take(self, content: Any) -> None:
+        """One custom message of the front end, on any thread."""
+        self._loop.call_soon_threadsafe(self._taken, content)
+
+    def _taken(self, content: Any) -> None:
+        task = self._loop.create_task(self._answered(content))
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+
+    async def _answered(self, content: Any) -> None:
+        """Carry out one message after the other."""
+        async with self._turn:
+            try:
+                await self._answer(content if isinstance(content, dict) else {})
+            except LoomError as error:
+                self._refuse(error.title, error.cause, tuple(error.fixes))
+            except (msgspec.ValidationError, KeyError):
+                self._refuse("A message came that this table does not know. It was ignored.")
+            except Exception as error:  # noqa: BLE001  the border to the front end: the kernel goes on
+                self._refuse("This could not be done.", f"{type(error).__name__}: {error}"[:300])
+                self._loop.call_exception_handler({"message": "a table failed", "exception": error})
+
+    async def _answer(self, content: dict[str, Any]) -> None:
+        match content.get("type"):
+            case "ready":
+                self._shown = True
+                await self.renew()
+                self._show()
+            case "query":
+                if await self.renew():  # a run beside the cells has ended meanwhile
+                    self._show()
+                else:
+                    self._page(content)
+            case "all":
+                rows = self._rows(msgspec.convert(content["query"], Query))
+                self.send({"type": "all", "ids": [row.id for row in rows[: tables.MOST_CHOSEN]]})
+            case "open":
+                name = msgspec.convert(content["row"], str)
+                details = tables.opened(await self._source.details(name))
+                self.send({"type": "details", "row": name, "details": details})
+            case "act":
+                await self._act(msgspec.convert(content, _Act))
+            case "undo":
+                if self._undo is not None:
+                    await self._done(await self._undo())
+            case "left":
+                self._on_left(self)
+            case _:
+                raise KeyError("type")
+
+    # -- showing -----------------------------------------------------------------------------------
+
+    def _show(self, note: str = "") -> None:
+        card = self._contents.card
+        self.send(
+            {
+                "type": "show",
+                "head": tables.head(self._contents),
+                "saved": {"text/plain": str(card), "text/html": card.to_html()},
+                "model": self.model_id,
+                "note": note,
+            }
+        )
+
+    def _page(self, content: dict[str, Any]) -> None:
+        query = msgspec.convert(content["query"], Query)
+        number = msgspec.convert(content.get("number", 0), int)
+        self.send({"type": "page", "number": number, **tables.page(self._rows(query), query)})
+
+    def _rows(self, query: Query) -> tuple[Row, ...]:
+        if self._arranged[0] != query.order():
+            self._arranged = (query.order(), tables.arranged(self._contents, query))
+        return self._arranged[1]
+
+    async def renew(self) -> bool:
+        """Look again, where something has changed; gives whether it had. A table that cannot stays."""
+        state = self._source.state()
+        if state == self._state:
+            return False
+        try:
+            contents = await self._source.contents()
+        except LoomError:
+            return False
+        self._state, self._contents, self._arranged = state, contents, (None, ())
+        return True
+
+    async def look_again(self) -> None:
+        """Show what has changed since, by whatever means."""
+        async with self._turn:
+            if await self.renew() and self._shown:
+                self._show("This table has been renewed: something has changed.")
+
+    # -- acting ------------------------------------------------------------------------------------
+
+    async def _act(self, wanted: _Act) -> None:
+        action = next((one for one in self._contents.actions if one.name == wanted.action), None)
+        if action is None:
+            raise KeyError(wanted.action)
+        rows = tables.able(self._contents, action.name, wanted.rows)
+        if not rows or (action.one and len(rows) > 1):
+            return self._refuse(
+                f"{action.label}: {'choose one row' if rows else 'none of the chosen rows can take it'}."
+            )
+        return await self._done(await self._source.act(action.name, rows, wanted.text))
+
+    async def _done(self, receipt: Receipt) -> None:
+        self._undo = receipt.undo
+        if await self.renew():
+            self._show()
+        self.send(
+            {
+                "type": "receipt",
+                "text": visible(receipt.words),
+                "back": [visible(line) for line in receipt.back],
+                "undo": receipt.undo is not None,
+            }
+        )
+        await self._on_changed(self)
+
+    def _refuse(self, text: str, cause: str = "", fixes: tuple[str, ...] = ()) -> None:
+        words = ": ".join(part for part in (text, cause) if part)
+        self.send(
+            {
+                "type": "problem",
+                "text": visible(words),
+                "fixes": [visible(fix) for fix in fixes],
+            }
+        )
+
+    # -- the page ----------------------------------------------------------------------------------
+
+    def leave(self) -> None:
+        """Take it off the page, where its card stays, with every trace in the widget state."""
+        for task in self._work:
+            if task is not asyncio.current_task(self._loop):
+                task.cancel()
+        self.send({"type": "gone"})
+        if self.layout is not None:
+            self.layout.close()
+        self.close()
+
+    def view(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The MIME bundle that shows it, and its metadata; the card is for where widgets do not appear."""
+        card = self._contents.card
+        data = {
+            "text/plain": str(card),
+            "text/html": card.to_html(),
+            "application/vnd.jupyter.widget-view+json": {
+                "version_major": 2,
+                "version_minor": 0,
+                "model_id": self.model_id,
+            },
+        }
+        return data, {"loom": {"table": self.model_id}}
+
+    def __repr__(self) -> str:
+        return "TableView()"
