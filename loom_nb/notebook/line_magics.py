@@ -438,7 +438,8 @@ _TAKES = {
     "approvals": 2, "approve": 2, "deny": _MANY, "answer": _MANY,
 }  # fmt: skip
 _ARGUMENT = {
-    "model": "[NAME]", "models": "[GLOB]", "sessions": "[--all] [WORD …]", "show": "[RUN]", "why": "[RUN]", "tour": "[N]",
+    "model": "[NAME]", "models": "[GLOB]", "sessions": "[--all] [WORD …]", "show": "[RUN]",
+    "why": "[RUN]", "tour": "[N]",
     "approvals": "[MODE | forget ID]", "approve": "ID [once|notebook|session]", "deny": "ID [WHY]",
     "answer": "ID VALUE", "context": "[WORD …]",
     "compact": "[STRATEGY] [--preview]", "resume": "[RUN]", "fork": "[RUN]",

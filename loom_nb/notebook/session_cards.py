@@ -1,4 +1,4 @@
-"""What a person sees of conversations: the list, one that was opened, those deleted, what a purge would remove.
+"""What a person sees of conversations: the list, one that was opened, those deleted, what a purge takes.
 
 Pure: values go in, a card comes out.
 """
@@ -95,12 +95,12 @@ def list_card(
         facts.append(("looked at", f"the newest {looked_at:,} of all conversations"))
     if deleted:
         facts.append(("deleted", f"{deleted:,}, still in the store"))
-    places = [n for n in range(len(COLUMNS))]
-    columns, rows = COLUMNS, [row_of(one, current) for one in found[:SHOWN]]
+    columns: tuple[str, ...] = COLUMNS
+    rows = [row_of(one, current) for one in found[:SHOWN]]
     if not notebook and any(one.notebook for one in found[:SHOWN]):
         columns = (*columns, "notebook")
         rows = [(*row, visible(one.notebook)) for row, one in zip(rows, found, strict=False)]
-    hidden = frozenset({4, 6, 7, len(places)})
+    hidden = frozenset({4, 6, 7, len(COLUMNS)})
     table = Table(
         "the last used first", columns, tuple(rows), NUMBERS, only_html=hidden & set(range(len(columns)))
     )

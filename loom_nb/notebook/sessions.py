@@ -1,5 +1,6 @@
 """`%loom sessions`: the conversations that are kept: look through them, open, name, delete and bring back."""
 
+import shlex
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 LOOKED_AT = 500
 """Conversations, newest first, among which those of a notebook are looked for."""
+SHORTEST = 4
+"""Characters of an id that may stand for all of it."""
 NAMED = 8
 """Ids that are written out in a line to type."""
 
@@ -46,7 +49,7 @@ async def _list(bench: "Workbench", words: list[str]) -> Card:
         raise LoomUsageError(
             f"%loom sessions takes --all, not {' '.join(words)!r}", fixes=["%loom sessions --all"]
         )
-    return list_of(bench, everywhere=everywhere)
+    return await _table(bench, everywhere=everywhere)
 
 
 async def _find(bench: "Workbench", words: list[str]) -> Card:
@@ -55,32 +58,45 @@ async def _find(bench: "Workbench", words: list[str]) -> Card:
         raise LoomUsageError(
             "%loom sessions find: which words?", fixes=['%loom sessions find "letter to Ada"']
         )
-    return list_of(bench, everywhere=everywhere, words=" ".join(words))
+    return await _table(bench, everywhere=everywhere, words=" ".join(words))
 
 
-def list_of(bench: "Workbench", *, everywhere: bool, words: str = "") -> Card:
-    """The conversations of this notebook, or of the store where its name is not known, as a card."""
-    notebook = "" if everywhere else bench.notebook
-    found = those_of(bench, notebook)
-    more = len(bench.store.sessions(limit=LOOKED_AT + 1)) > LOOKED_AT
+async def _table(bench: "Workbench", *, everywhere: bool, words: str = "") -> Card:
+    from loom_nb.notebook.session_table import SessionRows
+
+    rows = SessionRows(bench, "" if everywhere else bench.notebook, words)
+    return bench.tables.card(rows, await rows.contents())
+
+
+def look_through(
+    bench: "Workbench", notebook: str, words: str = "", known: dict[str, SessionFacts] | None = None
+) -> list[SessionFacts]:
+    """The newest conversations, newest first.
+
+    Args:
+        bench: whose store is looked at.
+        notebook: whose they are; empty for those of all.
+        words: each of them must occur in one's title, prompts, notebook, status or id.
+        known: what was read before, kept up to date.
+    """
     wanted = words.casefold().split()
-    found = [one for one in found if all(word in _text(one) for word in wanted)]
+    those = listing(bench.store, LOOKED_AT, known)
+    if notebook:
+        those = (one for one in those if one.notebook == notebook)
+    return [one for one in those if all(word in _text(one) for word in wanted)]
+
+
+def card_of(bench: "Workbench", those: Sequence[SessionFacts], notebook: str, words: str = "") -> Card:
+    """What `look_through` gave, in print."""
+    store, session = bench.store, bench.session
     return cards.list_card(
-        found,
+        those,
         notebook=notebook,
-        current=bench.session.id if bench.session is not None else "",
-        deleted=len(bench.store.deleted()),
-        looked_at=LOOKED_AT if more else 0,
+        current=session.id if session is not None else "",
+        deleted=len(store.deleted()),
+        looked_at=LOOKED_AT if len(store.sessions(limit=LOOKED_AT + 1)) > LOOKED_AT else 0,
         words=words,
     )
-
-
-def those_of(
-    bench: "Workbench", notebook: str, known: "dict[str, SessionFacts] | None" = None
-) -> list[SessionFacts]:
-    """The newest conversations of a notebook, or of all."""
-    found = listing(bench.store, LOOKED_AT, known)
-    return [one for one in found if not notebook or one.notebook == notebook]
 
 
 def _text(one: SessionFacts) -> str:
@@ -98,18 +114,18 @@ async def _open(bench: "Workbench", words: list[str]) -> Card:
 async def go_on_in(bench: "Workbench", session: str) -> Card:
     """This kernel continues in another conversation; its next cell is the first to write there."""
     before = bench.session.id if bench.session is not None else ""
-    found = one_of(bench, session)
+    one = one_of(bench, session)
     if before == session:
         return Card(
-            f"this notebook is in it: {cards.title_of(found)}",
+            f"this notebook is in it: {cards.title_of(one)}",
             (("conversation", session),),
             steps=(("%%loom", "goes on there"),),
         )
     bench.refuse_while_running()
-    if found.row.writer and session not in [one.id for one in bench.sessions()]:
-        raise _open_elsewhere(found.row)
+    if one.row.writer and session not in [one.id for one in bench.sessions()]:
+        raise _open_elsewhere(one.row)
     await bench.enter(session)
-    return cards.opened_card(found, before)
+    return cards.opened_card(one, before)
 
 
 def _open_elsewhere(row: SessionRow) -> SessionBusy:
@@ -210,7 +226,10 @@ async def _undo(bench: "Workbench", words: list[str]) -> Card:
 async def _show_deleted(bench: "Workbench", words: list[str]) -> Card:
     if words:
         raise LoomUsageError(f"%loom sessions deleted takes nothing more, not {' '.join(words)!r}")
-    return cards.deleted_card(deleted(bench))
+    from loom_nb.notebook.session_table import DeletedRows
+
+    rows = DeletedRows(bench)
+    return bench.tables.card(rows, await rows.contents())
 
 
 async def _purge(bench: "Workbench", words: list[str]) -> Card:
@@ -268,25 +287,19 @@ def named(bench: "Workbench", word: str, verb: str) -> str:
         f"there is no conversation '{word}'" + (": it was deleted" if gone else ""),
         fixes=[
             *([f"%loom sessions undo {word}"] if gone else []),
-            *(
-                f"%loom sessions {verb} {one!r}" if " " in one else f"%loom sessions {verb} {one}"
-                for one in cells.near(word, names)
-            ),
+            *(f"%loom sessions {verb} {shlex.quote(one)}" for one in cells.near(word, names)),
             "%loom sessions --all",
         ][:3],
     )
 
 
-def _hits(found: Sequence[SessionFacts], word: str) -> list[SessionFacts]:
-    for fits in (
-        lambda one: one.id == word,
-        lambda one: one.row.name and one.row.name.casefold() == word.casefold(),
-        lambda one: len(word) >= 4 and one.id.startswith(word),
-    ):
-        hits = [one for one in found if fits(one)]
-        if hits:
-            return hits
-    return []
+def _hits(those: Sequence[SessionFacts], word: str) -> list[SessionFacts]:
+    name = word.casefold()
+    return (
+        [one for one in those if one.id == word]
+        or [one for one in those if one.row.name and one.row.name.casefold() == name]
+        or [one for one in those if len(word) >= SHORTEST and one.id.startswith(word)]
+    )
 
 
 def one_of(bench: "Workbench", session: str) -> SessionFacts:

@@ -1,4 +1,4 @@
-"""What a listing says of a conversation: its title, its runs, what they used; and how one is removed for good.
+"""What a listing says of a conversation: its title, its runs, what they used; and how one is removed.
 
 Read from the first entry of its log and from where its runs begin and end, never from the rest.
 """
