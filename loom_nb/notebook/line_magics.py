@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Command = Callable[["Workbench", list[str]], Any]
 
 LATER = (
-    "key", "memory", "fix", "cost", "knowledge", "diff",
+    "key", "memory", "fix", "cost", "knowledge",
 )  # fmt: skip
 """Announced commands that this version refuses by name."""
 
@@ -381,6 +381,12 @@ def _replay(bench: "Workbench", arguments: list[str]) -> Card:
     return continuing.replay(bench, arguments)
 
 
+def _diff(bench: "Workbench", arguments: list[str]) -> Card:
+    from loom_nb.notebook import continuing
+
+    return continuing.diff(bench, arguments)
+
+
 def _export(bench: "Workbench", arguments: list[str]) -> Card:
     from loom_nb.notebook import continuing
 
@@ -415,6 +421,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "resume": _resume,
         "fork": _fork,
         "replay": _replay,
+        "diff": _diff,
         "export": _export,
         "stop": _stop,
         "approvals": approvals.approvals,
@@ -434,7 +441,8 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
 _MANY = 1_000
 _TAKES = {
     "model": 1, "models": 1, "show": 1, "why": 1, "tour": 1,
-    "sessions": _MANY, "context": _MANY, "compact": _MANY, "resume": 1, "fork": 1, "replay": 1, "export": 3,
+    "sessions": _MANY, "context": _MANY, "compact": _MANY, "resume": 1, "fork": 1, "replay": 1,
+    "diff": 2, "export": 3,
     "approvals": 2, "approve": 2, "deny": _MANY, "answer": _MANY,
 }  # fmt: skip
 _ARGUMENT = {
@@ -443,7 +451,8 @@ _ARGUMENT = {
     "approvals": "[MODE | forget ID]", "approve": "ID [once|notebook|session]", "deny": "ID [WHY]",
     "answer": "ID VALUE", "context": "[WORD …]",
     "compact": "[STRATEGY] [--preview]", "resume": "[RUN]", "fork": "[RUN]",
-    "replay": "[auto|record|strict|off]", "export": "RUN --to FILE",
+    "replay": "[auto|record|strict|off]", "diff": "RUN RUN",
+    "export": "RUN --to FILE",
 }  # fmt: skip
 _SAYS = {
     "model": "the model of cells that name none; with a name: use that one from now on",
@@ -461,6 +470,7 @@ _SAYS = {
     "resume": "go on with a run whose kernel ended before it did",
     "fork": "go on from a run in a copy of its conversation",
     "replay": "answers recorded beside the notebook: play them, record them",
+    "diff": "two runs side by side: prompt, settings, calls, answer, what they took",
     "export": "write a run to a file: .md, .html, .py or .ipynb",
     "stop": "stop what runs, also beside the cells (--bg)",
     "approvals": "what waits for you and what was decided; with ask, read-only, edits or all: the mode; "
