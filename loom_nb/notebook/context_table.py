@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from loom_nb.errors import LoomUsageError
-from loom_nb.events import Mark
+from loom_nb.events import Change, Mark
 from loom_nb.notebook import contexts
 from loom_nb.notebook.card import Card
 from loom_nb.notebook.context_cards import Setting, ledger_card, told_of
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from loom_nb.runtime.session import Session
 
 COLUMNS = (
-    Column("item", "item", 7),
-    Column("section", "section", 6.5, choose=True, swatch=True),
+    Column("item", "item", 9),
+    Column("section", "section", 6.2, choose=True, swatch=True),
     Column("kind", "kind", 5),
     Column("words", "words"),
-    Column("tokens", "tokens", 8, number=True),
-    Column("share", "share", 5, number=True),
-    Column("from", "from", 8),
-    Column("state", "state", 7.5, choose=True),
-    Column("by", "by", 3.5),
+    Column("tokens", "tokens", 7.2, number=True),
+    Column("share", "share", 4.7, number=True),
+    Column("from", "from", 7),
+    Column("state", "state", 6.2, choose=True),
+    Column("by", "by", 2.8),
 )
 ACTIONS = (
     Action("pin", "Pin", "keeps it from compaction", "p"),
@@ -72,9 +72,10 @@ def contents_of(ledger: Ledger, setting: Setting, marks: Mapping[int, Mark], car
 
 def _rows(ledger: Ledger, marks: Mapping[int, Mark]) -> Iterator[Row]:
     known: dict[str, int] = {}
+    whole = ledger.tokens
     for place, item in enumerate(ledger.items):
         many = known[item.name] = known.get(item.name, 0) + 1
-        yield _row(item, place, ledger.tokens, marks, f"{item.name}#{many}" if many > 1 else item.name)
+        yield _row(item, place, whole, marks, f"{item.name}#{many}" if many > 1 else item.name)
 
 
 def _row(item: Item, place: int, whole: int, marks: Mapping[int, Mark], name: str) -> Row:
@@ -90,6 +91,7 @@ def _row(item: Item, place: int, whole: int, marks: Mapping[int, Mark], name: st
         {0: place, 1: SECTIONS.index(item.section), 4: item.tokens, 5: share},
         _can(item, marked),
         SECTIONS.index(item.section) + 1,
+        why="" if marked else "instructions and tools are no messages: they are always sent",
         quiet=item.state in ("hidden", "left out"),
     )  # fmt: skip
 
@@ -203,11 +205,8 @@ class ContextRows:
         if action in MARKS:
             return await self._mark(session, names, MARKS[action])
         if action == "restore":
-            items = {contexts.change_of(session, "", name): name for name in names}
-            return await self._undo(session, [[change[0], name] for change, name in items.items()])
-        ledger, _ = await contexts.ledger_of(self.bench, session)
-        by = {item.by for item in ledger.items if item.name.partition(".")[0] in names and item.by}
-        return await self._undo(session, [[name] for name in sorted(by)])
+            return await self._restored(session, names)
+        return await self._taken_out(session, [contexts.change_of(session, "", name)[0] for name in names])
 
     def _session(self) -> "Session":
         session = contexts.session_of(self.bench)
@@ -253,12 +252,67 @@ class ContextRows:
 
     # -- compactions -------------------------------------------------------------------------------
 
-    async def _undo(self, session: "Session", lines: Sequence[list[str]]) -> Receipt:
+    async def _restored(self, session: "Session", names: Sequence[str]) -> Receipt:
+        """Undo whatever shortens items, and what comes to light below that."""
         before = session.view.tokens
-        done = [await contexts.undo(self.bench, session, words) for words in lines]
-        what = ", ".join(one.what for one in done[:4]) + (", …" if len(done) > 4 else "")
-        words = f"{what} {'are' if len(done) > 1 else 'is'} undone: sent as it was"
-        return Receipt(_receipt(words, before, session.view.tokens), ("%loom compact",))
+        numbers = [number for name in names for number in _numbers(name)]
+        done = []
+        for number in numbers:
+            while by := _by_what(session, number):
+                done.append(await contexts.undo(self.bench, session, [by, f"m{number + 1}"]))
+        words = f"{said(numbers)} {'are' if len(numbers) > 1 else 'is'} sent as before it was compacted"
+        return self._undone(session, done, words, before)
+
+    async def _taken_out(self, session: "Session", compactions: Sequence[str]) -> Receipt:
+        """Undo whole compactions."""
+        before = session.view.tokens
+        known = list(dict.fromkeys(compactions))
+        done = [await contexts.undo(self.bench, session, [name]) for name in known]
+        words = f"{' and '.join(known)} {'are' if len(known) > 1 else 'is'} undone"
+        return self._undone(session, done, words, before)
+
+    def _undone(
+        self, session: "Session", done: Sequence[contexts.Undone], words: str, before: int
+    ) -> Receipt:
+        whole: dict[str, list[Change]] = {}
+        for one in done:
+            whole.setdefault(one.name, []).extend(one.changes)
+        strategies = {one.name: one.strategy for one in done}
+        undone = [(strategies[name], tuple(whole[name])) for name in sorted(whole, key=_age)]
+        ladder = [step.compaction.name for step in self.bench.runtime().context.ladder]
+        lines = [f"%loom compact {name}" for name in ladder if name in strategies.values()]
+        words = _receipt(words, before, session.view.tokens)
+        return Receipt(words, tuple(lines), self._again(undone, self.state()))
+
+    def _again(
+        self, undone: Sequence[tuple[str, tuple[Change, ...]]], now: Hashable
+    ) -> "Callable[[], Awaitable[Receipt]]":
+        """Compacts again what was undone, oldest first, as long as nothing else has changed since."""
+
+        async def again() -> Receipt:
+            session = self._session()
+            if self.state() != now:
+                raise LoomUsageError("the context has changed since", fixes=["%loom compact"])
+            before = session.view.tokens
+            made = [await session.compact_again(strategy, changes) for strategy, changes in undone]
+            names = [one.id for one in made if one is not None]
+            words = _receipt(f"taken back: compacted as {', '.join(names)}", before, session.view.tokens)
+            lines = tuple(f"%loom compact undo {name}" for name in reversed(names))
+            return Receipt(words, lines, lambda: self._taken_out(self._session(), names))
+
+        return again
+
+
+def _by_what(session: "Session", number: int) -> str:
+    """The newest compaction that changes a message; empty where there is none."""
+    for name, changes in reversed(session.view.counting().items()):
+        if any(change.first <= number <= change.last for change in changes):
+            return name
+    return ""
+
+
+def _age(compaction: str) -> int:
+    return int(compaction[1:])
 
 
 def _receipt(words: str, before: int, after: int, notes: Sequence[str] = ()) -> str:

@@ -293,8 +293,7 @@ async def mark(bench: "Workbench", session: "Session", words: Sequence[str], to:
     count = len(session.conversation)
     numbers = list(dict.fromkeys(n for word in words for n in _range(word, count)))[:MOST_MARKED]
     before, counted = session.view.tokens, set(session.view.counting())
-    for number in numbers:
-        await session.mark(number, to)
+    await session.mark_all(numbers, to)
     gone = sorted(counted - set(session.view.counting()))
     notes = [f"{name} may tell of it and is not sent any more: {_AGAIN}" for name in gone]
     for number in numbers:
@@ -395,11 +394,16 @@ class Undone:
     """A compaction, or one item of it, that was taken back."""
 
     what: str
+    name: str
+    """The compaction."""
     before: int
     """Tokens of the conversation."""
     after: int
     in_force: str
     """The compactions that still count."""
+    strategy: str
+    changes: tuple[Change, ...]
+    """Those that counted: what it takes to have it back."""
 
 
 async def undo(bench: "Workbench", session: "Session", words: Sequence[str]) -> Undone:
@@ -421,9 +425,18 @@ async def undo(bench: "Workbench", session: "Session", words: Sequence[str]) -> 
     first = None
     if items:
         name, first = change_of(session, name, items[0])
+    known, counting = dict(session.view.compactions), session.view.counting()
     undone = await session.undo_compaction(name, first=first)
-    what = undone.id if first is None else f"{items[0]} of {undone.id}"
-    return Undone(what, before, session.view.tokens, ", ".join(_named(session.view)))
+    changes = [one for one in counting.get(undone.id, ()) if first is None or one.first == first]
+    return Undone(
+        undone.id if first is None else f"{items[0]} of {undone.id}",
+        undone.id,
+        before,
+        session.view.tokens,
+        ", ".join(_named(session.view)),
+        known[undone.id].strategy,
+        tuple(changes),
+    )
 
 
 def change_of(session: "Session", name: str, item: str) -> tuple[str, int]:

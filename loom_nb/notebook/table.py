@@ -64,6 +64,8 @@ class Row:
     """The names of the actions that can be done to it."""
     tone: int = 0
     """The colour that it shares with a segment of the bar, 1 to 6; 0 for none."""
+    why: str = ""
+    """Why it takes no action, in half a sentence, where it takes none."""
     quiet: bool = False
     """Drawn faintly: it is there, and does not count."""
 
@@ -273,6 +275,7 @@ def _row(row: Row) -> dict[str, Any]:
         "can": sorted(row.can),
         "tone": row.tone,
         "quiet": row.quiet,
+        "why": visible(row.why),
     }
 
 

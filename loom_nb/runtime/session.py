@@ -504,6 +504,13 @@ class Session:
             self._commit_soon()
             return undone
 
+    async def compact_again(self, strategy: str, changes: tuple[Change, ...]) -> ContextCompacted | None:
+        """Put changes that were undone in force again, as a new compaction; None where nothing follows."""
+        async with self._opened():
+            compacted = self._show_less(strategy, changes, "its undoing was taken back")
+            self._commit_soon()
+            return compacted
+
     async def mark(self, message: int, mark: Mark | None) -> None:
         """Keep a message from compaction ("pinned"), or from the model ("hidden"); None takes it off.
 
@@ -514,13 +521,18 @@ class Session:
         Raises:
             LoomUsageError: there is no such message.
         """
+        await self.mark_all((message,), mark)
+
+    async def mark_all(self, messages: Sequence[int], mark: Mark | None) -> None:
+        """`mark`, of several messages: all of them or, where there is one that is not, none."""
         async with self._opened():
-            if not 0 <= message < len(self.conversation):
+            wrong = next((one for one in messages if not 0 <= one < len(self.conversation)), None)
+            if wrong is not None:
                 raise LoomUsageError(
-                    f"there is no message m{message + 1}",
+                    f"there is no message m{wrong + 1}",
                     cause=f"this conversation has {len(self.conversation)} messages",
                 )
-            self._take(ContextMarked(message, mark))
+            self._take(*(ContextMarked(one, mark) for one in messages))
             self._commit_soon()
 
     def _withholds(self, result: str) -> bool:

@@ -138,7 +138,13 @@ function drawHead(t) {
   t.facts.replaceChildren(...facts.flatMap(([name, value]) => [make("dt", "", name), make("dd", "", value)]));
   t.bar.replaceChildren(...(bar ? drawBar(bar) : []));
   t.bar.hidden = !bar;
-  say(t.caption, t.head.caption);
+  drawCaption(t);
+}
+
+function drawCaption(t) {
+  const column = t.head.columns.find((one) => one.name === t.query.sort);
+  const end = column?.number ? ["smallest", "largest"] : ["first", "last"];
+  say(t.caption, column ? `by ${column.title}, ${end[Number(t.query.down)]} first` : t.head.caption);
 }
 
 function drawBar({ label, segments, mark, mark_words: markWords }) {
@@ -229,7 +235,10 @@ function fillSelect(t, select, name, values) {
 function change(t, what) {
   Object.assign(t.query, what, { start: 0 });
   t.scroll.scrollTop = 0;
-  if (what.text !== undefined || what.chosen !== undefined) t.at = null;
+  if (what.sort === undefined) {
+    t.at = null;
+    choose(t, []); // nothing that is not seen is acted upon
+  }
   sortMarks(t);
   ask(t);
 }
@@ -273,6 +282,7 @@ function taken(t, page) {
   }
   drawRows(t, page);
   settled(t);
+  requestAnimationFrame(() => scrolled(t)); // it may have been scrolled on meanwhile
 }
 
 // --- the rows ----------------------------------------------------------------------------------
@@ -307,7 +317,7 @@ function drawHeading(t) {
     if (column.width) wide.style.width = `${column.width}em`;
     group.append(wide);
   }
-  const fixed = t.head.columns.reduce((sum, one) => sum + (one.width || 14), 4);
+  const fixed = t.head.columns.reduce((sum, one) => sum + (one.width || 11), 2.3);
   t.table.style.minWidth = `${fixed}em`;
   const head = make("thead");
   head.append(row);
@@ -329,16 +339,18 @@ function sortMarks(t) {
     cell.setAttribute("aria-sort", on ? (t.query.down ? "descending" : "ascending") : "none");
     arrow.textContent = on ? (t.query.down ? " \u25BC" : " \u25B2") : "";
   }
+  drawCaption(t);
 }
 
 function drawRows(t, page) {
-  const focused = t.body.contains(document.activeElement) ? document.activeElement.closest("tr")?.dataset.row : null;
+  const hadFocus = t.body.contains(document.activeElement);
   const held = anchor(t);
   const known = new Map([...t.body.children].filter((tr) => tr.dataset.row).map((tr) => [tr.dataset.row, tr]));
-  const place = t.rows.findIndex((row) => row.id === t.at);
+  const place = t.start + Math.max(0, t.rows.findIndex((row) => row.id === t.at));
+  const isScrolled = page.start !== t.start && !t.renewed;
   Object.assign(t, { rows: page.rows, start: page.start, count: page.matching });
   t.query.start = page.start;
-  if (!t.rows.some((row) => row.id === t.at)) t.at = t.rows[Math.min(Math.max(place, 0), t.rows.length - 1)]?.id ?? null;
+  renewDetails(t);
   const drawn = t.rows.map((row, at) => fillRow(t, known.get(row.id) ?? makeRow(t, row.id), row, page.start + at));
   const nodes = [spacer(t, page.start), ...drawn.flatMap((tr) => (t.details.has(tr.dataset.row) ? [tr, t.details.get(tr.dataset.row)] : [tr]))];
   nodes.push(spacer(t, page.matching - page.start - page.rows.length));
@@ -347,14 +359,28 @@ function drawRows(t, page) {
   t.body.firstElementChild.firstElementChild.style.height = `${page.start * t.height}px`;
   t.body.lastElementChild.firstElementChild.style.height = `${(page.matching - page.start - page.rows.length) * t.height}px`;
   release(t, held);
+  if (!t.rows.some((row) => row.id === t.at)) {
+    const near = Math.min(Math.max(place - t.start, 0), t.rows.length - 1);
+    t.at = (isScrolled ? anchor(t)?.row : null) ?? t.rows[near]?.id ?? null;
+  }
   t.table.setAttribute("aria-rowcount", String(page.matching + 1));
   const [one, many] = t.head.noun;
   const total = `${tidy(t.head.total)} ${t.head.total === 1 ? one : many}`;
   say(t.matching, page.matching === t.head.total ? total : `${tidy(page.matching)} of ${total}`);
   t.empty.hidden = page.matching > 0;
   if (t.go !== null) arrive(t);
-  else if (focused) focusRow(t, t.at);
+  else if (hadFocus && !t.body.contains(document.activeElement)) focusRow(t, t.at, isScrolled);
   marks(t);
+}
+
+// what is open is fetched anew after a change, and forgotten where its row is gone
+function renewDetails(t) {
+  if (!t.renewed) return;
+  t.renewed = false;
+  for (const id of [...t.details.keys()]) {
+    if (t.rows.some((row) => row.id === id)) t.send({ type: "open", row: id });
+    else t.details.delete(id);
+  }
 }
 
 // the same nodes in this order, those that stay untouched
@@ -452,12 +478,13 @@ function marks(t) {
 
 // --- moving through them -----------------------------------------------------------------------
 
-function focusRow(t, id) {
+function focusRow(t, id, inPlace = false) {
   const tr = rowNode(t, id);
   if (!tr) return;
   t.at = id;
   marks(t);
   tr.focus({ preventScroll: true });
+  if (inPlace) return;
   const { scroll } = t;
   const top = tr.offsetTop - t.table.tHead.offsetHeight;
   if (top < scroll.scrollTop) scroll.scrollTop = top;
@@ -580,6 +607,11 @@ function takes(t, action, ids) {
   return ids.some((id) => !here.has(id) || here.get(id).can.includes(action.name));
 }
 
+function whyNot(t, ids) {
+  const row = ids.length === 1 && t.rows.find((one) => one.id === ids[0]);
+  return (row && row.why) || (ids.length ? "not possible for what is chosen" : "choose something first");
+}
+
 function drawActions(t) {
   if (!t.acts) return;
   const ids = target(t);
@@ -614,7 +646,7 @@ function makeActions(t) {
 function begin(t, event, action) {
   const ids = target(t);
   if (!event.isTrusted || t.acting) return;
-  if (!takes(t, action, ids)) return tell(t, `${action.label}: not possible for what is chosen.`);
+  if (!takes(t, action, ids)) return tell(t, `${action.label}: ${whyNot(t, ids)}.`, { problem: true });
   if (action.asks) return askFor(t, action, ids);
   act(t, action, ids, "");
 }
@@ -770,7 +802,7 @@ function drawKeys(t) {
 function tableOnPage(send) {
   const t = {
     send, head: null, rows: [], start: 0, count: 0, height: 26, at: null, from: null, go: null,
-    chosen: new Set(), details: new Map(), numbers: 0, number: 0, again: false, acting: false, patience: 0,
+    chosen: new Set(), details: new Map(), numbers: 0, number: 0, again: false, renewed: false, acting: false, patience: 0,
     query: { text: "", chosen: {}, sort: "", down: false, start: 0 },
     section: make("section"), title: make("h4", "title"), facts: make("dl", "facts"), bar: make("div", "bar"),
     find: make("div", "find"), scroll: make("div", "scroll"), table: make("table", "grid"), caption: make("caption"),
@@ -839,7 +871,7 @@ function show(t, head, note) {
     makeActions(t);
     drawKeys(t);
   }
-  for (const id of t.details.keys()) t.send({ type: "open", row: id });
+  t.renewed = true;
   if (note) tell(t, note);
   t.number = 0;
   ask(t);
@@ -859,7 +891,10 @@ export default () => {
     page: taken,
     all: (t, message) => choose(t, message.ids),
     details: (t, message) => drawDetails(t, message.row, message.details),
-    receipt: (t, message) => answered(t, message.text, { back: message.back }, message.undo),
+    receipt: (t, message) => {
+      choose(t, []);
+      answered(t, message.text, { back: message.back }, message.undo);
+    },
     problem: (t, message) => answered(t, message.text, { back: message.fixes, problem: true }),
   };
 
