@@ -61,6 +61,18 @@ def size_of(size: int) -> str:
     return f"{size / 1_000:.1f} GB"
 
 
+def file_of(notebook: str) -> str:
+    """The name of a notebook, without the folders above it."""
+    return visible(notebook.replace("\\", "/").rpartition("/")[2])
+
+
+def lately(seconds: float, now: float) -> str:
+    """A moment in few words: the time of today, else the day."""
+    then = time.localtime(seconds)
+    today = time.localtime(now)[:3] == then[:3]
+    return time.strftime("%H:%M" if today else "%Y-%m-%d", then)
+
+
 def clock(seconds: float) -> str:
     """A moment in the local time."""
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
@@ -85,7 +97,7 @@ def list_card(
         looked_at: where older ones were not looked at, how many were; 0 where all were.
         words: what was searched for.
     """
-    whose = f"of {visible(notebook)}" if notebook else "kept on this machine"
+    whose = f"of {file_of(notebook)}" if notebook else "kept on this machine"
     facts = []
     if words:
         facts.append(("with the words", visible(words)))
@@ -99,7 +111,7 @@ def list_card(
     rows = [row_of(one, current) for one in found[:SHOWN]]
     if not notebook and any(one.notebook for one in found[:SHOWN]):
         columns = (*columns, "notebook")
-        rows = [(*row, visible(one.notebook)) for row, one in zip(rows, found, strict=False)]
+        rows = [(*row, file_of(one.notebook)) for row, one in zip(rows, found, strict=False)]
     hidden = frozenset({4, 6, 7, len(COLUMNS)})
     table = Table(
         "the last used first", columns, tuple(rows), NUMBERS, only_html=hidden & set(range(len(columns)))
@@ -136,7 +148,7 @@ def opened_card(one: SessionFacts, before: str) -> Card:
     """This notebook goes on in another conversation."""
     facts = [("conversation", visible(one.id))]
     if one.notebook:
-        facts.append(("begun in", visible(one.notebook)))
+        facts.append(("begun in", file_of(one.notebook)))
     facts.append(("so far", f"{_runs(one.runs)}, the last one {one.status or 'none'}"))
     if one.last:
         facts.append(("asked last", _line(one.last)))

@@ -4,6 +4,7 @@ Its actions are those of the lines `%loom sessions open`, `rename`, `delete`, `u
 functions carry them out, and a receipt says which line takes them back.
 """
 
+import time
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -20,22 +21,19 @@ if TYPE_CHECKING:
 
 _TITLE = Column("title", "title")
 _RUNS = Column("runs", "runs", 4, number=True)
-_SIZE = Column("size", "size", 6, number=True)
+_SIZE = Column("size", "size", 5, number=True)
 _NOTEBOOK = Column("notebook", "notebook", 9, choose=True)
-_ID = Column("conversation", "conversation", 9)
 COLUMNS = (
     _TITLE,
     _RUNS,
-    Column("status", "status", 8.5, choose=True),
-    Column("turns", "turns", 4.5, number=True),
-    Column("tokens", "tokens", 6, number=True),
-    Column("cost", "cost", 5.5, number=True),
+    Column("status", "status", 9.5, choose=True),
+    Column("tokens", "tokens", 5.5, number=True),
+    Column("cost", "cost", 5, number=True),
     _SIZE,
-    Column("used", "last used", 9.5, number=True),
+    Column("used", "last used", 6.5, number=True),
     _NOTEBOOK,
-    _ID,
 )
-GONE = (_TITLE, _RUNS, _SIZE, Column("deleted", "deleted", 9.5, number=True), _NOTEBOOK, _ID)
+GONE = (_TITLE, _RUNS, _SIZE, Column("deleted", "deleted", 6.5, number=True), _NOTEBOOK)
 ACTIONS = (
     Action("open", "Open", "this notebook goes on there", "o", one=True),
     Action(
@@ -61,28 +59,28 @@ GONE_ACTIONS = (
 _NOUN = ("conversation", "conversations")
 
 
-def row_of(one: SessionFacts, current: str) -> Row:
+def row_of(one: SessionFacts, current: str, now: float) -> Row:
     """A conversation under COLUMNS."""
     return Row(
         one.id,
         (
-            cards.title_of(one), f"{one.runs:,}", cards.state_of(one, current), f"{one.turns:,}",
-            f"{one.tokens:,}", cards.cost_of(one), cards.size_of(one.row.size), cards.clock(one.row.updated),
-            one.notebook, one.id,
+            cards.title_of(one), f"{one.runs:,}", cards.state_of(one, current), f"{one.tokens:,}",
+            cards.cost_of(one), cards.size_of(one.row.size), cards.lately(one.row.updated, now),
+            cards.file_of(one.notebook),
         ),
-        {1: one.runs, 3: one.turns, 4: one.tokens, 5: one.cost, 6: one.row.size, 7: one.row.updated},
+        {1: one.runs, 3: one.tokens, 4: one.cost, 5: one.row.size, 6: one.row.updated},
         frozenset({"rename", "delete"} if one.id == current else {"open", "rename", "delete"}),
     )  # fmt: skip
 
 
-def gone_row_of(one: SessionFacts) -> Row:
+def gone_row_of(one: SessionFacts, now: float) -> Row:
     """A deleted conversation under GONE."""
     moment = one.row.deleted or 0.0
     return Row(
         one.id,
         (
-            cards.title_of(one), f"{one.runs:,}", cards.size_of(one.row.size), cards.clock(moment),
-            one.notebook, one.id,
+            cards.title_of(one), f"{one.runs:,}", cards.size_of(one.row.size), cards.lately(moment, now),
+            cards.file_of(one.notebook),
         ),
         {1: one.runs, 2: one.row.size, 3: moment},
         frozenset({"undo", "purge"}),
@@ -93,8 +91,10 @@ def details_of(one: SessionFacts) -> Details:
     """A conversation in full, as far as a list knows it."""
     facts = [
         ("conversation", one.id),
-        ("notebook", one.notebook or "none"),
+        ("notebook", cards.file_of(one.notebook) or "none"),
         ("begun", cards.clock(one.row.started)),
+        ("last used", cards.clock(one.row.updated)),
+        ("model calls", f"{one.turns:,}"),
         ("entries", f"{one.row.entries:,}"),
     ]
     if one.row.writer:
@@ -137,6 +137,7 @@ class SessionRows:
         card = sessions.card_of(self.bench, found, self.notebook, self.words)
         session = self.bench.session
         current = session.id if session is not None else ""
+        now = time.time()
         columns = [one for one in COLUMNS if not (self.notebook and one is _NOTEBOOK)]
         places = [place for place, one in enumerate(COLUMNS) if one in columns]
         return Contents(
@@ -144,7 +145,7 @@ class SessionRows:
             title=card.title,
             caption="the last used first",
             columns=tuple(columns),
-            rows=tuple(_only(row_of(one, current), places) for one in found),
+            rows=tuple(_only(row_of(one, current, now), places) for one in found),
             noun=_NOUN,
             facts=card.facts,
             actions=ACTIONS,
@@ -176,13 +177,13 @@ class DeletedRows:
     async def contents(self) -> Contents:
         """What there is now."""
         gone = sessions.deleted(self.bench)
-        card = cards.deleted_card(gone)
+        card, now = cards.deleted_card(gone), time.time()
         return Contents(
             card=card,
             title=card.title,
             caption="the last deleted first",
             columns=GONE,
-            rows=tuple(gone_row_of(one) for one in gone),
+            rows=tuple(gone_row_of(one, now) for one in gone),
             noun=_NOUN,
             actions=GONE_ACTIONS,
         )
