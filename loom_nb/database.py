@@ -79,6 +79,19 @@ class Database:
             except UnicodeEncodeError as error:
                 raise StoreError(f"A name holds a lone surrogate: {error.object!r}") from None
 
+    def overwrite(self) -> None:
+        """Let what was deleted be gone from the files, too, and not only from the tables.
+
+        Best effort: while another process reads, the last of it goes later. Raises `StoreError`.
+        """
+        import sqlite3
+
+        with self._turn():
+            try:
+                self._ready().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            except sqlite3.Error as error:
+                raise told(error, self.path) from error
+
     def soon(self, action: Callable[[], None]) -> None:
         """Call `action` now, or after the transaction in whose middle this thread is.
 

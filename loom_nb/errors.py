@@ -21,6 +21,7 @@
     ├── StoreError                the log could not be read or written
     │   ├── SessionBusy           another process writes this session
     │   ├── LeaseLost             the right to write this session has passed to another process
+    │   ├── SessionDeleted        it was deleted, and that was not undone
     │   └── StoreDamaged          a row does not match its hash
     ├── ReplayDrift               a recorded run and this one differ
     └── RunFailed                 a run that did not complete, raised on request; `status` says how
@@ -227,6 +228,12 @@ class StoreDamaged(StoreError):
     """A row does not match its hash."""
 
     code = "L-STORE-04"
+
+
+class SessionDeleted(StoreError):
+    """The session was deleted: until that is undone nobody writes it."""
+
+    code = "L-STORE-05"
 
 
 class ReplayDrift(LoomError):

@@ -115,7 +115,7 @@ class Store(Protocol):
         ...
 
     def acquire(self, session: str) -> Lease:
-        """Become the writer of a session, which need not exist. Raises `SessionBusy`."""
+        """Become the writer of a session, which need not exist. Raises `SessionBusy`, `SessionDeleted`."""
         ...
 
     def renew(self, lease: Lease) -> None:
@@ -140,7 +140,8 @@ class Store(Protocol):
     def questions(self, *, limit: int = 1000) -> Sequence[LogEntry]:
         """The latest questions, answers and revoked grants of all sessions, newest first.
 
-        Damaged rows are passed over.
+        Damaged rows are passed over. Of deleted sessions only the revoked grants are among them: what
+        was taken back does not hold again because somebody tidied up.
         """
         ...
 
@@ -155,6 +156,44 @@ class Store(Protocol):
 
     def runs(self, session: str | None = None, *, limit: int = 100) -> Sequence["RunRow"]:
         """The runs of one session or of all, newest first."""
+        ...
+
+    def landmarks(self, session: str) -> Sequence[LogEntry]:
+        """The first entry of a session and those that begin and end its runs, in order.
+
+        Damaged rows are passed over. The cost depends on how many runs it has, not on what they did.
+        """
+        ...
+
+    def rename(self, session: str, name: str) -> None:
+        """Give a session a name for people, whoever writes it; an empty one takes it off.
+
+        Its log and its place in the listings stay as they are. Raises `StoreError` where there is no
+        such session.
+        """
+        ...
+
+    def delete(self, session: str) -> None:
+        """Take a session out of all listings, at once. Nothing of it is lost, and it can still be read.
+
+        Raises `SessionBusy` while somebody writes it, `StoreError` where there is no such session.
+        """
+        ...
+
+    def restore(self, session: str) -> None:
+        """Take back a `delete`: all is as it was, to the byte. Raises `StoreError` for one not deleted."""
+        ...
+
+    def deleted(self, *, limit: int | None = None) -> Sequence["SessionRow"]:
+        """The sessions that were deleted and not purged, the last deleted first."""
+        ...
+
+    def purge(self, sessions: Sequence[str]) -> Sequence[str]:
+        """Remove deleted sessions from the store for good. Gives those that were removed.
+
+        Those that are not deleted are left as they are. What a crash interrupts is finished by the
+        next purge.
+        """
         ...
 
     def close(self) -> None:
@@ -172,6 +211,12 @@ class SessionRow:
     updated: float
     writer: str = ""
     """Who holds the lease now, as `host:pid`; empty when nobody does."""
+    name: str = ""
+    """What a person called it."""
+    size: int = 0
+    """Bytes of its events; 0 where they are not kept as bytes."""
+    deleted: float | None = None
+    """When it was deleted, in seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)

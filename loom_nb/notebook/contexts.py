@@ -248,7 +248,7 @@ async def _whole_of_head(bench: "Workbench", session: "Session", ledger: "Ledger
     working = request.working.parts if request.working is not None else ()
     part = next((one for one in working if isinstance(one, DataPart) and one.name == found.name), None)
     if part is not None:
-        return item_card(found.name, part.text, told=(*told, ("from", str(part.origin))))
+        return Whole(found.name, part.text, told=(*told, ("from", str(part.origin))))
     tool = next((one for one in request.tools if f"tool:{one.name}" == found.name), None)
     if tool is None:
         return Whole(found.name, request.system, told=told)

@@ -79,6 +79,22 @@ def replay(bench: "Workbench", words: list[str]) -> Card:
     )
 
 
+def diff(bench: "Workbench", words: list[str]) -> Card:
+    """Two runs side by side; of one conversation or of two."""
+    from loom_nb.notebook.difference_card import difference_card
+    from loom_nb.runtime.difference import difference
+
+    if len(words) != 2:
+        raise LoomUsageError(
+            "%loom diff takes two runs",
+            cause=f"given: {shlex.join(words) or 'nothing'}",
+            fixes=["%loom diff r1 r2", "%loom runs"],
+        )
+    rows = [bench.find_run(word, "%loom diff {}") for word in words]
+    sides = [[one for one in bench.store.read(row.session) if one.run == row.run] for row in rows]
+    return difference_card(difference(*sides), times=bench.mode() == "live")
+
+
 def export(bench: "Workbench", words: list[str]) -> Card:
     """Write a run to a file: Markdown, HTML, Python or a notebook, by its ending."""
     from loom_nb.notebook.exporting import export as exported

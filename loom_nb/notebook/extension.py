@@ -23,6 +23,7 @@ _OTHER = re.compile(rf"[ \t]*(%%(?:{'|'.join(_TIMING)}))(?=\s|$)")
 """Magics that run the cell below them as plain Python: a cell that awaits cannot stand there."""
 _RESULT = ("loom_nb.runtime.run", "RunResult")
 _ARTIFACT = ("loom_nb.runtime.artifacts", "Artifact")
+_DIFFERENCE = ("loom_nb.runtime.difference", "RunDifference")
 _ATTRIBUTE = "loom_workbench"
 _KEYS = {"ANTHROPIC_API_KEY": "anthropic", "OPENAI_API_KEY": "openai"}
 """What the card names of the vendors; the whole list costs an import that loading does without."""
@@ -41,6 +42,7 @@ def load_ipython_extension(shell: Any) -> None:
     shell.Completer.custom_matchers.append(bench.matcher)
     shell.display_formatter.mimebundle_formatter.for_type_by_name(*_RESULT, bench.bundle_of)
     shell.display_formatter.mimebundle_formatter.for_type_by_name(*_ARTIFACT, _artifact)
+    shell.display_formatter.mimebundle_formatter.for_type_by_name(*_DIFFERENCE, _difference)
     shell.events.register("post_execute", bench.forget_screen)
     _welcome(shell, bench)
 
@@ -59,7 +61,7 @@ def unload_ipython_extension(shell: Any) -> None:
         shell.Completer.custom_matchers.remove(bench.matcher)
     bench.forget_screen()
     formatter = shell.display_formatter.mimebundle_formatter
-    for ours in (_RESULT, _ARTIFACT):
+    for ours in (_RESULT, _ARTIFACT, _DIFFERENCE):
         formatter.deferred_printers.pop(ours, None)
         for kind in [one for one in formatter.type_printers if (one.__module__, one.__name__) == ours]:
             formatter.pop(kind)
@@ -71,6 +73,13 @@ def unload_ipython_extension(shell: Any) -> None:
 def _artifact(one: Any) -> dict[str, Any]:
     """How an Artifact is displayed."""
     from loom_nb.notebook.artifact_view import bundle
+
+    return bundle(one)
+
+
+def _difference(one: Any) -> dict[str, Any]:
+    """How two runs side by side are displayed."""
+    from loom_nb.notebook.difference_card import bundle
 
     return bundle(one)
 

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 Command = Callable[["Workbench", list[str]], Any]
 
 LATER = (
-    "key", "memory", "fix", "cost", "knowledge", "diff",
+    "key", "memory", "fix", "cost", "knowledge",
 )  # fmt: skip
 """Announced commands that this version refuses by name."""
 
 
-AWAITED = ("context", "compact", "dashboard", "resume", "fork")
+AWAITED = ("context", "compact", "dashboard", "resume", "fork", "sessions")
 """Commands that work on the open conversation, and so are awaited: `perform` gives a coroutine."""
 
 
@@ -375,10 +375,22 @@ async def _fork(bench: "Workbench", arguments: list[str]) -> Card:
     return await continuing.fork(bench, arguments)
 
 
+async def _sessions(bench: "Workbench", arguments: list[str]) -> Card:
+    from loom_nb.notebook import sessions
+
+    return await sessions.sessions(bench, arguments)
+
+
 def _replay(bench: "Workbench", arguments: list[str]) -> Card:
     from loom_nb.notebook import continuing
 
     return continuing.replay(bench, arguments)
+
+
+def _diff(bench: "Workbench", arguments: list[str]) -> Card:
+    from loom_nb.notebook import continuing
+
+    return continuing.diff(bench, arguments)
 
 
 def _export(bench: "Workbench", arguments: list[str]) -> Card:
@@ -406,6 +418,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "models": _models,
         "tools": _tools,
         "runs": _runs,
+        "sessions": _sessions,
         "show": _show,
         "why": _why,
         "traceback": _traceback,
@@ -415,6 +428,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "resume": _resume,
         "fork": _fork,
         "replay": _replay,
+        "diff": _diff,
         "export": _export,
         "stop": _stop,
         "approvals": approvals.approvals,
@@ -434,21 +448,26 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
 _MANY = 1_000
 _TAKES = {
     "model": 1, "models": 1, "show": 1, "why": 1, "tour": 1,
-    "context": _MANY, "compact": _MANY, "resume": 1, "fork": 1, "replay": 1, "export": 3,
+    "sessions": _MANY, "context": _MANY, "compact": _MANY, "resume": 1, "fork": 1, "replay": 1,
+    "diff": 2, "export": 3,
     "approvals": 2, "approve": 2, "deny": _MANY, "answer": _MANY,
 }  # fmt: skip
 _ARGUMENT = {
-    "model": "[NAME]", "models": "[GLOB]", "show": "[RUN]", "why": "[RUN]", "tour": "[N]",
+    "model": "[NAME]", "models": "[GLOB]", "sessions": "[--all] [WORD …]", "show": "[RUN]",
+    "why": "[RUN]", "tour": "[N]",
     "approvals": "[MODE | forget ID]", "approve": "ID [once|notebook|session]", "deny": "ID [WHY]",
     "answer": "ID VALUE", "context": "[WORD …]",
     "compact": "[STRATEGY] [--preview]", "resume": "[RUN]", "fork": "[RUN]",
-    "replay": "[auto|record|strict|off]", "export": "RUN --to FILE",
+    "replay": "[auto|record|strict|off]", "diff": "RUN RUN",
+    "export": "RUN --to FILE",
 }  # fmt: skip
 _SAYS = {
     "model": "the model of cells that name none; with a name: use that one from now on",
     "models": "models to begin with, and whether there is a key",
     "tools": "what the agent may call here, and how often it has",
     "runs": "the runs kept on this machine",
+    "sessions": "the conversations of this notebook, or --all; find WORDS, open, rename, delete, undo, "
+    "deleted, purge",
     "show": "draw a run again",
     "why": "how and why a run ended",
     "traceback": "the whole error of the last run",
@@ -459,6 +478,7 @@ _SAYS = {
     "resume": "go on with a run whose kernel ended before it did",
     "fork": "go on from a run in a copy of its conversation",
     "replay": "answers recorded beside the notebook: play them, record them",
+    "diff": "two runs side by side: prompt, settings, calls, answer, what they took",
     "export": "write a run to a file: .md, .html, .py or .ipynb",
     "stop": "stop what runs, also beside the cells (--bg)",
     "approvals": "what waits for you and what was decided; with ask, read-only, edits or all: the mode; "

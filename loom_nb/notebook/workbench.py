@@ -609,6 +609,25 @@ class Workbench:
             self._leaving.append(self.session)
         self.session = None
 
+    async def enter(self, session_id: str) -> None:
+        """Go on in another conversation, which the next cell opens."""
+        self._go_to(session_id)
+        await self._close_left()
+
+    async def let_go(self, sessions: "Sequence[str]") -> None:
+        """Close those of these conversations that this kernel has open: the next cell begins a new one."""
+        if self.session is not None and self.session.id in sessions:
+            self.reset()
+        await self._close_left()
+
+    def refuse_while_running(self) -> None:
+        """Raises LoomUsageError while a run of this kernel goes on."""
+        busy = [run.id for run in self.running if not run.done]
+        if busy:
+            raise LoomUsageError(
+                f"{busy[0]} has not ended", fixes=["%loom stop", "run this cell again when it has ended"]
+            )
+
     async def _close_left(self) -> None:
         while self._leaving:
             await self._leaving.pop().close()

@@ -238,7 +238,7 @@ class View:
         """The messages that the model is not to see."""
         return frozenset(self._hidden)
 
-    def withholds(self, result: str) -> bool:
+    def withholds_result(self, result: str) -> bool:
         """Whether a long result belongs to a message that the model is not to read."""
         return any(
             part.call_id == result or result.startswith(f"{part.call_id}_")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from loom_nb.events import Status  # quoted below: Jedi, which completes `run.`, trips over a Literal
+    from loom_nb.runtime.difference import RunDifference
 
 _FAILURES: dict[str, type[RunFailed]] = {"stopped": RunStopped, "limit": RunLimited, "denied": RunDenied}
 
@@ -203,6 +204,12 @@ class RunResult(msgspec.Struct, frozen=True, eq=False):
         from loom_nb.runtime import frames
 
         return frames.plot(self)
+
+    def diff(self, other: "RunResult") -> "RunDifference":
+        """This run and another one side by side: prompt, settings, calls, answer, usage, cost."""
+        from loom_nb.runtime.difference import difference
+
+        return difference(self, other)
 
     def raise_for_status(self) -> "RunResult":
         """This result if the run completed; else raise what ended it.

@@ -52,7 +52,7 @@ from loom_nb.events import (
     VariablesChanged,
 )
 from loom_nb.inputs import Answer, RunContext, RuntimeTask, SessionConfig, Stop
-from loom_nb.messages import Conversation, DataPart, Message, Origin, ToolResultPart, Usage, to_json, user
+from loom_nb.messages import Conversation, DataPart, Message, Origin, Usage, to_json, user
 from loom_nb.protocols import Capability, Clock, Generation, LanguageModel, Request, Store
 from loom_nb.questions import Question
 from loom_nb.runtime.artifact_files import files_beside
@@ -579,7 +579,7 @@ class Session:
     def _offer_recall(self) -> None:
         """What is not shown any more can be read again, in all toolkits, as the view is now."""
         for _, kit in self._kits.values():
-            kit.withholds = self.view.withholds
+            kit.withholds = self.view.withholds_result
             if self.view.numbers:
                 kit.offer(recall_tool(self.view))
 
@@ -918,7 +918,8 @@ class Session:
                 _, oldest = self._kits.pop(first)
                 await oldest.close()
             opened = [(one.name, await one.open()) for one in agent.capabilities]
-            known = self._kits[id(agent)] = (agent, Toolkit(agent.tools, opened, self._kept, self.view.withholds))
+            kit = Toolkit(agent.tools, opened, self._kept, self.view.withholds_result)
+            known = self._kits[id(agent)] = (agent, kit)
             if self.view.numbers:
                 known[1].offer(recall_tool(self.view))
         return known[1]

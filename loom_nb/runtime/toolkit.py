@@ -75,7 +75,10 @@ class Toolkit:
         """Offer `read_result` from now on, and give all tools."""
         if "read_result" in self._by_name:
             return self.tools
-        return self.offer(_result_reader(self._kept, lambda name: self.withholds(name)))
+        return self.offer(_result_reader(self._kept, self._is_withheld))
+
+    def _is_withheld(self, name: str) -> bool:
+        return self.withholds(name)  # as it is at the time of the call
 
     def offer(self, one: Tool) -> Sequence[Tool]:
         """Offer one more tool of the runtime, in place of an earlier one of its own, and give all tools."""

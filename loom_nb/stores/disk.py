@@ -86,15 +86,19 @@ def locked(path: Path, patience: float, *, make: bool) -> Iterator[int]:
     Raises OSError, and `StoreError` when somebody held it for all of `patience` seconds. The end of
     a process ends its locks.
     """
-    descriptor = open_file(path, os.O_RDWR | (os.O_CREAT if make else 0))
-    try:
-        _wait(lambda: _lock(descriptor), patience, path)
+    while True:
+        descriptor = open_file(path, os.O_RDWR | (os.O_CREAT if make else 0))
         try:
-            yield descriptor
+            _wait(lambda: _lock(descriptor), patience, path)  # noqa: B023  called before the next round
+            try:
+                if not _is_at(descriptor, path):
+                    continue  # it was removed while we waited: the lock of another file keeps nobody away
+                yield descriptor
+                return
+            finally:
+                _unlock(descriptor)
         finally:
-            _unlock(descriptor)
-    finally:
-        os.close(descriptor)
+            os.close(descriptor)
 
 
 def told(error: OSError, path: Path) -> LoomError:
@@ -115,6 +119,15 @@ def told(error: OSError, path: Path) -> LoomError:
     else:
         title, fixes = f"The store {path} cannot be used", ("%loom doctor", ELSEWHERE)
     return StoreError(title, cause=f"the system says: {says}", fixes=fixes)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return False
+    here = os.fstat(descriptor)
+    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
 
 def _wait(attempt: Callable[[], bool], patience: float, path: Path) -> None:

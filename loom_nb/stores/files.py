@@ -7,7 +7,7 @@ different sessions do not wait for each other's disk.
 ::
 
     folder/sessions/nb-1-….jsonl     the log of a session, the truth
-    folder/sessions/nb-1-….lease     who writes it, and how much was acknowledged
+    folder/sessions/nb-1-….lease     who writes it, how much was acknowledged, its name, if it is deleted
     folder/*.index                   where runs, questions and sessions are; made anew when missing
 """
 
@@ -26,7 +26,8 @@ from loom_nb.events import LogEntry, RunFinished, RunStarted
 from loom_nb.protocols import Lease, RunRow, SessionRow
 from loom_nb.stores.damage import Damage
 from loom_nb.stores.disk import create, locked, open_file, sync, told, write_at
-from loom_nb.stores.leases import HeldLease, Leases, Owner
+from loom_nb.stores.labels import as_name, is_deleted, not_deleted, unknown
+from loom_nb.stores.leases import HeldLease, Leases, Owner, lost
 from loom_nb.stores.segments import (
     ENDS,
     LANDMARKS,
@@ -84,6 +85,7 @@ class FileSessionStore:
         self._touched = Timeline(
             self.path / "sessions.index", self._index, lambda: self._survey(None), moving=True
         )
+        self._gone = Timeline(self.path / "deleted.index", self._index, self._survey_deleted, moving=True)
 
     def acquire(self, session: str) -> HeldLease:
         """Become the writer of a session. Raises `SessionBusy` while its holder lives.
@@ -96,6 +98,8 @@ class FileSessionStore:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._sessions.mkdir(mode=0o700, exist_ok=True)
             with self._noted(session, make=True) as (descriptor, note):
+                if note.deleted is not None:
+                    raise is_deleted(session)
                 lease, row = self._leases.take(session, note.lease)
                 self._cut(session, note.size)
                 write_note(descriptor, write_note(descriptor, note.with_lease(row)))  # mends both slots
@@ -167,7 +171,7 @@ class FileSessionStore:
     def reindex(self) -> None:
         """Make the listings anew from the logs, for example when files were brought from elsewhere."""
         with self._told():
-            for timeline in (self._starts, self._asked, self._touched):
+            for timeline in (self._starts, self._asked, self._touched, self._gone):
                 timeline.remake()
 
     def sessions(self, *, limit: int | None = None, before: SessionRow | None = None) -> list[SessionRow]:
@@ -213,18 +217,106 @@ class FileSessionStore:
 
     def questions(self, *, limit: int = 1000) -> list[LogEntry]:
         """The latest questions, answers and revoked grants of all sessions, newest first."""
-        limit = max(limit, 0)
-        found: list[LogEntry] = []
+        wanted = limit = max(limit, 0)
         with self._told():
-            for name, marks in _by_name(self._marks(self._asked, limit, None)).items():
-                with suppress(Damaged, FileNotFoundError), self._segment(name) as segment:
-                    for mark in marks:
-                        line = segment.at(mark.offset)
-                        entry = line.entry(segment.session) if line and line.kind in QUESTIONS else None
-                        if isinstance(entry, LogEntry) and entry.seq == mark.seq:
-                            found.append(entry)
+            while True:
+                marks = self._marks(self._asked, wanted, None)
+                found = [
+                    entry for name, here in _by_name(marks).items() for entry in self._asked_in(name, here)
+                ]
+                if len(found) >= limit or len(marks) < wanted:
+                    break
+                wanted *= 2
         found.sort(key=lambda entry: (entry.time, entry.session, entry.seq), reverse=True)
         return found[:limit]
+
+    def landmarks(self, session: str) -> list[LogEntry]:
+        """The first entry of a session and those that begin and end its runs, in order.
+
+        Damaged lines are passed over.
+        """
+        with self._told():
+            try:
+                with self._segment(file_name(session), session) as segment:
+                    lines = [line for line in _landmarks(segment)[1] if line.kind in STARTS | ENDS]
+                    first = segment.at(segment.start)
+            except (FileNotFoundError, Damaged):
+                return []
+        if first is not None and all(line.seq > first.seq for line in lines):
+            lines.append(first)
+        found = (line.entry(session) for line in reversed(lines))
+        return [entry for entry in found if isinstance(entry, LogEntry)]
+
+    def rename(self, session: str, name: str) -> None:
+        """Give a session a name for people. Raises `StoreError` where there is no such session."""
+        name = as_name(name)
+        with self._labelled(session) as (descriptor, note):
+            _write_both(descriptor, replace(note, name=name))
+
+    def delete(self, session: str) -> None:
+        """Take a session out of all listings. Raises `SessionBusy`, or `StoreError` for one unknown."""
+        with self._labelled(session) as (descriptor, note):
+            closed = self._leases.closed(session, note.lease)
+            if note.deleted is not None:
+                return
+            moment = self._now()
+            self._gone.add([Mark(moment, file_name(session), 1, 0)], durable=True)
+            _write_both(descriptor, replace(note.with_lease(closed), deleted=moment))
+
+    def restore(self, session: str) -> None:
+        """Take back a `delete`. Raises `StoreError` for one not deleted."""
+        with self._labelled(session) as (descriptor, note):
+            if note.deleted is None:
+                raise not_deleted(session)
+            _write_both(descriptor, replace(note, deleted=None))
+
+    def deleted(self, *, limit: int | None = None) -> list[SessionRow]:
+        """The sessions that were deleted, the last deleted first."""
+        mine, wanted = self._leases.mine(), limit
+        with self._told():
+            while True:
+                marks = self._marks(self._gone, wanted, None)
+                rows = [row for mark in marks for row in self._session_row(mark, mine, deleted=True)]
+                if wanted is None or limit is None or len(rows) >= limit or len(marks) < wanted:
+                    break
+                wanted *= 2
+        rows.sort(key=lambda row: (row.deleted or 0.0, row.id), reverse=True)
+        return rows if limit is None else rows[: max(limit, 0)]
+
+    def purge(self, sessions: Sequence[str]) -> list[str]:
+        """Remove the files of deleted sessions, and what the listings say of them. Gives those removed."""
+        gone = []
+        with self._told():
+            for session in dict.fromkeys(sessions):
+                with suppress(FileNotFoundError), self._noted(session) as (descriptor, note):
+                    if note.deleted is not None:
+                        _write_both(descriptor, replace(note, size=0, name=""))
+                        self._file(session, _LOG).unlink(missing_ok=True)
+                        gone.append(session)
+            self._sweep()
+        return gone
+
+    def _sweep(self) -> None:
+        """Let nothing be left of logs that were purged. Whoever comes meanwhile is told: deleted."""
+        left = {mark.name for mark in self._marks(self._gone, None, None) if self._is_purged(mark.name)}
+        if not left:
+            return
+        for timeline in (self._starts, self._asked, self._touched):
+            timeline.forget(left)
+        for name in left:
+            path = self._sessions / (name + _LEASE)
+            with (
+                suppress(FileNotFoundError, PermissionError),  # Windows keeps what is open: it is empty then
+                self._inside.turn(),
+                locked(path, self._busy_seconds, make=False) as descriptor,
+            ):
+                note = read_note(descriptor, self._now())
+                _write_both(descriptor, Note(note.turn, note.fence))
+                path.unlink()
+        self._gone.forget(left)
+
+    def _is_purged(self, name: str) -> bool:
+        return self._note(name).deleted is not None and not (self._sessions / (name + _LOG)).exists()
 
     def close(self) -> None:
         """Nothing to let go of: files are open only while something is done with them."""
@@ -260,12 +352,23 @@ class FileSessionStore:
             yield descriptor, read_note(descriptor, self._now())
 
     @contextmanager
+    def _labelled(self, session: str) -> Iterator[tuple[int, Note]]:
+        """What is noted about a session that has a log, and the descriptor to note more."""
+        with self._told():
+            if not self._file(session, _LOG).exists():
+                raise unknown(session)
+            with self._noted(session, make=True) as noted:  # a log from elsewhere may have none
+                yield noted
+
+    @contextmanager
     def _held(self, lease: Lease) -> Iterator[tuple[int, Note]]:
         try:
             with self._noted(lease.session) as (descriptor, note):
                 self._leases.check(lease, note.lease)
                 yield descriptor, note
         except FileNotFoundError as error:
+            if self._sessions.exists() and not self._file(lease.session, _LOG).exists():
+                raise lost(lease.session, lease.fence, "") from None  # it was purged
             raise StoreError(
                 f"The store {self.path} was moved or deleted while it was open",
                 cause=f"{error.filename} is gone, and nothing was written",
@@ -365,6 +468,12 @@ class FileSessionStore:
             return timeline.newest(limit)
         return timeline.newest(limit, until=before.updated)
 
+    def _survey_deleted(self) -> Iterator[Mark]:
+        for name in self._names():
+            moment = self._note(name).deleted
+            if moment is not None:
+                yield Mark(moment, name, 1, 0)
+
     def _survey(self, kinds: frozenset[str] | None) -> Iterator[Mark]:
         """From the logs themselves: the lines of these kinds, or the last line of each log."""
         for name in self._names():
@@ -376,9 +485,11 @@ class FileSessionStore:
                 elif end.seq:
                     yield Mark(end.time, name, end.seq, end.offset)
 
-    def _session_row(self, mark: Mark, mine: Owner) -> Iterator[SessionRow]:
-        """One row, or none where the log did not take what the mark promised."""
+    def _session_row(self, mark: Mark, mine: Owner, *, deleted: bool = False) -> Iterator[SessionRow]:
+        """One row, or none where the log did not take what the mark promised, or it is of the other kind."""
         note = self._note(mark.name)
+        if (note.deleted is not None) != deleted:
+            return
         try:
             with Segment(self._sessions / (mark.name + _LOG), None, note.size) as segment:
                 session = segment.session
@@ -387,17 +498,22 @@ class FileSessionStore:
         except FileNotFoundError:
             return
         except Damaged:  # whose it is cannot be told any more: it is listed by the name of its file
-            yield SessionRow(mark.name, 0, mark.time, mark.time)
+            yield SessionRow(mark.name, 0, mark.time, mark.time, deleted=note.deleted)
             return
         if end.seq:
             started = first.time if first else end.time
             writer = self._leases.writer(session, note.lease, mine)
-            yield SessionRow(session, end.seq, started, end.time, writer)
+            size = end.offset - segment.start
+            yield SessionRow(
+                session, end.seq, started, end.time, writer, note.name, size, deleted=note.deleted
+            )
 
     def _listed(self, marks: Iterable[Mark], mine: Owner) -> list[tuple[int, RunRow]]:
         rows: list[tuple[int, RunRow]] = []
         for name, starts in _by_name(marks).items():
             note = self._note(name)
+            if note.deleted is not None:
+                continue
             try:
                 with Segment(self._sessions / (name + _LOG), None, note.size) as segment:
                     live = self._leases.in_force(segment.session, note.lease, mine)
@@ -408,9 +524,21 @@ class FileSessionStore:
                 rows += [(mark.seq, RunRow(name, "", mark.time, "", "", "damaged")) for mark in starts]
         return rows
 
+    def _asked_in(self, name: str, marks: Sequence[Mark]) -> Iterator[LogEntry]:
+        """Questions of one session; of a deleted one, the leaves that were taken back."""
+        kinds = QUESTIONS if self._note(name).deleted is None else {"GrantRevoked"}
+        with suppress(Damaged, FileNotFoundError), self._segment(name) as segment:
+            for mark in marks:
+                line = segment.at(mark.offset)
+                entry = line.entry(segment.session) if line and line.kind in kinds else None
+                if isinstance(entry, LogEntry) and entry.seq == mark.seq:
+                    yield entry
+
     def _runs_of(self, session: str, mine: Owner, limit: int) -> list[tuple[int, RunRow]]:
         name = file_name(session)
         note = self._note(name)
+        if note.deleted is not None:
+            return []
         try:
             with Segment(self._sessions / (name + _LOG), session, note.size) as segment:
                 live = self._leases.in_force(session, note.lease, mine)
@@ -458,6 +586,12 @@ def file_name(session: str) -> str:
         raise StoreError(f"A name holds a lone surrogate: {session!r}") from None
     slug = re.sub(r"[^a-z0-9]+", "-", session[: 4 * _SLUG].lower())[:_SLUG].strip("-")
     return f"{slug}-{digest}" if slug else digest
+
+
+def _write_both(descriptor: int, note: Note) -> None:
+    """Note it so that no damage of one slot brings back what was before; it is on the disk then."""
+    write_note(descriptor, write_note(descriptor, note))
+    sync(descriptor)
 
 
 def _write(path: Path, data: bytes, offset: int) -> None:

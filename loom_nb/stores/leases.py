@@ -131,9 +131,17 @@ class Leases:
         mine = self.mine()
         if self.in_force(session, old, mine):
             raise busy(session, old.holder, mine, old.expires - self._now())
-        lease = HeldLease(session, old.fence + 1)
+        # One without a past may be the second of its name, after a purge: no old lease may fit it.
+        lease = HeldLease(session, old.fence + 1 if old.fence else max(int(self._now() * 1000), 1))
         _IN_USE[self._place, session, lease.fence] = lease
         return lease, LeaseRow(lease.fence, str(mine), self._now() + self._seconds)
+
+    def closed(self, session: str, old: LeaseRow) -> LeaseRow:
+        """The row of a session that nobody may write. Raises `SessionBusy` while somebody does."""
+        mine = self.mine()
+        if self.in_force(session, old, mine):
+            raise busy(session, old.holder, mine, old.expires - self._now())
+        return LeaseRow(old.fence + 1)
 
     def check(self, lease: Lease, row: LeaseRow) -> None:
         """Raise `LeaseLost` if the lease is not the one of the row."""

@@ -1,10 +1,11 @@
 """Keeps sessions in this process and nowhere else: for tests, servers without state and measurements."""
 
 import threading
+import time
 import weakref
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from loom_nb.events import (
     GrantRevoked,
@@ -16,19 +17,25 @@ from loom_nb.events import (
     RunStarted,
 )
 from loom_nb.protocols import Lease, RunRow, SessionRow
+from loom_nb.stores.labels import as_name, is_deleted, not_deleted, unknown
 from loom_nb.stores.leases import HeldLease, Owner, busy, lost, out_of_order
 
 _T = TypeVar("_T")
+_Place: TypeAlias = tuple[float, str, int]
 _LISTED = frozenset({RunStarted, RunFinished, RunInterrupted, QuestionAsked, QuestionAnswered, GrantRevoked})
 
 
 class _Log:
-    __slots__ = ("ended", "entries", "fence", "holder", "known", "listed", "starts")
+    __slots__ = (
+        "deleted", "ended", "entries", "fence", "holder", "known", "listed", "marks", "name", "starts",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.entries: list[LogEntry] = []
         self.starts: list[int] = []
         """The numbers of the entries that start a run."""
+        self.marks: list[int] = []
+        """And of those that start or end one."""
         self.ended: dict[str, str] = {}
         """How runs ended."""
         self.known = 0
@@ -37,6 +44,8 @@ class _Log:
         """Where the listing of sessions has it."""
         self.fence = 0
         self.holder: weakref.ref[HeldLease] | None = None
+        self.name = ""
+        self.deleted: float | None = None
 
     @property
     def held(self) -> bool:
@@ -57,6 +66,10 @@ class MemoryStore:
         self._recent: list[tuple[float, str]] = []
         """Sessions in the order of their last entries, but for those that grew since the last listing."""
         self._grown: set[str] = set()
+        self._gone: dict[str, None] = {}
+        """The deleted ones, in the order in which they were."""
+        self._fences = 0
+        """The highest of the sessions that were purged."""
 
     def acquire(self, session: str) -> HeldLease:
         """Become the writer of a session. Raises `SessionBusy` while another lease of it is in use."""
@@ -64,9 +77,10 @@ class MemoryStore:
             log = self._logs.get(session)
             if log is None:
                 log = self._logs[session] = _Log()
-            elif log.held:
-                mine = Owner.mine()
-                raise busy(session, mine, mine, 0)
+                log.fence = self._fences
+            self._refuse_held(session, log)
+            if log.deleted is not None:
+                raise is_deleted(session)
             log.fence += 1
             lease = HeldLease(session, log.fence)
             log.holder = weakref.ref(lease)
@@ -113,22 +127,81 @@ class MemoryStore:
             page = self._recent[start:end][::-1]
             return [_session_row(name, self._logs[name]) for _, name in page]
 
+    def landmarks(self, session: str) -> list[LogEntry]:
+        """The first entry of a session and those that begin and end its runs, in order."""
+        with self._lock:
+            self._catch_up()
+            log = self._logs.get(session)
+            if log is None or not log.entries:
+                return []
+            return [log.entries[seq - 1] for seq in dict.fromkeys((1, *log.marks))]
+
+    def rename(self, session: str, name: str) -> None:
+        """Give a session a name for people. Raises `StoreError` where there is no such session."""
+        name = as_name(name)
+        with self._lock:
+            self._known(session).name = name
+
+    def delete(self, session: str) -> None:
+        """Take a session out of all listings. Raises `SessionBusy`, or `StoreError` for one unknown."""
+        with self._lock:
+            log = self._known(session)
+            self._refuse_held(session, log)
+            if log.deleted is None:
+                self._catch_up()
+                if log.listed is not None:
+                    del self._recent[bisect_left(self._recent, log.listed)]
+                log.deleted = time.time()
+                log.fence += 1
+                self._gone[session] = None
+
+    def restore(self, session: str) -> None:
+        """Take back a `delete`. Raises `StoreError` for one not deleted."""
+        with self._lock:
+            log = self._logs.get(session)
+            if log is None or log.deleted is None:
+                raise not_deleted(session)
+            log.deleted = None
+            del self._gone[session]
+            if log.listed is not None:
+                insort(self._recent, log.listed)
+
+    def deleted(self, *, limit: int | None = None) -> list[SessionRow]:
+        """The sessions that were deleted, the last deleted first."""
+        with self._lock:
+            names = list(reversed(self._gone))[: None if limit is None else max(limit, 0)]
+            return [_session_row(name, self._logs[name]) for name in names]
+
+    def purge(self, sessions: Sequence[str]) -> list[str]:
+        """Forget deleted sessions for good. Gives those that were."""
+        with self._lock:
+            gone = [name for name in dict.fromkeys(sessions) if name in self._gone]
+            for name in gone:
+                del self._gone[name]
+                self._fences = max(self._fences, self._logs.pop(name).fence)
+            if gone:
+                self._starts = [place for place in self._starts if place[1] in self._logs]
+                self._asked = [place for place in self._asked if place[1] in self._logs]
+            return gone
+
     def runs(self, session: str | None = None, *, limit: int = 100) -> list[RunRow]:
         """The runs of one session or of all, newest first."""
         with self._lock:
             self._catch_up()
             if session is None:
-                places = [(name, seq) for _, name, seq in _last(self._starts, limit)]
+                places = [(name, seq) for _, name, seq in self._last_listed(self._starts, limit)]
             else:
                 log = self._logs.get(session)
-                places = [(session, seq) for seq in _last(log.starts if log else [], limit)]
+                starts = log.starts if log is not None and log.deleted is None else []
+                places = [(session, seq) for seq in _last(starts, limit)]
             return [_run_row(self._logs[name], self._logs[name].entries[seq - 1]) for name, seq in places]
 
     def questions(self, *, limit: int = 1000) -> list[LogEntry]:
         """The latest questions, answers and revoked grants of all sessions, newest first."""
         with self._lock:
             self._catch_up()
-            return [self._logs[name].entries[seq - 1] for _, name, seq in _last(self._asked, limit)]
+            places = self._last_listed(self._asked, limit)
+            return [self._logs[name].entries[seq - 1] for _, name, seq in places]
 
     def close(self) -> None:
         """Nothing to let go of: the entries live as long as the store."""
@@ -157,13 +230,40 @@ class MemoryStore:
         match entry.event:
             case RunStarted():
                 log.starts.append(entry.seq)
+                log.marks.append(entry.seq)
                 insort(self._starts, place)
             case RunFinished(status=status):
                 log.ended[entry.run] = status
+                log.marks.append(entry.seq)
             case RunInterrupted():
                 log.ended.setdefault(entry.run, "interrupted")
+                log.marks.append(entry.seq)
             case _:
                 insort(self._asked, place)
+
+    def _last_listed(self, places: list[_Place], limit: int) -> list[_Place]:
+        """The last ones, last first; of what was deleted only the leaves that were taken back."""
+        if not self._gone:
+            return _last(places, limit)
+        found: list[_Place] = []
+        for place in reversed(places):
+            if len(found) >= limit:
+                break
+            log = self._logs[place[1]]
+            if log.deleted is None or isinstance(log.entries[place[2] - 1].event, GrantRevoked):
+                found.append(place)
+        return found
+
+    def _known(self, session: str) -> _Log:
+        log = self._logs.get(session)
+        if log is None or not log.entries:
+            raise unknown(session)
+        return log
+
+    def _refuse_held(self, session: str, log: _Log) -> None:
+        if log.held:
+            mine = Owner.mine()
+            raise busy(session, mine, mine, 0)
 
     def _held(self, lease: Lease) -> _Log:
         log = self._logs.get(lease.session)
@@ -176,7 +276,8 @@ class MemoryStore:
 def _session_row(name: str, log: _Log) -> SessionRow:
     entries = log.entries
     writer = Owner.mine().short if log.held else ""
-    return SessionRow(name, len(entries), entries[0].time, entries[-1].time, writer)
+    times = entries[0].time, entries[-1].time
+    return SessionRow(name, len(entries), *times, writer, log.name, deleted=log.deleted)
 
 
 def _run_row(log: _Log, entry: LogEntry) -> RunRow:

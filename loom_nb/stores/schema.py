@@ -26,5 +26,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             WHERE type IN ('GrantRevoked', 'QuestionAnswered', 'QuestionAsked')""",
     ),
     ("CREATE INDEX heads_by_time ON heads (updated, session)",),
+    (
+        "ALTER TABLE heads ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0",
+        """UPDATE heads SET bytes = (SELECT coalesce(sum(length(CAST(json AS BLOB))), 0)
+            FROM events e WHERE e.session = heads.session)""",
+        """CREATE TABLE labels (
+            session TEXT PRIMARY KEY, name TEXT NOT NULL, deleted REAL) WITHOUT ROWID""",
+        "CREATE INDEX labels_deleted ON labels (deleted, session) WHERE deleted IS NOT NULL",
+    ),
 )
 SCHEMA = Schema(0x4C4F4F4D, MIGRATIONS)  # "LOOM"

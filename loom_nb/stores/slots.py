@@ -1,11 +1,11 @@
-"""The small file beside a log: who may write it, and how much of it was acknowledged.
+"""The small file beside a log: who may write it, how much of it was acknowledged, what it is called.
 
 Two slots of a fixed size, written in turns: whatever happens to one, the other tells what was so
 a moment before. The file is never replaced, so it is also what is locked.
 """
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -27,6 +27,10 @@ class Note:
     expires: float = 0.0
     size: int = 0
     """Bytes of the log that were acknowledged; 0 where that is not known."""
+    name: str = ""
+    """What a person called the session."""
+    deleted: float | None = None
+    """When it was deleted."""
 
     @property
     def lease(self) -> LeaseRow:
@@ -35,11 +39,11 @@ class Note:
 
     def with_lease(self, row: LeaseRow) -> "Note":
         """The same log under another lease."""
-        return Note(self.turn, row.fence, row.owner, row.expires, self.size)
+        return replace(self, fence=row.fence, owner=row.owner, expires=row.expires)
 
     def with_size(self, size: int) -> "Note":
         """The same lease, with a longer log."""
-        return Note(self.turn, self.fence, self.owner, self.expires, size)
+        return replace(self, size=size)
 
 
 _DECODER = msgspec.json.Decoder(Note)
@@ -61,12 +65,12 @@ def read_note(descriptor: int, now: float) -> Note:
     newest = max(whole, key=lambda slot: slot.turn)
     if len(whole) == 2:
         return newest
-    return Note(newest.turn + 1, newest.fence + 1, "", 0.0, newest.size)
+    return replace(newest, turn=newest.turn + 1, fence=newest.fence + 1, owner="", expires=0.0)
 
 
 def write_note(descriptor: int, note: Note) -> Note:
     """Note it in the slot of the older note. Raises OSError."""
-    note = Note(note.turn + 1, note.fence, note.owner, note.expires, note.size)
+    note = replace(note, turn=note.turn + 1)
     json = msgspec.json.encode(note)
     text = b"%08x %s" % (zlib.crc32(json), json)
     if len(text) >= _SIZE:

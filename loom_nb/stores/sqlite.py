@@ -23,6 +23,7 @@ from loom_nb.events import LogEntry, RunFinished, RunInterrupted, RunStarted, ev
 from loom_nb.protocols import Lease, RunRow, SessionRow
 from loom_nb.stores.damage import FIXES, Damage
 from loom_nb.stores.encoding import event_bytes
+from loom_nb.stores.labels import as_name, is_deleted, not_deleted, unknown
 from loom_nb.stores.leases import HeldLease, LeaseRow, Leases, out_of_order
 from loom_nb.stores.schema import SCHEMA
 
@@ -45,29 +46,50 @@ _ENTRIES = """SELECT CAST(session AS BLOB), seq, CAST(run AS BLOB), ts, CAST(typ
 _STARTS = """SELECT CAST(e.session AS BLOB), e.seq, CAST(e.run AS BLOB), e.ts, CAST(e.type AS BLOB),
     CAST(e.json AS BLOB), e.hash,
     (SELECT p.hash FROM events p WHERE p.session = e.session AND p.seq = e.seq - 1)
-    FROM events e WHERE e.type = 'RunStarted' ORDER BY e.ts DESC, e.session DESC, e.seq DESC LIMIT ?"""
+    FROM events e WHERE e.type = 'RunStarted'
+    AND NOT EXISTS (SELECT 1 FROM labels l WHERE l.session = e.session AND l.deleted IS NOT NULL)
+    ORDER BY e.ts DESC, e.session DESC, e.seq DESC LIMIT ?"""
 _STARTS_OF_SESSION = """SELECT CAST(e.session AS BLOB), e.seq, CAST(e.run AS BLOB), e.ts,
     CAST(e.type AS BLOB), CAST(e.json AS BLOB), e.hash,
     (SELECT p.hash FROM events p WHERE p.session = e.session AND p.seq = e.seq - 1)
-    FROM events e WHERE e.type = 'RunStarted' AND e.session = ? ORDER BY e.seq DESC LIMIT ?"""
+    FROM events e WHERE e.type = 'RunStarted' AND e.session = ?
+    AND NOT EXISTS (SELECT 1 FROM labels l WHERE l.session = e.session AND l.deleted IS NOT NULL)
+    ORDER BY e.seq DESC LIMIT ?"""
 _QUESTIONS = """SELECT CAST(e.session AS BLOB), e.seq, CAST(e.run AS BLOB), e.ts, CAST(e.type AS BLOB),
     CAST(e.json AS BLOB), e.hash,
     (SELECT p.hash FROM events p WHERE p.session = e.session AND p.seq = e.seq - 1)
     FROM events e WHERE e.type IN ('GrantRevoked', 'QuestionAnswered', 'QuestionAsked')
+    AND (e.type = 'GrantRevoked'
+        OR NOT EXISTS (SELECT 1 FROM labels l WHERE l.session = e.session AND l.deleted IS NOT NULL))
     ORDER BY e.ts DESC, e.session DESC, e.seq DESC LIMIT ?"""
 _END = """SELECT CAST(e.session AS BLOB), e.seq, CAST(e.run AS BLOB), e.ts, CAST(e.type AS BLOB),
     CAST(e.json AS BLOB), e.hash,
     (SELECT p.hash FROM events p WHERE p.session = e.session AND p.seq = e.seq - 1)
     FROM events e WHERE e.type IN ('RunFinished', 'RunInterrupted') AND e.session = ? AND e.run = ?
     ORDER BY e.type, e.seq DESC LIMIT 1"""
+_MARKS = """SELECT CAST(e.session AS BLOB), e.seq, CAST(e.run AS BLOB), e.ts, CAST(e.type AS BLOB),
+    CAST(e.json AS BLOB), e.hash,
+    (SELECT p.hash FROM events p WHERE p.session = e.session AND p.seq = e.seq - 1)
+    FROM events e WHERE e.session = ? AND {}"""
+_MARKED = ("e.seq = 1", "e.type = 'RunStarted'", "e.type IN ('RunFinished', 'RunInterrupted')")
 _NAMES = "SELECT CAST(session AS BLOB) FROM heads UNION SELECT CAST(session AS BLOB) FROM events"
+_PURGE = (
+    "DELETE FROM events WHERE session = ?",
+    "DELETE FROM heads WHERE session = ?",
+    "DELETE FROM leases WHERE session = ?",
+    "DELETE FROM labels WHERE session = ?",
+)
 _WRONG_TIMES = """SELECT 1 FROM heads h WHERE session = ? AND (
     started IS NOT (SELECT ts FROM events e WHERE e.session = h.session AND seq = 1)
     OR updated IS NOT (SELECT ts FROM events e WHERE e.session = h.session AND seq = h.entries))"""
 _SESSIONS = """SELECT CAST(h.session AS BLOB), CAST(h.entries AS INTEGER), CAST(h.started AS REAL),
-    CAST(h.updated AS REAL), CAST(l.fence AS INTEGER), CAST(l.owner AS BLOB), CAST(l.expires AS REAL)
-    FROM heads h LEFT JOIN leases l ON l.session = h.session {}
-    ORDER BY h.updated DESC, h.session DESC LIMIT ?"""
+    CAST(h.updated AS REAL), CAST(l.fence AS INTEGER), CAST(l.owner AS BLOB), CAST(l.expires AS REAL),
+    CAST(b.name AS BLOB), CAST(h.bytes AS INTEGER), CAST(b.deleted AS REAL)
+    FROM {} {}"""
+_LISTED = """heads h LEFT JOIN leases l ON l.session = h.session
+    LEFT JOIN labels b ON b.session = h.session"""
+_GONE = """labels b CROSS JOIN heads h ON h.session = b.session
+    LEFT JOIN leases l ON l.session = b.session"""
 
 _Row: TypeAlias = tuple[bytes, int, bytes, float, bytes, bytes, bytes]
 
@@ -99,6 +121,7 @@ class SqliteStore:
     ) -> None:
         self.path = Path(os.path.realpath(Path(path).expanduser()))
         self._database = Database(self.path, SCHEMA, busy_seconds)
+        self._now = now
         self._leases = Leases(str(self.path), seconds=lease_seconds, now=now, host=host)
 
     def acquire(self, session: str) -> HeldLease:
@@ -108,6 +131,8 @@ class SqliteStore:
         was silent for `lease_seconds`. One that nobody in this process refers to any more is free.
         """
         with self._database.transaction("IMMEDIATE") as db:
+            if _is_deleted(db, session):
+                raise is_deleted(session)
             lease, row = self._leases.take(session, _lease_row(db, session))
             values = (session, row.fence, row.owner, row.expires)
             db.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?)", values)
@@ -141,12 +166,14 @@ class SqliteStore:
             if last and db.execute(_HASH, (session, last)).fetchone() != (head,):
                 raise StoreDamaged(f"The end of session {session!r} is damaged", fixes=FIXES)
             rows = _chained(session, encoded, last, head)
+            size = sum(len(json) for _, json in encoded)
             db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
             if rows:
                 db.execute(
-                    "INSERT INTO heads VALUES (?, ?, ?, ?, ?) ON CONFLICT (session) DO UPDATE "
-                    "SET entries = excluded.entries, hash = excluded.hash, updated = excluded.updated",
-                    (session, rows[-1][1], rows[-1][6], rows[0][3], rows[-1][3]),
+                    "INSERT INTO heads VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (session) DO UPDATE "
+                    "SET entries = excluded.entries, hash = excluded.hash, updated = excluded.updated, "
+                    "bytes = heads.bytes + excluded.bytes",
+                    (session, rows[-1][1], rows[-1][6], rows[0][3], rows[-1][3], size),
                 )
             if self._leases.due(held):
                 self._extend(db, lease, held)
@@ -192,18 +219,88 @@ class SqliteStore:
             limit: how many at most; all where it is None.
             before: the last row of the page before; the listing goes on after it.
         """
-        mine = self._leases.mine()
-        where, values = "", []
+        where, values = "WHERE b.deleted IS NULL", list[Any]()
         if before is not None:
-            where, values = "WHERE (h.updated, h.session) < (?, ?)", [before.updated, before.id]
-        query = _SESSIONS.format(where)
+            where += " AND (h.updated, h.session) < (?, ?)"
+            values = [before.updated, before.id]
+        return self._list(_LISTED, f"{where} ORDER BY h.updated DESC, h.session DESC", values, limit)
+
+    def landmarks(self, session: str) -> list[LogEntry]:
+        """The first entry of a session and those that begin and end its runs, in order.
+
+        Damaged rows are passed over.
+        """
+        rows: dict[int, tuple[Any, ...]] = {}
+        with self._database.transaction() as db:
+            for which in _MARKED:
+                rows |= {row[1]: row for row in db.execute(_MARKS.format(which), (session,))}
+        found = (_entry(session, rows[seq][:7], rows[seq][7] or _GENESIS) for seq in sorted(rows))
+        return [entry for entry in found if isinstance(entry, LogEntry)]
+
+    def rename(self, session: str, name: str) -> None:
+        """Give a session a name for people. Raises `StoreError` where there is no such session."""
+        name = as_name(name)
+        with self._database.transaction("IMMEDIATE") as db:
+            _known(db, session)
+            db.execute(
+                "INSERT INTO labels VALUES (?, ?, NULL) ON CONFLICT (session) DO UPDATE "
+                "SET name = excluded.name",
+                (session, name),
+            )
+
+    def delete(self, session: str) -> None:
+        """Take a session out of all listings. Raises `SessionBusy`, or `StoreError` for one unknown."""
+        with self._database.transaction("IMMEDIATE") as db:
+            row = self._leases.closed(session, _lease_row(db, session))
+            _known(db, session)
+            if _is_deleted(db, session):
+                return
+            db.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, '', 0)", (session, row.fence))
+            db.execute(
+                "INSERT INTO labels VALUES (?, '', ?) ON CONFLICT (session) DO UPDATE "
+                "SET deleted = excluded.deleted",
+                (session, self._now()),
+            )
+
+    def restore(self, session: str) -> None:
+        """Take back a `delete`. Raises `StoreError` for one not deleted."""
+        with self._database.transaction("IMMEDIATE") as db:
+            if not _is_deleted(db, session):
+                raise not_deleted(session)
+            db.execute("UPDATE labels SET deleted = NULL WHERE session = ?", (session,))
+
+    def deleted(self, *, limit: int | None = None) -> list[SessionRow]:
+        """The sessions that were deleted, the last deleted first."""
+        last = "WHERE b.deleted IS NOT NULL ORDER BY b.deleted DESC, b.session DESC"
+        return self._list(_GONE, last, [], limit)
+
+    def purge(self, sessions: Sequence[str]) -> list[str]:
+        """Remove deleted sessions for good: their bytes are overwritten. Gives those that were removed.
+
+        The file keeps its size and uses the room again.
+        """
+        with self._database.transaction("IMMEDIATE") as db:
+            db.execute("PRAGMA secure_delete = ON")
+            gone = [name for name in dict.fromkeys(sessions) if _is_deleted(db, name)]
+            for statement in _PURGE:
+                db.executemany(statement, [(name,) for name in gone])
+        if gone:
+            self._database.overwrite()
+        return gone
+
+    def _list(self, source: str, rest: str, values: list[Any], limit: int | None) -> list[SessionRow]:
+        mine = self._leases.mine()
+        query = _SESSIONS.format(source, f"{rest} LIMIT ?")
         with self._database.transaction() as db:
             rows = db.execute(query, (*values, -1 if limit is None else max(limit, 0))).fetchall()
         listed = []
-        for name, entries, started, updated, fence, owner, expires in rows:
+        for name, entries, started, updated, fence, owner, expires, called, size, deleted in rows:
             session, lease = _text(name), LeaseRow(fence or 0, _text(owner), expires or 0.0)
             writer = self._leases.writer(session, lease, mine)
-            listed.append(SessionRow(session, entries or 0, started or 0.0, updated or 0.0, writer))
+            times = started or 0.0, updated or 0.0
+            listed.append(
+                SessionRow(session, entries or 0, *times, writer, _text(called), size or 0, deleted)
+            )
         return listed
 
     def runs(self, session: str | None = None, *, limit: int = 100) -> list[RunRow]:
@@ -333,6 +430,16 @@ class SqliteStore:
 def _lease_row(db: "Connection", session: str) -> LeaseRow:
     row = db.execute(_LEASE, (session,)).fetchone()
     return LeaseRow(row[0] or 0, _text(row[1]), row[2] or 0.0) if row else LeaseRow()
+
+
+def _is_deleted(db: "Connection", session: str) -> bool:
+    query = "SELECT 1 FROM labels WHERE session = ? AND deleted IS NOT NULL"
+    return db.execute(query, (session,)).fetchone() is not None
+
+
+def _known(db: "Connection", session: str) -> None:
+    if db.execute("SELECT 1 FROM heads WHERE session = ?", (session,)).fetchone() is None:
+        raise unknown(session)
 
 
 def _head(db: "Connection", session: str) -> tuple[int, bytes]:

@@ -11,7 +11,7 @@ import math
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +97,16 @@ class Timeline:
         with self._lock():
             self._remake()
 
+    def forget(self, names: Collection[str]) -> None:
+        """Take out all marks of some logs, which are gone. Raises OSError."""
+        with self._lock(), suppress(FileNotFoundError):
+            try:
+                kept = self._each()
+            except _Bad:
+                self._remake()
+                kept = self._each()
+            self._replace([mark for mark in kept if mark.name not in names])
+
     def _append(self, marks: list[Mark], durable: bool) -> None:
         descriptor = open_file(self._path, os.O_RDWR)
         try:
@@ -149,12 +159,16 @@ class Timeline:
             os.close(descriptor)
 
     def _sort(self) -> None:
-        """Bring all into the order of time, each mark once."""
+        """Bring all into the order of time."""
+        self._replace(self._each())
+
+    def _each(self) -> list[Mark]:
+        """Each mark once."""
         kept: dict[object, Mark] = {}
         for _, marks in self._backward():
             for mark in marks:
                 kept.setdefault(mark.name if self._moving else (mark.name, mark.seq), mark)
-        self._replace(kept.values())
+        return list(kept.values())
 
     def _remake(self) -> None:
         """From the logs, and what is still good of the file: it may promise what is being written now."""

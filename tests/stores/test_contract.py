@@ -22,14 +22,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from loom_nb.errors import LeaseLost, SessionBusy, StoreDamaged, StoreError
+from loom_nb.errors import LeaseLost, LoomUsageError, SessionBusy, SessionDeleted, StoreDamaged, StoreError
 from loom_nb.events import (
     CallFinished,
     CallStarted,
+    Grant,
+    GrantRevoked,
     Kept,
     LogEntry,
     MessageAdded,
     Noticed,
+    QuestionAnswered,
     QuestionAsked,
     RunFinished,
     RunInterrupted,
@@ -473,6 +476,308 @@ class TestTheListings:
             assert [row.run for row in store.runs("s3", limit=limit)] == of_one[::-1][:limit]
 
 
+def three(store: Store) -> dict[str, list[LogEntry]]:
+    """Three sessions with a run and a question each; "b" is the newest."""
+    grant = Grant("k", "a.ipynb")
+    for n, name in enumerate("acb"):
+        events = (
+            SessionOpened(metadata={"notebook": "a.ipynb"}),
+            RunStarted("m", f"goal of {name}"),
+            QuestionAsked(Question(f"q-{name}", "confirm", "ok?")),
+            QuestionAnswered(f"q-{name}", "person", "yes", grant=grant),
+            GrantRevoked(grant),
+            RunFinished("completed", f"answer of {name}", usage=Usage(10, 5), cost=0.5, turns=2),
+        )
+        keep(store, name, *events, time=100.0 * n)
+    return {name: list(store.read(name)) for name in "abc"}
+
+
+class TestNames:
+    def test_a_session_is_listed_with_its_name_wherever_it_stood(self, store: Store) -> None:
+        logs = three(store)
+
+        store.rename("a", "  the  letters\nto Ada ")
+        held = store.acquire("c")
+        store.rename("c", "写 🧶")  # whoever writes it
+
+        assert [(row.id, row.name) for row in store.sessions()] == [
+            ("b", ""),
+            ("c", "写 🧶"),
+            ("a", "the letters to Ada"),
+        ]
+        store.append(held, log("c", Noticed("still mine"), start=7, time=500.0))
+        assert list(store.read("a")) == logs["a"]
+        store.rename("a", "")
+        assert {row.id: row.name for row in store.sessions()} == {"a": "", "b": "", "c": "写 🧶"}
+
+    def test_a_name_outlives_the_store_and_its_writers(
+        self, make: Callable[..., Kept_], tmp_path: Path
+    ) -> None:
+        with closing(make(tmp_path)) as store:
+            three(store)
+            store.rename("a", "kept" * 20)
+            keep(store, "a", Noticed("on"), time=900.0)
+
+        with closing(make(tmp_path)) as again:
+            assert again.sessions(limit=1)[0].name == "kept" * 20
+
+    @pytest.mark.parametrize("name", ["x" * 81, "a\x00b", "a\u202eb", "\ud800"])
+    def test_a_name_that_cannot_be_shown_is_refused(self, store: Store, name: str) -> None:
+        three(store)
+
+        with pytest.raises(LoomUsageError, match="a name has"):
+            store.rename("a", name)
+
+        assert {row.name for row in store.sessions()} == {""}
+
+    def test_what_does_not_exist_gets_no_name(self, store: Store) -> None:
+        store.release(store.acquire("empty"))
+
+        for session in ("nobody", "empty"):
+            with pytest.raises(StoreError, match=session):
+                store.rename(session, "x")
+
+    def test_the_size_of_a_session_grows_with_it_alone(self, kept: Kept_) -> None:
+        three(kept)
+        before = {row.id: row.size for row in kept.sessions()}
+
+        keep(kept, "a", Noticed("x" * 1000), time=900.0)
+
+        after = {row.id: row.size for row in kept.sessions()}
+        assert 1000 < after["a"] - before["a"] < 1500
+        assert {**before, "a": 0} == {**after, "a": 0}
+
+
+class TestLandmarks:
+    def test_where_runs_begin_and_end_is_told_without_what_they_did(self, store: Store) -> None:
+        keep(store, "s", *WHOLE_RUN)
+        keep(store, "s", RunStarted("m", "two"), Noticed("x"), run="r2")
+        keep(store, "s", RunInterrupted(), run="r2")
+        kinds = SessionOpened | RunStarted | RunFinished | RunInterrupted
+
+        whole = [entry for entry in store.read("s") if isinstance(entry.event, kinds)]
+
+        assert list(store.landmarks("s")) == whole
+        assert len(whole) == 5
+        assert list(store.landmarks("nobody")) == []
+        keep(store, "without", RunStarted("m", "g"), Noticed("x"))
+        assert [entry.seq for entry in store.landmarks("without")] == [1]
+
+
+class TestDeletion:
+    def test_a_deleted_session_is_in_no_listing_and_its_undo_brings_back_every_byte(
+        self, store: Store
+    ) -> None:
+        logs = three(store)
+        before = (store.sessions(), store.runs(), store.runs("c"), store.questions())
+
+        store.delete("c")
+        store.delete("c")  # it is deleted already
+
+        assert [row.id for row in store.sessions()] == ["b", "a"]
+        assert [row.id for row in store.sessions(limit=1, before=store.sessions()[0])] == ["a"]
+        assert [row.session for row in store.runs(limit=2)] == ["b", "a"]
+        assert list(store.runs("c")) == []
+        gone = store.deleted()
+        assert [(row.id, row.entries, row.updated) for row in gone] == [("c", 6, 105.0)]
+        assert gone[0].deleted is not None
+        assert list(store.read("c")) == logs["c"]
+        assert len(store.landmarks("c")) == 3
+
+        store.restore("c")
+
+        assert (store.sessions(), store.runs(), store.runs("c"), store.questions()) == before
+        assert list(store.deleted()) == []
+        keep(store, "c", Noticed("on"), time=900.0)
+        assert list(store.read("c"))[:6] == logs["c"]
+        assert store.sessions(limit=1)[0].id == "c"
+
+    def test_leaves_go_with_a_deleted_session_and_what_was_taken_back_stays_taken_back(
+        self, store: Store
+    ) -> None:
+        three(store)
+        store.delete("c")
+
+        of_c = [entry.event.type for entry in store.questions() if entry.session == "c"]
+
+        assert of_c == ["GrantRevoked"]
+        assert len(store.questions(limit=6)) == 6
+        assert [entry.session for entry in store.questions(limit=4)] == ["b", "b", "b", "c"]
+
+    def test_what_somebody_writes_is_not_deleted(self, store: Store) -> None:
+        three(store)
+        held = store.acquire("c")
+
+        with pytest.raises(SessionBusy, match="'c'"):
+            store.delete("c")
+
+        store.append(held, log("c", Noticed("still mine"), start=7))
+        store.release(held)
+        store.delete("c")
+
+    def test_nobody_writes_what_was_deleted_until_it_is_brought_back(self, store: Store) -> None:
+        three(store)
+        old = store.acquire("c")
+        store.release(old)
+        store.delete("c")
+
+        with pytest.raises(SessionDeleted, match="'c'") as refused:
+            store.acquire("c")
+        with pytest.raises(LeaseLost):
+            store.append(old, log("c", Noticed("late"), start=7))
+
+        assert any("undo c" in fix for fix in refused.value.fixes)
+        store.restore("c")
+        with pytest.raises(LeaseLost):
+            store.append(old, log("c", Noticed("late"), start=7))
+        lease = store.acquire("c")
+        assert lease.fence > old.fence
+        store.append(lease, log("c", Noticed("on"), start=7))
+
+    def test_what_does_not_exist_is_neither_deleted_nor_brought_back(self, store: Store) -> None:
+        three(store)
+        store.release(store.acquire("empty"))
+
+        for session in ("nobody", "empty"):
+            with pytest.raises(StoreError, match=session):
+                store.delete(session)
+        for session in ("nobody", "a"):
+            with pytest.raises(StoreError, match=session):
+                store.restore(session)
+
+    def test_the_last_deleted_come_first(self, make: Callable[..., Kept_], tmp_path: Path) -> None:
+        moment = [1000.0]
+        with closing(make(tmp_path, now=lambda: moment[0])) as store:
+            three(store)
+            for name in "bca":
+                moment[0] += 10
+                store.delete(name)
+            store.restore("c")
+            moment[0] += 10
+            store.delete("c")
+
+            assert [(row.id, row.deleted) for row in store.deleted()] == [
+                ("c", 1040.0),
+                ("a", 1030.0),
+                ("b", 1010.0),
+            ]
+            assert [row.id for row in store.deleted(limit=2)] == ["c", "a"]
+        with closing(make(tmp_path)) as again:
+            assert [row.id for row in again.deleted()] == ["c", "a", "b"]
+            assert again.check() == []
+
+    def test_deletions_are_found_without_their_index(self, tmp_path: Path) -> None:
+        with closing(FileSessionStore(tmp_path)) as store:
+            three(store)
+            store.delete("b")
+            (tmp_path / "deleted.index").unlink()
+
+            assert [row.id for row in store.deleted()] == ["b"]
+
+    def test_whatever_is_deleted_the_pages_of_the_rest_are_whole(self, store: Store) -> None:
+        for n in range(40):
+            keep(store, f"s{n:02}", RunStarted("m", "g"), time=float(n))
+        for n in range(40):
+            if n % 3:
+                store.delete(f"s{n:02}")
+        left = [f"s{n:02}" for n in range(39, -1, -3)]
+
+        pages: list[SessionRow] = []
+        while page := store.sessions(limit=4, before=pages[-1] if pages else None):
+            pages += page
+
+        assert [row.id for row in pages] == left
+        assert [row.session for row in store.runs(limit=9)] == left[:9]
+        assert len(store.deleted()) == 26
+
+
+class TestPurge:
+    def test_what_was_purged_is_gone_and_the_rest_is_as_it_was(self, store: Store) -> None:
+        logs = three(store)
+        store.rename("c", "its name")
+        store.delete("c")
+
+        assert list(store.purge(["c", "c", "nobody"])) == ["c"]
+
+        assert list(store.read("c")) == []
+        assert list(store.deleted()) == []
+        assert [row.id for row in store.sessions()] == ["b", "a"]
+        assert {entry.session for entry in store.questions()} == {"a", "b"}
+        assert [list(store.read(name)) for name in "ab"] == [logs["a"], logs["b"]]
+        with pytest.raises(StoreError, match="'c'"):
+            store.restore("c")
+
+    def test_what_is_not_deleted_is_not_purged(self, store: Store) -> None:
+        logs = three(store)
+        store.delete("b")
+        store.restore("b")
+
+        assert list(store.purge(["a", "b"])) == []
+
+        assert [list(store.read(name)) for name in "abc"] == list(logs.values())
+
+    def test_a_purged_id_begins_anew_and_an_old_lease_does_not_fit_it(self, store: Store) -> None:
+        three(store)
+        first = store.acquire("new")
+        store.append(first, log("new", Noticed("one")))
+        store.release(first)
+        store.delete("new")
+        store.purge(["new"])
+
+        with pytest.raises(LeaseLost):
+            store.append(first, log("new", Noticed("late"), start=2))
+        lease = store.acquire("new")
+        with pytest.raises(LeaseLost):
+            store.append(first, log("new", Noticed("late")))
+
+        store.append(lease, log("new", Noticed("anew")))
+        assert [entry.event for entry in store.read("new")] == [Noticed("anew")]
+        assert "new" in {row.id for row in store.sessions()}
+
+    def test_no_byte_of_it_is_left(self, kept: Kept_) -> None:
+        three(kept)
+        fill(kept, "session-to-go")
+        keep(kept, "session-to-go", Noticed("word-to-go " * 9_000), start_run("goal-to-go"), run="run-to-go")
+        kept.rename("session-to-go", "name-to-go")
+        assert any(b"word-to-go" in file.read_bytes() for file in files_of_all(kept))
+        kept.delete("session-to-go")
+
+        assert list(kept.purge(["session-to-go"])) == ["session-to-go"]
+
+        found = [file for file in files_of_all(kept) if b"-to-go" in file.read_bytes()]
+        assert found == []
+        assert not [file for file in files_of_all(kept) if "to-go" in file.name]
+        assert kept.check() == []
+
+    def test_a_purge_that_was_killed_is_finished_by_the_next(self, tmp_path: Path) -> None:
+        with closing(FileSessionStore(tmp_path)) as store:
+            three(store)
+            store.delete("b")
+            store.delete("c")
+            (log_of_b,) = (tmp_path / "sessions").glob("b-*.jsonl")
+            log_of_b.unlink()  # as far as it came
+
+            with pytest.raises(SessionDeleted):
+                store.acquire("b")
+            assert [row.id for row in store.deleted()] == ["c"]
+            store.purge(["c"])
+
+            assert {file.name[0] for file in (tmp_path / "sessions").iterdir()} == {"a"}
+            assert store.check() == []
+            assert [row.session for row in store.runs()] == ["a"]
+            keep(store, "b", Noticed("anew"))
+
+
+def start_run(goal: str) -> RunStarted:
+    return RunStarted("m", goal)
+
+
+def files_of_all(store: Kept_) -> list[Path]:
+    """All files of a store, those beside a database, too."""
+    folder = store.path.parent if isinstance(store, SqliteStore) else store.path
+    return [file for file in folder.rglob("*") if file.is_file()]
+
+
 def fill(store: Store, session: str) -> list[LogEntry]:
     """A session with one whole run of six entries."""
     notices = [Noticed(f"{session} note {n}") for n in range(4)]
@@ -514,6 +819,14 @@ lease = store.acquire("s")
 store.append(lease, [LogEntry("s", 1, "r1", 1.0, RunStarted("m", "g"))])
 print(lease.fence, flush=True)
 sys.stdin.read()
+"""
+
+FLICKER = """
+while True:
+    store.delete("s")
+    print("deleted", flush=True)
+    store.restore("s")
+    print("restored", flush=True)
 """
 
 TURNS = """
@@ -785,6 +1098,78 @@ class TestAnotherMachine:
             elsewhere.there.acquire("s")
 
         assert [entry.event for entry in elsewhere.there.read("s")] == [Noticed("before"), Noticed("mine")]
+
+
+class TestDeletionAmongProcesses:
+    def test_what_another_process_writes_is_not_deleted_and_after_its_death_it_is(self, kept: Kept_) -> None:
+        with child(kept, HOLD) as process:
+            line(process)
+            with pytest.raises(SessionBusy) as refused:
+                kept.delete("s")
+            assert str(process.pid) in refused.value.title
+            process.kill()
+            process.wait()
+
+            kept.delete("s")
+
+        assert kept.sessions() == []
+        kept.restore("s")
+        assert [row.status for row in kept.runs()] == ["interrupted"]
+
+    def test_another_machine_that_was_silent_finds_its_session_deleted(self, elsewhere: Elsewhere) -> None:
+        old = elsewhere.there.acquire("s")
+        elsewhere.there.append(old, log("s", Noticed("one")))
+        with pytest.raises(SessionBusy, match="elsewhere"):
+            elsewhere.here.delete("s")
+        elsewhere.time += 31
+
+        elsewhere.here.delete("s")
+
+        with pytest.raises(LeaseLost):
+            elsewhere.there.append(old, log("s", Noticed("late"), start=2))
+        with pytest.raises(SessionDeleted):
+            elsewhere.there.acquire("s")
+        assert [row.id for row in elsewhere.there.deleted()] == ["s"]
+
+    def test_killed_while_it_deletes_and_restores_it_leaves_one_of_both(self, kept: Kept_) -> None:
+        chance = random.Random(7)
+        entries = fill(kept, "s")
+        for _ in range(6):
+            with child(kept, FLICKER) as process:
+                for _ in range(chance.randint(1, 9)):
+                    line(process)
+                until = time.perf_counter() + chance.random() * 0.003
+                while time.perf_counter() < until:
+                    pass
+                process.kill()
+                process.wait()
+
+            listed, gone = [row.id for row in kept.sessions()], [row.id for row in kept.deleted()]
+            assert sorted(listed + gone) == ["s"]
+            assert list(kept.read("s")) == entries
+            if gone:
+                kept.restore("s")
+            assert kept.check() == []
+
+    def test_purges_and_new_logs_at_once_lose_nothing(self, kept: Kept_) -> None:
+        for n in range(12):
+            fill(kept, f"old{n}")
+            kept.delete(f"old{n}")
+        command = [sys.executable, "-c", OPEN + WRITE, type(kept).__name__, str(kept.path)]
+        writers = [
+            subprocess.Popen(
+                [*command, f"new{n}", "20", "100"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+            for n in range(2)
+        ]
+        for n in range(12):
+            assert list(kept.purge([f"old{n}"])) == [f"old{n}"]
+        errors = [writer.communicate()[1].decode() for writer in writers]
+
+        assert errors == ["", ""]
+        assert sorted((row.id, row.entries) for row in kept.sessions()) == [("new0", 61), ("new1", 61)]
+        assert {row.session for row in kept.runs()} == {"new0", "new1"}
+        assert kept.check() == []
 
 
 def files_of(store: Kept_) -> list[Path]:
