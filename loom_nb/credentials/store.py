@@ -89,7 +89,7 @@ class SqliteSecretStore:
         self.unlock()
         with self._database.transaction("IMMEDIATE") as db:
             if db.execute("SELECT 1 FROM secrets WHERE scope = ?", (name,)).fetchone():
-                raise LoomUsageError(f"there is a secret {name} already", fixes=[f"%loom key rotate {name}"])
+                raise LoomUsageError(f"there is a secret {name} already", fixes=[f"store.rotate({name!r}, …)"])
             moment = self._now()
             facts = SecretFacts(
                 scope=name, type=secret.type, version=_next_version(db, name), created=moment, updated=moment,
@@ -319,7 +319,7 @@ def _sealed_key(master: MasterKey) -> tuple[bytes, bytes, SealingKey]:
 def _row(db: "Connection", scope: str) -> tuple[int, bytes, bytes]:
     row = db.execute("SELECT data_key, facts, box FROM secrets WHERE scope = ?", (scope,)).fetchone()
     if row is None:
-        raise ScopeNotFound(f"no secret is kept as {scope!r}", fixes=[f"%loom key set {scope}", "%loom key"])
+        raise ScopeNotFound(f"no secret is kept as {scope!r}", fixes=["store.list()"])
     if not isinstance(row[1], bytes) or not isinstance(row[2], bytes):
         raise _damage(scope)
     return row[0], row[1], row[2]
@@ -339,7 +339,7 @@ def _damage(scope: str) -> SecretDamaged:
     return SecretDamaged(
         f"the record of {scope} was changed outside of loom_nb, or is damaged",
         cause="its value cannot be trusted and is not used; the other secrets are not concerned",
-        fixes=(f"%loom key rm {scope}", "put back a copy of the store"),
+        fixes=(f"store.revoke({scope!r})", "put back a copy of the store"),
     )
 
 
