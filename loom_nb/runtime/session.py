@@ -51,7 +51,7 @@ from loom_nb.events import (
     VariablesChanged,
 )
 from loom_nb.inputs import Answer, RunContext, RuntimeTask, SessionConfig, Stop
-from loom_nb.messages import Conversation, DataPart, Message, Origin, ToolResultPart, Usage, to_json, user
+from loom_nb.messages import Conversation, DataPart, Message, Origin, Usage, to_json, user
 from loom_nb.protocols import Capability, Clock, Generation, LanguageModel, Request, Store
 from loom_nb.questions import Question
 from loom_nb.runtime.artifact_files import files_beside
@@ -630,11 +630,10 @@ class Session:
         """Carry out one run, from its beginning or from where it waited. It gets a result in any case."""
         ending = _Ending()
         try:
-            await self._turnstile.acquire()
+            await self._enter()
             stage: Stage | None = None
             watches: Sequence[_Watch] = ()
             try:
-                await self._fair.step()
                 try:
                     if not self._log.is_open:
                         await self._open()
@@ -668,6 +667,16 @@ class Session:
             if run.stop_reason is None or task is None:
                 raise ending.cancelled
             task.uncancel()  # the cancellation was our own way to stop
+
+    async def _enter(self) -> None:
+        """Wait for the runs of this session that came before, and then for those of others on this loop."""
+        await self._turnstile.acquire()
+        if self._fair.must_wait():
+            try:
+                await self._fair.turn()
+            except asyncio.CancelledError:
+                self._turnstile.release()
+                raise
 
     def _hand_out(self, run: Run, ending: "_Ending") -> None:
         if run in self._active:
@@ -880,7 +889,10 @@ class Session:
                 _, oldest = self._kits.pop(first)
                 await oldest.close()
             opened = [(one.name, await one.open()) for one in agent.capabilities]
-            known = self._kits[id(agent)] = (agent, Toolkit(agent.tools, opened, self._kept, self.view.withholds))
+            known = self._kits[id(agent)] = (
+                agent,
+                Toolkit(agent.tools, opened, self._kept, self.view.withholds),
+            )
             if self.view.numbers:
                 known[1].offer(recall_tool(self.view))
         return known[1]
