@@ -41,10 +41,14 @@ async def perform(stage: Stage, calls: Sequence[ToolCallPart], *, cut: bool) -> 
     stage.started_calls.clear()
     waiting: list[Ready] = []
     asks = False
+    past = stage.resumed
     for place, part in enumerate(calls):
-        past = stage.resumed
         ready = (_done_before(stage, past, part) if past is not None else None) or await _prepare(
-            stage, place, part, cut=cut and place == len(calls) - 1, begun=_begun(stage, part)
+            stage,
+            place,
+            part,
+            cut=cut and place == len(calls) - 1,
+            begun=past is not None and _begun(stage, past, part),
         )
         if isinstance(ready, Ready):
             waiting.append(ready)
@@ -67,7 +71,7 @@ async def perform(stage: Stage, calls: Sequence[ToolCallPart], *, cut: bool) -> 
 def _done_before(stage: Stage, past: Resumed, part: ToolCallPart) -> ToolResultPart | None:
     """The result of a call that another process had carried out, or had begun, before it died."""
     result = past.results.get(part.id)
-    if result is None and _begun(stage, part):
+    if result is None and _begun(stage, past, part):
         somebody = stage.asking.attended or stage.governance.unattended == "wait"
         return None if somebody else _refuse(stage, part, "lost", LOST)
     if result is not None:
@@ -75,9 +79,9 @@ def _done_before(stage: Stage, past: Resumed, part: ToolCallPart) -> ToolResultP
     return result
 
 
-def _begun(stage: Stage, part: ToolCallPart) -> bool:
+def _begun(stage: Stage, past: Resumed, part: ToolCallPart) -> bool:
     """Whether it is not known if a call has happened, and twice is not the same as once."""
-    if stage.resumed is None or part.id not in stage.resumed.started:
+    if part.id not in past.started:
         return False
     tool = stage.kit.get(part.name)
     return tool is None or not tool.idempotent

@@ -9,7 +9,7 @@ import asyncio
 import weakref
 from collections import deque
 
-STEPS = 64
+STEPS = 100
 """How many steps may be taken before the loop goes round. One is the beginning of a run, or what follows
 from a reply: some 20 to 200 µs."""
 
@@ -23,27 +23,28 @@ class FairQueue:
         self._left = STEPS
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    async def step(self) -> None:
-        """Return when a step may be taken: at once, or after those who came before."""
-        if self._left:
-            self._take()
-            return
-        place = asyncio.get_running_loop().create_future()
-        self._waiting.append(place)
-        await place
-
-    def _take(self) -> None:
+    def must_wait(self) -> bool:
+        """Take a step, unless it has to wait for its `turn`. Most need not, and this costs them nothing."""
+        if not self._left:
+            return True
         self._left -= 1
         if not self._left:  # others are let in by the next iteration
             asyncio.get_running_loop().call_soon(self._let_in)
+        return False
+
+    async def turn(self) -> None:
+        """Take a step after those who came before."""
+        place = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        await place
 
     def _let_in(self) -> None:
         self._left = STEPS
         while self._waiting and self._left:
             place = self._waiting.popleft()
-            if not place.done():  # else its run was stopped
+            if not place.done():  # else its run was stopped meanwhile
                 place.set_result(None)
-                self._take()
+                self.must_wait()
 
 
 _QUEUES: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, FairQueue]" = weakref.WeakKeyDictionary()

@@ -53,7 +53,8 @@ async def turns(stage: Stage) -> RunFinished:
         if exceeded is not None:
             return stage.finished("limit", fault=exceeded[0], reason=exceeded[1])
         reply = await _turn(stage)
-        await stage.fair.step()
+        if stage.fair.must_wait():
+            await stage.fair.turn()
         calls = reply.message.calls
         if calls and reply.stop_reason not in ("refusal", "content_filter"):
             results = await perform(stage, calls, cut=reply.stop_reason == "length")

@@ -664,11 +664,10 @@ class Session:
         """Carry out one run, from its beginning or from where it waited. It gets a result in any case."""
         ending = _Ending()
         try:
-            await self._turnstile.acquire()
+            await self._enter()
             stage: Stage | None = None
             watches: Sequence[_Watch] = ()
             try:
-                await self._fair.step()
                 try:
                     if not self._log.is_open:
                         await self._open()
@@ -702,6 +701,16 @@ class Session:
             if run.stop_reason is None or task is None:
                 raise ending.cancelled
             task.uncancel()  # the cancellation was our own way to stop
+
+    async def _enter(self) -> None:
+        """Wait for the runs of this session that came before, and then for those of others on this loop."""
+        await self._turnstile.acquire()
+        if self._fair.must_wait():
+            try:
+                await self._fair.turn()
+            except asyncio.CancelledError:
+                self._turnstile.release()
+                raise
 
     def _hand_out(self, run: Run, ending: "_Ending") -> None:
         if run in self._active:

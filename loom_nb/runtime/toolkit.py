@@ -75,10 +75,7 @@ class Toolkit:
         """Offer `read_result` from now on, and give all tools."""
         if "read_result" in self._by_name:
             return self.tools
-        return self.offer(_result_reader(self._kept, self._is_withheld))
-
-    def _is_withheld(self, name: str) -> bool:
-        return self.withholds(name)  # as it is at the time of the call
+        return self.offer(_result_reader(self, self._kept))
 
     def offer(self, one: Tool) -> Sequence[Tool]:
         """Offer one more tool of the runtime, in place of an earlier one of its own, and give all tools."""
@@ -105,7 +102,7 @@ class Toolkit:
             raise failures[0]
 
 
-def _result_reader(kept: dict[str, str], withholds: Callable[[str], bool]) -> Tool:
+def _result_reader(kit: Toolkit, kept: dict[str, str]) -> Tool:
     def read_result(call_id: str, start: int = 0, length: int = 10_000) -> str:
         """Read part of an earlier result that was too long to be shown whole.
 
@@ -114,9 +111,9 @@ def _result_reader(kept: dict[str, str], withholds: Callable[[str], bool]) -> To
             start: first character, counted from 0.
             length: number of characters, at most 20000.
         """
-        text = None if withholds(call_id) else kept.get(call_id)
+        text = None if kit.withholds(call_id) else kept.get(call_id)
         if text is None:
-            known = ", ".join(name for name in kept if not withholds(name)) or "none"
+            known = ", ".join(name for name in kept if not kit.withholds(name)) or "none"
             raise ToolError(f"No long result has the id '{call_id}'. Known: {known}.")
         if start < 0 or not 0 < length <= 20_000:
             raise ToolError("start must be 0 or more, length 1 to 20000")
