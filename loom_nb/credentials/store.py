@@ -89,7 +89,9 @@ class SqliteSecretStore:
         self.unlock()
         with self._database.transaction("IMMEDIATE") as db:
             if db.execute("SELECT 1 FROM secrets WHERE scope = ?", (name,)).fetchone():
-                raise LoomUsageError(f"there is a secret {name} already", fixes=[f"store.rotate({name!r}, …)"])
+                raise LoomUsageError(
+                    f"there is a secret {name} already", fixes=[f"store.rotate({name!r}, …)"]
+                )
             moment = self._now()
             facts = SecretFacts(
                 scope=name, type=secret.type, version=_next_version(db, name), created=moment, updated=moment,
