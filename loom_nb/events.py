@@ -61,6 +61,29 @@ class MessageAdded(_Fact, frozen=True, gc=False):
     message: Message
 
 
+HeadSection: TypeAlias = Literal["system", "tools", "memory", "skill", "working"]
+
+
+class HeadItem(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One thing that stands before the conversation in a request."""
+
+    name: str
+    """`instructions`, `tool:look`, the id of a partition's item."""
+    section: HeadSection
+    words: str
+    """Its beginning, in one line."""
+    tokens: int
+    """Estimated."""
+    sha256: str = ""
+    """The first 16 digits of the hash of its text: whether it is the same as in another request."""
+
+
+class HeadChanged(_Fact, frozen=True, gc=False):
+    """What stands before the conversation is other than it was: from the next model call on it is this."""
+
+    items: tuple[HeadItem, ...]
+
+
 class TurnStarted(_Fact, frozen=True, gc=False):
     """A model call began; `tokens` is the estimate of its request."""
 
@@ -375,6 +398,7 @@ Kept: TypeAlias = (
     SessionOpened
     | RunStarted
     | MessageAdded
+    | HeadChanged
     | TurnStarted
     | RetryScheduled
     | TurnFinished

@@ -14,6 +14,7 @@ from loom_nb.events import Delta, LogEntry, PlanUpdated, StopReason, VariablesCh
 from loom_nb.messages import Conversation, Message, Origin, Usage
 from loom_nb.questions import Question
 from loom_nb.settings import Mode
+from loom_nb.tokens import estimate, estimate_message
 from loom_nb.tools import Assessment, Effect, Tool
 
 
@@ -41,6 +42,11 @@ class OutputSchema:
     name: str
     schema: Mapping[str, Any]
 
+    @property
+    def tokens(self) -> int:
+        """What it weighs in a request, estimated."""
+        return len(str(self.schema)) // 4
+
 
 @dataclass(slots=True)
 class Request:
@@ -51,6 +57,17 @@ class Request:
     tools: Sequence[Tool] = ()
     generation: Generation = field(default_factory=Generation)
     output: OutputSchema | None = None
+
+    @property
+    def head_tokens(self) -> int:
+        """Of what stands before the conversation: instructions, tools, the form of the answer; estimated."""
+        form = self.output.tokens if self.output is not None else 0
+        return estimate(self.system) + sum([tool.tokens for tool in self.tools]) + form
+
+    @property
+    def tokens(self) -> int:
+        """Of the whole, estimated."""
+        return self.head_tokens + sum([estimate_message(message) for message in self.conversation])
 
 
 class Reply(msgspec.Struct, frozen=True):

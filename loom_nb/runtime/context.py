@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from loom_nb.events import Change, CompactionUndone, ContextCompacted, ContextMarked, Mark, PlanItem
+from loom_nb.events import Change, CompactionUndone, ContextCompacted, ContextMarked, HeadItem, Mark, PlanItem
 from loom_nb.messages import (
     Conversation,
     DataPart,
@@ -57,6 +57,8 @@ class View:
     """Compactions so far, undone ones included."""
     plan: tuple[PlanItem, ...] = ()
     """The latest one: it survives whatever is left out."""
+    head: "tuple[HeadItem, ...] | None" = None
+    """What stood before the conversation in the last request; None where none was noted."""
     _items: "tuple[int, Sequence[Shown]] | None" = None
     """As `items` gave them for a conversation of so many messages; good until a fact is taken."""
     _tokens: tuple[int, int] | None = None
@@ -226,7 +228,7 @@ class View:
 
     def _redrawn(self) -> Conversation:
         items = self.items()
-        if len(items) == len(self.conversation) and not any([item.changed for item in items]):
+        if len(items) == len(self.conversation) and not any(item.changed for item in items):
             return self.conversation
         return self.conversation.edited([item.message for item in items])
 

@@ -15,14 +15,12 @@ from loom_nb.runtime.continuity import ContinuityPolicy
 from loom_nb.runtime.harness import begins_again
 from loom_nb.runtime.recall import recall_tool
 from loom_nb.runtime.stage import Stage
-from loom_nb.tokens import estimate, estimate_message
+from loom_nb.tokens import estimate, estimate_message, room_in
 
 UNSEEN = 6_000
 """Tokens: a smaller request fits whatever model it is; its window is not looked up."""
 TIGHT = 0.9
 """The pressure at which all turns but the last may be shortened."""
-ANSWER = 8_000
-"""Tokens of a window that are left for the answer, where the request sets no limit; a quarter at most."""
 
 
 async def fit(stage: Stage, tokens: int) -> int:
@@ -36,7 +34,7 @@ async def fit(stage: Stage, tokens: int) -> int:
         stage.room = sys.maxsize  # only the vendor knows: ask no more in this run
         return tokens
     stage.budget = budget
-    head = head_tokens(stage.request)
+    head = stage.request.head_tokens
     if not stage.meter.exact:
         tokens += head
     else:
@@ -57,7 +55,7 @@ async def fit(stage: Stage, tokens: int) -> int:
 
 async def overflowed(stage: Stage) -> bool:
     """The vendor refused the request as too large: show less. Whether there was anything to leave out."""
-    head = head_tokens(stage.request)
+    head = stage.request.head_tokens
     tokens = stage.meter.tokens + (0 if stage.meter.exact else head)
     sent = max(tokens, stage.view.tokens + head)
     stage.meter.limit = min(sent, stage.meter.limit or sent)
@@ -69,13 +67,6 @@ async def overflowed(stage: Stage) -> bool:
         if tokens <= before * 3 // 4:
             break
     return tokens < before
-
-
-def head_tokens(request: Request) -> int:
-    """Tokens of what stands before the conversation: instructions, tools, the form of the answer."""
-    tools = sum(estimate(one.name + one.description) + len(one.encoded_schema) // 4 for one in request.tools)
-    form = len(str(request.output.schema)) // 4 if request.output is not None else 0
-    return estimate(request.system) + tools + form
 
 
 async def _shrink(
@@ -174,7 +165,7 @@ def budget_of(
         return protocol.budget
     most = window()
     if most is not None:
-        most -= min(answer or ANSWER, most // 4)
+        most = room_in(most, answer)
     return min(most or limit, limit) if limit is not None else most
 
 
@@ -186,17 +177,14 @@ def _full(stage: Stage, budget: int) -> LoomContextError:
     """Instructions and tools alone leave no room."""
     request = stage.request
     items = [("the instructions", estimate(request.system))]
-    items += [
-        (f"the tool {one.name}", estimate(one.description) + len(one.encoded_schema) // 4)
-        for one in request.tools
-    ]
+    items += [(f"the tool {one.name}", one.tokens) for one in request.tools]
     items += [
         (f"{item_name(number)}: {' '.join(words_of(message).split())[:40]}", estimate_message(message))
         for number, message in enumerate(stage.view.conversation.messages)
     ]
     largest = sorted(items, key=lambda item: -item[1])[:5]
     return LoomContextError(
-        f"instructions and tools take {head_tokens(request):,} tokens of a budget of {budget:,}",
+        f"instructions and tools take {request.head_tokens:,} tokens of a budget of {budget:,}",
         cause="the largest: " + "; ".join(f"{name} {tokens:,}" for name, tokens in largest),
         fixes=["fewer tools, shorter instructions, or a larger Runtime(context=ContextProtocol(budget=…))"],
     )

@@ -312,13 +312,19 @@ class Session:
         message = _first_message(task, context, self._describe)
         output = OutputType(schema) if schema is not None else None
         async with self._opened():
-            kit = await self._kit(agent)
-            repairs = self._waiting.repairs if self._waiting is not None else ()
-            closing = [event.message for event in repairs if isinstance(event, MessageAdded)]
-            shown = self.view.shown.edited([*self.view.shown, *closing, message])
-            request = _request(agent, kit, shown, output)
-            request.system = with_criteria(request.system, agent.runtime.gate, task_of(message))
+            request = self._first_request(agent, await self._kit(agent), message, output)
             return request, self._model(agent.model).encode(request)
+
+    def _first_request(
+        self, agent: AgentDescription, kit: Toolkit, message: Message, output: OutputType | None
+    ) -> Request:
+        """What a run that begins with this message would send first."""
+        repairs = self._waiting.repairs if self._waiting is not None else ()
+        closing = [event.message for event in repairs if isinstance(event, MessageAdded)]
+        shown = self.view.shown.edited([*self.view.shown, *closing, message])
+        request = _request(agent, kit, shown, output)
+        request.system = with_criteria(request.system, agent.runtime.gate, task_of(message))
+        return request
 
     async def resume(self, run_id: str, *, agent: AgentDescription | None = None) -> Run:
         """Take up the last run, whose process ended before it did.
@@ -381,12 +387,30 @@ class Session:
 
     # -- what the model is shown -------------------------------------------------------------------
 
-    async def ledger(self, *, agent: AgentDescription | None = None) -> Ledger:
-        """What the next request is made of, before its prompt; and what is left out of it."""
+    async def ledger(
+        self,
+        task: str | RuntimeTask | None = None,
+        *,
+        agent: AgentDescription | None = None,
+        schema: Any = None,
+    ) -> Ledger:
+        """What the next request is made of, and what is left out of it.
+
+        Args:
+            task: what it would be asked; None: all that stands before the prompt.
+            agent: who would answer.
+            schema: the form that the answer would have.
+        """
         agent = agent or self.agent
+        output = OutputType(schema) if schema is not None else None
+        message = _first_message(task, None, self._describe) if task is not None else None
         async with self._opened():
             kit = await self._kit(agent)
-            request = _request(agent, kit, self.view.shown, None)
+            request = (
+                self._first_request(agent, kit, message, output)
+                if message is not None
+                else _request(agent, kit, self.view.shown, output)
+            )
             answer = agent.generation.max_output_tokens
             budget = budget_of(agent.runtime.context, agent.model.window, answer, self._meter.limit)
             counted = self._meter.counted if self._meter.exact else None

@@ -1,6 +1,6 @@
 """Stage: all that the loop works with in one run."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from loom_nb.messages import (
     ToolResultPart,
     Usage,
 )
-from loom_nb.protocols import Clock, LanguageModel, Request
+from loom_nb.protocols import Clock, LanguageModel, PartitionItem, Request
 from loom_nb.runtime.artifact_files import Files
 from loom_nb.runtime.asking import Asking
 from loom_nb.runtime.context import View
@@ -151,6 +151,10 @@ class Stage(msgspec.Struct, eq=False):
     """Ids of the calls of the turn in progress whose tools have begun to run."""
     resumed: Resumed | None = None
     """In the first turn of a run that another process had begun."""
+    headed: tuple[Any, ...] = ()
+    """Instructions, tools and form of the answer of the last model call."""
+    partitions: Sequence[PartitionItem] = ()
+    """The texts of capabilities that are part of the instructions."""
     closed: bool = False
     """The run has ended: a tool that was left behind has nothing to say any more."""
     turns: int = 0
