@@ -422,6 +422,8 @@ class Transcript(msgspec.Struct, frozen=True):
     """The last turn whose usage is in `usage`."""
     turns: int = 0
     usage: Usage = Usage()
+    compacting: tuple[int, Usage] = (0, Usage())
+    """Calls that wrote handoffs: no steps of the agent, and part of `usage`."""
     budget: int = 0
     """Tokens that a request may have; 0 where that is not known."""
     context: int = 0
@@ -915,6 +917,11 @@ def _context_compacted(transcript: Transcript, event: ContextCompacted) -> Trans
     block = Compacted.of(event)
     if block in transcript.current:
         return transcript
+    if event.usage.total_tokens:
+        calls, usage = transcript.compacting
+        transcript = replace(
+            transcript, usage=transcript.usage + event.usage, compacting=(calls + 1, usage + event.usage)
+        )
     return replace(transcript, current=(*_all_closed(transcript.current), block))
 
 

@@ -27,6 +27,7 @@ from loom_nb.messages import (
     ThinkingPart,
     ToolCallPart,
     ToolResultPart,
+    Usage,
 )
 from loom_nb.runtime.context import Shown, View, copy_of, item_name, last_instruction, turns_back, words_of
 from loom_nb.tokens import estimate_message
@@ -422,6 +423,12 @@ class ContextProtocol:
         before = turns_back(messages, self.keep_turns)
         gone = {n for one in view.changes() if not one.messages for n in range(one.first, one.last + 1)}
         return Situation(view, before, view.pinned | {instruction} | gone, budget, summarise)
+
+
+def calls_in_words(calls: int, usage: Usage, arrow: str = "→") -> str:
+    """``compaction: 1 call, 412→96 tok``."""
+    several = f"{calls:,} call" if calls == 1 else f"{calls:,} calls"
+    return f"compaction: {several}, {usage.input_tokens:,}{arrow}{usage.output_tokens:,} tok"
 
 
 def chosen(protocol: ContextProtocol, strategy: str | None) -> Sequence[Step]:

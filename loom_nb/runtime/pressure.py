@@ -4,12 +4,14 @@ import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from loom_nb.errors import LoomContextError, ModelError
 from loom_nb.events import ContextCompacted, Noticed
-from loom_nb.messages import MODEL, Conversation, DataPart, Message, Origin, TextPart
+from loom_nb.messages import MODEL, Conversation, DataPart, Message, Origin, TextPart, Usage
 from loom_nb.protocols import Generation, LanguageModel, Reply, Request
 from loom_nb.runtime.calls import tell
-from loom_nb.runtime.compaction import ContextProtocol, Step, make_room
+from loom_nb.runtime.compaction import ContextProtocol, Step, calls_in_words, make_room
 from loom_nb.runtime.context import View, item_name, last_instruction, words_of
 from loom_nb.runtime.continuity import ContinuityPolicy
 from loom_nb.runtime.harness import begins_again
@@ -78,10 +80,12 @@ async def _shrink(
         protocol = dataclasses.replace(protocol, keep_turns=keep)
 
     policy = stage.runtime.continuity
+    written: list[Usage] = []
 
     async def summarise(text: str) -> str:
         reply = await handoff(stage.model, stage.request.generation, policy, budget, text)
-        stage.spend(reply.usage, reply.model)
+        stage.spend(reply.usage, reply.model, aside=True)
+        written.append(reply.usage)
         return reply.message.text.strip()
 
     situation = protocol.situation(stage.view, budget, summarise if policy.sections else None)
@@ -96,10 +100,18 @@ async def _shrink(
             told = f"{step.compaction.name} failed: {type(error).__name__}: {error}"
             stage.say(Noticed(f"the context was not compacted: {told}", "warning"))
             continue
-        for compacted in taken:
+        for one in taken:
+            compacted = one
+            if one.handoff and written:
+                compacted = msgspec.structs.replace(one, usage=sum(written, Usage()))
+                stage.view.compactions[one.id] = compacted
+                written.clear()
             stage.request.tools = stage.kit.offer(recall_tool(stage.view))
             await tell_compacted(stage, compacted)
             tokens = compacted.tokens_after
+    if written:
+        unused = calls_in_words(len(written), sum(written, Usage()))
+        stage.say(Noticed(f"{unused}: it freed too little and is not used"))
     return tokens
 
 

@@ -1064,6 +1064,8 @@ def _take_up(stage: Stage, past: Waiting) -> None:
             stage.spend(entry.event.usage, entry.event.model)
         elif isinstance(entry.event, QualityChecked):
             stage.spend(entry.event.usage)
+        elif isinstance(entry.event, ContextCompacted) and entry.event.usage.total_tokens:
+            stage.spend(entry.event.usage, aside=True)
         elif isinstance(entry.event, CallFinished) and entry.event.outcome == "denied":
             stage.denied.append(entry.event.result.text)
 

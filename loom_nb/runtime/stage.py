@@ -159,7 +159,9 @@ class Stage(msgspec.Struct, eq=False):
     """The run has ended: a tool that was left behind has nothing to say any more."""
     turns: int = 0
     replies: int = 0
-    """Model calls that were answered."""
+    """Model calls that were answered, handoffs left out."""
+    paid: int = 0
+    """Model calls that were answered, all of them."""
     usage: Usage = Usage()
     cost: float | None = None
     """US dollars so far; None where a price is not known."""
@@ -201,7 +203,12 @@ class Stage(msgspec.Struct, eq=False):
         return RunFinished(status, output, reason, fault, self.usage, self.cost, self.replies, seconds, data)
 
     def spend(
-        self, usage: Usage, answered: str = "", price: Callable[[Usage, str], float | None] | None = None
+        self,
+        usage: Usage,
+        answered: str = "",
+        price: Callable[[Usage, str], float | None] | None = None,
+        *,
+        aside: bool = False,
     ) -> float | None:
         """Count a reply, and give its cost. Each is priced by itself: a long request may cost more a token.
 
@@ -209,9 +216,11 @@ class Stage(msgspec.Struct, eq=False):
             usage: of the reply.
             answered: `Reply.model`: whose price counts, where the run's model is several.
             price: of the model that gave it, where it is not the run's own.
+            aside: it is paid for and no step of the run: a handoff.
         """
-        cost, first = (price or self.price)(usage, answered), not self.replies
-        self.replies += 1
+        cost, first = (price or self.price)(usage, answered), not self.paid
+        self.paid += 1
+        self.replies += not aside
         if first:
             self.usage, self.cost = usage, cost
             return cost

@@ -144,7 +144,11 @@ def _compaction(shown: Compacted) -> dict[str, Any]:
         "tokens_after": shown.after,
         "items": [item.item for item in shown.items],
         "handoff": bool(shown.handoff),
-    }
+    } | (
+        {"usage": {"input_tokens": shown.usage.input_tokens, "output_tokens": shown.usage.output_tokens}}
+        if shown.usage.total_tokens
+        else {}
+    )
 
 
 def _variables(shown: Variables) -> dict[str, Any]:

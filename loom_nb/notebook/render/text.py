@@ -231,7 +231,7 @@ def compacted(shown: Compacted, marks: Glyphs) -> str:
     for item, was, now in compactions.pairs(shown):
         lines.append(f"  {item.item}  {compactions.tokens(item, marks)}")
         lines += _beside("", was, now)
-    told = (compactions.rest(shown), compactions.cost(shown))
+    told = (compactions.rest(shown), compactions.cost(shown, marks))
     lines += [f"  {one}" for one in told if one]
     ways = [way for way in (compactions.undo(shown), compactions.undo_one(shown)) if way]
     lines += [f"  undo: {'  or one item: '.join(ways)}"] if ways else []
