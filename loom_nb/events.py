@@ -241,6 +241,16 @@ class Change(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 ArtifactKind: TypeAlias = Literal["text", "json", "table", "image", "data"]
 
 
+class TableHead(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The beginning of a table in words, for a reader."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    """Each with its label first."""
+    of_rows: int = 0
+    of_columns: int = 0
+
+
 class ArtifactAdded(_Fact, frozen=True, gc=False):
     """A tool of the run produced something with a name. The same name again is a new version of it."""
 
@@ -259,6 +269,10 @@ class ArtifactAdded(_Fact, frozen=True, gc=False):
     """The content, where it is words: a text, or JSON."""
     data: bytes | None = None
     """The content, where it is not. Neither is here when it was too large for the log: it is a file then."""
+    head: str = ""
+    """The beginning of a text whose content is a file."""
+    table: TableHead | None = None
+    """Of a table."""
 
 
 class ContextCompacted(_Fact, frozen=True, gc=False):

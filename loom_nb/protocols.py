@@ -338,6 +338,22 @@ class CallContext(Protocol):
         """
         ...
 
+    def product(
+        self, kind: Literal["figure", "table", "file"], value: Any, name: str = "", *, of_rows: int = 0
+    ) -> str:
+        """Keep what the call made beside what it returns. May be called from any thread; raises nothing.
+
+        Args:
+            kind: what it is; without a name of its own it is called `figure 1`, `table 2`.
+            value: like `artifact`; of a file its bytes.
+            name: what it is called.
+            of_rows: rows of the table of which this is the beginning; 0: it is the whole.
+
+        Returns:
+            Why it is not kept; empty where it is, or was already.
+        """
+        ...
+
 
 current_call: ContextVar[CallContext | None] = ContextVar("loom_nb_current_call", default=None)
 """The context of the tool call that runs here; carried into threads."""

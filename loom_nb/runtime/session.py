@@ -1058,6 +1058,7 @@ def _request(
 def _take_up(stage: Stage, past: Waiting) -> None:
     """Stand where the run stood when its process ended."""
     stage.resumed = past.resumed
+    stage.products.remember(past.entries)
     for entry in past.entries:
         if isinstance(entry.event, TurnFinished):
             stage.turns += 1

@@ -31,6 +31,7 @@ from loom_nb.runtime.limits import Streak
 from loom_nb.runtime.origins import Origins
 from loom_nb.runtime.output import OutputType
 from loom_nb.runtime.policies import Runtime
+from loom_nb.runtime.products import Products
 from loom_nb.runtime.run import Run
 from loom_nb.runtime.tally import Tally
 from loom_nb.runtime.toolkit import Toolkit
@@ -155,6 +156,8 @@ class Stage(msgspec.Struct, eq=False):
     """Instructions, tools and form of the answer of the last model call."""
     partitions: Sequence[PartitionItem] = ()
     """The texts of capabilities that are part of the instructions."""
+    products: Products = msgspec.field(default_factory=Products)
+    """What its calls made beside what they returned."""
     closed: bool = False
     """The run has ended: a tool that was left behind has nothing to say any more."""
     turns: int = 0
@@ -188,6 +191,7 @@ class Stage(msgspec.Struct, eq=False):
             started_calls=set(),
             results=[],
             denied=[],
+            products=Products(),
         )
 
     def add(self, message: Message) -> None:
