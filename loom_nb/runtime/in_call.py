@@ -93,8 +93,9 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
         try:
             media_type = mimetypes.guess_type(name)[0] if kind == "file" else None
             made = packed(name or kind, value, media_type)
-            if kind == "file":
-                made = msgspec.structs.replace(made, summary=f"file, {made.media_type}")
+            if kind != "table":
+                words = f"file, {made.media_type}" if kind == "file" else "figure"
+                made = msgspec.structs.replace(made, summary=words)
             if of_rows and made.table is not None:
                 words = f"table, first {described(len(value), value.shape[1], ())} of {of_rows:,}"
                 table = msgspec.structs.replace(made.table, of_rows=of_rows)
