@@ -48,7 +48,7 @@ def test_a_past_request_lists_the_tools_that_were_sent_and_the_next_one_does_not
     assert "what request 1 of 2 of r1" in str(typed(talk, "context show r1.1"))
     with pytest.raises(LoomUsageError, match="r1 has no request 9") as wrong:
         typed(talk, "context r1.9")
-    assert wrong.value.fixes == ["%loom context r1.2"]
+    assert wrong.value.fixes == ("%loom context r1.2",)
 
 
 def test_a_dry_run_with_tools_lists_them_in_the_one_ledger(talk):  # noqa: F811
