@@ -61,6 +61,29 @@ class MessageAdded(_Fact, frozen=True, gc=False):
     message: Message
 
 
+HeadSection: TypeAlias = Literal["system", "tools", "memory", "skill", "working"]
+
+
+class HeadItem(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One thing that stands before the conversation in a request."""
+
+    name: str
+    """`instructions`, `tool:look`, the id of a partition's item."""
+    section: HeadSection
+    words: str
+    """Its beginning, in one line."""
+    tokens: int
+    """Estimated."""
+    sha256: str = ""
+    """The first 16 digits of the hash of its text: whether it is the same as in another request."""
+
+
+class HeadChanged(_Fact, frozen=True, gc=False):
+    """What stands before the conversation is other than it was: from the next model call on it is this."""
+
+    items: tuple[HeadItem, ...]
+
+
 class TurnStarted(_Fact, frozen=True, gc=False):
     """A model call began; `tokens` is the estimate of its request."""
 
@@ -227,6 +250,16 @@ class Change(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 ArtifactKind: TypeAlias = Literal["text", "json", "table", "image", "data"]
 
 
+class TableHead(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The beginning of a table in words, for a reader."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    """Each with its label first."""
+    of_rows: int = 0
+    of_columns: int = 0
+
+
 class ArtifactAdded(_Fact, frozen=True, gc=False):
     """A tool of the run produced something with a name. The same name again is a new version of it."""
 
@@ -245,6 +278,10 @@ class ArtifactAdded(_Fact, frozen=True, gc=False):
     """The content, where it is words: a text, or JSON."""
     data: bytes | None = None
     """The content, where it is not. Neither is here when it was too large for the log: it is a file then."""
+    head: str = ""
+    """The beginning of a text whose content is a file."""
+    table: TableHead | None = None
+    """Of a table."""
 
 
 class ContextCompacted(_Fact, frozen=True, gc=False):
@@ -384,6 +421,7 @@ Kept: TypeAlias = (
     SessionOpened
     | RunStarted
     | MessageAdded
+    | HeadChanged
     | TurnStarted
     | RetryScheduled
     | TurnFinished

@@ -14,6 +14,7 @@ from loom_nb.events import Delta, LogEntry, NotesWritten, PlanUpdated, StopReaso
 from loom_nb.messages import Conversation, Message, Origin, Usage
 from loom_nb.questions import Question
 from loom_nb.settings import Mode
+from loom_nb.tokens import estimate, estimate_message
 from loom_nb.tools import Assessment, Effect, Tool
 
 
@@ -41,6 +42,11 @@ class OutputSchema:
     name: str
     schema: Mapping[str, Any]
 
+    @property
+    def tokens(self) -> int:
+        """What it weighs in a request, estimated."""
+        return len(str(self.schema)) // 4
+
 
 @dataclass(slots=True)
 class Request:
@@ -53,6 +59,17 @@ class Request:
     output: OutputSchema | None = None
     working: Message | None = None
     """Sent behind the conversation, in this request alone: the dashboard, where a run has one."""
+
+    @property
+    def head_tokens(self) -> int:
+        """Of what stands before the conversation: instructions, tools, the form of the answer; estimated."""
+        form = self.output.tokens if self.output is not None else 0
+        return estimate(self.system) + sum([tool.tokens for tool in self.tools]) + form
+
+    @property
+    def tokens(self) -> int:
+        """Of the whole, estimated."""
+        return self.head_tokens + sum([estimate_message(message) for message in self.conversation])
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -370,6 +387,22 @@ class CallContext(Protocol):
         Raises:
             LoomUsageError: it cannot be kept, or the run is over.
             StoreError: the disk refuses.
+        """
+        ...
+
+    def product(
+        self, kind: Literal["figure", "table", "file"], value: Any, name: str = "", *, of_rows: int = 0
+    ) -> str:
+        """Keep what the call made beside what it returns. May be called from any thread; raises nothing.
+
+        Args:
+            kind: what it is; without a name of its own it is called `figure 1`, `table 2`.
+            value: like `artifact`; of a file its bytes.
+            name: what it is called.
+            of_rows: rows of the table of which this is the beginning; 0: it is the whole.
+
+        Returns:
+            Why it is not kept; empty where it is, or was already.
         """
         ...
 

@@ -20,6 +20,18 @@ IMAGE_TOKENS = 1_000
 """What an image of usual size costs with the large vendors."""
 MESSAGE_TOKENS = 4
 """The frame around each message."""
+ANSWER = 8_000
+"""Tokens of a window that are left for the answer, where a request sets no limit; a quarter at most."""
+
+
+def room_in(window: int, answer: int | None = None) -> int:
+    """Tokens that a request may have of a window, less room for its answer.
+
+    Args:
+        window: tokens of request and answer together.
+        answer: tokens of the answer at most, where there is a limit.
+    """
+    return window - min(answer or ANSWER, window // 4)
 
 
 def estimate(text: str) -> int:

@@ -28,6 +28,7 @@ import msgspec
 from loom_nb.border import clean, parse_object
 from loom_nb.errors import LoomUsageError, SetupError, ToolError
 from loom_nb.messages import FilePart, ImagePart, Origin, ResultPart, TextPart
+from loom_nb.tokens import estimate
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -157,6 +158,11 @@ class Tool:
     def encoded_schema(self) -> bytes:
         """`schema` as JSON, made once."""
         return msgspec.json.encode(self.schema)
+
+    @cached_property
+    def tokens(self) -> int:
+        """What it weighs in a request: name, description and schema, estimated."""
+        return estimate(self.name + self.description) + len(self.encoded_schema) // 4
 
     @cached_property
     def _arguments(self) -> "type[BaseModel]":

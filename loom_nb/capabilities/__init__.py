@@ -10,6 +10,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, TypeVar
 
 from loom_nb.errors import LoomUsageError, NotBuiltError
@@ -187,6 +188,7 @@ class Capability:
         namespace: Callable[[], MutableMapping[str, Any]] | MutableMapping[str, Any],
         runner: "Runner | None" = None,
         timeout: float = 120.0,
+        root: str | Path | None = None,
     ) -> "PythonCapability":
         """Run Python in a namespace; what it changes there is listed and can be rolled back.
 
@@ -194,10 +196,12 @@ class Capability:
             namespace: the variables by name, or a function that gives them.
             runner: how code is run; in this process where it is None.
             timeout: seconds of one piece of code.
+            root: the folder in which files that the code writes are kept with the run; None: none are.
         """
         from loom_nb.capabilities.python import PythonCapability
 
-        return PythonCapability(namespace, runner, timeout=timeout)
+        folder = Path(root).expanduser() if root is not None else None
+        return PythonCapability(namespace, runner, timeout=timeout, root=folder)
 
     @staticmethod
     @_strict

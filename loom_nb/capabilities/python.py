@@ -7,11 +7,14 @@ import asyncio
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
+from loom_nb.border import clean
 from loom_nb.capabilities.python_code import destroys, mentioned, program, reasons, talks
 from loom_nb.capabilities.python_running import GRACE, ORIGIN, ThreadRunner, Work
 from loom_nb.capabilities.snapshots import Namespace, Rollback, Snapshot, Step, in_words
+from loom_nb.capabilities.written import Written
 from loom_nb.errors import LoomError, LoomUsageError
 from loom_nb.events import VariablesChanged
 from loom_nb.messages import ResultPart, TextPart
@@ -46,12 +49,14 @@ class PythonCapability:
         runner: runs the code; by default on a thread of this process.
         timeout: seconds that a piece of code may run.
         hidden: names that are not the reader's while they hold these very values.
+        root: the folder in which written files are kept with the run; None: none are.
     """
 
     namespace: Callable[[], Namespace] | Namespace = field(repr=False)
     runner: Runner | None = field(default=None, repr=False)
     timeout: float = field(default=TIMEOUT, kw_only=True)
     hidden: Mapping[str, Any] | None = field(default=None, kw_only=True, repr=False)
+    root: Path | None = field(default=None, kw_only=True)
     name: str = field(default="python", init=False)
     rollback: Rollback = field(init=False, repr=False)
     """The last steps, to be kept or taken back by a person."""
@@ -126,6 +131,7 @@ class PythonCapability:
         reach = mentioned(ready.tree, names)
         before = self.runner.unfinished
         snapshot = await asyncio.to_thread(Snapshot, names, hidden=self.hidden)
+        files = await asyncio.to_thread(Written, self.root) if self.root and context is not None else None
         work = Work(ready, names, context.show if context is not None else _nowhere)
         try:
             await self.runner.run(work, self.timeout)
@@ -138,6 +144,8 @@ class PythonCapability:
         told = [_how(work, self.timeout), in_words(step, kept=kept)]
         if before:
             told.append(EARLIER)
+        if context is not None:
+            told += await asyncio.to_thread(_kept_products, context, work, files)
         if not parts and work.ended == "done":
             told.insert(0, "(no output)")
         return [*parts, TextPart("\n".join(text for text in told if text), ORIGIN)]
@@ -179,6 +187,19 @@ def _how(work: Work, seconds: float) -> str:
             )
         case _:
             return ""
+
+
+def _kept_products(context: CallContext, work: Work, files: Written | None) -> list[str]:
+    """Keep with the run what the code drew, showed and wrote; gives what is to be said of it."""
+    told = [
+        context.product(kind, value, name, of_rows=of_rows) for kind, value, name, of_rows in work.products
+    ]
+    for name, size, data in files.since() if files is not None else ():
+        if data is None:
+            told.append(f"{name} has {size:,} bytes: too large to be kept with the run")
+        else:
+            told.append(context.product("file", data, clean(name)))
+    return [f"Note: {text}" for text in dict.fromkeys(told) if text]
 
 
 def _nowhere(_text: str) -> None:

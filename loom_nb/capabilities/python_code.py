@@ -70,6 +70,12 @@ class Program:
     waits: bool
     """It awaits at its top level."""
 
+    @property
+    def last_name(self) -> str:
+        """The variable whose value is the value of the code; empty where it is another expression."""
+        end = self.tree.body[-1] if self.tree.body else None
+        return end.value.id if isinstance(end, ast.Expr) and isinstance(end.value, ast.Name) else ""
+
     def bound_to_home(self, namespace: Mapping[str, Any]) -> bool:
         """Whether it uses objects that answer only on the notebook's own thread, or makes such."""
         if self.waits or any(name.partition(".")[0] in _HOME_THREAD for name in imported(self.tree)):

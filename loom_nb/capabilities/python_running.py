@@ -14,6 +14,7 @@ import ctypes
 import getpass
 import io
 import linecache
+import re
 import signal
 import sys
 import threading
@@ -35,6 +36,9 @@ MOST_OUTPUT = 200_000
 """Bytes of printed output that are kept: its beginning and its end."""
 MOST_PARTS = 20
 """Displays and figures that are kept."""
+MOST_CELLS = 50_000
+"""Of a table that is shown: of a larger one the first rows are kept."""
+_NUMBERED = re.compile(r"(figure \d+)?")
 GRACE = 1.5
 """Seconds that code gets to end after it was told to."""
 AGAIN = 0.5
@@ -66,6 +70,8 @@ class Work:
         """Set when it is to end: its sleeps end at once."""
         self.over = False
         self._parts: list[ResultPart] = []
+        self.products: list[tuple[Literal["figure", "table"], Any, str, int]] = []
+        """Figures and tables that it showed: what, the value, a name of its own, rows of the whole table."""
         self._left_out = 0
         self._window = Window(MOST_OUTPUT)
         self._live = LiveView(show)
@@ -92,8 +98,23 @@ class Work:
         for part in parts:
             if len(self._parts) < MOST_PARTS:
                 self._parts.append(_of_tool(part))
+                if isinstance(part, ImagePart):
+                    named = "" if _NUMBERED.fullmatch(part.name) else part.name
+                    self.products.append(("figure", part.data, named, 0))
             else:
                 self._left_out += 1
+
+    def shown(self, value: Any, name: str = "") -> None:
+        """It shows a value: a table is kept, as it is now, beside the words that the model reads."""
+        pandas = sys.modules.get("pandas")
+        if pandas is None or not isinstance(value, pandas.DataFrame | pandas.Series):
+            return
+        if len(self.products) >= MOST_PARTS:
+            return
+        rows = max(1, MOST_CELLS // max(1, value.shape[1] if value.ndim > 1 else 1))
+        self.products.append(
+            ("table", value.iloc[:rows].copy(), name, len(value) if len(value) > rows else 0)
+        )
 
     def parts(self) -> tuple[ResultPart, ...]:
         """All that it gave, in words and images."""
@@ -156,6 +177,7 @@ class Work:
         """Its value and its figures."""
         figures = self._take_figures()
         if value is not None and not any(value is figure for figure in figures):
+            self.shown(value, self.program.last_name)
             self.add(*result_parts(value, ORIGIN))
         self.ended = "done"
 
@@ -176,7 +198,8 @@ class Work:
             figure = pyplot.figure(number)
             image = describe_image(figure)
             if image is not None:
-                self.add(ImagePart(image.data, image.media_type, ORIGIN, f"figure {number}"))
+                label = str(figure.get_label())
+                self.add(ImagePart(image.data, image.media_type, ORIGIN, clean(label) or f"figure {number}"))
             figures.append(figure)
             pyplot.close(number)
         return figures

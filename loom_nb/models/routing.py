@@ -11,12 +11,10 @@ from loom_nb.messages import Conversation, FilePart, ImagePart, Message, Part, T
 from loom_nb.models.fallback import Candidate, Members, Watch
 from loom_nb.models.registry import Model
 from loom_nb.protocols import LanguageModel, Reply, Request
-from loom_nb.tokens import estimate, estimate_message
+from loom_nb.tokens import estimate_message, room_in
 
 ROOMY = 6_000
 """Tokens: a smaller request fits whatever model it is; its window is not looked up."""
-ANSWER = 8_000
-"""Tokens of a window that are left for the answer; a quarter at most."""
 LONG = 100_000
 """Tokens from which on a context is long."""
 TRIVIAL = 2_000
@@ -142,7 +140,7 @@ class Router:
         if tokens <= ROOMY:
             return True
         window = self.members[number].window()
-        return window is None or tokens <= window - min(ANSWER, window // 4)
+        return window is None or tokens <= room_in(window)
 
     def largest(self) -> int:
         """The one with the largest window that is known, else the default."""
@@ -256,11 +254,8 @@ class _Reader:
         for message in messages[self._read :]:
             self._take(message)
         self._read = len(messages)
-        tools = sum(
-            estimate(one.name + one.description) + len(one.encoded_schema) // 4 for one in request.tools
-        )
         return Facts(
-            estimate(request.system) + tools + self._tokens,
+            request.head_tokens + self._tokens,
             self._instruction,
             self._images,
             self._files,

@@ -63,6 +63,17 @@ _EDGE = "rgba(128,128,128,0.35)"
 
 
 @dataclass(frozen=True, slots=True)
+class Past:
+    """Which request of which run it is, where it was sent long ago."""
+
+    run: str
+    turn: int
+    turns: int
+    head_known: bool = True
+    """The log keeps what stood before the conversation."""
+
+
+@dataclass(frozen=True, slots=True)
 class Setting:
     """What is known of the budget besides the ledger."""
 
@@ -76,6 +87,8 @@ class Setting:
     pinned: int = 0
     """Messages."""
     hidden: int = 0
+    past: Past | None = None
+    """None: it is the next request."""
 
 
 def ledger_card(
@@ -104,7 +117,7 @@ def ledger_card(
         one_line=True,
     )
     return Card(
-        "context: what the next request is made of",
+        _title(setting),
         tuple(told),
         (table,),
         steps=_steps(ledger, setting),
@@ -115,9 +128,21 @@ def ledger_card(
 COLUMNS = ("item", "section", "kind", "tokens", "from", "state", "words")
 
 
+def _title(setting: Setting) -> str:
+    past = setting.past
+    if past is None:
+        return "context: what the next request is made of"
+    return f"context: what request {past.turn:,} of {past.turns:,} of {visible(past.run)} was made of"
+
+
 def told_of(ledger: Ledger, setting: Setting) -> Iterator[tuple[str, str]]:
     """What is said above the items: (name, value) pairs."""
-    yield "next request", f"about {ledger.tokens:,} tokens and its prompt, from a cell without flags"
+    if setting.past is None:
+        yield "next request", f"about {ledger.tokens:,} tokens and its prompt, from a cell without flags"
+    else:
+        yield "sent", f"about {ledger.tokens:,} tokens, to {visible(setting.model)}"
+        if not setting.past.head_known:
+            yield "note", "instructions and tools are not told: this log was written before they were kept"
     if ledger.counted:
         yield "counted", f"{ledger.counted:,} tokens: the last request and its answer, as the model told"
     yield "budget", _budget(ledger, setting)
@@ -133,10 +158,14 @@ def _messages(count: int) -> str:
 
 
 def _budget(ledger: Ledger, setting: Setting) -> str:
+    if ledger.budget is None and setting.past is not None:
+        return "was not known"
     if ledger.budget is None:
         return (
             f"not known: {visible(setting.model)} does not tell its window; %loom context budget 40k sets one"
         )
+    if setting.past is not None:
+        return f"{ledger.budget:,} tokens"
     whose = "set in this notebook" if setting.own else f"the window of {visible(setting.model)}"
     return f"{ledger.budget:,} tokens, {whose}"
 
@@ -158,6 +187,13 @@ def _percent(share: float) -> str:
 
 
 def _steps(ledger: Ledger, setting: Setting) -> tuple[tuple[str, str], ...]:
+    if setting.past is not None:
+        run, first = visible(setting.past.run), f"%loom context {visible(setting.past.run)}.1"
+        return (
+            *(((first, "its first request"),) if setting.past.turn > 1 else ()),
+            (f"%loom context {run} all", "every item"),
+            ("%loom context", "what would be sent now"),
+        )
     example = next((one for one in ledger.items if one.section == "history"), None)
     name = example.name.partition(".")[0] if example is not None else "m1"
     return (
@@ -377,11 +413,13 @@ def _drawn(block: Compacted, marks: Glyphs, *, preview: bool, opened: bool) -> D
 
 @dataclass(frozen=True, slots=True)
 class FirstRequest:
-    """The conversation in the first request of a run."""
+    """The first request of a run."""
 
     run: str
     model: str
     ledger: Ledger
+    head_known: bool = True
+    """The log keeps what stood before the conversation."""
 
 
 def difference_card(one: FirstRequest, other: FirstRequest) -> Card:
@@ -389,14 +427,14 @@ def difference_card(one: FirstRequest, other: FirstRequest) -> Card:
     before = {item.name: item for item in one.ledger.items}
     after = {item.name: item for item in other.ledger.items}
     added = [item for item in other.ledger.items if item.name not in before and item.state != "left out"]
-    changed = [item for item in one.ledger.items if _fate(after.get(item.name)) != _fate(item)]
+    changed = [item for item in one.ledger.items if not _same(item, after.get(item.name))]
     told = [
-        (first.run, f"{first.ledger.tokens:,} tokens of conversation, to {visible(first.model)}")
+        (first.run, f"{first.ledger.tokens:,} tokens{_unknown(first)}, to {visible(first.model)}")
         for first in (one, other)
     ]
     return Card(
         f"context: from the first request of {one.run} to that of {other.run}",
-        (*told, ("not compared", "instructions and tools: the log does not keep them")),
+        tuple(told),
         (
             Table(
                 f"in {other.run} and not in {one.run}",
@@ -416,8 +454,16 @@ def difference_card(one: FirstRequest, other: FirstRequest) -> Card:
     )
 
 
+def _unknown(first: FirstRequest) -> str:
+    return "" if first.head_known else " of conversation (instructions and tools: its log does not keep them)"
+
+
 def _fate(item: Item | None) -> tuple[int, str]:
     return (item.tokens, state(item)) if item is not None else (0, "")
+
+
+def _same(one: Item, other: Item | None) -> bool:
+    return _fate(one) == _fate(other) and (other is None or one.sha256 == other.sha256)
 
 
 def _added(item: Item) -> tuple[str, ...]:
@@ -428,6 +474,8 @@ def _added(item: Item) -> tuple[str, ...]:
 def _changed(item: Item, now: Item | None) -> tuple[str, ...]:
     tokens, fate = _fate(now)
     words = facts.clipped(item.words, WORDS)
+    if now is not None and item.sha256 != now.sha256:
+        fate = "sent, with other words"
     return (item.name, item.kind, f"{item.tokens:,} → {tokens:,}", state(item), fate or "not there", words)
 
 

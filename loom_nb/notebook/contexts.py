@@ -8,25 +8,20 @@ from typing import TYPE_CHECKING, Any
 from loom_nb.errors import LoomUsageError
 from loom_nb.events import (
     Change,
-    CompactionUndone,
-    ContextCompacted,
-    ContextMarked,
     LogEntry,
     Mark,
-    MessageAdded,
-    RunFinished,
-    RunStarted,
-    TurnStarted,
 )
 from loom_nb.notebook import cell as cells
 from loom_nb.notebook.card import Card
 from loom_nb.notebook.context_cards import (
     FirstRequest,
+    Past,
     Setting,
     compact_card,
     content,
     difference_card,
     item_card,
+    ledger_card,
     state,
 )
 
@@ -39,6 +34,7 @@ if TYPE_CHECKING:
 Verb = Callable[["Workbench", list[str]], Awaitable[Any]]
 
 _ITEM = re.compile(r"m(\d{1,9})(?:\.(\d{1,4})|-m?(\d{1,9}))?")
+_RUN = re.compile(r"((?:[\w.-]+/)?(?:r\d{1,9}|last))(?:\.(\d{1,9}))?")
 _COMPACTION = re.compile(r"c\d{1,9}")
 _TOKENS = re.compile(r"(\d+(?:[.,]\d+)*)\s*(k|m)?(?:\s*tok(?:ens?)?)?", re.IGNORECASE)
 MOST_MARKED = 1_000
@@ -52,6 +48,9 @@ async def context(bench: "Workbench", words: list[str]) -> Card:
         LoomUsageError: there is no such word or item, or a run of the conversation has not ended.
     """
     verb, *arguments = words or [""]
+    named = arguments if verb == "show" else [verb, *arguments]
+    if named and _RUN.fullmatch(named[0]) and named[1:] in ([], ["all"]):
+        return await _past(bench, named[0], whole=bool(named[1:]))
     do = VERBS.get(verb)
     if do is None:
         near = cells.near(verb, [one for one in VERBS if one])
@@ -474,6 +473,51 @@ async def _diff(bench: "Workbench", words: list[str]) -> Card:
     return difference_card(*(first_request(entries, row.run) for row in (one, other)))
 
 
+def first_request(entries: Iterable[LogEntry], run: str) -> FirstRequest:
+    """What a run's first model call was given, folded from the log of its session."""
+    from loom_nb.runtime.ledger import Ledger
+    from loom_nb.runtime.past_ledger import past_request
+
+    entries = list(entries)
+    past = past_request(entries, run, 1) or past_request(entries, run)
+    if past is None:
+        return FirstRequest(run, "", Ledger(()))
+    return FirstRequest(run, past.model, past.ledger, past.head_known)
+
+
+# -- a request that was sent -----------------------------------------------------------------------------
+
+
+async def _past(bench: "Workbench", name: str, *, whole: bool = False) -> Card:
+    """What a request of an earlier run was made of: `r3` its last one, `r3.1` its first."""
+    from loom_nb.runtime.past_ledger import past_request
+
+    found = _RUN.fullmatch(name)
+    assert found is not None  # noqa: S101  the caller has looked
+    row = bench.find_run(found[1], "%loom context {}")
+    turn = int(found[2]) if found[2] else None
+    entries = [*bench.store.read(row.session), *_pending(bench, row.session)]
+    past = past_request(entries, row.run, turn)
+    if past is None:
+        last = past_request(entries, row.run)
+        count = last.turns if last is not None else 0
+        raise LoomUsageError(
+            f"{row.run} has no request {found[2]}",
+            cause=f"it has sent {count}",
+            fixes=[f"%loom context {row.run}.{count}"] if count else ["%loom runs"],
+        )
+    if not past.turn:
+        return Card(f"{row.run} has sent no request", steps=(("%loom runs", "everything that ran"),))
+    setting = Setting(
+        past.model,
+        compactions=tuple(_named(past.view)),
+        pinned=len(past.view.pinned),
+        hidden=len(past.view.hidden),
+        past=Past(row.run, past.turn, past.turns, past.head_known),
+    )
+    return ledger_card(past.ledger, setting, whole=whole, ascii=bench.settings.ascii)
+
+
 def _pending(bench: "Workbench", session: str) -> list[LogEntry]:
     """What the open session has said since its last commit."""
     current = bench.session
@@ -481,29 +525,6 @@ def _pending(bench: "Workbench", session: str) -> list[LogEntry]:
         return []
     kept = {entry.seq for entry in bench.store.read(session)}
     return [entry for entry in current.events() if entry.seq not in kept]
-
-
-def first_request(entries: Iterable[LogEntry], run: str) -> FirstRequest:
-    """The conversation as a run's first model call was given it, folded from the log of its session."""
-    from loom_nb.messages import Conversation
-    from loom_nb.protocols import Request
-    from loom_nb.runtime.context import View
-    from loom_nb.runtime.ledger import ledger_of
-
-    view, model = View(Conversation()), ""
-    for entry in entries:
-        match entry.event:
-            case MessageAdded(message=message):
-                view.add(message)
-            case ContextCompacted() | CompactionUndone() | ContextMarked() as fact:
-                view.take(fact)
-            case RunStarted(model=name) if entry.run == run:
-                model = name
-            case TurnStarted() | RunFinished() if entry.run == run:
-                break
-            case _:
-                pass
-    return FirstRequest(run, model, ledger_of(Request("", view.shown), view))
 
 
 # -- small pieces ----------------------------------------------------------------------------------------

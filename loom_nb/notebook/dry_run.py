@@ -7,12 +7,11 @@ from typing import Any
 
 from loom_nb.agent import Agent
 from loom_nb.inputs import RuntimeTask
-from loom_nb.messages import DataPart, Message, TextPart
-from loom_nb.notebook.card import Card, Table
+from loom_nb.notebook.card import Card
+from loom_nb.notebook.context_cards import Setting, ledger_card
 from loom_nb.notebook.transcript import NOTICES
-from loom_nb.protocols import Request
+from loom_nb.runtime.ledger import Item, Ledger
 from loom_nb.runtime.session import Session
-from loom_nb.tokens import estimate, estimate_message, estimate_part
 
 TEXT_LINES = 40
 """Lines of the request that are shown as plain text."""
@@ -25,19 +24,24 @@ class DryRun:
     model: str
     body: bytes
     """The exact body."""
-    items: tuple[tuple[str, str, int], ...]
-    """(part, item, estimated tokens)."""
+    ledger: Ledger
+    """What it is made of, as `%loom context` tells it."""
     notices: tuple[str, ...] = ()
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """Of the ledger."""
+        return self.ledger.items
 
     @property
     def tokens(self) -> int:
         """The estimate for the whole."""
-        return sum(tokens for _, _, tokens in self.items)
+        return self.ledger.tokens
 
     @property
     def card(self) -> Card:
         """As a reader sees it."""
-        rows = tuple((part, item, f"{tokens:,}") for part, item, tokens in self.items)
+        told = ledger_card(self.ledger, Setting(self.model))
         return Card(
             f"dry run: nothing was sent to {self.model}",
             (
@@ -45,9 +49,10 @@ class DryRun:
                 ("sha256", hashlib.sha256(self.body).hexdigest()),
                 *(("note", notice) for notice in self.notices),
             ),
-            (Table("what it is made of", ("part", "item", "tokens"), rows),),
+            told.tables,
             text=json.dumps(json.loads(self.body), indent=2, ensure_ascii=False),
             folded="the whole request as JSON",
+            drawn=told.drawn,
         )
 
     def __str__(self) -> str:
@@ -69,36 +74,6 @@ class DryRun:
 
 async def preview(session: Session, agent: Agent, task: RuntimeTask, schema: Any = None) -> DryRun:
     """The request that a run of `task` would begin with. Nothing is sent, and no run is kept."""
-    request, body = await session.preview(task, agent=agent, schema=schema)
-    notices = tuple(task.metadata.get(NOTICES, ()))
-    return DryRun(agent.model.name, body, tuple(_items(request)), notices)
-
-
-def _items(request: Request) -> list[tuple[str, str, int]]:
-    *past, last = list(request.conversation)
-    items = [("system", "instructions and partitions", estimate(request.system))] if request.system else []
-    for tool in request.tools:
-        weight = estimate(tool.name) + estimate(tool.description) + estimate(tool.encoded_schema.decode())
-        items.append(("tool", tool.name, weight))
-    if past:
-        items.append(("history", f"{len(past)} messages", sum(map(estimate_message, past))))
-    items += _message_items(last)
-    working = request.working.parts if request.working is not None else ()
-    return items + [
-        ("working", part.name, estimate_part(part)) for part in working if isinstance(part, DataPart)
-    ]
-
-
-def _message_items(message: Message) -> list[tuple[str, str, int]]:
-    items: list[tuple[str, str, int]] = []
-    for part in message.parts:
-        match part:
-            case TextPart(text=text):
-                items.append(("prompt", text.splitlines()[0][:60] if text else "", estimate(text)))
-            case DataPart(name=name, text=text, summary=summary):
-                items.append(("data", f"{name}: {summary}" if summary else name, estimate(text)))
-            case _:
-                alone = Message("user", (part,))
-                name = str(getattr(part, "name", ""))
-                items.append((str(part.__struct_config__.tag), name, estimate_message(alone)))
-    return items
+    _, body = await session.preview(task, agent=agent, schema=schema)
+    ledger = await session.ledger(task, agent=agent, schema=schema)
+    return DryRun(agent.model.name, body, ledger, tuple(task.metadata.get(NOTICES, ())))

@@ -84,7 +84,9 @@ class Equipment:
         from loom_nb.capabilities.python import PythonCapability
         from loom_nb.notebook.python_runner import NotebookRunner
 
-        return PythonCapability(self._names, NotebookRunner(self._shell), hidden=self._shell.user_ns_hidden)
+        return PythonCapability(
+            self._names, NotebookRunner(self._shell), hidden=self._shell.user_ns_hidden, root=Path.cwd()
+        )
 
     def _cells(self) -> "Capability":
         from loom_nb.capabilities.cells import CellsCapability

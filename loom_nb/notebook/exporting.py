@@ -47,7 +47,8 @@ _RUNS_CODE = "run_python"
 _RAISED = "The code raised "
 """How the last words of that tool begin when its code did."""
 _LARGEST_PICTURE = 1_000_000
-_PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
+_PICTURES = ("image/gif", "image/webp")
+"""Those that the transcript does not draw where they came into being."""
 _BLOTTED = "[key]"
 _KEY_LIKE = re.compile(
     r"\b(?:sk|rk|gsk|xai)-(?=[A-Za-z_\-]*\d)[A-Za-z0-9_\-]{16,}"

@@ -399,6 +399,12 @@ def _export(bench: "Workbench", arguments: list[str]) -> Card:
     return continuing.export(bench, arguments)
 
 
+def _artifacts(bench: "Workbench", arguments: list[str]) -> Card:
+    from loom_nb.notebook import artifact_lines
+
+    return artifact_lines.artifacts(bench, arguments)
+
+
 def _first_line(text: str) -> str:
     return _short(text.strip().splitlines()[0]) if text.strip() else ""
 
@@ -430,6 +436,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "replay": _replay,
         "diff": _diff,
         "export": _export,
+        "artifacts": _artifacts,
         "stop": _stop,
         "approvals": approvals.approvals,
         "approve": approvals.approve,
@@ -449,7 +456,7 @@ _MANY = 1_000
 _TAKES = {
     "model": 1, "models": 1, "show": 1, "why": 1, "tour": 1,
     "sessions": _MANY, "context": _MANY, "compact": _MANY, "resume": 1, "fork": 1, "replay": 1,
-    "diff": 2, "export": 3,
+    "diff": 2, "export": 3, "artifacts": 5,
     "approvals": 2, "approve": 2, "deny": _MANY, "answer": _MANY,
 }  # fmt: skip
 _ARGUMENT = {
@@ -458,8 +465,8 @@ _ARGUMENT = {
     "approvals": "[MODE | forget ID]", "approve": "ID [once|notebook|session]", "deny": "ID [WHY]",
     "answer": "ID VALUE", "context": "[WORD …]",
     "compact": "[STRATEGY] [--preview]", "resume": "[RUN]", "fork": "[RUN]",
-    "replay": "[auto|record|strict|off]", "diff": "RUN RUN",
-    "export": "RUN --to FILE",
+    "replay": "[auto|record|strict|off]", "diff": "RUN RUN", "export": "RUN --to FILE",
+    "artifacts": "[RUN | save NAME PATH]",
 }  # fmt: skip
 _SAYS = {
     "model": "the model of cells that name none; with a name: use that one from now on",
@@ -471,8 +478,8 @@ _SAYS = {
     "show": "draw a run again",
     "why": "how and why a run ended",
     "traceback": "the whole error of the last run",
-    "context": "what the next request is made of; all, show ITEM, pin, hide or free ITEM, budget 40k, "
-    "diff RUN RUN",
+    "context": "what the next request is made of, and r3 or r3.1 a request of a run; all, show ITEM, "
+    "pin, hide or free ITEM, budget 40k, diff RUN RUN",
     "compact": "send less of the conversation: before and after side by side; undo [c1 [m3]] takes it back",
     "dashboard": "where the latest run stands: goal, plan, what is left, errors, risks, evidence, notes",
     "resume": "go on with a run whose kernel ended before it did",
@@ -480,6 +487,7 @@ _SAYS = {
     "replay": "answers recorded beside the notebook: play them, record them",
     "diff": "two runs side by side: prompt, settings, calls, answer, what they took",
     "export": "write a run to a file: .md, .html, .py or .ipynb",
+    "artifacts": "figures, tables and files that a run made; save NAME PATH writes one to a file",
     "stop": "stop what runs, also beside the cells (--bg)",
     "approvals": "what waits for you and what was decided; with ask, read-only, edits or all: the mode; "
     "forget ID takes a lasting leave back",

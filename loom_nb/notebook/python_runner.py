@@ -41,10 +41,21 @@ class NotebookRunner(ThreadRunner):
         def cleared(*args: Any, **options: Any) -> Any:
             return clear(*args, **options) if taker() is None else None
 
-        publisher.publish, publisher.clear_output = published, cleared
+        formatter = self._shell.display_formatter
+        form = formatter.format
+
+        def formed(value: Any, *args: Any, **options: Any) -> Any:
+            work = taker()
+            if work is not None:
+                work.shown(value)
+            return form(value, *args, **options)
+
+        publisher.publish, publisher.clear_output, formatter.format = published, cleared, formed
         try:
             yield
         finally:
+            if vars(formatter).get("format") is formed:
+                del formatter.format
             for name, ours in (("publish", published), ("clear_output", cleared)):
                 if vars(publisher).get(name) is ours:
                     delattr(publisher, name)

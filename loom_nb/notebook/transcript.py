@@ -18,6 +18,7 @@ from loom_nb.border import parse_object
 from loom_nb.errors import BorderError
 from loom_nb.events import (
     ArtifactAdded,
+    ArtifactKind,
     AttemptStarted,
     CallDelta,
     CallFinished,
@@ -40,6 +41,7 @@ from loom_nb.events import (
     RunInterrupted,
     RunResumed,
     RunStarted,
+    TableHead,
     TextDelta,
     ThinkingDelta,
     TurnFinished,
@@ -164,6 +166,8 @@ class Picture(msgspec.Struct, frozen=True):
     name: str
     media_type: str
     data: bytes
+    stands: bool = False
+    """It is shown as an artifact of its call, and so not a second time with the result."""
 
 
 class Prompt(msgspec.Struct, frozen=True):
@@ -394,8 +398,30 @@ class Compacted(msgspec.Struct, frozen=True):
         )
 
 
+class Product(msgspec.Struct, frozen=True):
+    """An artifact where it came into being: what of it can be shown, and how it is called."""
+
+    name: str
+    kind: ArtifactKind
+    media_type: str
+    summary: str
+    size: int
+    """Bytes."""
+    sha256: str
+    version: int = 1
+    call_id: str = ""
+    picture: Picture | None = None
+    """Of a PNG or JPEG whose bytes stand in the log."""
+    text: str = ""
+    """The beginning of a text."""
+    more: int = 0
+    """Characters of the text that are not shown; -1 where that is not known."""
+    table: TableHead | None = None
+    closed: bool = True
+
+
 Block: TypeAlias = (
-    Words | Thinking | Attached | Card | Notice | Retry | Prompt | Asked | Variables | Compacted
+    Words | Thinking | Attached | Card | Notice | Retry | Prompt | Asked | Variables | Compacted | Product
 )
 
 _STREAMED = (Words, Thinking, Card)
@@ -422,6 +448,8 @@ class Transcript(msgspec.Struct, frozen=True):
     """The last turn whose usage is in `usage`."""
     turns: int = 0
     usage: Usage = Usage()
+    compacting: tuple[int, Usage] = (0, Usage())
+    """Calls that wrote handoffs: no steps of the agent, and part of `usage`."""
     budget: int = 0
     """Tokens that a request may have; 0 where that is not known."""
     context: int = 0
@@ -627,10 +655,35 @@ def _quality(transcript: Transcript, event: QualityChecked) -> Transcript:
     return _noticed(transcript, Noticed(told + (f". {event.critique}" if event.critique else ""), "warning"))
 
 
-def _artifact(transcript: Transcript, event: ArtifactAdded) -> Transcript:
-    from loom_nb.runtime.artifacts import Artifact
+SHOWN_CHARS = 2_000
+"""Characters of a text artifact that are shown."""
+_DRAWN = ("image/png", "image/jpeg")
 
-    return _noticed(transcript, Noticed(f"artifact {Artifact(event).line}"))
+
+def _artifact(transcript: Transcript, event: ArtifactAdded) -> Transcript:
+    before = [one for one in transcript.blocks if isinstance(one, Product) and one.name == event.name]
+    block = _product(event, len(before) + 1)
+    if transcript.current and replace(block, version=len(before)) == transcript.current[-1]:
+        return transcript
+    return replace(
+        transcript,
+        current=(*_all_closed(transcript.current), block),
+        revision=transcript.revision + transcript.finished,
+    )
+
+
+def _product(event: ArtifactAdded, version: int) -> Product:
+    picture = None
+    if event.media_type in _DRAWN and event.data is not None:
+        picture = Picture(event.name, event.media_type, event.data, stands=True)
+    text, more = "", 0
+    if event.kind in ("text", "json"):
+        text = (event.text if event.text is not None else event.head)[:SHOWN_CHARS]
+        more = len(event.text) - len(text) if event.text is not None else -1
+    return Product(
+        event.name, event.kind, event.media_type, event.summary, event.size, event.sha256, version,
+        event.call_id, picture, text, more, event.table,
+    )  # fmt: skip
 
 
 def _by(event: QualityChecked) -> str:
@@ -836,7 +889,15 @@ def _call_started(transcript: Transcript, event: CallStarted) -> Transcript:
 
 def _call_finished(transcript: Transcript, event: CallFinished) -> Transcript:
     result = event.result
-    pictures = tuple(_picture(part) for part in result.parts if isinstance(part, ImagePart | FilePart))
+    shown = {
+        one.picture.data
+        for one in transcript.current
+        if isinstance(one, Product) and one.picture is not None and one.call_id == event.call_id
+    }
+    pictures = tuple(
+        replace(picture, stands=picture.data in shown)
+        for picture in (_picture(part) for part in result.parts if isinstance(part, ImagePart | FilePart))
+    )
 
     def finished(card: Card) -> Card:
         return replace(
@@ -915,6 +976,11 @@ def _context_compacted(transcript: Transcript, event: ContextCompacted) -> Trans
     block = Compacted.of(event)
     if block in transcript.current:
         return transcript
+    if event.usage.total_tokens:
+        calls, usage = transcript.compacting
+        transcript = replace(
+            transcript, usage=transcript.usage + event.usage, compacting=(calls + 1, usage + event.usage)
+        )
     return replace(transcript, current=(*_all_closed(transcript.current), block))
 
 

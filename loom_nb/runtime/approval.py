@@ -295,7 +295,7 @@ async def _as_the_judge_sees_it(stage: Stage, ready: Ready) -> Call:
     scene = Scene(
         mode=stage.governance.mode,
         now=stage.clock.now(),
-        cost=stage.cost if stage.replies else 0.0,
+        cost=stage.cost if stage.paid else 0.0,
         tallies=stage.tallies,
         trace=stage.origins.trace,
     )

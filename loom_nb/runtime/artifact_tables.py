@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from loom_nb.errors import BorderError
+from loom_nb.events import TableHead
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -202,6 +203,31 @@ def _uncell(value: Any) -> Any:
     if name in kinds:
         return kinds[name](value["is"])
     return {"NA": pd.NA, "NaT": pd.NaT}[name]
+
+
+ROWS, COLUMNS, CELL = 10, 12, 60
+"""What a reader is shown of a table: its first rows and columns, and characters of a cell."""
+
+
+def head_of(frame: "pd.DataFrame", *, of_rows: int | None = None) -> TableHead:
+    """The first rows of a table in words, each value of its column's own type.
+
+    Args:
+        frame: the table.
+        of_rows: how many there were, where it is only the beginning of another one.
+    """
+    shown = frame.iloc[:ROWS, :COLUMNS]
+    values = [shown.iloc[:, place].tolist() for place in range(shown.shape[1])]
+    rows = tuple(
+        (_brief(label), *(_brief(column[n]) for column in values)) for n, label in enumerate(shown.index)
+    )
+    columns = tuple(map(_brief, shown.columns))
+    return TableHead(columns, rows, len(frame) if of_rows is None else of_rows, frame.shape[1])
+
+
+def _brief(value: object) -> str:
+    text = text_as_kept(str(value))
+    return text if len(text) <= CELL else f"{text[: CELL - 1]}…"
 
 
 def text_as_kept(text: str) -> str:

@@ -22,13 +22,14 @@ import msgspec
 
 from loom_nb.border import clean, parse
 from loom_nb.errors import BorderError, LoomUsageError, StoreDamaged
-from loom_nb.events import ArtifactAdded, ArtifactKind, LogEntry
+from loom_nb.events import ArtifactAdded, ArtifactKind, LogEntry, TableHead
 from loom_nb.messages import to_json
 from loom_nb.protocols import current_call
 from loom_nb.runtime.artifact_files import Files, write_whole
 from loom_nb.runtime.artifact_tables import (
     TABLE_TYPE,
     described,
+    head_of,
     table_from_json,
     table_to_json,
     text_as_kept,
@@ -91,6 +92,7 @@ class Packed(msgspec.Struct, frozen=True):
     media_type: str
     summary: str
     data: bytes
+    table: TableHead | None = None
 
 
 def packed(name: str, value: Any, media_type: str | None = None) -> Packed:
@@ -125,6 +127,7 @@ def stored(kept: Packed, files: Files | None, *, call_id: str = "") -> ArtifactA
         len(data),
         hashlib.sha256(data).hexdigest(),
         call_id,
+        table=kept.table,
     )
     if len(data) > INLINE:
         if files is None:
@@ -134,7 +137,8 @@ def stored(kept: Packed, files: Files | None, *, call_id: str = "") -> ArtifactA
                 fixes=["Agent(session_store=SqliteStore(…)) or FileSessionStore(…)", "keep a part of it"],
             )
         files.put(data)
-        return fact
+        head = data[: 4 * SHOWN].decode(errors="ignore")[:SHOWN] if kept.kind in ("text", "json") else ""
+        return msgspec.structs.replace(fact, head=head)
     if kept.kind in ("text", "json", "table"):
         return msgspec.structs.replace(fact, text=data.decode())
     return msgspec.structs.replace(fact, data=data)
@@ -218,6 +222,37 @@ class Artifact:
                 return table_from_json(data)
             case _:
                 return data
+
+    @property
+    def table(self) -> Any:
+        """Its DataFrame. Raises `LoomUsageError` where it is no table."""
+        return self._only("table")
+
+    @property
+    def text(self) -> str:
+        """Its words: of a text, of JSON, and of a file in UTF-8. Raises `LoomUsageError` for all else."""
+        try:
+            return self.content().decode() if self.kind not in ("table", "image") else str(self._only("text"))
+        except UnicodeDecodeError:
+            return str(self._only("text"))
+
+    @property
+    def image(self) -> bytes:
+        """The bytes of its image. Raises `LoomUsageError` where it is none."""
+        data: bytes = self._only("image")
+        return data
+
+    def _only(self, kind: ArtifactKind) -> Any:
+        if self.kind != kind:
+            ways = {"json": "value()", "data": "content()"}
+            raise LoomUsageError(
+                f"artifact {self.name!r} is no {kind}: it is {self.summary}",
+                fixes=[
+                    f"artifacts[{self.name!r}].{ways.get(self.kind, self.kind)}",
+                    f"artifacts[{self.name!r}].save(path)",
+                ],
+            )
+        return self.value()
 
     def save(self, path: str | Path) -> Path:
         """Write it to a file, whole or not at all; gives the path.
@@ -466,7 +501,7 @@ def _table(name: str, value: Any, media_type: str | None) -> Packed:
         )
     data, texts = table_to_json(value)
     summary = f"table, {described(len(value), value.shape[1], texts)}"
-    return Packed(name, "table", TABLE_TYPE, clean(summary), data)
+    return Packed(name, "table", TABLE_TYPE, clean(summary), data, head_of(value))
 
 
 def _figure(name: str, value: _Draws, media_type: str | None) -> Packed:

@@ -5,6 +5,7 @@ nothing itself; calls and their results are only ever replaced together, so that
 valid by the vendors' rules. The latest instruction, what is pinned and the last turns stay as they are.
 """
 
+import asyncio
 import inspect
 import json
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -26,6 +27,7 @@ from loom_nb.messages import (
     ThinkingPart,
     ToolCallPart,
     ToolResultPart,
+    Usage,
 )
 from loom_nb.runtime.context import Shown, View, copy_of, item_name, last_instruction, turns_back, words_of
 from loom_nb.tokens import estimate_message
@@ -331,12 +333,12 @@ def _lines(message: Message, name: str) -> Iterator[str]:
             case TextPart() if part.text.strip():
                 asked = "the person" if part.origin.trusted and part.origin.kind == "user" else "a note"
                 who = asked if message.role == "user" else "you"
-                yield f"{name} {who}: {_ends(_one(part.text), 300)}"
+                yield f"{name} {who}: {_in_line(part.text, 300)}"
             case ToolCallPart():
-                yield f"{name} you called {part.name}({_ends(_one(part.arguments), 120)})"
+                yield f"{name} you called {part.name}({_in_line(part.arguments, 120)})"
             case ToolResultPart():
                 failed = " failed" if part.is_error else ""
-                yield f"{name} {part.name}{failed}: {_ends(_one(part.text), 160)}"
+                yield f"{name} {part.name}{failed}: {_in_line(part.text, 160)}"
             case DataPart():
                 yield f"{name} data {part.name}: {part.summary}"
             case ThinkingPart() | TextPart():
@@ -347,6 +349,13 @@ def _lines(message: Message, name: str) -> Iterator[str]:
 
 def _one(text: str) -> str:
     return " ".join(text.split())
+
+
+def _in_line(text: str, chars: int) -> str:
+    """Both ends of a text in one line; of a long one no more is read than these."""
+    if len(text) <= 8 * chars:
+        return _ends(_one(text), chars)
+    return _ends(f"{_one(text[: 4 * chars])} {_one(text[-4 * chars :])}", chars)
 
 
 def _ends(text: str, chars: int) -> str:
@@ -434,6 +443,12 @@ class ContextProtocol:
         return Situation(view, before, view.pinned | {instruction} | gone, budget, summarise)
 
 
+def calls_in_words(calls: int, usage: Usage, arrow: str = "→") -> str:
+    """``compaction: 1 call, 412→96 tok``."""
+    several = f"{calls:,} call" if calls == 1 else f"{calls:,} calls"
+    return f"compaction: {several}, {usage.input_tokens:,}{arrow}{usage.output_tokens:,} tok"
+
+
 def chosen(protocol: ContextProtocol, strategy: str | None) -> Sequence[Step]:
     """The step of that name, or all. Raises LoomUsageError where there is none."""
     steps = [step for step in protocol.ladder if strategy in (None, step.compaction.name)]
@@ -463,13 +478,14 @@ async def make_room(
             break
         given = step.compaction.compact(situation)
         changes = tuple(await given if inspect.isawaitable(given) else given)
-        compacted, _ = tried(situation.view, step.compaction.name, changes, tokens, reason)
+        compacted, after = tried(situation.view, step.compaction.name, changes, tokens, reason)
         saved = tokens - compacted.tokens_after
         if not changes or saved < max(1, int(situation.budget * LEAST_SAVED)):
             continue
-        situation.view.take(compacted)
+        situation.view.adopt(after, compacted)
         tokens = compacted.tokens_after
         taken.append(compacted)
+        await asyncio.sleep(0)  # in a long conversation a step takes a while: others have their turn
     return taken
 
 

@@ -16,6 +16,7 @@ from loom_nb.events import (
     CompactionUndone,
     ContextCompacted,
     ContextMarked,
+    HeadItem,
     Mark,
     NotesWritten,
     PlanItem,
@@ -71,6 +72,12 @@ class View:
     """The message by which it was written down; -1 where that is not known."""
     notes: list[tuple[int, NotesWritten]] = field(default_factory=list)
     """What was written on the scratchpad, oldest first, each with the message that did it."""
+    head: "tuple[HeadItem, ...] | None" = None
+    """What stood before the conversation in the last request; None where none was noted."""
+    _items: "tuple[int, Sequence[Shown]] | None" = None
+    """As `items` gave them for a conversation of so many messages; good until a fact is taken."""
+    _tokens: tuple[int, int] | None = None
+    """Likewise."""
 
     def __post_init__(self) -> None:
         self.shown = self.conversation
@@ -87,7 +94,15 @@ class View:
         """Something was compacted, undone, pinned or hidden."""
         for fact in facts:
             self._take(fact)
+        self._items = self._tokens = None
         self.shown = self._redrawn()
+
+    def adopt(self, tried: "View", fact: ContextCompacted) -> None:
+        """Take what a copy of this view has taken, as this fact tells it; nothing is drawn anew."""
+        self.compactions[fact.id] = fact
+        self.numbers = tried.numbers
+        self.shown = tried.shown
+        self._items, self._tokens = tried._items, tried._tokens
 
     def _take(self, fact: Fact) -> None:
         match fact:
@@ -135,16 +150,18 @@ class View:
             for one in compaction.changes
             if not one.messages
         ]
+        numbers = sorted(self._hidden)
         counts: list[Change] = []
         for name, compaction in self.compactions.items():
             place = _place(name)
-            newer = sorted(
-                (one for one in compaction.changes if one.messages and not self._tells(one, place, when)),
-                key=_first,
-            )
+            newer = [one for one in compaction.changes if one.messages]
+            if numbers or when:
+                newer = [one for one in newer if not self._tells(one, place, numbers, when)]
+            newer.sort(key=_first)
             older = [one for one in counts if not _overlaps(newer, one.first, one.last)]
             counts = sorted([*older, *newer], key=_first)
-        counts = [one for one in counts if not _overlaps(gone, one.first, one.last)]
+        if gone:
+            counts = [one for one in counts if not _overlaps(gone, one.first, one.last)]
         hidden = [
             Change(number, number, (without_content(self.conversation.messages[number]),))
             for number in self._hidden
@@ -248,47 +265,56 @@ class View:
             if isinstance(part, ToolResultPart)
         )
 
-    def _tells(self, change: Change, place: int, gone: Sequence[tuple[Change, int]]) -> bool:
+    def _tells(
+        self, change: Change, place: int, hidden: Sequence[int], gone: Sequence[tuple[Change, int]]
+    ) -> bool:
         """Whether a change was made before one of its messages was hidden or left out: it may tell of it."""
-        if any(change.first <= number <= change.last and place <= at for number, at in self._hidden.items()):
+        reach = hidden[bisect.bisect_left(hidden, change.first) : bisect.bisect_right(hidden, change.last)]
+        if any(place <= self._hidden[number] for number in reach):
             return True
         return any(place < at and _overlaps((change,), one.first, one.last) for one, at in gone)
 
-    def items(self) -> list["Shown"]:
+    def items(self) -> "Sequence[Shown]":
         """What is sent, message after message."""
+        size = len(self.conversation)
+        if self._items is None or self._items[0] != size:
+            self._items = size, self._drawn()
+        return self._items[1]
+
+    def _drawn(self) -> "list[Shown]":
+        messages = self.conversation.messages
         items: list[Shown] = []
         at = 0
         for change in self.changes():
-            items += [Shown(n, n, self.conversation.messages[n]) for n in range(at, change.first)]
+            items += [Shown(n, n, messages[n]) for n in range(at, change.first)]
             items += [Shown(change.first, change.last, message, changed=True) for message in change.messages]
             at = change.last + 1
-        items += [Shown(n, n, self.conversation.messages[n]) for n in range(at, len(self.conversation))]
+        items += [Shown(n, n, messages[n]) for n in range(at, len(messages))]
         return _paired(items)
 
     def _redrawn(self) -> Conversation:
         items = self.items()
-        if not any(item.changed for item in items) and len(items) == len(self.conversation):
+        if len(items) == len(self.conversation) and not any(item.changed for item in items):
             return self.conversation
-        return self.conversation.edited(item.message for item in items)
+        return self.conversation.edited([item.message for item in items])
 
     @property
     def tokens(self) -> int:
         """An estimate of what is sent."""
-        return sum(estimate_message(message) for message in self.shown)
+        size = len(self.conversation)
+        if self._tokens is None or self._tokens[0] != size:
+            self._tokens = size, sum([estimate_message(message) for message in self.shown])
+        return self._tokens[1]
 
 
 def copy_of(view: View) -> View:
     """Another view of the same conversation, to try things on."""
-    return View(
-        view.conversation,
-        dict(view.compactions),
-        dict(view.marks),
-        dict(view._hidden),
-        view.numbers,
-        view.plan,
-        view.planned,
-        list(view.notes),
-    )
+    copy = View(view.conversation, numbers=view.numbers, plan=view.plan, planned=view.planned)
+    copy.compactions, copy.marks, copy._hidden, copy.notes = (
+        dict(view.compactions), dict(view.marks), dict(view._hidden), list(view.notes)
+    )  # fmt: skip
+    copy.shown, copy._items, copy._tokens = view.shown, view._items, view._tokens
+    return copy
 
 
 def _place(name: str) -> int:
@@ -321,18 +347,22 @@ def _paired(items: list[Shown]) -> list[Shown]:
     paired: list[Shown] = []
     waiting: list[str] = []
     for place, item in enumerate(items):
-        message, after = item.message, items[place + 1].message if place + 1 < len(items) else None
-        calls = [call.id for call in message.calls]
-        if message.role == "tool" and _results(message) != waiting:
-            continue
-        if calls and after is not None and _results(after) != calls:
-            calls = []
-            rest = tuple([part for part in message.parts if not isinstance(part, ToolCallPart)])
-            if not any(isinstance(part, TextPart) for part in rest):
-                waiting = []
+        message = item.message
+        if message.role == "user":
+            waiting = []
+        elif message.role == "tool":
+            if _results(message) != waiting:
                 continue
-            item = Shown(item.first, item.last, msgspec.structs.replace(message, parts=rest), changed=True)  # noqa: PLW2901  without its calls
-        waiting = calls
+            waiting = []
+        else:
+            waiting = [call.id for call in message.calls]
+            if waiting and place + 1 < len(items) and _results(items[place + 1].message) != waiting:
+                waiting = []
+                rest = tuple([part for part in message.parts if not isinstance(part, ToolCallPart)])
+                if not any(isinstance(part, TextPart) for part in rest):
+                    continue
+                told = msgspec.structs.replace(message, parts=rest)
+                item = Shown(item.first, item.last, told, changed=True)  # noqa: PLW2901  without its calls
         paired.append(item)
     return paired
 

@@ -1,16 +1,19 @@
 """What a tool may do while it runs, beside returning: ask a person, show output, keep a fact."""
 
 import asyncio
+import mimetypes
 from typing import Any
 
 import msgspec
 
 from loom_nb.border import clean
-from loom_nb.errors import LoomUsageError, Unanswered
+from loom_nb.errors import LoomError, LoomUsageError, Unanswered
 from loom_nb.events import CallOutput, Kept, NotesWritten, PlanUpdated, VariablesChanged
 from loom_nb.questions import Question
 from loom_nb.runtime.approval import Ready
-from loom_nb.runtime.artifacts import packed, stored
+from loom_nb.runtime.artifact_tables import described
+from loom_nb.runtime.artifacts import Packed, packed, stored
+from loom_nb.runtime.products import Kind
 from loom_nb.runtime.stage import Stage
 
 
@@ -89,6 +92,26 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
             raise LoomUsageError(f"artifact {name!r} comes too late: the run is over")
         event = stored(packed(name, value, media_type), self._stage.files, call_id=self.call_id)
         self._on_the_loop(self._keep, event)
+
+    def product(self, kind: Kind, value: Any, name: str = "", *, of_rows: int = 0) -> str:
+        """Keep what the call made; see `CallContext.product`. A value of which nothing is known is told."""
+        try:
+            media_type = mimetypes.guess_type(name)[0] if kind == "file" else None
+            made = packed(name or kind, value, media_type)
+            if kind != "table":
+                words = f"file, {made.media_type}" if kind == "file" else "figure"
+                made = msgspec.structs.replace(made, summary=words)
+            if of_rows and made.table is not None:
+                words = f"table, first {described(len(value), value.shape[1], ())} of {of_rows:,}"
+                table = msgspec.structs.replace(made.table, of_rows=of_rows)
+                made = msgspec.structs.replace(made, summary=words, table=table)
+            admitted = self._stage.products.admit(kind, msgspec.structs.replace(made, name=name))
+            if isinstance(admitted, Packed) and not self._stage.closed:
+                event = stored(admitted, self._stage.files, call_id=self.call_id)
+                self._on_the_loop(self._keep, event)
+        except LoomError as error:
+            return error.title
+        return admitted if isinstance(admitted, str) else ""
 
     def _show(self, event: CallOutput) -> None:
         if not self._stage.closed:

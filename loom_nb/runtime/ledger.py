@@ -1,10 +1,11 @@
 """The ledger: what a request is made of, item by item, and what was left out of it."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from loom_nb.events import Change
+from loom_nb.events import Change, HeadItem, HeadSection
 from loom_nb.messages import (
     DataPart,
     ImagePart,
@@ -44,6 +45,8 @@ class Item:
     """The compaction that shortened it or left it out."""
     whole: int = 0
     """Tokens of it as it was, where less of it is sent."""
+    sha256: str = ""
+    """Of what stands before the conversation: the first 16 digits of the hash of its text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,30 +98,50 @@ def ledger_of(
         budget: tokens that it may have.
         counted: what the vendor counted last.
     """
-    items = [*_head(request, partitions), *_history(view)]
+    working = tuple(_working(request.working)) if request.working is not None else ()
+    sent = request.conversation.messages
+    return ledger_with(head_of(request, partitions), view, sent, working, budget=budget, counted=counted)
+
+
+def ledger_with(
+    head: Sequence[HeadItem],
+    view: View,
+    sent: Sequence[Message] = (),
+    working: Sequence[Item] = (),
+    *,
+    budget: int | None = None,
+    counted: int | None = None,
+) -> Ledger:
+    """The ledger of a request whose head is known by its items.
+
+    Args:
+        head: what stands before the conversation.
+        view: the conversation as it is sent.
+        sent: what the view shows, or that and more.
+        working: the dashboard behind it.
+        budget: tokens that it may have.
+        counted: what the vendor counted last.
+    """
+    items = [*map(_of_head, head), *_history(view)]
     shown = len(view.shown)
-    for offset, message in enumerate(request.conversation.messages[shown:]):
+    for offset, message in enumerate(sent[shown:]):
         number = len(view.conversation) + offset
         items += _parts(message, item_name(number), "sent", "", message)
-    if request.working is not None:
-        items += _working(request.working)
-    return Ledger(tuple(items), budget, counted)
+    return Ledger((*items, *working), budget, counted)
 
 
-def _head(request: Request, partitions: Sequence[PartitionItem]) -> Iterator[Item]:
-    own = request.system
-    for item in partitions:
-        own = own.replace(item.text, "", 1)
-        yield _text(item.id, item.partition, item.text)
-    if own.strip():
-        yield _text("instructions", "system", own.strip())
+def head_of(request: Request, partitions: Sequence[PartitionItem] = ()) -> tuple[HeadItem, ...]:
+    """What stands before the conversation; its tokens add up to `request.head_tokens`."""
+    items = _system(request.system, partitions)
     for tool in request.tools:
-        tokens = estimate(tool.name + tool.description) + len(tool.encoded_schema) // 4
         words = tool.description.strip().partition("\n")[0]
-        yield Item(f"tool:{tool.name}", "tools", "tool", words[:120], tokens, "system")
-    if request.output is not None:
-        tokens = len(str(request.output.schema)) // 4
-        yield Item("form of the answer", "system", "text", request.output.name, tokens, "user")
+        text = f"{tool.name}\n{tool.description}\n".encode() + tool.encoded_schema
+        items.append(HeadItem(f"tool:{tool.name}", "tools", words[:120], tool.tokens, _mark(text)))
+    form = request.output
+    if form is not None:
+        mark = _mark(str(form.schema).encode())
+        items.append(HeadItem("form of the answer", "system", form.name, form.tokens, mark))
+    return tuple(items)
 
 
 def _working(message: Message) -> Iterator[Item]:
@@ -129,9 +152,42 @@ def _working(message: Message) -> Iterator[Item]:
         yield Item(name, "working", "data", words, tokens, _origin(part))
 
 
-def _text(name: str, section: str, text: str) -> Item:
-    known: Section = next((one for one in SECTIONS if one == section), "system")
-    return Item(name, known, "text", _line(text), estimate(text), "system")
+def _system(system: str, partitions: Sequence[PartitionItem]) -> list[HeadItem]:
+    """The instructions, and the items of partitions in them; what stands between belongs to what follows."""
+    own, own_tokens, items, at, counted = "", 0, [], 0, 0
+    for item in partitions:
+        place = system.find(item.text, at) if item.text else -1
+        if place < 0:
+            continue
+        end = place + len(item.text)
+        between = system[at:place]
+        before = counted if not between.strip() else estimate(system[:place])
+        own, own_tokens = own + between, own_tokens + before - counted
+        counted = estimate(system[:end])
+        section: HeadSection = next((one for one in _HEAD if one == item.partition), "system")
+        mark = _mark(item.text.encode())
+        items.append(HeadItem(item.id, section, _line(item.text), counted - before, mark))
+        at = end
+    own, own_tokens = own + system[at:], own_tokens + estimate(system) - counted
+    if own.strip():
+        mark = _mark(own.strip().encode())
+        return [HeadItem("instructions", "system", _line(own.strip()), own_tokens, mark), *items]
+    return items
+
+
+_HEAD: tuple[HeadSection, ...] = ("system", "tools", "memory", "skill", "working")
+
+
+def _mark(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()[:16]
+
+
+def _of_head(item: HeadItem) -> Item:
+    kind = "tool" if item.section == "tools" else "text"
+    return Item(
+        item.name, item.section, kind, item.words, item.tokens,
+        "user" if item.name == "form of the answer" else "system", sha256=item.sha256,
+    )  # fmt: skip
 
 
 def _history(view: View) -> Iterator[Item]:
@@ -185,6 +241,8 @@ def _whole(view: View, shown: Shown) -> Message | None:
 
 
 def _parts(message: Message, name: str, state: State, by: str, whole: Message | None) -> Iterator[Item]:
+    if not message.parts:
+        yield Item(name, "history", "text", "(empty)", MESSAGE_TOKENS, "system", state)
     for place, part in enumerate(message.parts):
         tokens = estimate_part(part) + (0 if place else MESSAGE_TOKENS)
         before = whole.parts[place] if whole is not None and place < len(whole.parts) else part

@@ -24,6 +24,7 @@ from loom_nb.messages import MODEL, Message, Origin, TextPart, ToolCallPart, Too
 from loom_nb.protocols import Reply
 from loom_nb.runtime.attempts import attempted
 from loom_nb.runtime.calls import perform, tell
+from loom_nb.runtime.heads import note_head
 from loom_nb.runtime.limits import Streak
 from loom_nb.runtime.pressure import fit, overflowed
 from loom_nb.runtime.stage import Stage, cleaned
@@ -136,6 +137,7 @@ async def _ask(stage: Stage) -> Reply:
     attempt = 0
     while True:
         attempt += 1
+        note_head(stage)
         try:
             return await stage.model.reply(stage.request, stage.show)
         except ModelError as error:

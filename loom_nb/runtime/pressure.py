@@ -4,26 +4,26 @@ import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from loom_nb.errors import LoomContextError, ModelError
 from loom_nb.events import ContextCompacted, Noticed
-from loom_nb.messages import MODEL, Conversation, DataPart, Message, Origin, TextPart
+from loom_nb.messages import MODEL, Conversation, DataPart, Message, Origin, TextPart, Usage
 from loom_nb.protocols import Generation, LanguageModel, Reply, Request
 from loom_nb.runtime.calls import tell
-from loom_nb.runtime.compaction import ContextProtocol, Step, make_room
+from loom_nb.runtime.compaction import ContextProtocol, Step, calls_in_words, make_room
 from loom_nb.runtime.context import View, item_name, last_instruction, words_of
 from loom_nb.runtime.continuity import ContinuityPolicy
 from loom_nb.runtime.harness import begins_again
 from loom_nb.runtime.recall import recall_tool
 from loom_nb.runtime.stage import Stage
 from loom_nb.runtime.working import draw
-from loom_nb.tokens import estimate, estimate_message
+from loom_nb.tokens import estimate, estimate_message, room_in
 
 UNSEEN = 6_000
 """Tokens: a smaller request fits whatever model it is; its window is not looked up."""
 TIGHT = 0.9
 """The pressure at which all turns but the last may be shortened."""
-ANSWER = 8_000
-"""Tokens of a window that are left for the answer, where the request sets no limit; a quarter at most."""
 
 
 async def fit(stage: Stage, tokens: int) -> int:
@@ -37,7 +37,7 @@ async def fit(stage: Stage, tokens: int) -> int:
         stage.room = sys.maxsize  # only the vendor knows: ask no more in this run
         return tokens
     stage.budget = budget
-    head = head_tokens(stage.request)
+    head = stage.request.head_tokens
     if not stage.meter.exact:
         tokens += head
     else:
@@ -58,7 +58,7 @@ async def fit(stage: Stage, tokens: int) -> int:
 
 async def overflowed(stage: Stage) -> bool:
     """The vendor refused the request as too large: show less. Whether there was anything to leave out."""
-    head = head_tokens(stage.request)
+    head = stage.request.head_tokens
     tokens = stage.meter.tokens + (0 if stage.meter.exact else head)
     sent = max(tokens, stage.view.tokens + stage.meter.working + head)
     stage.meter.limit = min(sent, stage.meter.limit or sent)
@@ -72,13 +72,6 @@ async def overflowed(stage: Stage) -> bool:
     return tokens < before
 
 
-def head_tokens(request: Request) -> int:
-    """Tokens of what stands before the conversation: instructions, tools, the form of the answer."""
-    tools = sum(estimate(one.name + one.description) + len(one.encoded_schema) // 4 for one in request.tools)
-    form = len(str(request.output.schema)) // 4 if request.output is not None else 0
-    return estimate(request.system) + tools + form
-
-
 async def _shrink(
     stage: Stage, steps: Sequence[Step], budget: int, tokens: int, target: int, reason: str, keep: int = 0
 ) -> int:
@@ -88,10 +81,12 @@ async def _shrink(
         protocol = dataclasses.replace(protocol, keep_turns=keep)
 
     policy = stage.runtime.continuity
+    written: list[Usage] = []
 
     async def summarise(text: str) -> str:
         reply = await handoff(stage.model, stage.request.generation, policy, budget, text)
-        stage.spend(reply.usage, reply.model)
+        stage.spend(reply.usage, reply.model, aside=True)
+        written.append(reply.usage)
         return reply.message.text.strip()
 
     situation = protocol.situation(stage.view, budget, summarise if policy.sections else None)
@@ -106,9 +101,17 @@ async def _shrink(
             told = f"{step.compaction.name} failed: {type(error).__name__}: {error}"
             stage.say(Noticed(f"the context was not compacted: {told}", "warning"))
             continue
-        for compacted in taken:
+        for one in taken:
+            compacted = one
+            if one.handoff and written:
+                compacted = msgspec.structs.replace(one, usage=sum(written, Usage()))
+                stage.view.compactions[one.id] = compacted
+                written.clear()
             stage.request.tools = stage.kit.offer(recall_tool(stage.view))
             tokens = compacted.tokens_after + await tell_compacted(stage, compacted)
+    if written:
+        unused = calls_in_words(len(written), sum(written, Usage()))
+        stage.say(Noticed(f"{unused}: it freed too little and is not used"))
     return tokens
 
 
@@ -180,7 +183,7 @@ def budget_of(
         return protocol.budget
     most = window()
     if most is not None:
-        most -= min(answer or ANSWER, most // 4)
+        most = room_in(most, answer)
     return min(most or limit, limit) if limit is not None else most
 
 
@@ -192,17 +195,14 @@ def _full(stage: Stage, budget: int) -> LoomContextError:
     """Instructions and tools alone leave no room."""
     request = stage.request
     items = [("the instructions", estimate(request.system))]
-    items += [
-        (f"the tool {one.name}", estimate(one.description) + len(one.encoded_schema) // 4)
-        for one in request.tools
-    ]
+    items += [(f"the tool {one.name}", one.tokens) for one in request.tools]
     items += [
         (f"{item_name(number)}: {' '.join(words_of(message).split())[:40]}", estimate_message(message))
         for number, message in enumerate(stage.view.conversation.messages)
     ]
     largest = sorted(items, key=lambda item: -item[1])[:5]
     return LoomContextError(
-        f"instructions and tools take {head_tokens(request):,} tokens of a budget of {budget:,}",
+        f"instructions and tools take {request.head_tokens:,} tokens of a budget of {budget:,}",
         cause="the largest: " + "; ".join(f"{name} {tokens:,}" for name, tokens in largest),
         fixes=["fewer tools, shorter instructions, or a larger Runtime(context=ContextProtocol(budget=…))"],
     )

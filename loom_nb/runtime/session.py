@@ -320,15 +320,21 @@ class Session:
         message = _first_message(task, context, self._describe)
         output = OutputType(schema) if schema is not None else None
         async with self._opened():
-            kit = await self._kit(agent)
-            repairs = self._waiting.repairs if self._waiting is not None else ()
-            closing = [event.message for event in repairs if isinstance(event, MessageAdded)]
-            shown = self.view.shown.edited([*self.view.shown, *closing, message])
-            request = _request(agent, kit, shown, output)
-            request.system = with_criteria(request.system, agent.runtime.gate, task_of(message))
-            begun: list[Kept] = [RunStarted(agent.model.name, message.text), MessageAdded(message)]
-            begin(request, agent.runtime, self.view, self._origins, [*repairs, *begun])
+            request = self._first_request(agent, await self._kit(agent), message, output)
             return request, self._model(agent.model).encode(request)
+
+    def _first_request(
+        self, agent: AgentDescription, kit: Toolkit, message: Message, output: OutputType | None
+    ) -> Request:
+        """What a run that begins with this message would send first."""
+        repairs = self._waiting.repairs if self._waiting is not None else ()
+        closing = [event.message for event in repairs if isinstance(event, MessageAdded)]
+        shown = self.view.shown.edited([*self.view.shown, *closing, message])
+        request = _request(agent, kit, shown, output)
+        request.system = with_criteria(request.system, agent.runtime.gate, task_of(message))
+        begun: list[Kept] = [RunStarted(agent.model.name, message.text), MessageAdded(message)]
+        begin(request, agent.runtime, self.view, self._origins, [*repairs, *begun])
+        return request
 
     async def resume(self, run_id: str, *, agent: AgentDescription | None = None) -> Run:
         """Take up the last run, whose process ended before it did.
@@ -391,16 +397,33 @@ class Session:
 
     # -- what the model is shown -------------------------------------------------------------------
 
-    async def ledger(self, *, agent: AgentDescription | None = None) -> Ledger:
-        """What the next request is made of, before its prompt; and what is left out of it."""
+    async def ledger(
+        self,
+        task: str | RuntimeTask | None = None,
+        *,
+        agent: AgentDescription | None = None,
+        schema: Any = None,
+    ) -> Ledger:
+        """What the next request is made of, and what is left out of it.
+
+        Args:
+            task: what it would be asked; None: all that stands before the prompt.
+            agent: who would answer.
+            schema: the form that the answer would have.
+        """
         agent = agent or self.agent
+        output = OutputType(schema) if schema is not None else None
+        message = _first_message(task, None, self._describe) if task is not None else None
         async with self._opened():
             kit = await self._kit(agent)
-            request = _request(agent, kit, self.view.shown, None)
+            if message is not None:
+                request = self._first_request(agent, kit, message, output)
+            else:
+                request = _request(agent, kit, self.view.shown, output)
+                begin(request, agent.runtime, self.view, self._origins)
             answer = agent.generation.max_output_tokens
             budget = budget_of(agent.runtime.context, agent.model.window, answer, self._meter.limit)
             counted = self._meter.counted + self._meter.working if self._meter.exact else None
-            begin(request, agent.runtime, self.view, self._origins)
             return ledger_of(request, self.view, kit.partitions(), budget=budget, counted=counted)
 
     async def dashboard(self) -> Dashboard:
@@ -1089,12 +1112,15 @@ def _request(
 def _take_up(stage: Stage, past: Waiting) -> None:
     """Stand where the run stood when its process ended."""
     stage.resumed = past.resumed
+    stage.products.remember(past.entries)
     for entry in past.entries:
         if isinstance(entry.event, TurnFinished):
             stage.turns += 1
             stage.spend(entry.event.usage, entry.event.model)
         elif isinstance(entry.event, QualityChecked):
             stage.spend(entry.event.usage)
+        elif isinstance(entry.event, ContextCompacted) and entry.event.usage.total_tokens:
+            stage.spend(entry.event.usage, aside=True)
         elif isinstance(entry.event, CallFinished) and entry.event.outcome == "denied":
             stage.denied.append(entry.event.result.text)
 

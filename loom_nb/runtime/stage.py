@@ -1,6 +1,6 @@
 """Stage: all that the loop works with in one run."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from loom_nb.messages import (
     ToolResultPart,
     Usage,
 )
-from loom_nb.protocols import Clock, LanguageModel, Request
+from loom_nb.protocols import Clock, LanguageModel, PartitionItem, Request
 from loom_nb.runtime.artifact_files import Files
 from loom_nb.runtime.asking import Asking
 from loom_nb.runtime.context import View
@@ -33,6 +33,7 @@ from loom_nb.runtime.limits import Streak
 from loom_nb.runtime.origins import Origins
 from loom_nb.runtime.output import OutputType
 from loom_nb.runtime.policies import Runtime
+from loom_nb.runtime.products import Products
 from loom_nb.runtime.run import Run
 from loom_nb.runtime.tally import Tally
 from loom_nb.runtime.toolkit import Toolkit
@@ -157,11 +158,19 @@ class Stage(msgspec.Struct, eq=False):
     """Ids of the calls of the turn in progress whose tools have begun to run."""
     resumed: Resumed | None = None
     """In the first turn of a run that another process had begun."""
+    headed: tuple[Any, ...] = ()
+    """Instructions, tools and form of the answer of the last model call."""
+    partitions: Sequence[PartitionItem] = ()
+    """The texts of capabilities that are part of the instructions."""
+    products: Products = msgspec.field(default_factory=Products)
+    """What its calls made beside what they returned."""
     closed: bool = False
     """The run has ended: a tool that was left behind has nothing to say any more."""
     turns: int = 0
     replies: int = 0
-    """Model calls that were answered."""
+    """Model calls that were answered, handoffs left out."""
+    paid: int = 0
+    """Model calls that were answered, all of them."""
     usage: Usage = Usage()
     cost: float | None = None
     """US dollars so far; None where a price is not known."""
@@ -190,6 +199,7 @@ class Stage(msgspec.Struct, eq=False):
             started_calls=set(),
             results=[],
             denied=[],
+            products=Products(),
         )
 
     def add(self, message: Message) -> None:
@@ -205,7 +215,12 @@ class Stage(msgspec.Struct, eq=False):
         return RunFinished(status, output, reason, fault, self.usage, self.cost, self.replies, seconds, data)
 
     def spend(
-        self, usage: Usage, answered: str = "", price: Callable[[Usage, str], float | None] | None = None
+        self,
+        usage: Usage,
+        answered: str = "",
+        price: Callable[[Usage, str], float | None] | None = None,
+        *,
+        aside: bool = False,
     ) -> float | None:
         """Count a reply, and give its cost. Each is priced by itself: a long request may cost more a token.
 
@@ -213,9 +228,11 @@ class Stage(msgspec.Struct, eq=False):
             usage: of the reply.
             answered: `Reply.model`: whose price counts, where the run's model is several.
             price: of the model that gave it, where it is not the run's own.
+            aside: it is paid for and no step of the run: a handoff.
         """
-        cost, first = (price or self.price)(usage, answered), not self.replies
-        self.replies += 1
+        cost, first = (price or self.price)(usage, answered), not self.paid
+        self.paid += 1
+        self.replies += not aside
         if first:
             self.usage, self.cost = usage, cost
             return cost

@@ -28,6 +28,7 @@ class Spectator:
     def __init__(self):
         self.shown = []
         self.said = []
+        self.products = []
 
     async def ask(self, question):
         raise AssertionError("run_python never asks")
@@ -37,6 +38,10 @@ class Spectator:
 
     def say(self, event):
         self.said.append(event)
+
+    def product(self, kind, value, name="", *, of_rows=0):
+        self.products.append((kind, name, of_rows))
+        return ""
 
 
 class Bench:

@@ -58,8 +58,8 @@ def test_a_table_is_shown_as_one_on_every_surface():
 def test_of_a_large_table_the_first_part_is_shown_and_the_rest_counted():
     shown = bundle(one_of(pd.DataFrame([[0] * 20] * 5_000)))
     assert len(Page(shown["text/html"]).cells) == 13 * 11
-    assert "4,990 more rows and 8 more columns" in shown["text/html"]
-    assert "4,990 more rows and 8 more columns" in shown["text/markdown"]
+    assert "10 of 5,000 rows, 12 of 20 columns" in shown["text/html"]
+    assert "10 of 5,000 rows, 12 of 20 columns" in shown["text/markdown"]
 
 
 @pytest.mark.parametrize(

@@ -296,7 +296,7 @@ def test_two_runs_are_compared_by_their_first_requests(talk):
     talk.run_cell(ASK.format(4))
     card = typed(talk, "context diff r3 r4")
     added, changed = card.tables
-    assert [row[0] for row in added.rows] == ["m10.1", "m10.2", "m11", "m12", "m13"]
+    assert [row[0] for row in added.rows] == ["tool:recall", "m10.1", "m10.2", "m11", "m12", "m13"]
     assert {row[0]: row[4] for row in changed.rows} == {"m3": "shortened by c1", "m7": "shortened by c1"}
     same = typed(talk, "context diff r2 r2")
     assert [table.rows for table in same.tables] == [(), ()]

@@ -278,7 +278,7 @@ def test_a_dry_run_shows_the_exact_request_and_sends_nothing(auto):
     assert "nothing was sent to openai:gpt-5.1" in cell.text
     assert auto.run("import json; body = json.loads(dry.body); body['model']").text == "'gpt-5.1'"
     assert auto.run("'sum ⟨rows⟩' in json.dumps(body, ensure_ascii=False)").text == "True"
-    assert auto.run("dry.tokens == sum(item[2] for item in dry.items) > 0").text == "True"
+    assert auto.run("dry.tokens == sum(item.tokens for item in dry.items) > 0").text == "True"
 
 
 def test_line_magics_answer_in_words_and_html(auto):

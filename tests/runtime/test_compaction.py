@@ -9,7 +9,15 @@ import pytest
 
 from loom_nb import Agent, GovernancePolicy, MemoryStore, Model, Runtime, tool
 from loom_nb.errors import LoomUsageError, ModelError
-from loom_nb.events import Change, CompactionUndone, ContextCompacted, ContextMarked, PlanItem
+from loom_nb.events import (
+    Change,
+    CompactionUndone,
+    ContextCompacted,
+    ContextMarked,
+    Noticed,
+    PlanItem,
+    TurnFinished,
+)
 from loom_nb.messages import (
     Conversation,
     DataPart,
@@ -22,6 +30,8 @@ from loom_nb.messages import (
     user,
 )
 from loom_nb.models.scripted import Call
+from loom_nb.notebook import render
+from loom_nb.notebook.transcript import Transcript
 from loom_nb.runtime.compaction import (
     Auto,
     Collapse,
@@ -414,6 +424,28 @@ async def test_a_handoff_is_written_by_the_model_and_is_in_the_next_request():
     (event,) = [entry.event for entry in result.events if isinstance(entry.event, ContextCompacted)]
     assert event.handoff.startswith("Goal: look around.")
     assert "facts 0 to 5" in repr(seen[0])
+    turns = [entry.event for entry in result.events if isinstance(entry.event, TurnFinished)]
+    assert result.turns == len(turns) == 9, "a handoff is no step of the agent"
+    assert event.usage.output_tokens > 0
+    assert result.usage == sum((turn.usage for turn in turns), event.usage), "and is paid for all the same"
+    footer = str(render.bundle(Transcript.of(result.events))["text/plain"]).splitlines()[-1]
+    assert "9 steps" in footer
+    assert f"compaction: 1 call, {event.usage.input_tokens:,}→{event.usage.output_tokens:,} tok" in footer
+
+
+async def test_a_handoff_that_frees_too_little_is_paid_for_and_told():
+    script = [Call("look", {"at": number}) for number in range(8)]
+    only = ContextProtocol(budget=8_000, ladder=(Step(0.7, Auto()),), keep_turns=2)
+    agent = Agent(
+        Model.scripted([*script, "long and winding " * 4_000, *["the end"] * 9]),
+        tools=[look], runtime=Runtime(context=only), session_store=MemoryStore(),
+    )  # fmt: skip
+    result = await agent.run("look around")
+    told = [entry.event.text for entry in result.events if isinstance(entry.event, Noticed)]
+    assert any(text.startswith("compaction: 1 call, ") and "not used" in text for text in told)
+    spent = [entry.event.usage for entry in result.events if isinstance(entry.event, TurnFinished)]
+    assert result.usage.output_tokens > sum(one.output_tokens for one in spent) + 10_000
+    assert result.turns == len(spent)
 
 
 async def test_a_handoff_that_fails_is_told_and_the_run_goes_on():

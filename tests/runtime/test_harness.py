@@ -114,7 +114,8 @@ async def test_all_events_of_all_attempts_are_there_in_order():
     ).run("go")
     assert names(result) == [
         "RunStarted", "MessageAdded", "AttemptStarted",
-        "TurnStarted", "MessageAdded", "TurnFinished", "CallJudged", "CallStarted", "CallFinished", "MessageAdded",
+        "TurnStarted", "HeadChanged", "MessageAdded", "TurnFinished",
+        "CallJudged", "CallStarted", "CallFinished", "MessageAdded",
         "TurnStarted", "MessageAdded", "TurnFinished", "QualityChecked",
         "ContextCompacted", "MessageAdded", "AttemptStarted",
         "TurnStarted", "MessageAdded", "TurnFinished", "QualityChecked", "RunFinished",

@@ -52,6 +52,7 @@ async def test_a_plain_answer_is_told_in_order_and_completes():
         "RunStarted",
         "MessageAdded",
         "TurnStarted",
+        "HeadChanged",
         "MessageAdded",
         "TurnFinished",
         "RunFinished",
@@ -68,7 +69,8 @@ async def test_a_tool_call_is_judged_started_finished_and_goes_back_to_the_model
 
     assert names(result) == [
         "RunStarted", "MessageAdded",
-        "TurnStarted", "MessageAdded", "TurnFinished", "CallJudged", "CallStarted", "CallFinished", "MessageAdded",
+        "TurnStarted", "HeadChanged", "MessageAdded", "TurnFinished",
+        "CallJudged", "CallStarted", "CallFinished", "MessageAdded",
         "TurnStarted", "MessageAdded", "TurnFinished", "RunFinished",
     ]  # fmt: skip
     assert result.output == "It is 3."
@@ -353,7 +355,7 @@ async def test_a_stream_that_breaks_after_its_first_words_is_not_repeated_and_th
     result = await session.run("go")
 
     assert (result.status, result.fault, result.output) == ("failed", "cut_stream", "Hello wor")
-    assert names(result)[-3:] == ["TurnStarted", "MessageAdded", "RunFinished"]
+    assert names(result)[-3:] == ["HeadChanged", "MessageAdded", "RunFinished"]
     assert result.messages[-1] == Message(
         "assistant", (TextPart("Hello wor", result.messages[-1].parts[0].origin),), partial=True
     )

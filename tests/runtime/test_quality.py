@@ -88,7 +88,7 @@ async def test_an_answer_that_passes_is_completed_and_its_evaluation_is_paid_for
 
     assert names(result) == [
         "RunStarted", "MessageAdded", "AttemptStarted",
-        "TurnStarted", "MessageAdded", "TurnFinished", "QualityChecked", "RunFinished",
+        "TurnStarted", "HeadChanged", "MessageAdded", "TurnFinished", "QualityChecked", "RunFinished",
     ]  # fmt: skip
     assert (result.status, result.output, result.turns) == ("completed", "It is done.", 2)
     (checked,) = of(result, QualityChecked)
@@ -114,7 +114,8 @@ async def test_a_failed_check_sends_its_critique_back_as_data_and_the_next_answe
     assert (result.status, result.output) == ("completed", "Now it is done.")
     assert names(result) == [
         "RunStarted", "MessageAdded", "AttemptStarted",
-        "TurnStarted", "MessageAdded", "TurnFinished", "QualityChecked", "MessageAdded", "AttemptStarted",
+        "TurnStarted", "HeadChanged", "MessageAdded", "TurnFinished", "QualityChecked",
+        "MessageAdded", "AttemptStarted",
         "TurnStarted", "MessageAdded", "TurnFinished", "QualityChecked", "RunFinished",
     ]  # fmt: skip
     assert [message.role for message in seen] == ["user", "assistant", "user"]

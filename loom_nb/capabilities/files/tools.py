@@ -15,6 +15,7 @@ from loom_nb.capabilities.files.plans import WORST, Plan
 from loom_nb.capabilities.secret_names import looks_secret
 from loom_nb.errors import BorderError, ToolError
 from loom_nb.messages import Origin, ResultPart, TextPart
+from loom_nb.protocols import current_call
 from loom_nb.tools import Assessment, Effect, Tool, tool
 
 _READS: frozenset[Effect] = frozenset({"reads"})
@@ -218,7 +219,10 @@ class Acting:
 
     def _do(self, plan: Callable[[], AbstractContextManager[Plan]]) -> str:
         with self._history.lock, plan() as ready:
-            return ready.carry_out(self._folder, self._history)
+            told = ready.carry_out(self._folder, self._history)
+            if isinstance(ready, rewriting.Rewrite):
+                _keep_written(ready)
+            return told
 
     def _teller(self, plan: Callable[..., AbstractContextManager[Plan]]) -> Callable[..., Assessment]:
         def assess(**arguments: Any) -> Assessment:
@@ -262,6 +266,13 @@ class Acting:
 
     def _undo(self) -> AbstractContextManager[Plan]:
         return undoing.undoing(self._folder, self._history)
+
+
+def _keep_written(done: rewriting.Rewrite) -> None:
+    """Keep what was written with the run; what looks secret by its name stays where it is."""
+    context = current_call.get()
+    if context is not None and not looks_secret(done.place.path):
+        context.product("file", done.after, clean(done.place.path))
 
 
 def would_fail(error: Exception) -> Assessment:

@@ -9,7 +9,7 @@ from typing import Any
 from loom_nb.notebook.render.live import Look, document
 from loom_nb.notebook.render.llm import llm
 from loom_nb.notebook.render.markdown import markdown
-from loom_nb.notebook.transcript import Asked, Card, Compacted, Transcript, Variables
+from loom_nb.notebook.transcript import Asked, Card, Compacted, Product, Transcript, Variables
 
 RECORD_TYPE = "application/vnd.loom.run.v1+json"
 RECORD_SCHEMA = 1
@@ -90,6 +90,9 @@ def record(transcript: Transcript, *, times: bool = False) -> dict[str, Any]:
     compacted = [_compaction(block) for block in transcript.blocks if isinstance(block, Compacted)]
     if compacted:
         facts["compactions"] = compacted
+    made = [_product(block) for block in transcript.blocks if isinstance(block, Product)]
+    if made:
+        facts["artifacts"] = made
     if times:
         facts |= {"run": transcript.run, "seconds": transcript.seconds}
     return facts
@@ -144,7 +147,27 @@ def _compaction(shown: Compacted) -> dict[str, Any]:
         "tokens_after": shown.after,
         "items": [item.item for item in shown.items],
         "handoff": bool(shown.handoff),
+    } | (
+        {"usage": {"input_tokens": shown.usage.input_tokens, "output_tokens": shown.usage.output_tokens}}
+        if shown.usage.total_tokens
+        else {}
+    )
+
+
+def _product(shown: Product) -> dict[str, Any]:
+    """What it is, without its content."""
+    told: dict[str, Any] = {
+        "name": shown.name,
+        "version": shown.version,
+        "kind": shown.kind,
+        "media_type": shown.media_type,
+        "summary": shown.summary,
+        "size": shown.size,
+        "sha256": shown.sha256,
     }
+    if shown.table is not None:
+        told |= {"rows": shown.table.of_rows, "columns": shown.table.of_columns}
+    return told
 
 
 def _variables(shown: Variables) -> dict[str, Any]:

@@ -4,9 +4,10 @@ from itertools import takewhile
 
 from msgspec import structs
 
-from loom_nb.notebook.render.facts import Glyphs, clipped, one_line
+from loom_nb.notebook.render.facts import UNICODE, Glyphs, clipped, one_line
 from loom_nb.notebook.render.strict_markdown import visible
 from loom_nb.notebook.transcript import Compacted, Replaced
+from loom_nb.runtime.compaction import calls_in_words
 
 ITEMS = 20
 """Items of which is told what was and what is sent; the others are counted."""
@@ -53,10 +54,9 @@ def undo_one(shown: Compacted) -> str:
     return f"{undo(shown)} {first}"
 
 
-def cost(shown: Compacted) -> str:
-    """What the handoff cost; empty where none was written."""
-    usage = shown.usage
-    return f"written with {usage.total_tokens:,} tokens" if usage.total_tokens else ""
+def cost(shown: Compacted, marks: Glyphs = UNICODE) -> str:
+    """What the handoff cost, ``compaction: 1 call, 412→96 tok``; empty where none was written."""
+    return calls_in_words(1, shown.usage, marks.arrow) if shown.usage.total_tokens else ""
 
 
 def tokens(item: Replaced, marks: Glyphs) -> str:

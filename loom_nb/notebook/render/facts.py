@@ -12,6 +12,7 @@ from loom_nb.border import parse
 from loom_nb.errors import BorderError
 from loom_nb.notebook.render.strict_markdown import visible
 from loom_nb.notebook.transcript import Card, Picture, Prompt, Retry, Transcript, Used
+from loom_nb.runtime.compaction import calls_in_words
 
 MODE_ALL = "mode all: nothing is asked"
 """The badge of a run in which whatever no rule denies runs unasked."""
@@ -226,6 +227,8 @@ def footer_items(transcript: Transcript, marks: Glyphs, *, times: bool) -> list[
     items += [model_label(transcript)] if model_label(transcript) else []
     items += [_several(transcript.turns, "step")] if transcript.turns else []
     items += [tokens_item(transcript, marks)] if transcript.usage.total_tokens else []
+    calls, written = transcript.compacting
+    items += [calls_in_words(calls, written, marks.arrow)] if calls else []
     items += [cached(transcript)] if transcript.usage.cache_read_tokens else []
     if transcript.cost is not None:
         items.append(dollars(transcript.cost))

@@ -8,8 +8,10 @@ mark and a word, never a colour alone.
 import base64
 from collections.abc import Sequence
 
+from msgspec import structs
+
 from loom_nb.events import PlanItem
-from loom_nb.notebook.render import acts, compactions, facts
+from loom_nb.notebook.render import acts, compactions, facts, products
 from loom_nb.notebook.render.facts import UNICODE
 from loom_nb.notebook.render.segments import Segment, completed
 from loom_nb.notebook.render.strict_markdown import PRE, coloured, escape, to_html, visible
@@ -21,6 +23,7 @@ from loom_nb.notebook.transcript import (
     Compacted,
     Notice,
     Picture,
+    Product,
     Prompt,
     Replaced,
     Retry,
@@ -92,7 +95,7 @@ def block(shown: Block, *, times: bool = False, finished: bool = True, opened: b
             return picture(shown.picture)
         case Prompt():
             return prompt(shown)
-        case Asked() | Variables() | Compacted():
+        case Asked() | Variables() | Compacted() | Product():
             return act(shown, times=times, finished=finished)
 
 
@@ -267,14 +270,52 @@ def _pre(text: str) -> str:
     return f'<pre style="{PRE};max-height:24em">{escape(text)}</pre>'
 
 
-def picture(shown: Picture) -> str:
+def picture(shown: Picture, alt: str = "") -> str:
     """A picture by its bytes where they are what they say; anything else in words."""
-    line = escape(facts.picture_line(shown))
+    line = escape(alt or facts.picture_line(shown))
     magic = _IMAGES.get(shown.media_type)
+    if shown.stands:
+        return f'<div style="{_MUTED}">[{line}: shown below]</div>\n'
     if magic is None or not shown.data.startswith(magic) or len(shown.data) > LARGEST_PICTURE:
         return f'<div style="{_MUTED}">[{line}]</div>\n'
     data = base64.b64encode(shown.data).decode()
     return f'<img alt="{line}" style="max-width:100%" src="data:{shown.media_type};base64,{data}">\n'
+
+
+def product(shown: Product) -> str:
+    """An artifact: its picture, its first rows or lines; else its name, size and kind."""
+    told = escape(products.title(shown, UNICODE))
+    if shown.picture is not None:
+        body = picture(structs.replace(shown.picture, stands=False), alt=products.title(shown, UNICODE))
+    elif shown.table is not None:
+        body = table("", *products.rows(shown.table)) + _quiet(products.left(shown.table))
+    elif shown.text:
+        words, more = products.text(shown)
+        body = _pre(words) + _quiet(more)
+    else:
+        body = _quiet(products.undrawn(shown))
+    get = f"<code>{escape(products.hint(shown))}</code> or <code>{escape(products.ways(shown))}</code>"
+    return (
+        f'<div style="{_CARD};padding:0.3em 0.8em;overflow:auto">'
+        f'<div style="font-weight:600;overflow-wrap:break-word">{told}</div>{body}'
+        f'<div style="font-size:0.85em;{_MUTED}">{get}</div></div>\n'
+    )
+
+
+def _quiet(text: str) -> str:
+    return f'<div style="font-size:0.9em;{_MUTED}">{escape(text)}</div>' if text else ""
+
+
+def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose rows begin with their labels; all of it is escaped."""
+    names = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
+    lines = []
+    for label, *values in rows:
+        cells = "".join(f"<td>{escape(value)}</td>" for value in values)
+        lines.append(f'<tr><th scope="row">{escape(label)}</th>{cells}</tr>\n')
+    said = f"<caption>{escape(caption)}</caption>" if caption else ""
+    whole = f"<table>{said}\n<thead><tr>{names}</tr></thead>\n<tbody>\n{''.join(lines)}</tbody></table>"
+    return f'<div style="overflow:auto">{whole}</div>\n'
 
 
 def notice(shown: Notice) -> str:
@@ -290,7 +331,7 @@ def _line(mark: str, word: str, text: str) -> str:
     )
 
 
-def act(shown: Asked | Variables | Compacted, *, times: bool, finished: bool) -> str:
+def act(shown: Asked | Variables | Compacted | Product, *, times: bool, finished: bool) -> str:
     """What was asked of a person, what became of the variables, or what is left out from here on."""
     match shown:
         case Asked():
@@ -299,6 +340,8 @@ def act(shown: Asked | Variables | Compacted, *, times: bool, finished: bool) ->
             return variables(shown)
         case Compacted():
             return compacted(shown, opened=False)
+        case Product():
+            return product(shown)
 
 
 def question(shown: Asked, *, times: bool, finished: bool) -> str:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from loom_nb.notebook.render import acts, compactions, facts
+from loom_nb.notebook.render import acts, compactions, facts, products
 from loom_nb.notebook.render.facts import ASCII
 from loom_nb.notebook.render.strict_markdown import visible
 from loom_nb.notebook.transcript import (
@@ -13,6 +13,7 @@ from loom_nb.notebook.transcript import (
     Card,
     Compacted,
     Notice,
+    Product,
     Prompt,
     Retry,
     Thinking,
@@ -28,7 +29,7 @@ PROMPT_CHARS = 2_000
 
 _OURS = re.compile(
     r"^(?=\s*\[(?:tool|user|asked|receipt|verdict|preview|printed|question|plan|variables|warning|info|retry"
-    r"|used|context compacted|cut off|not yours|effect|sandbox|mode)\b)",
+    r"|used|artifact|context compacted|cut off|not yours|effect|sandbox|mode)\b)",
     re.MULTILINE | re.IGNORECASE,
 )
 
@@ -62,7 +63,7 @@ def _block(block: Block, *, finished: bool) -> str:
             used = facts.used_items(block)
             text = block.text if len(block.text) <= PROMPT_CHARS else block.text[:PROMPT_CHARS] + "…"
             return f"[user] {quoted(text.strip())}" + (f"\n[used: {'; '.join(used)}]" if used else "")
-        case Asked() | Variables() | Compacted():
+        case Asked() | Variables() | Compacted() | Product():
             return _act(block, finished=finished)
 
 
@@ -72,6 +73,19 @@ def _compacted(shown: Compacted) -> str:
     rest = f" {compactions.rest(shown)}" if compactions.rest(shown) else ""
     told = f"[{compactions.title(shown, ASCII).lower()}: {names}{rest}; undo: {compactions.undo(shown)}]"
     return f"{told}\n{quoted(shown.handoff.strip())}" if shown.handoff else told
+
+
+def _product(shown: Product) -> str:
+    lines = [f"[{products.title(shown, ASCII)}; {products.hint(shown)}]"]
+    left = products.undrawn(shown)
+    if shown.table is not None:
+        head, rows = products.rows(shown.table)
+        lines += [quoted("\t".join(row)) for row in (head, *rows)]
+        left = products.left(shown.table)
+    elif shown.text:
+        words, left = products.text(shown)
+        lines.append(quoted(words))
+    return "\n".join([*lines, f"[{left}]"] if left else lines)
 
 
 def _card(card: Card, *, finished: bool) -> str:
@@ -104,7 +118,7 @@ def _governed(card: Card, *, finished: bool) -> Iterator[str]:
         yield f"[printed so far]\n{quoted(tail)}"
 
 
-def _act(shown: Asked | Variables | Compacted, *, finished: bool) -> str:
+def _act(shown: Asked | Variables | Compacted | Product, *, finished: bool) -> str:
     match shown:
         case Asked():
             return _question(shown, finished=finished)
@@ -112,6 +126,8 @@ def _act(shown: Asked | Variables | Compacted, *, finished: bool) -> str:
             return _variables(shown)
         case Compacted():
             return _compacted(shown)
+        case Product():
+            return _product(shown)
 
 
 def _question(asked: Asked, *, finished: bool) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from loom_nb.events import PlanItem
-from loom_nb.notebook.render import acts, compactions, facts
+from loom_nb.notebook.render import acts, compactions, facts, products
 from loom_nb.notebook.render.facts import UNICODE
 from loom_nb.notebook.render.segments import segments
 from loom_nb.notebook.render.strict_markdown import parsed, visible
@@ -21,6 +21,7 @@ from loom_nb.notebook.transcript import (
     Card,
     Compacted,
     Notice,
+    Product,
     Prompt,
     Retry,
     Thinking,
@@ -118,7 +119,7 @@ def _block(block: Block, *, times: bool, finished: bool) -> str:
             return "\n".join(
                 f"> {'**you** ' if n == 0 else ''}{escaped(line)}" for n, line in enumerate(lines)
             )
-        case Asked() | Variables() | Compacted():
+        case Asked() | Variables() | Compacted() | Product():
             return _act(block, times=times, finished=finished)
 
 
@@ -137,6 +138,28 @@ def compacted(shown: Compacted) -> str:
     ways = [code(way) for way in (compactions.undo(shown), compactions.undo_one(shown)) if way]
     parts += ["undo: " + " or one item: ".join(ways)] if ways else []
     return "\n\n".join(parts)
+
+
+def product(shown: Product) -> str:
+    """An artifact: what it is, its first rows or lines, and how to get it."""
+    parts = [f"**{escaped(products.title(shown, UNICODE), line_start=False)}**"]
+    left = products.undrawn(shown)
+    if shown.table is not None:
+        parts.append(table(*products.rows(shown.table)))
+        left = products.left(shown.table)
+    elif shown.text:
+        head, left = products.text(shown)
+        parts.append(fenced(head))
+    parts += [escaped(left)] if left else []
+    parts.append(f"{code(products.hint(shown))} or {code(products.ways(shown))}")
+    return "\n\n".join(parts)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of foreign words."""
+    grid = [[_cell(cell) for cell in row] for row in (head, *rows)]
+    lines = [grid[0], ["---"] * len(head), *grid[1:]]
+    return "\n".join(f"| {' | '.join(row)} |" for row in lines)
 
 
 def _cell(text: str) -> str:
@@ -197,7 +220,7 @@ def _how_to_answer(asked: Asked, *, times: bool) -> str:
     return f"{ways} ({escaped(ends)})" if ends else ways
 
 
-def _act(shown: Asked | Variables | Compacted, *, times: bool, finished: bool) -> str:
+def _act(shown: Asked | Variables | Compacted | Product, *, times: bool, finished: bool) -> str:
     match shown:
         case Asked():
             return _question(shown, times=times, finished=finished)
@@ -205,6 +228,8 @@ def _act(shown: Asked | Variables | Compacted, *, times: bool, finished: bool) -
             return _variables(shown)
         case Compacted():
             return compacted(shown)
+        case Product():
+            return product(shown)
 
 
 def _question(asked: Asked, *, times: bool, finished: bool) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from loom_nb.events import PlanItem
-from loom_nb.notebook.render import acts, compactions, facts
+from loom_nb.notebook.render import acts, compactions, facts, products
 from loom_nb.notebook.render.facts import Glyphs
 from loom_nb.notebook.render.segments import Segment, Splitter
 from loom_nb.notebook.render.strict_markdown import visible
@@ -15,6 +15,7 @@ from loom_nb.notebook.transcript import (
     Card,
     Compacted,
     Notice,
+    Product,
     Prompt,
     Retry,
     Thinking,
@@ -52,7 +53,7 @@ def block(shown: Block, marks: Glyphs, *, times: bool = False, finished: bool = 
             return wrapped(f"[{facts.picture_line(shown.picture)}]")
         case Prompt():
             return prompt(shown, marks)
-        case Asked() | Variables() | Compacted():
+        case Asked() | Variables() | Compacted() | Product():
             return act(shown, marks, times=times, finished=finished)
 
 
@@ -164,7 +165,7 @@ def _printed(shown: Card, marks: Glyphs) -> Iterator[str]:
         yield from ("    | " + line for line in tail.split("\n"))
 
 
-def act(shown: Asked | Variables | Compacted, marks: Glyphs, *, times: bool, finished: bool) -> str:
+def act(shown: Asked | Variables | Compacted | Product, marks: Glyphs, *, times: bool, finished: bool) -> str:
     """What was asked of a person, what became of the variables, or what is left out from here on."""
     match shown:
         case Asked():
@@ -173,6 +174,8 @@ def act(shown: Asked | Variables | Compacted, marks: Glyphs, *, times: bool, fin
             return variables(shown)
         case Compacted():
             return compacted(shown, marks)
+        case Product():
+            return product(shown, marks)
 
 
 def question(shown: Asked, marks: Glyphs, *, times: bool, finished: bool) -> str:
@@ -188,6 +191,37 @@ def question(shown: Asked, marks: Glyphs, *, times: bool, finished: bool) -> str
         lines += [wrapped(f"    - {line}", hanging="      ") for line in acts.offered(asked)]
         lines.append(f"    answer    {_how_to_answer(shown, times=times)}")
     return "\n".join(lines)
+
+
+def product(shown: Product, marks: Glyphs) -> str:
+    """An artifact: what it is, its first rows or lines, and how to get it."""
+    lines = [wrapped(products.title(shown, marks), hanging="      ")]
+    left = products.undrawn(shown)
+    if shown.table is not None:
+        lines += table(*products.rows(shown.table))
+        left = products.left(shown.table)
+    elif shown.text:
+        head, left = products.text(shown)
+        lines += [folded(f"  | {line}".rstrip(), hanging="  | ") for line in head.split("\n")]
+    lines += [f"  {marks.cut} {left}"] if left else []
+    lines.append(wrapped(f"  {products.hint(shown)} or {products.ways(shown)}", hanging="      "))
+    return "\n".join(_ours(line, marks) if not line.startswith("  |") else line for line in lines)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table whose rows begin with their labels; columns for which there is no room are left out."""
+    grid = [head, *rows]
+    wide = [min(24, max(facts.columns(row[n]) for row in grid)) for n in range(len(head))]
+    most, room = 0, WIDTH - 4
+    while most < len(wide) and room >= wide[most]:
+        room -= wide[most] + 2
+        most += 1
+    lines = []
+    for row in grid:
+        cells = [facts.clipped(cell, wide[n]) for n, cell in enumerate(row[:most])]
+        shown = "  ".join(cell + " " * (wide[n] - facts.columns(cell)) for n, cell in enumerate(cells))
+        lines.append(f"  | {shown}".rstrip())
+    return [*lines, f"  | {len(head) - most:,} columns do not fit here"] if most < len(head) else lines
 
 
 def plan(items: Sequence[PlanItem], marks: Glyphs) -> str:
@@ -231,7 +265,7 @@ def compacted(shown: Compacted, marks: Glyphs) -> str:
     for item, was, now in compactions.pairs(shown):
         lines.append(f"  {item.item}  {compactions.tokens(item, marks)}")
         lines += _beside("", was, now)
-    told = (compactions.rest(shown), compactions.cost(shown))
+    told = (compactions.rest(shown), compactions.cost(shown, marks))
     lines += [f"  {one}" for one in told if one]
     ways = [way for way in (compactions.undo(shown), compactions.undo_one(shown)) if way]
     lines += [f"  undo: {'  or one item: '.join(ways)}"] if ways else []
