@@ -86,7 +86,7 @@ def _row(item: Item, place: int, whole: int, marks: Mapping[int, Mark], name: st
         (
             item.name, item.section, item.kind, item.words,
             f"{item.tokens:,} of {item.whole:,}" if item.whole else f"{item.tokens:,}",
-            f"{share:.1%}".replace("%", " %"), item.origin, _state(item, marked), _by(item),
+            _small(share), item.origin, _state(item, marked), _by(item),
         ),
         {0: place, 1: SECTIONS.index(item.section), 4: item.tokens, 5: share},
         _can(item, marked),
@@ -94,6 +94,10 @@ def _row(item: Item, place: int, whole: int, marks: Mapping[int, Mark], name: st
         why="" if marked else "instructions and tools are no messages: they are always sent",
         quiet=item.state in ("hidden", "left out"),
     )  # fmt: skip
+
+
+def _small(share: float) -> str:
+    return "< 0.1 %" if 0 < share < 0.0005 else f"{share:.1%}".replace("%", " %")
 
 
 def _marked(item: Item, marks: Mapping[int, Mark]) -> list[Mark | None]:

@@ -92,7 +92,7 @@ def test_the_context_is_a_bar_and_a_table_and_an_item_can_be_pinned_and_hidden(l
     assert tools > system > 5
     assert history > 5
     row = nb.output(9).locator("tr", has=nb.page.locator("th", has_text=re.compile("^m9$"))).first
-    assert "hidden by you" in row.inner_text()
+    assert "hidden by you" in (row.text_content() or "")
     for theme in THEMES:
         look_at(nb, theme, 9)
         nb.screenshot(f"context-{theme}")

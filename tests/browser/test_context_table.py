@@ -209,11 +209,11 @@ def test_five_thousand_items_are_a_window_of_rows(lab: Lab):
     row(table, "m1").click()
     keys = nb.page.keyboard
     keys.press("End")
-    expect(row(table, "m5000")).to_be_focused()
+    expect(row(table, "m5000")).to_be_focused(timeout=20_000)
     assert len(names(table)) <= 200
     expect(row(table, "m5000")).to_have_attribute("aria-rowindex", str(int(total.replace(",", "")) + 1))
     keys.press("Home")
-    expect(row(table, "instructions")).to_be_focused()
+    expect(row(table, "instructions")).to_be_focused(timeout=20_000)
     scroll = table.locator(".loom-table-scroll")
     scroll.evaluate("node => { node.scrollTop = node.scrollHeight / 2; }")
     middle = """node => {
@@ -226,9 +226,9 @@ def test_five_thousand_items_are_a_window_of_rows(lab: Lab):
     scroll.evaluate("node => { node.scrollTop += 5_000; }")
     expect(row(table, "m2700")).to_be_attached(timeout=10_000)
     table.get_by_role("button", name="tokens").click()
-    expect(table.locator("tr[data-row]").first).to_contain_text("and more")
+    expect(table.locator("tr[data-row]").first).to_contain_text("and more", timeout=20_000)
     table.get_by_label("Filter by words").fill("remark 4321")
-    expect(table.locator("tr[data-row]")).to_have_count(1)
+    expect(table.locator("tr[data-row]")).to_have_count(1, timeout=20_000)
 
 
 @pytest.mark.parametrize(("ipykernel", "comms"), KERNELS)
