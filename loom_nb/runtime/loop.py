@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from loom_nb.errors import ModelError, ToolError
+from loom_nb.errors import ModelError, RunLimited, RunStopped, ToolError
 from loom_nb.events import (
     MessageAdded,
     Noticed,
@@ -24,9 +24,10 @@ from loom_nb.messages import MODEL, Message, Origin, TextPart, ToolCallPart, Too
 from loom_nb.protocols import Reply
 from loom_nb.runtime.attempts import attempted
 from loom_nb.runtime.calls import perform, tell
+from loom_nb.runtime.large_requests import ready
 from loom_nb.runtime.limits import Streak
-from loom_nb.runtime.pressure import fit, overflowed
-from loom_nb.runtime.stage import Stage, cleaned
+from loom_nb.runtime.pressure import overflowed
+from loom_nb.runtime.stage import Stage, cleaned, so_far
 
 MAX_REPAIRS = 2
 """How often a model may mend a structured answer that does not fit its schema."""
@@ -42,6 +43,15 @@ def carry_out(stage: Stage) -> Coroutine[Any, Any, RunFinished]:
 
 async def turns(stage: Stage) -> RunFinished:
     """Turn after turn, until the model ends its answer or a limit is reached."""
+    try:
+        return await _turns(stage)
+    except RunLimited as reached:  # what had come of the message is settled at the end
+        return stage.finished("limit", so_far(stage), reached.fault, reached.reason)
+    except RunStopped as stop:
+        return stage.finished("stopped", reason=stop.reason)
+
+
+async def _turns(stage: Stage) -> RunFinished:
     repairs = 0
     if stage.resumed is not None:
         ended = await _take_up(stage)
@@ -101,7 +111,7 @@ async def _turn(stage: Stage) -> Reply:
         raise asyncio.CancelledError
     tokens = stage.meter.tokens
     if tokens >= stage.room:
-        tokens = await fit(stage, tokens)
+        tokens = await ready(stage, tokens)
     stage.turns += 1
     stage.say(TurnStarted(stage.turns, tokens, stage.budget))
     if stage.hooks.given:

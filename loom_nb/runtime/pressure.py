@@ -4,7 +4,7 @@ import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 
-from loom_nb.errors import LoomContextError, ModelError
+from loom_nb.errors import LoomContextError, ModelError, RunLimited
 from loom_nb.events import ContextCompacted, Noticed
 from loom_nb.messages import MODEL, Conversation, DataPart, Message, Origin, TextPart
 from loom_nb.protocols import Generation, LanguageModel, Reply, Request
@@ -14,7 +14,7 @@ from loom_nb.runtime.context import View, item_name, last_instruction, words_of
 from loom_nb.runtime.continuity import ContinuityPolicy
 from loom_nb.runtime.harness import begins_again
 from loom_nb.runtime.recall import recall_tool
-from loom_nb.runtime.stage import Stage
+from loom_nb.runtime.stage import Stage, head_tokens
 from loom_nb.tokens import estimate, estimate_message
 
 UNSEEN = 6_000
@@ -71,11 +71,10 @@ async def overflowed(stage: Stage) -> bool:
     return tokens < before
 
 
-def head_tokens(request: Request) -> int:
-    """Tokens of what stands before the conversation: instructions, tools, the form of the answer."""
-    tools = sum(estimate(one.name + one.description) + len(one.encoded_schema) // 4 for one in request.tools)
-    form = len(str(request.output.schema)) // 4 if request.output is not None else 0
-    return estimate(request.system) + tools + form
+async def compact_now(stage: Stage, tokens: int) -> int:
+    """Show less because a person wants it, all turns but the last; gives the tokens."""
+    ladder = stage.runtime.context.ladder
+    return await _shrink(stage, ladder, max(tokens, 1), tokens, tokens // 2, "asked for", keep=1)
 
 
 async def _shrink(
@@ -98,7 +97,7 @@ async def _shrink(
     for step in steps:
         try:
             taken = await make_room(situation, [step], tokens, target, reason)
-        except ModelError as error:  # the milder steps have done what they could
+        except (ModelError, RunLimited) as error:  # the milder steps have done what they could
             stage.say(Noticed(f"the context was not summarised: {error.title}", "warning"))
             continue
         except Exception as error:  # noqa: BLE001  the border: a strategy may be anybody's, the run goes on

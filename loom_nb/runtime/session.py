@@ -40,6 +40,7 @@ from loom_nb.events import (
     LogEntry,
     Mark,
     MessageAdded,
+    Noticed,
     QualityChecked,
     RunFinished,
     RunInterrupted,
@@ -51,7 +52,7 @@ from loom_nb.events import (
 )
 from loom_nb.inputs import Answer, RunContext, RuntimeTask, SessionConfig, Stop
 from loom_nb.messages import Conversation, DataPart, Message, Origin, ToolResultPart, Usage, to_json, user
-from loom_nb.protocols import Capability, Clock, Generation, LanguageModel, Request, Store
+from loom_nb.protocols import Book, Capability, Clock, Generation, LanguageModel, Request, Spent, Store
 from loom_nb.questions import Question
 from loom_nb.runtime.artifact_files import files_beside
 from loom_nb.runtime.asking import Asking
@@ -73,7 +74,8 @@ from loom_nb.runtime.quality import task_of, with_criteria
 from loom_nb.runtime.recall import recall_tool
 from loom_nb.runtime.restore import Waiting, form_to_keep, settle
 from loom_nb.runtime.run import GRACE_SECONDS, Run, RunResult
-from loom_nb.runtime.stage import Meter, Stage, cleaned, partial_message
+from loom_nb.runtime.spending import Purse, Watched
+from loom_nb.runtime.stage import Meter, Stage, cleaned, request_tokens, so_far
 from loom_nb.runtime.tally import Tally
 from loom_nb.runtime.toolkit import Toolkit
 from loom_nb.tools import Tool, readable
@@ -164,6 +166,7 @@ class Session:
         owns_store: whether the session opened the store for itself.
         clock: the time.
         describe: makes a data part of a named value.
+        book: gives what was spent by all that use the store; without it, nobody is told.
     """
 
     def __init__(
@@ -175,6 +178,7 @@ class Session:
         owns_store: bool = False,
         clock: Clock | None = None,
         describe: Callable[[str, Any], DataPart] | None = None,
+        book: Callable[[Store], Book] | None = None,
     ) -> None:
         self.id = config.id or f"s-{os.urandom(6).hex()}"
         self.metadata = dict(config.metadata)
@@ -192,6 +196,8 @@ class Session:
             str(self.metadata.get("notebook", "")),
             lambda: self.store.questions(limit=MAX_GRANTS),
         )
+        self._book_of = book
+        self._book: Book | None = None
         self._tally = Tally()
         self._origins = Origins(self.conversation)
         self.view = View(self.conversation)
@@ -412,7 +418,10 @@ class Session:
         async with self._opened():
             tokens = max(self.view.tokens, 1)
             view = copy_of(self.view)  # a handoff that fails leaves all as it was
-            model = self._model(agent.model)
+            purse = self._purse(
+                agent, lambda words: warnings.warn(words, RuntimeWarning, stacklevel=2), Spent()
+            )
+            model = Watched(self._model(agent.model), agent.model, purse, request_tokens)
             protocol = dataclasses.replace(agent.runtime.context, keep_turns=1)
             spent = Usage()
 
@@ -716,7 +725,17 @@ class Session:
             stage.room = 0
         if isinstance(work, Waiting):
             _take_up(stage, work)
+        if self.store.durable or agent.runtime.caps:
+            before = Spent(stage.usage.total_tokens, stage.cost or 0.0)
+            stage.purse = self._purse(agent, lambda words: run.say(Noticed(words, "warning")), before)
+            stage.model = stage.watched(stage.model, agent.model)
         return stage
+
+    def _purse(self, agent: AgentDescription, tell: Callable[[str], None], spent: Spent) -> Purse:
+        """What a run of an agent may spend."""
+        if self._book is None and self._book_of is not None:
+            self._book = self._book_of(self.store)
+        return Purse(agent.runtime.caps, self._book, self._asking.place, self._clock.now, tell, spent)
 
     def _close_waiting(self, run: Run, past: "_Beginning | Waiting") -> None:
         """A run that could not be taken up: its calls get results and its questions an end."""
@@ -844,13 +863,20 @@ class Session:
             meter=self._meter,
             view=self.view,
             window=agent.model.window,
-            room=UNSEEN if agent.runtime.context.budget is None and self._meter.limit is None else 0,
+            room=self._unseen(agent.runtime),
             price=agent.model.cost,
+            priced=agent.model,
             random=random.random,
             request=Request("", self.conversation),
             files=self._files,
         )
         return stage
+
+    def _unseen(self, runtime: Runtime) -> int:
+        """Tokens of a request that nothing is asked about."""
+        if runtime.context.budget is not None or self._meter.limit is not None:
+            return 0
+        return min(UNSEEN, runtime.preflight.above or UNSEEN)
 
     # -- what is opened ----------------------------------------------------------------------------
 
@@ -966,6 +992,10 @@ async def _close(one: Toolkit | LanguageModel) -> None:
         )
 
 
+def _warn(words: str) -> None:
+    warnings.warn(words, RuntimeWarning, stacklevel=2)
+
+
 def _look_away(task: "asyncio.Task[None]") -> None:
     if not task.cancelled():
         task.exception()
@@ -1059,14 +1089,8 @@ def _stopped(stage: Stage | None, run: Run) -> RunFinished:
         return RunFinished("stopped", reason=reason)
     if run.expired:
         seconds = stage.runtime.limits.timeout
-        return stage.finished("limit", _so_far(stage), "timeout", f"it took longer than {seconds:g} s")
-    return stage.finished("stopped", _so_far(stage), reason=reason)
-
-
-def _so_far(stage: Stage) -> str:
-    """The words of the message that was being written, or else of the last one."""
-    partial = partial_message(stage.deltas)
-    return partial.text if partial is not None else ""
+        return stage.finished("limit", so_far(stage), "timeout", f"it took longer than {seconds:g} s")
+    return stage.finished("stopped", so_far(stage), reason=reason)
 
 
 def _failed(stage: Stage | None, failure: Exception) -> RunFinished:
@@ -1086,4 +1110,4 @@ def _failed(stage: Stage | None, failure: Exception) -> RunFinished:
     reason = failure.title if isinstance(failure, LoomError) else f"{type(failure).__name__}: {failure}"
     if stage is None:
         return RunFinished("failed", reason=reason, fault=fault)
-    return stage.finished("limit" if fault == "context" else "failed", _so_far(stage), fault, reason)
+    return stage.finished("limit" if fault == "context" else "failed", so_far(stage), fault, reason)

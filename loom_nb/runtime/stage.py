@@ -32,9 +32,10 @@ from loom_nb.runtime.origins import Origins
 from loom_nb.runtime.output import OutputType
 from loom_nb.runtime.policies import Runtime
 from loom_nb.runtime.run import Run
+from loom_nb.runtime.spending import Priced, Purse, Watched
 from loom_nb.runtime.tally import Tally
 from loom_nb.runtime.toolkit import Toolkit
-from loom_nb.tokens import estimate_message
+from loom_nb.tokens import estimate, estimate_message
 
 
 @dataclass(slots=True)
@@ -46,6 +47,8 @@ class Meter:
     """Whether a vendor has counted, instructions and tools included."""
     limit: int | None = None
     """Tokens of a request that a vendor refused as too large."""
+    sent: int = 0
+    """Tokens of the last request that was answered."""
     tail: list[Message] = field(default_factory=list)
 
     def added(self, message: Message) -> None:
@@ -57,7 +60,10 @@ class Meter:
         if usage.input_tokens:
             self.counted = usage.input_tokens + usage.output_tokens
             self.exact = True
+            self.sent = usage.input_tokens
             self.tail.clear()
+        else:
+            self.sent = self.tokens
 
     def shrunk(self, tokens: int) -> None:
         """So many tokens of the conversation are not sent any more; less than 0: they are again."""
@@ -123,9 +129,13 @@ class Stage(msgspec.Struct, eq=False):
     """Tokens below which a request is known to fit."""
     price: Callable[[Usage, str], float | None]
     """What tokens cost; the second argument is `Reply.model`."""
+    priced: Priced
+    """The model, as far as its price goes."""
     random: Callable[[], float]
     request: Request
 
+    purse: Purse | None = None
+    """What the run may spend; None where there is no cap and nobody else is to know."""
     files: Files | None = None
     """Where artifacts are kept that are too large for the log; None where the store has no place."""
     run: str = ""
@@ -184,6 +194,16 @@ class Stage(msgspec.Struct, eq=False):
             denied=[],
         )
 
+    def watched(self, model: LanguageModel, priced: Priced) -> LanguageModel:
+        """The model, its calls paid from the run's purse where there is one."""
+        return model if self.purse is None else Watched(model, priced, self.purse, self.size)
+
+    def size(self, request: Request) -> int:
+        """Tokens of a request, estimated but for what a vendor has counted."""
+        if request is not self.request:
+            return request_tokens(request)
+        return self.meter.tokens + (0 if self.meter.exact else head_tokens(request))
+
     def add(self, message: Message) -> None:
         """Append a message to the conversation."""
         self.view.add(message)
@@ -214,6 +234,18 @@ class Stage(msgspec.Struct, eq=False):
         self.usage = self.usage + usage
         self.cost = None if cost is None or self.cost is None else self.cost + cost
         return cost
+
+
+def head_tokens(request: Request) -> int:
+    """Tokens of what stands before the conversation: instructions, tools, the form of the answer."""
+    tools = sum(estimate(one.name + one.description) + len(one.encoded_schema) // 4 for one in request.tools)
+    form = len(str(request.output.schema)) // 4 if request.output is not None else 0
+    return estimate(request.system) + tools + form
+
+
+def request_tokens(request: Request) -> int:
+    """Tokens of a whole request, estimated."""
+    return head_tokens(request) + sum(map(estimate_message, request.conversation))
 
 
 def cleaned(message: Message) -> Message:
@@ -248,3 +280,9 @@ def partial_message(deltas: list[Delta]) -> Message | None:
     if text:
         parts.append(TextPart(text, MODEL))
     return Message("assistant", tuple(parts), partial=True) if parts else None
+
+
+def so_far(stage: Stage) -> str:
+    """The words of the message that was being written, or else of the last one."""
+    partial = partial_message(stage.deltas)
+    return partial.text if partial is not None else ""
