@@ -207,9 +207,13 @@ class Spent:
         """What a cap leaves, in its unit; less than 0 where it was passed."""
         return cap.tokens - self.tokens if cap.tokens is not None else (cap.dollars or 0.0) - self.dollars
 
-    def of(self, cap: Cap) -> str:
-        """In words and in the unit of a cap: `$0.0512`, `12,345 tokens`."""
+    def told(self, cap: Cap) -> str:
+        """In the unit of a cap: `$0.0512`, `12,345 tokens`."""
         return f"{self.tokens:,} tokens" if cap.tokens is not None else money(self.dollars)
+
+    def of(self, cap: Cap) -> str:
+        """How much of a cap: `$0.0512 of $5.00`, `12,345 of 20,000 tokens`."""
+        return f"{self.tokens:,} of {cap}" if cap.tokens is not None else f"{money(self.dollars)} of {cap}"
 
 
 class Book(Protocol):

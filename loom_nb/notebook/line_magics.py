@@ -109,11 +109,18 @@ def _status(bench: "Workbench", _: list[str]) -> Card:
         ("conversation", _conversation(bench)),
         ("spent here", f"${known:.4g}" + (f" and {unknown} runs of unknown price" if unknown else "")),
         ("tokens here", f"{tokens:,}"),
+        *_budgets(bench),
         ("last run", f"{last.id} {last.status}" if last else "none yet"),
         *((("earlier here", earlier.session),) if earlier else ()),
         *(("notice", notice) for notice in bench.notices),
     )
     return Card("loom_nb", facts, steps=_next_steps(bench, earlier))
+
+
+def _budgets(bench: "Workbench") -> list[tuple[str, str]]:
+    from loom_nb.notebook import budgets
+
+    return budgets.facts(bench)
 
 
 def _conversation(bench: "Workbench") -> str:
@@ -381,6 +388,12 @@ def _export(bench: "Workbench", arguments: list[str]) -> Card:
     return continuing.export(bench, arguments)
 
 
+def _budget(bench: "Workbench", arguments: list[str]) -> Card:
+    from loom_nb.notebook import budgets
+
+    return budgets.budget(bench, arguments)
+
+
 def _first_line(text: str) -> str:
     return _short(text.strip().splitlines()[0]) if text.strip() else ""
 
@@ -409,6 +422,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "fork": _fork,
         "replay": _replay,
         "export": _export,
+        "budget": _budget,
         "stop": _stop,
         "approvals": approvals.approvals,
         "approve": approvals.approve,
@@ -427,7 +441,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
 _MANY = 1_000
 _TAKES = {
     "model": 1, "models": 1, "show": 1, "why": 1, "tour": 1,
-    "context": _MANY, "compact": _MANY, "resume": 1, "fork": 1, "replay": 1, "export": 3,
+    "context": _MANY, "compact": _MANY, "resume": 1, "fork": 1, "replay": 1, "export": 3, "budget": _MANY,
     "approvals": 2, "approve": 2, "deny": _MANY, "answer": _MANY,
 }  # fmt: skip
 _ARGUMENT = {
@@ -436,6 +450,7 @@ _ARGUMENT = {
     "answer": "ID VALUE", "context": "[WORD …]",
     "compact": "[STRATEGY] [--preview]", "resume": "[RUN]", "fork": "[RUN]",
     "replay": "[auto|record|strict|off]", "export": "RUN --to FILE",
+    "budget": "[cell|notebook|day AMOUNT | ask 50k | off]",
 }  # fmt: skip
 _SAYS = {
     "model": "the model of cells that name none; with a name: use that one from now on",
@@ -452,6 +467,7 @@ _SAYS = {
     "fork": "go on from a run in a copy of its conversation",
     "replay": "answers recorded beside the notebook: play them, record them",
     "export": "write a run to a file: .md, .html, .py or .ipynb",
+    "budget": "what was spent and what is left; with an amount (0.05 dollars, 20k tokens): a hard cap",
     "stop": "stop what runs, also beside the cells (--bg)",
     "approvals": "what waits for you and what was decided; with ask, read-only, edits or all: the mode; "
     "forget ID takes a lasting leave back",

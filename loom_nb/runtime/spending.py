@@ -241,7 +241,7 @@ class Purse:
             if spent.left(cap) <= 0:
                 told = (
                     f"the budget of {_NAMES[scope]} was used up while the answer was written: about "
-                    f"{spent.of(cap)} of {cap}; what had come is kept"
+                    f"{spent.of(cap)}; what had come is kept"
                 )
                 return _limited(cap, scope, told)
         return None
@@ -274,9 +274,9 @@ class Purse:
 
 def _refusal(cap: Cap, scope: Scope, before: Spent, request: Spent) -> str:
     if before.left(cap) <= 0:
-        return f"the budget of {_NAMES[scope]} is spent: {before.of(cap)} of {cap}"
-    spent = f"{before.of(cap)} of {cap} are spent" if before else f"it is {cap}"
-    return f"the budget of {_NAMES[scope]} does not cover this request of about {request.of(cap)}: {spent}"
+        return f"the budget of {_NAMES[scope]} is spent: {before.of(cap)}"
+    spent = f"{before.of(cap)} are spent" if before else f"it is {cap}"
+    return f"the budget of {_NAMES[scope]} does not cover this request of about {request.told(cap)}: {spent}"
 
 
 class Outlay:
