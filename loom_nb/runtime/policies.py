@@ -113,9 +113,16 @@ class Runtime:
         return self.quality
 
     @classmethod
-    def sdk(cls, *, max_iterations: int = 50) -> "Runtime":
-        """The plain loop: functions that you hand over run, what capabilities bring asks before it acts."""
-        return cls(limits=Limits(max_iterations=max_iterations))
+    def sdk(cls, *, max_iterations: int = 50, criteria: Sequence[str] = ()) -> "Runtime":
+        """The plain loop: functions that you hand over run, what capabilities bring asks before it acts.
+
+        Args:
+            max_iterations: model calls of a run.
+            criteria: what an answer must meet, beside the criteria of a task; without any, those of a task
+                are shown to the model and not evaluated.
+        """
+        quality = QualityGate.criteria(criteria) if criteria else None
+        return cls(limits=Limits(max_iterations=max_iterations), quality=quality)
 
     @classmethod
     def long_running(

@@ -74,6 +74,7 @@ from loom_nb.runtime.quality import task_of, with_criteria
 from loom_nb.runtime.recall import recall_tool
 from loom_nb.runtime.restore import Waiting, form_to_keep, settle
 from loom_nb.runtime.run import GRACE_SECONDS, Run, RunResult
+from loom_nb.runtime.short_answers import answers_what
 from loom_nb.runtime.spending import Purse, Watched
 from loom_nb.runtime.stage import Meter, Stage, cleaned, request_tokens, so_far
 from loom_nb.runtime.tally import Tally
@@ -202,6 +203,8 @@ class Session:
         self._origins = Origins(self.conversation)
         self.view = View(self.conversation)
         """What of the conversation the model is shown."""
+        self._restored = ""
+        """The compaction by which this process restored less than all, until its first run."""
         self._noting: asyncio.Task[None] | None = None
         """Kept alive until what was noted between two runs is durable."""
         self._waiting: Waiting | None = None
@@ -321,7 +324,11 @@ class Session:
             kit = await self._kit(agent)
             repairs = self._waiting.repairs if self._waiting is not None else ()
             closing = [event.message for event in repairs if isinstance(event, MessageAdded)]
-            shown = self.view.shown.edited([*self.view.shown, *closing, message])
+            view, facts = self.view, self._question_of(message)
+            if facts:
+                view = copy_of(view)
+                view.take(*facts)
+            shown = view.shown.edited([*view.shown, *closing, message])
             request = _request(agent, kit, shown, output)
             request.system = with_criteria(request.system, agent.runtime.gate, task_of(message))
             return request, self._model(agent.model).encode(request)
@@ -763,6 +770,10 @@ class Session:
         if self._waiting is not None:
             self._give_up_waiting(self._waiting)
         message = work.message
+        facts = self._question_of(message)
+        self._restored = ""
+        if facts:
+            self._take(*facts)
         self._name(run)
         run.say(RunStarted(run.model, message.text, work.metadata, work.form))
         self._add(message)
@@ -947,8 +958,27 @@ class Session:
         """Leave out of what an earlier process left whatever the policy does not want."""
         policy = self.agent.runtime.session_restore
         changes = policy.changes(self.conversation.messages, self.view.pinned, self.view.hidden)
-        if changes:
-            self._show_less(f"restore {policy.kind}", changes, "an earlier process")
+        left = self._show_less(f"restore {policy.kind}", changes, "an earlier process") if changes else None
+        self._restored = left.id if left is not None else ""
+
+    def _question_of(self, message: Message) -> tuple[Fact, ...]:
+        """What shows the question again that a short answer answers, where it was not restored."""
+        if not self._restored:
+            return ()
+        known = self.conversation.messages
+        asked = answers_what([*known, message]) - self.view.hidden
+        whole = {one.first for one in self.view.items() if not one.changed}
+        if asked <= whole:
+            return ()
+        policy, view, undone = (
+            self.agent.runtime.session_restore,
+            copy_of(self.view),
+            CompactionUndone(self._restored),
+        )
+        view.take(undone)
+        changes = policy.changes(known, self.view.pinned | asked, self.view.hidden)
+        told = "a short answer keeps its question"
+        return (undone, tried(view, f"restore {policy.kind}", changes, view.tokens, told)[0])
 
     def _add(self, message: Message) -> None:
         self.view.add(message)
