@@ -169,9 +169,15 @@ def _no_scope(words: list[str]) -> LoomUsageError:
 
 def _changed(bench: "Workbench", title: str, scope: Scope | None = None) -> Card:
     card = overview(bench)
+    cap = bench.budgets.cap(scope) if scope is not None else None
     lasting = (
-        ((f"{PREFIX}BUDGET_{scope.upper()}", "in the environment: for every kernel, not this one alone"),)
-        if scope is not None
+        (
+            (
+                f"{PREFIX}BUDGET_{scope.upper()}={cap.typed}",
+                "in the environment: for every kernel, not this one alone",
+            ),
+        )
+        if scope is not None and cap is not None
         else ()
     )
     return replace(card, title=f"from the next cell on {title}", steps=lasting)
@@ -189,14 +195,14 @@ def overview(bench: "Workbench") -> Card:
     caps = bench.budgets
     lines = [Line(scope, spent, caps.cap(scope)) for scope, spent in _spent(bench).items()]
     above = caps.ask_above
-    asks = f"a request of {above:,} tokens that is twice the one before" if above else "none"
+    asks = f"before a request of {above:,} tokens that is twice the one before" if above else "never"
     free = [scope for scope in SCOPES if caps.cap(scope) is None]
     steps = [(f"%loom budget {scope} {_USUAL[scope]}", _WHY[scope]) for scope in free]
     if any(caps.cap(scope) is not None for scope in SCOPES):
         steps.append(("%loom budget off", "no caps"))
     return Card(
         "budget: what was spent and what is left",
-        (("asked first", asks),),
+        (("you are asked", asks),),
         drawn=(Drawn(bars_text(lines, ascii=bench.settings.ascii), bars_html(lines)),),
         steps=tuple(steps),
     )

@@ -203,7 +203,7 @@ def question_of(told: str, parts: Sequence[Heavy], expires: float) -> Question:
         Option("compact", "Compact first", "earlier turns become shorter; %loom compact undo takes it back"),
         Option("stop", "Stop", "nothing is sent"),
     ]
-    largest = "\n".join(f"{thousands(one.tokens):>5}  {one.name} {one.words}" for one in parts[:TOLD])
+    largest = "\n".join(f"{one.name} {one.words}: {thousands(one.tokens)}" for one in parts[:TOLD])
     return Question(
         "",
         "choice",

@@ -80,7 +80,7 @@ async def test_what_makes_it_large_is_told_with_what_can_be_done():
 
     assert result.status == "completed"
     assert question.title == "This will send about 42k tokens"
-    assert question.text == "The largest in it:\n  42k  m3 output of read_file"
+    assert question.text == "The largest in it:\nm3 output of read_file: 42k"
     assert [option.value for option in question.options] == ["send", "leave", "head", "compact", "stop"]
     assert [option.label for option in question.options][1:3] == ["Leave m3 out", "Only the head of m3"]
     assert question.default == "stop"
