@@ -11,6 +11,8 @@ from loom_nb.tokens import estimate
 
 SHORT = 12
 """Tokens of an answer at most, estimated: some 48 letters."""
+BARE = 4
+"""Tokens of words that say nothing by themselves: also where nobody put a question mark."""
 ASKS = "ask_user"
 """The tool by which a model asks in the midst of its work."""
 _QUESTION_MARKS = ("?", "\uff1f", "\u061f")
@@ -25,17 +27,21 @@ def is_short(text: str) -> bool:
 def answers_what(messages: Sequence[Message]) -> frozenset[int]:
     """The numbers of the messages without which a short answer of the person says nothing.
 
-    Where the latest instruction is short: the words of the model before it. Where the last question that
+    Where the latest instruction is short: the words of the model before it, if they ask something or the
+    instruction is hardly a word. Where the last question that
     the model asked by a tool since then got a short answer: the call and its result.
     """
     latest = last_instruction(messages)
     kept: set[int] = set()
-    if latest >= 0 and is_short(_said(messages[latest])):
-        kept.update(_question_before(messages, latest))
+    said = _said(messages[latest]) if latest >= 0 else ""
+    if is_short(said):
+        before = _words_before(messages, latest)
+        bare = estimate(said.strip()) <= BARE
+        kept.update(one for one in before if bare or _asks(messages[one]))
     return frozenset(kept | _asked_since(messages, latest))
 
 
-def _question_before(messages: Sequence[Message], latest: int) -> Sequence[int]:
+def _words_before(messages: Sequence[Message], latest: int) -> Sequence[int]:
     """The last words of the model in the exchange before."""
     for number in range(latest - 1, -1, -1):
         message = messages[number]
@@ -44,6 +50,10 @@ def _question_before(messages: Sequence[Message], latest: int) -> Sequence[int]:
         if starts_an_exchange(message):
             break
     return ()
+
+
+def _asks(message: Message) -> bool:
+    return any(mark in message.text for mark in _QUESTION_MARKS)
 
 
 def _asked_since(messages: Sequence[Message], latest: int) -> set[int]:

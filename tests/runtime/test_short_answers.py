@@ -50,6 +50,8 @@ def test_the_question_is_what_the_model_said_last():
     assert answers_what([*talk, asked(2), answered(2, "done")]) == {3}
     assert answers_what([*talk[:-1], user("Rename it to report_2024.csv and compress what is left")]) == set()
     assert answers_what([user("yes")]) == set()
+    assert answers_what([*talk[:3], said("There are two files."), user("please look at page 2")]) == set()
+    assert answers_what([*talk[:3], said("Tell me which."), user("the second one")]) == {3}
     assert (
         answers_what(
             [said(QUESTION), user("tidy up the whole folder, please, as you did it last week"), user("yes")]
@@ -82,7 +84,9 @@ async def handoff(text):
 async def test_after_any_ladder_the_question_of_a_short_answer_is_sent_whole(seed):
     chance = random.Random(seed)
     talk = work(chance.randint(1, 12), size=chance.randint(10, 5_000))[:-1]
-    question = said(QUESTION[: chance.randint(10, len(QUESTION))])
+    question = said(
+        QUESTION[: chance.randint(10, len(QUESTION))]
+    )  # cut anywhere: a bare answer needs no mark
     after = work(chance.randint(0, 15), size=chance.randint(10, 5_000), instruction="yes")[1:-1]
     view = View(Conversation([*talk, question, user(chance.choice(["yes", "the second", "ja"])), *after]))
     steps = [Step(0.5, step) for step in (Snip(), Micro(), Collapse(), Auto())]
