@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from loom_nb.runtime.harness import Candidate, Harness, Trial
     from loom_nb.runtime.limits import Limits
     from loom_nb.runtime.policies import Runtime
+    from loom_nb.runtime.preflight import Preflight
     from loom_nb.runtime.quality import Acceptance, QualityGate
     from loom_nb.runtime.retry import RetryPolicy
     from loom_nb.runtime.rules import (
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from loom_nb.runtime.run import Run, RunResult
     from loom_nb.runtime.session import Session
     from loom_nb.runtime.session_restore import SessionRestorePolicy
+    from loom_nb.runtime.spending import SpendingCaps
     from loom_nb.stores.files import FileSessionStore
     from loom_nb.stores.memory import MemoryStore
     from loom_nb.stores.sqlite import SqliteStore
@@ -88,6 +90,7 @@ _HOMES = {
     "Once": "loom_nb.runtime.rules",
     "Option": "loom_nb.questions",
     "PerMinute": "loom_nb.runtime.rules",
+    "Preflight": "loom_nb.runtime.preflight",
     "QualityGate": "loom_nb.runtime.quality",
     "Question": "loom_nb.questions",
     "ReadOnly": "loom_nb.runtime.rules",
@@ -102,6 +105,7 @@ _HOMES = {
     "SessionConfig": "loom_nb.inputs",
     "SessionRestorePolicy": "loom_nb.runtime.session_restore",
     "SetupError": "loom_nb.errors",
+    "SpendingCaps": "loom_nb.runtime.spending",
     "SqliteStore": "loom_nb.stores.sqlite",
     "Stop": "loom_nb.inputs",
     "Tool": "loom_nb.tools",
@@ -149,6 +153,7 @@ __all__ = [
     "Once",
     "Option",
     "PerMinute",
+    "Preflight",
     "QualityGate",
     "Question",
     "ReadOnly",
@@ -163,6 +168,7 @@ __all__ = [
     "SessionConfig",
     "SessionRestorePolicy",
     "SetupError",
+    "SpendingCaps",
     "SqliteStore",
     "Stop",
     "Tool",

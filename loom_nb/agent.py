@@ -13,7 +13,7 @@ from loom_nb.events import Event
 from loom_nb.inputs import RunContext, RuntimeTask, SessionConfig
 from loom_nb.messages import DataPart, Origin
 from loom_nb.models.registry import Model
-from loom_nb.protocols import Capability, Generation, Store
+from loom_nb.protocols import Book, Capability, Generation, Store
 from loom_nb.runtime.hooks import Hook, Hooks
 from loom_nb.runtime.policies import Runtime
 from loom_nb.runtime.run import RunResult
@@ -123,7 +123,12 @@ class Agent:
             return known
         store = self.session_store
         session = Session(
-            self, config, store or _default_store(), owns_store=store is None, describe=_describe
+            self,
+            config,
+            store or _default_store(),
+            owns_store=store is None,
+            describe=_describe,
+            book=_book_beside,
         )
         self._sessions[session.id] = session
         return session
@@ -181,6 +186,12 @@ def _default_store() -> Store:
     from loom_nb.stores import default_store
 
     return default_store()
+
+
+def _book_beside(store: Store) -> Book:
+    from loom_nb.stores.spending import book_beside
+
+    return book_beside(store)
 
 
 def _in_own_loop(work: Callable[[], RunResult]) -> RunResult:

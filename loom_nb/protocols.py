@@ -13,7 +13,7 @@ import msgspec
 from loom_nb.events import Delta, LogEntry, NotesWritten, PlanUpdated, StopReason, VariablesChanged
 from loom_nb.messages import Conversation, Message, Origin, Usage
 from loom_nb.questions import Question
-from loom_nb.settings import Mode
+from loom_nb.settings import Cap, Mode, money
 from loom_nb.tokens import estimate, estimate_message
 from loom_nb.tools import Assessment, Effect, Tool
 
@@ -69,7 +69,8 @@ class Request:
     @property
     def tokens(self) -> int:
         """Of the whole, estimated."""
-        return self.head_tokens + sum([estimate_message(message) for message in self.conversation])
+        working = estimate_message(self.working) if self.working is not None else 0
+        return self.head_tokens + sum([estimate_message(message) for message in self.conversation]) + working
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -246,6 +247,49 @@ class RunRow:
     goal: str
     model: str
     status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What was spent of one account."""
+
+    tokens: int = 0
+    dollars: float = 0.0
+    unpriced: int = 0
+    """Those of the tokens whose price is not known."""
+
+    def __add__(self, other: "Spent") -> "Spent":
+        dollars = self.dollars + other.dollars
+        return Spent(self.tokens + other.tokens, dollars, self.unpriced + other.unpriced)
+
+    def __sub__(self, other: "Spent") -> "Spent":
+        return self + Spent(-other.tokens, -other.dollars, -other.unpriced)
+
+    def __bool__(self) -> bool:
+        return bool(self.tokens or self.dollars or self.unpriced)
+
+    def left(self, cap: Cap) -> float:
+        """What a cap leaves, in its unit; less than 0 where it was passed."""
+        return cap.tokens - self.tokens if cap.tokens is not None else (cap.dollars or 0.0) - self.dollars
+
+    def told(self, cap: Cap) -> str:
+        """In the unit of a cap: `$0.0512`, `12,345 tokens`."""
+        return f"{self.tokens:,} tokens" if cap.tokens is not None else money(self.dollars)
+
+    def of(self, cap: Cap) -> str:
+        """How much of a cap: `$0.0512 of $5.00`, `12,345 of 20,000 tokens`."""
+        return f"{self.tokens:,} of {cap}" if cap.tokens is not None else f"{money(self.dollars)} of {cap}"
+
+
+class Book(Protocol):
+    """What was spent, by account; one for all processes that share a store. Safe from any thread."""
+
+    def change(self, change: Spent, accounts: Sequence[str]) -> list[Spent]:
+        """Add the same to each of the accounts, all at once, and give what each comes to.
+
+        Nothing to add only reads. Raises StoreError where it cannot be read or kept.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ nobody knows in a project file is an error that names the file; nothing is ignor
 import difflib
 import math
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -44,6 +45,69 @@ PREFIX = "LOOM_NB_"
 """Of the names in the environment."""
 
 
+_AMOUNT = re.compile(
+    r"(?P<dollar>\$)?\s*(?P<number>\d[\d,]*(?:\.\d+)?|\.\d+)\s*(?P<times>[km])?\s*(?P<unit>tok(?:ens?)?)?",
+    re.IGNORECASE,
+)
+_TIMES = {"k": 1_000, "m": 1_000_000}
+MOST_DOLLARS = 1_000
+"""A larger number without a unit is more likely meant as tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """How much may be spent: US dollars, or tokens. One of the two is given."""
+
+    dollars: float | None = None
+    tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        given = [one for one in (self.dollars, self.tokens) if one is not None]
+        if len(given) != 1 or not 0 < given[0] < math.inf:
+            raise SetupError("a budget is a positive number of dollars or of tokens", fixes=["0.05", "20k"])
+
+    @classmethod
+    def of(cls, value: "Cap | str | float") -> "Cap":
+        """A cap as a person writes it: `0.05` and `$2` are dollars, `20k`, `1.5m` and `500 tok` tokens.
+
+        Raises:
+            SetupError: it is neither.
+        """
+        if isinstance(value, Cap):
+            return value
+        text = str(value).strip() if isinstance(value, str | int | float) else ""
+        found = _AMOUNT.fullmatch(text) if not isinstance(value, bool) else None
+        if found is None:
+            raise SetupError(f"{value!r} is no budget", cause="dollars or tokens", fixes=["0.05", "20k"])
+        number = float(found["number"].replace(",", ""))
+        if found["times"] or found["unit"]:
+            if found["dollar"]:
+                raise SetupError(f"{text!r} is dollars and tokens at once", fixes=["0.05", "20k"])
+            return cls(tokens=round(number * _TIMES.get((found["times"] or "").lower(), 1)))
+        if number >= MOST_DOLLARS and not found["dollar"]:
+            raise SetupError(
+                f"{text!r}: dollars or tokens?", fixes=[f"{number / 1_000:g}k", f"${number:g} for dollars"]
+            )
+        return cls(dollars=number)
+
+    def __str__(self) -> str:
+        if self.tokens is not None:
+            return f"{self.tokens:,} tokens"
+        return money(self.dollars or 0.0)
+
+    @property
+    def typed(self) -> str:
+        """As a person writes it."""
+        if self.tokens is None:
+            return f"{self.dollars:g}"
+        return f"{self.tokens // 1_000}k" if self.tokens % 1_000 == 0 else f"{self.tokens} tok"
+
+
+def money(dollars: float) -> str:
+    """`$1.25`; small sums with as many digits as say something."""
+    return f"${dollars:,.2f}" if dollars >= 1 or not dollars else f"${dollars:.4f}"
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The settings in force."""
@@ -66,6 +130,14 @@ class Settings:
     """Model calls of one run."""
     timeout: float | None = None
     """Seconds of one run; None for no limit."""
+    budget_cell: Cap | None = None
+    """What one run may spend: `0.05` dollars, `20k` tokens; None for no cap."""
+    budget_notebook: Cap | None = None
+    """What all runs of a notebook may spend."""
+    budget_day: Cap | None = None
+    """What all runs of a day may spend."""
+    ask_above: int | None = 30_000
+    """Tokens: a request that is larger all of a sudden is asked about first; None: none is."""
     paint_hz: float = 12.0
     """How often a second a running cell is painted."""
     origins: Mapping[str, str] = field(default_factory=dict)
@@ -208,6 +280,8 @@ def _from_text(name: str, text: str) -> Any:
         )
     if name == "timeout" and text.lower() == "none":
         return math.inf
+    if name == "ask_above":
+        return math.inf if text.lower() in ("none", "off") else text
     if name in ("max_steps", "timeout", "paint_hz"):
         for kind in (int, float):
             try:
@@ -287,6 +361,22 @@ def _hertz(value: Any, _: Path) -> Any:
     return float(value) if _is_number(value) and 0 < value <= 30 else _WRONG
 
 
+def _cap(value: Any, _: Path) -> Any:
+    try:
+        return Cap.of(value)
+    except SetupError:
+        return _WRONG
+
+
+def _tokens(value: Any, _: Path) -> Any:
+    if value == math.inf:
+        return value
+    if isinstance(value, int):
+        return _count(value, _)
+    made = _cap(value if not str(value).isdecimal() else f"{value} tok", _)
+    return made.tokens if isinstance(made, Cap) and made.tokens is not None else _WRONG
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -301,6 +391,10 @@ _KINDS: Mapping[str, tuple[str, Callable[[Any, Path], Any]]] = {
     "replay": ("auto, record, strict or off", _replay),
     "max_steps": ("a whole number from 1", _count),
     "timeout": ("seconds, more than 0 (inf for no limit)", _seconds),
+    "budget_cell": ("dollars such as 0.05, or tokens such as 20k", _cap),
+    "budget_notebook": ("dollars such as 0.05, or tokens such as 20k", _cap),
+    "budget_day": ("dollars such as 0.05, or tokens such as 20k", _cap),
+    "ask_above": ("tokens, such as 30k (inf for never)", _tokens),
     "paint_hz": ("more than 0 and at most 30", _hertz),
 }
 

@@ -93,6 +93,10 @@ class Cassette:
         self.place = place + 1
         return self.interactions[place]
 
+    def holds(self, key: str) -> bool:
+        """Whether `play` would give a recording of a request."""
+        return self.mode != "record" and any(one.key == key for one in self.interactions)
+
     def add(self, interaction: Interaction) -> None:
         """Record one more, on disk at once and beside what other processes have recorded meanwhile."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -144,10 +148,7 @@ class CassetteModel:
         Raises:
             ReplayDrift: the request is not in the recording; says what differs.
         """
-        blotter = Blotter(os.environ if self._environment is None else self._environment, self._key_env)
-        form = plain_request(self.name, request)
-        canonical = blotter.blot(form | {"options": self._options} if self._options else form)
-        key = hashlib.sha256(msgspec.json.encode(canonical, order="deterministic")).hexdigest()
+        blotter, canonical, key = self._key(request)
         recorded = self._cassette.play(key)
         if recorded is not None:
             for delta in recorded.deltas:
@@ -165,6 +166,18 @@ class CassetteModel:
         hidden = msgspec.convert(blotter.blot(msgspec.to_builtins(reply)), Reply)
         self._cassette.add(Interaction(key, canonical, blotter.blot_deltas(deltas), hidden))
         return reply
+
+    def plays(self, request: Request) -> bool:
+        """Whether this request would be answered from the recording, or not at all: nothing is sent."""
+        return self._cassette.mode in ("replay", "strict") or self._cassette.holds(self._key(request)[2])
+
+    def _key(self, request: Request) -> tuple[Blotter, dict[str, Any], str]:
+        """What hides secrets, the request without them, and what it is found by."""
+        blotter = Blotter(os.environ if self._environment is None else self._environment, self._key_env)
+        form = plain_request(self.name, request)
+        canonical = blotter.blot(form | {"options": self._options} if self._options else form)
+        key = hashlib.sha256(msgspec.json.encode(canonical, order="deterministic")).hexdigest()
+        return blotter, canonical, key
 
     def _drift(self, canonical: dict[str, Any]) -> ReplayDrift:
         """What differs from the recording that stands where this request was expected."""

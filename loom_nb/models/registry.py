@@ -531,6 +531,18 @@ class Model:
 
         return cost(self.vendor, self.model, usage)
 
+    def cost_at_most(self, usage: Usage) -> float | None:
+        """US dollars that these tokens cost at most, whichever model of a chain or a route answers.
+
+        Those of its models whose price is not known do not count; None where none is known.
+        """
+        if self.vendor == "cassette":
+            recorded: Model = self.options["model"]
+            return recorded.cost_at_most(usage)
+        if not self.members:
+            return self.cost(usage)
+        return max((known for one in _leaves(self) if (known := one.cost(usage)) is not None), default=None)
+
     def window(self) -> int | None:
         """Tokens that it can take, request and answer together, or None where that is not known."""
         if self._group is not None:

@@ -20,13 +20,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from loom_nb.errors import LoomUsageError, NotBuiltError
-from loom_nb.settings import MODES, REPLAYS, Mode, Replay
+from loom_nb.errors import LoomUsageError, NotBuiltError, SetupError
+from loom_nb.settings import MODES, REPLAYS, Cap, Mode, Replay
 
 LATER_FLAGS = (
     "--as",
     "--ctx",
-    "--budget",
     "--agents",
     "--detach",
     "--err",
@@ -60,6 +59,8 @@ class CellRequest:
     tools: tuple[str, ...] = ()
     max_steps: int | None = None
     timeout: float | None = None
+    budget: Cap | None = None
+    """What this run may spend; None for the kernel's own."""
     dry_run: bool = False
     approve: Mode | None = None
     """What runs unasked in this cell; None for the kernel's own."""
@@ -154,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--max-steps", metavar="N", type=_positive(int), help="at most so many model calls")
     add("--timeout", metavar="S", type=_positive(float), help="seconds the run may take")
+    add("--budget", metavar="AMOUNT", type=_amount, help="what it may spend: 0.05 dollars, or 20k tokens")
     add(
         "--approve",
         metavar="MODE",
@@ -186,6 +188,14 @@ def _positive(kind: type[int] | type[float]) -> Any:
 
     convert.__name__ = "number"
     return convert
+
+
+def _amount(text: str) -> Cap:
+    try:
+        return Cap.of(text)
+    except SetupError as error:
+        fixes = " or ".join(error.fixes)
+        raise argparse.ArgumentTypeError(f"{error.title}; write {fixes}") from None
 
 
 def _split(line: str) -> list[str]:

@@ -94,8 +94,22 @@ def _after_line(before: str, bench: "Workbench") -> dict[str, Any]:
             return _after_context(done[1:], fragment, bench)
         case "compact":
             return _after_compact(done[1:], fragment, bench)
+        case "budget":
+            return _after_budget(done[1:], fragment)
         case "show" | "why":
             return _offer(fragment, [*(result.id for result in reversed(bench.results)), "last"], "run")
+        case _:
+            return _offer(fragment, [], "text")
+
+
+def _after_budget(done: list[str], fragment: str) -> dict[str, Any]:
+    match done:
+        case []:
+            return _offer(fragment, ["cell", "notebook", "day", "ask", "off"], "command")
+        case ["ask"]:
+            return _offer(fragment, ["20k", "50k", "100k", "off"], "value")
+        case ["cell" | "notebook" | "day"]:
+            return _offer(fragment, ["0.05", "1.00", "5.00", "20k", "200k", "off"], "value")
         case _:
             return _offer(fragment, [], "text")
 

@@ -109,11 +109,18 @@ def _status(bench: "Workbench", _: list[str]) -> Card:
         ("conversation", _conversation(bench)),
         ("spent here", f"${known:.4g}" + (f" and {unknown} runs of unknown price" if unknown else "")),
         ("tokens here", f"{tokens:,}"),
+        *_budgets(bench),
         ("last run", f"{last.id} {last.status}" if last else "none yet"),
         *((("earlier here", earlier.session),) if earlier else ()),
         *(("notice", notice) for notice in bench.notices),
     )
     return Card("loom_nb", facts, steps=_next_steps(bench, earlier))
+
+
+def _budgets(bench: "Workbench") -> list[tuple[str, str]]:
+    from loom_nb.notebook import budgets
+
+    return budgets.facts(bench)
 
 
 def _conversation(bench: "Workbench") -> str:
@@ -405,6 +412,12 @@ def _artifacts(bench: "Workbench", arguments: list[str]) -> Card:
     return artifact_lines.artifacts(bench, arguments)
 
 
+def _budget(bench: "Workbench", arguments: list[str]) -> Card:
+    from loom_nb.notebook import budgets
+
+    return budgets.budget(bench, arguments)
+
+
 def _first_line(text: str) -> str:
     return _short(text.strip().splitlines()[0]) if text.strip() else ""
 
@@ -437,6 +450,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "diff": _diff,
         "export": _export,
         "artifacts": _artifacts,
+        "budget": _budget,
         "stop": _stop,
         "approvals": approvals.approvals,
         "approve": approvals.approve,
@@ -456,7 +470,7 @@ _MANY = 1_000
 _TAKES = {
     "model": 1, "models": 1, "show": 1, "why": 1, "tour": 1,
     "sessions": _MANY, "context": _MANY, "compact": _MANY, "resume": 1, "fork": 1, "replay": 1,
-    "diff": 2, "export": 3, "artifacts": 5,
+    "diff": 2, "export": 3, "artifacts": 5, "budget": _MANY,
     "approvals": 2, "approve": 2, "deny": _MANY, "answer": _MANY,
 }  # fmt: skip
 _ARGUMENT = {
@@ -466,7 +480,7 @@ _ARGUMENT = {
     "answer": "ID VALUE", "context": "[WORD …]",
     "compact": "[STRATEGY] [--preview]", "resume": "[RUN]", "fork": "[RUN]",
     "replay": "[auto|record|strict|off]", "diff": "RUN RUN", "export": "RUN --to FILE",
-    "artifacts": "[RUN | save NAME PATH]",
+    "artifacts": "[RUN | save NAME PATH]", "budget": "[cell|notebook|day AMOUNT | ask 50k | off]",
 }  # fmt: skip
 _SAYS = {
     "model": "the model of cells that name none; with a name: use that one from now on",
@@ -488,6 +502,7 @@ _SAYS = {
     "diff": "two runs side by side: prompt, settings, calls, answer, what they took",
     "export": "write a run to a file: .md, .html, .py or .ipynb",
     "artifacts": "figures, tables and files that a run made; save NAME PATH writes one to a file",
+    "budget": "what was spent and what is left; with an amount (0.05 dollars, 20k tokens): a hard cap",
     "stop": "stop what runs, also beside the cells (--bg)",
     "approvals": "what waits for you and what was decided; with ask, read-only, edits or all: the mode; "
     "forget ID takes a lasting leave back",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from loom_nb.errors import AnswerRefused, LoomError, LoomUsageError, ModelError, SetupError, StoreError
 from loom_nb.notebook import cell as cells
 from loom_nb.notebook import past
+from loom_nb.notebook.budgets import Budgets
 from loom_nb.notebook.card import Card, Table
 from loom_nb.notebook.cell import CellRequest
 from loom_nb.notebook.equipment import Equipment
@@ -71,6 +72,8 @@ class Workbench:
         """The completer that was registered, so that it can be taken out."""
         self.context_budget: int | None = None
         """Tokens that a request may have; None: what the model can take."""
+        self.budgets = Budgets.of(self.settings)
+        """What may be spent, and from which size on a request is asked about."""
         self.replay = self.settings.replay
         """How recorded answers are used by cells that do not say."""
         self._recordings: dict[tuple[Model, str], Model] = {}
@@ -483,6 +486,8 @@ class Workbench:
         from loom_nb.runtime.compaction import ContextProtocol
         from loom_nb.runtime.limits import Limits
         from loom_nb.runtime.policies import Runtime
+        from loom_nb.runtime.preflight import Preflight
+        from loom_nb.runtime.spending import SpendingCaps
 
         model = self._recorded(self._named(request.model) if request.model else self.model, request)
         steps = request.max_steps or self.settings.max_steps
@@ -490,7 +495,8 @@ class Workbench:
         policy = self.equipment.policy(request.approve)
         given = (*tools, *extra)
         budget = self.context_budget
-        key = (model, *map(id, given), steps, seconds, policy.mode, budget)
+        spending = self.budgets.for_cell(request.budget)
+        key = (model, *map(id, given), steps, seconds, policy.mode, budget, spending)
         agent = self._agents.get(key)
         if agent is None:
             agent = self._agents[key] = Agent(
@@ -502,6 +508,8 @@ class Workbench:
                     limits=Limits(max_iterations=steps, timeout=seconds),
                     governance=policy,
                     context=ContextProtocol(budget=budget),
+                    caps=SpendingCaps(spending.cell, spending.notebook, spending.day),
+                    preflight=Preflight(spending.ask_above) if spending.ask_above else Preflight.never(),
                 ),
                 session_store=self.store,
                 name="notebook",

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from loom_nb.border import clean
-from loom_nb.errors import BorderError, LoomError, LoomUsageError, ModelError, ToolError
+from loom_nb.errors import BorderError, LoomError, LoomUsageError, ModelError, RunLimited, ToolError
 from loom_nb.events import (
     AttemptStarted,
     Change,
@@ -345,6 +345,9 @@ class _Attempts:
                 return read_verdict(_whole(reply), criteria)
             except BorderError as error:
                 stage.say(Noticed(f"the answer was not evaluated: {error.title}", "warning"))
+            except RunLimited as reached:
+                told = (reached.fault, reached.reason)
+                raise _Over(stage.finished("limit", candidate.text, *told, candidate.data)) from None
             except LoomError as error:  # the judge's own troubles do not undo the work
                 stage.say(Noticed(f"the answer was not evaluated: {error.title}", "warning"))
                 return None
@@ -354,7 +357,7 @@ class _Attempts:
         """A whole answer of the judge, retried where a failure may pass, and counted."""
         stage = self._stage
         if self._judge is None:
-            self._judge = by.open() if isinstance(by, Judge) else stage.model
+            self._judge = stage.watched(by.open(), by) if isinstance(by, Judge) else stage.model
         attempt = 0
         while True:
             attempt += 1

@@ -30,6 +30,7 @@ from loom_nb.messages import (
     Usage,
 )
 from loom_nb.runtime.context import Shown, View, copy_of, item_name, last_instruction, turns_back, words_of
+from loom_nb.runtime.short_answers import answers_what
 from loom_nb.tokens import estimate_message
 
 LEAST_SAVED = 0.02
@@ -439,8 +440,9 @@ class ContextProtocol:
         messages = view.conversation.messages
         instruction = last_instruction(messages)
         before = turns_back(messages, self.keep_turns)
+        asked = {n for n in answers_what(messages) if estimate_message(messages[n]) <= budget // 2}
         gone = {n for one in view.changes() if not one.messages for n in range(one.first, one.last + 1)}
-        return Situation(view, before, view.pinned | {instruction} | gone, budget, summarise)
+        return Situation(view, before, view.pinned | {instruction} | asked | gone, budget, summarise)
 
 
 def calls_in_words(calls: int, usage: Usage, arrow: str = "→") -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from loom_nb.errors import ModelError, ToolError
+from loom_nb.errors import ModelError, RunLimited, RunStopped, ToolError
 from loom_nb.events import (
     MessageAdded,
     Noticed,
@@ -25,9 +25,10 @@ from loom_nb.protocols import Reply
 from loom_nb.runtime.attempts import attempted
 from loom_nb.runtime.calls import perform, tell
 from loom_nb.runtime.heads import note_head
+from loom_nb.runtime.large_requests import ready
 from loom_nb.runtime.limits import Streak
-from loom_nb.runtime.pressure import fit, overflowed
-from loom_nb.runtime.stage import Stage, cleaned
+from loom_nb.runtime.pressure import overflowed
+from loom_nb.runtime.stage import Stage, cleaned, so_far
 from loom_nb.runtime.working import draw
 
 MAX_REPAIRS = 2
@@ -44,6 +45,15 @@ def carry_out(stage: Stage) -> Coroutine[Any, Any, RunFinished]:
 
 async def turns(stage: Stage) -> RunFinished:
     """Turn after turn, until the model ends its answer or a limit is reached."""
+    try:
+        return await _turns(stage)
+    except RunLimited as reached:  # what had come of the message is settled at the end
+        return stage.finished("limit", so_far(stage), reached.fault, reached.reason)
+    except RunStopped as stop:
+        return stage.finished("stopped", reason=stop.reason)
+
+
+async def _turns(stage: Stage) -> RunFinished:
     repairs = 0
     if stage.resumed is not None:
         ended = await _take_up(stage)
@@ -105,7 +115,7 @@ async def _turn(stage: Stage) -> Reply:
         raise asyncio.CancelledError
     tokens = stage.meter.tokens if stage.course is None else draw(stage)
     if tokens >= stage.room:
-        tokens = await fit(stage, tokens)
+        tokens = await ready(stage, tokens)
     stage.turns += 1
     stage.say(TurnStarted(stage.turns, tokens, stage.budget, stage.meter.working))
     if stage.hooks.given:

@@ -11,12 +11,14 @@ from loom_nb.runtime.continuity import ContinuityPolicy
 from loom_nb.runtime.governance import GovernancePolicy
 from loom_nb.runtime.harness import Harness
 from loom_nb.runtime.limits import Limits
+from loom_nb.runtime.preflight import Preflight
 from loom_nb.runtime.quality import QualityGate
 from loom_nb.runtime.retry import RetryPolicy
 from loom_nb.runtime.session_restore import SessionRestorePolicy
+from loom_nb.runtime.spending import SpendingCaps
 from loom_nb.settings import Mode
 
-_FIELDS = "limits, governance, retry, context, continuity, session_restore, harness, quality"
+_FIELDS = "limits, governance, retry, context, continuity, session_restore, harness, quality, caps, preflight"
 _LATER = ("delegation", "feedback", "attention")
 LONG = 300
 """Model calls of a run that is meant to take long."""
@@ -55,6 +57,9 @@ class Runtime:
     harness: Harness = field(default_factory=Harness)
     quality: QualityGate | None = None
     """None: an answer that the model ends by itself is accepted."""
+    caps: SpendingCaps = field(default_factory=SpendingCaps)
+    """None is set by default."""
+    preflight: Preflight = field(default_factory=Preflight)
     attempted: bool = field(init=False, repr=False, compare=False)
     """Whether there is more to a run than its turns: every run asks."""
 
@@ -69,6 +74,8 @@ class Runtime:
         session_restore: SessionRestorePolicy | None = None,
         harness: Harness | None = None,
         quality: QualityGate | None = None,
+        caps: SpendingCaps | None = None,
+        preflight: Preflight | None = None,
         **later: Any,
     ) -> None:
         for name in later:
@@ -88,6 +95,8 @@ class Runtime:
             ("session_restore", session_restore, SessionRestorePolicy),
             ("harness", harness, Harness),
             ("quality", quality, QualityGate),
+            ("caps", caps, SpendingCaps),
+            ("preflight", preflight, Preflight),
         )
         for name, value, kind in given:
             if value is not None and not isinstance(value, kind):
@@ -104,9 +113,16 @@ class Runtime:
         return self.quality
 
     @classmethod
-    def sdk(cls, *, max_iterations: int = 50) -> "Runtime":
-        """The plain loop: functions that you hand over run, what capabilities bring asks before it acts."""
-        return cls(limits=Limits(max_iterations=max_iterations))
+    def sdk(cls, *, max_iterations: int = 50, criteria: Sequence[str] = ()) -> "Runtime":
+        """The plain loop: functions that you hand over run, what capabilities bring asks before it acts.
+
+        Args:
+            max_iterations: model calls of a run.
+            criteria: what an answer must meet, beside the criteria of a task; without any, those of a task
+                are shown to the model and not evaluated.
+        """
+        quality = QualityGate.criteria(criteria) if criteria else None
+        return cls(limits=Limits(max_iterations=max_iterations), quality=quality)
 
     @classmethod
     def long_running(
@@ -173,6 +189,7 @@ class Runtime:
         if type(governance) is GovernancePolicy:  # its rules hold; where it would ask, it denies
             given = {one.name: getattr(governance, one.name) for one in fields(governance) if one.init}
             policies["governance"] = Unasked(**given)
+        policies.setdefault("preflight", Preflight(ask=False))
         return _preset("autonomous", criteria, max_iterations, 200, _with_dashboard(policies))
 
     def describe(self) -> dict[str, Any]:
@@ -183,6 +200,8 @@ class Runtime:
             "tokens": limits.max_tokens,
             "cost": limits.max_cost,
             "seconds": limits.timeout,
+            "budget": self.caps.describe(),
+            "asked before it is sent": self.preflight.describe(),
             "stuck": _stuck_in_words(limits.stuck),
             "attempts per model call": self.retry.max_attempts,
             "context": self.context.describe(),

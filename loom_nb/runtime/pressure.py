@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from loom_nb.errors import LoomContextError, ModelError
+from loom_nb.errors import LoomContextError, ModelError, RunLimited
 from loom_nb.events import ContextCompacted, Noticed
 from loom_nb.messages import MODEL, Conversation, DataPart, Message, Origin, TextPart, Usage
 from loom_nb.protocols import Generation, LanguageModel, Reply, Request
@@ -72,6 +72,12 @@ async def overflowed(stage: Stage) -> bool:
     return tokens < before
 
 
+async def compact_now(stage: Stage, tokens: int) -> int:
+    """Show less because a person wants it, all turns but the last; gives the tokens."""
+    ladder = stage.runtime.context.ladder
+    return await _shrink(stage, ladder, max(tokens, 1), tokens, tokens // 2, "asked for", keep=1)
+
+
 async def _shrink(
     stage: Stage, steps: Sequence[Step], budget: int, tokens: int, target: int, reason: str, keep: int = 0
 ) -> int:
@@ -94,7 +100,7 @@ async def _shrink(
     for step in steps:
         try:
             taken = await make_room(situation, [step], tokens, target, reason)
-        except ModelError as error:  # the milder steps have done what they could
+        except (ModelError, RunLimited) as error:  # the milder steps have done what they could
             stage.say(Noticed(f"the context was not summarised: {error.title}", "warning"))
             continue
         except Exception as error:  # noqa: BLE001  the border: a strategy may be anybody's, the run goes on

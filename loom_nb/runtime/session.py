@@ -42,6 +42,7 @@ from loom_nb.events import (
     LogEntry,
     Mark,
     MessageAdded,
+    Noticed,
     QualityChecked,
     RunFinished,
     RunInterrupted,
@@ -53,7 +54,7 @@ from loom_nb.events import (
 )
 from loom_nb.inputs import Answer, RunContext, RuntimeTask, SessionConfig, Stop
 from loom_nb.messages import Conversation, DataPart, Message, Origin, Usage, to_json, user
-from loom_nb.protocols import Capability, Clock, Generation, LanguageModel, Request, Store
+from loom_nb.protocols import Book, Capability, Clock, Generation, LanguageModel, Request, Spent, Store
 from loom_nb.questions import Question
 from loom_nb.runtime.artifact_files import files_beside
 from loom_nb.runtime.asking import Asking
@@ -77,7 +78,9 @@ from loom_nb.runtime.quality import task_of, with_criteria
 from loom_nb.runtime.recall import recall_tool
 from loom_nb.runtime.restore import Past, Waiting, form_to_keep, settle
 from loom_nb.runtime.run import GRACE_SECONDS, Run, RunResult
-from loom_nb.runtime.stage import Meter, Stage, cleaned, partial_message
+from loom_nb.runtime.short_answers import answers_what
+from loom_nb.runtime.spending import Purse, Watched
+from loom_nb.runtime.stage import Meter, Stage, cleaned, so_far
 from loom_nb.runtime.tally import Tally
 from loom_nb.runtime.toolkit import Toolkit
 from loom_nb.runtime.working import around_of, begin, follow, seconds_of
@@ -169,6 +172,7 @@ class Session:
         owns_store: whether the session opened the store for itself.
         clock: the time.
         describe: makes a data part of a named value.
+        book: gives what was spent by all that use the store; without it, nobody is told.
     """
 
     def __init__(
@@ -180,6 +184,7 @@ class Session:
         owns_store: bool = False,
         clock: Clock | None = None,
         describe: Callable[[str, Any], DataPart] | None = None,
+        book: Callable[[Store], Book] | None = None,
     ) -> None:
         self.id = config.id or f"s-{os.urandom(6).hex()}"
         self.metadata = dict(config.metadata)
@@ -197,10 +202,14 @@ class Session:
             str(self.metadata.get("notebook", "")),
             partial(store.questions, limit=MAX_GRANTS),
         )
+        self._book_of = book
+        self._book: Book | None = None
         self._tally = Tally()
         self._origins = Origins(self.conversation)
         self.view = View(self.conversation)
         """What of the conversation the model is shown."""
+        self._restored = ""
+        """The compaction by which this process restored less than all, until its first run."""
         self._noting: asyncio.Task[None] | None = None
         """Kept alive until what was noted between two runs is durable."""
         self._waiting: Waiting | None = None
@@ -329,11 +338,15 @@ class Session:
         """What a run that begins with this message would send first."""
         repairs = self._waiting.repairs if self._waiting is not None else ()
         closing = [event.message for event in repairs if isinstance(event, MessageAdded)]
-        shown = self.view.shown.edited([*self.view.shown, *closing, message])
+        view, facts = self.view, self._question_of(message)
+        if facts:
+            view = copy_of(view)
+            view.take(*facts)
+        shown = view.shown.edited([*view.shown, *closing, message])
         request = _request(agent, kit, shown, output)
         request.system = with_criteria(request.system, agent.runtime.gate, task_of(message))
         begun: list[Kept] = [RunStarted(agent.model.name, message.text), MessageAdded(message)]
-        begin(request, agent.runtime, self.view, self._origins, [*repairs, *begun])
+        begin(request, agent.runtime, view, self._origins, [*repairs, *begun])
         return request
 
     async def resume(self, run_id: str, *, agent: AgentDescription | None = None) -> Run:
@@ -460,7 +473,10 @@ class Session:
         async with self._opened():
             tokens = max(self.view.tokens, 1)
             view = copy_of(self.view)  # a handoff that fails leaves all as it was
-            model = self._model(agent.model)
+            purse = self._purse(
+                agent, lambda words: warnings.warn(words, RuntimeWarning, stacklevel=2), Spent()
+            )
+            model = Watched(self._model(agent.model), agent.model, purse, lambda request: request.tokens)
             protocol = dataclasses.replace(agent.runtime.context, keep_turns=1)
             spent = Usage()
 
@@ -781,7 +797,17 @@ class Session:
             stage.room = 0
         if isinstance(work, Waiting):
             _take_up(stage, work)
+        if self.store.durable or agent.runtime.caps:
+            before = Spent(stage.usage.total_tokens, stage.cost or 0.0)
+            stage.purse = self._purse(agent, lambda words: run.say(Noticed(words, "warning")), before)
+            stage.model = stage.watched(stage.model, agent.model)
         return stage
+
+    def _purse(self, agent: AgentDescription, tell: Callable[[str], None], spent: Spent) -> Purse:
+        """What a run of an agent may spend."""
+        if self._book is None and self._book_of is not None:
+            self._book = self._book_of(self.store)
+        return Purse(agent.runtime.caps, self._book, self._asking.place, self._clock.now, tell, spent)
 
     def _close_waiting(self, run: Run, past: "_Beginning | Waiting") -> None:
         """A run that could not be taken up: its calls get results and its questions an end."""
@@ -809,6 +835,10 @@ class Session:
         if self._waiting is not None:
             self._give_up_waiting(self._waiting)
         message = work.message
+        facts = self._question_of(message)
+        self._restored = ""
+        if facts:
+            self._take(*facts)
         self._name(run)
         run.say(RunStarted(run.model, message.text, work.metadata, work.form))
         self._add(message)
@@ -910,13 +940,20 @@ class Session:
             meter=self._meter,
             view=self.view,
             window=agent.model.window,
-            room=UNSEEN if agent.runtime.context.budget is None and self._meter.limit is None else 0,
+            room=self._unseen(agent.runtime),
             price=agent.model.cost,
+            priced=agent.model,
             random=random.random,
             request=_NO_REQUEST,
             files=self._files,
         )
         return stage
+
+    def _unseen(self, runtime: Runtime) -> int:
+        """Tokens of a request that nothing is asked about."""
+        if runtime.context.budget is not None or self._meter.limit is not None:
+            return 0
+        return min(UNSEEN, runtime.preflight.above or UNSEEN)
 
     # -- what is opened ----------------------------------------------------------------------------
 
@@ -995,8 +1032,27 @@ class Session:
         """Leave out of what an earlier process left whatever the policy does not want."""
         policy = self.agent.runtime.session_restore
         changes = policy.changes(self.conversation.messages, self.view.pinned, self.view.hidden)
-        if changes:
-            self._show_less(f"{RESTORE}{policy.kind}", changes, "an earlier process")
+        left = self._show_less(f"{RESTORE}{policy.kind}", changes, "an earlier process") if changes else None
+        self._restored = left.id if left is not None else ""
+
+    def _question_of(self, message: Message) -> tuple[Fact, ...]:
+        """What shows the question again that a short answer answers, where it was not restored."""
+        if not self._restored:
+            return ()
+        known = self.conversation.messages
+        asked = answers_what([*known, message]) - self.view.hidden
+        whole = {one.first for one in self.view.items() if not one.changed}
+        if asked <= whole:
+            return ()
+        policy, view, undone = (
+            self.agent.runtime.session_restore,
+            copy_of(self.view),
+            CompactionUndone(self._restored),
+        )
+        view.take(undone)
+        changes = policy.changes(known, self.view.pinned | asked, self.view.hidden)
+        told = "a short answer keeps its question"
+        return (undone, tried(view, f"{RESTORE}{policy.kind}", changes, view.tokens, told)[0])
 
     def _add(self, message: Message) -> None:
         self.view.add(message)
@@ -1042,6 +1098,10 @@ async def _close(one: Toolkit | LanguageModel) -> None:
         warnings.warn(
             f"closing {one!r} failed: {type(error).__name__}: {error}", RuntimeWarning, stacklevel=2
         )
+
+
+def _warn(words: str) -> None:
+    warnings.warn(words, RuntimeWarning, stacklevel=2)
 
 
 def _look_away(task: "asyncio.Task[None]") -> None:
@@ -1140,14 +1200,8 @@ def _stopped(stage: Stage | None, run: Run) -> RunFinished:
         return RunFinished("stopped", reason=reason)
     if run.expired:
         seconds = stage.runtime.limits.timeout
-        return stage.finished("limit", _so_far(stage), "timeout", f"it took longer than {seconds:g} s")
-    return stage.finished("stopped", _so_far(stage), reason=reason)
-
-
-def _so_far(stage: Stage) -> str:
-    """The words of the message that was being written, or else of the last one."""
-    partial = partial_message(stage.deltas)
-    return partial.text if partial is not None else ""
+        return stage.finished("limit", so_far(stage), "timeout", f"it took longer than {seconds:g} s")
+    return stage.finished("stopped", so_far(stage), reason=reason)
 
 
 def _failed(stage: Stage | None, failure: Exception) -> RunFinished:
@@ -1167,4 +1221,4 @@ def _failed(stage: Stage | None, failure: Exception) -> RunFinished:
     reason = failure.title if isinstance(failure, LoomError) else f"{type(failure).__name__}: {failure}"
     if stage is None:
         return RunFinished("failed", reason=reason, fault=fault)
-    return stage.finished("limit" if fault == "context" else "failed", _so_far(stage), fault, reason)
+    return stage.finished("limit" if fault == "context" else "failed", so_far(stage), fault, reason)

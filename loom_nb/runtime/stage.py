@@ -35,6 +35,7 @@ from loom_nb.runtime.output import OutputType
 from loom_nb.runtime.policies import Runtime
 from loom_nb.runtime.products import Products
 from loom_nb.runtime.run import Run
+from loom_nb.runtime.spending import Priced, Purse, Watched
 from loom_nb.runtime.tally import Tally
 from loom_nb.runtime.toolkit import Toolkit
 from loom_nb.tokens import estimate_message
@@ -51,6 +52,8 @@ class Meter:
     """Tokens of a request that a vendor refused as too large."""
     working: int = 0
     """Tokens of the dashboard in the request, which is no part of the conversation."""
+    sent: int = 0
+    """Tokens of the last request that was answered."""
     tail: list[Message] = field(default_factory=list)
 
     def added(self, message: Message) -> None:
@@ -63,7 +66,10 @@ class Meter:
             self.counted = usage.input_tokens + usage.output_tokens
             self.counted = max(0, self.counted - self.working)
             self.exact = True
+            self.sent = usage.input_tokens
             self.tail.clear()
+        else:
+            self.sent = self.tokens
 
     def shrunk(self, tokens: int) -> None:
         """So many tokens of the conversation are not sent any more; less than 0: they are again."""
@@ -130,9 +136,13 @@ class Stage(msgspec.Struct, eq=False):
     """Tokens below which a request is known to fit."""
     price: Callable[[Usage, str], float | None]
     """What tokens cost; the second argument is `Reply.model`."""
+    priced: Priced
+    """The model, as far as its price goes."""
     random: Callable[[], float]
     request: Request
 
+    purse: Purse | None = None
+    """What the run may spend; None where there is no cap and nobody else is to know."""
     files: Files | None = None
     """Where artifacts are kept that are too large for the log; None where the store has no place."""
     run: str = ""
@@ -201,6 +211,16 @@ class Stage(msgspec.Struct, eq=False):
             denied=[],
             products=Products(),
         )
+
+    def watched(self, model: LanguageModel, priced: Priced) -> LanguageModel:
+        """The model, its calls paid from the run's purse where there is one."""
+        return model if self.purse is None else Watched(model, priced, self.purse, self.size)
+
+    def size(self, request: Request) -> int:
+        """Tokens of a request, estimated but for what a vendor has counted."""
+        if request is not self.request:
+            return request.tokens
+        return self.meter.tokens + (0 if self.meter.exact else request.head_tokens)
 
     def add(self, message: Message) -> None:
         """Append a message to the conversation."""
@@ -273,3 +293,9 @@ def partial_message(deltas: list[Delta]) -> Message | None:
     if text:
         parts.append(TextPart(text, MODEL))
     return Message("assistant", tuple(parts), partial=True) if parts else None
+
+
+def so_far(stage: Stage) -> str:
+    """The words of the message that was being written, or else of the last one."""
+    partial = partial_message(stage.deltas)
+    return partial.text if partial is not None else ""

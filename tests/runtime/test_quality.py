@@ -174,6 +174,32 @@ async def test_a_gate_without_criteria_evaluates_nothing_unless_the_task_has_som
         assert [one.passed for one in of(checked, QualityChecked)] == [True]
 
 
+PRESETS = [Runtime.sdk, Runtime.supervised, Runtime.long_running, Runtime.autonomous]
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda one: one.__name__)
+async def test_every_preset_that_carries_criteria_evaluates_them_and_ends_honestly(preset):
+    runtime = preset(criteria=[GREEN])
+    assert GREEN in runtime.describe()["quality"]
+
+    replies = ["first", verdict(green=False, critique="mend it"), "second", verdict(green=True)]
+    result = await Agent(Model.scripted(replies), session_store=MemoryStore(), runtime=runtime).run("go")
+    assert (result.status, result.output) == ("completed", "second")
+    assert [one.passed for one in of(result, QualityChecked)] == [False, True]
+
+    replies = ["never good", verdict(green=False, critique="mend it")] * 9
+    result = await Agent(Model.scripted(replies), session_store=MemoryStore(), runtime=runtime).run("go")
+    assert (result.status, result.fault) == ("failed", "quality")
+    assert "green is not met" in result.reason
+
+
+@pytest.mark.parametrize("preset", PRESETS[1:], ids=lambda one: one.__name__)
+async def test_the_criteria_of_a_task_are_evaluated_by_the_presets_for_long_and_for_watched_work(preset):
+    spec = Agent(Model.scripted(["a", verdict(green=True)]), session_store=MemoryStore(), runtime=preset())
+    result = await spec.run(RuntimeTask("go", criteria=[GREEN]))
+    assert [one.passed for one in of(result, QualityChecked)] == [True]
+
+
 async def test_only_what_would_be_completed_is_evaluated():
     cut = Reply(Message("assistant", (TextPart("half an ans"),)), Usage(1, 1), "length")
     result = await agent(cut, gate=QualityGate.pass_fail()).run("go")
