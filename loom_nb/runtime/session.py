@@ -62,7 +62,7 @@ from loom_nb.runtime.context import LEFT_OUT, Fact, View, copy_of
 from loom_nb.runtime.deadlines import Deadlines
 from loom_nb.runtime.fork import fork, messages_of
 from loom_nb.runtime.hooks import Hooks
-from loom_nb.runtime.ledger import Ledger, ledger_of
+from loom_nb.runtime.ledger import Ledger, Notes, ledger_of
 from loom_nb.runtime.log import Log
 from loom_nb.runtime.loop import carry_out
 from loom_nb.runtime.origins import Origins
@@ -381,8 +381,13 @@ class Session:
 
     # -- what the model is shown -------------------------------------------------------------------
 
-    async def ledger(self, *, agent: AgentDescription | None = None) -> Ledger:
-        """What the next request is made of, before its prompt; and what is left out of it."""
+    async def ledger(self, *, agent: AgentDescription | None = None, notes: Notes | None = None) -> Ledger:
+        """What the next request is made of, before its prompt; and what is left out of it.
+
+        Args:
+            agent: whose request it is; the session's own by default.
+            notes: what is known of parts of the conversation besides.
+        """
         agent = agent or self.agent
         async with self._opened():
             kit = await self._kit(agent)
@@ -390,7 +395,8 @@ class Session:
             answer = agent.generation.max_output_tokens
             budget = budget_of(agent.runtime.context, agent.model.window, answer, self._meter.limit)
             counted = self._meter.counted if self._meter.exact else None
-            return ledger_of(request, self.view, kit.partitions(), budget=budget, counted=counted)
+            partitions = kit.partitions()
+            return ledger_of(request, self.view, partitions, budget=budget, counted=counted, notes=notes)
 
     async def compact(
         self, strategy: str | None = None, *, agent: AgentDescription | None = None, preview: bool = False
