@@ -72,7 +72,10 @@ class CellWatch:
         now = [one.run for one in self._open.values()]
         runs = [*self.runs, *(replace(one, reads=one.reads | self._read) for one in now[-1:])]
         saved, when = self._cells.saved()
-        return Lineage(runs, [cell.id for cell in saved if cell.id], self._edited(saved, when))
+        sure = bool(self._at) and when > self._at[-1]
+        return Lineage(
+            runs, [cell.id for cell in saved if cell.id], list(self._edited(saved, when)), sure=sure
+        )
 
     def _edited(self, saved: Iterable[Any], when: float) -> Iterable[str]:
         """Cells whose text in the file, saved after they ran, is another one."""
