@@ -46,7 +46,7 @@ def names_of(code: str, namespace: Mapping[str, Any]) -> CellNames:
 
 @dataclass(slots=True)
 class _Reading:
-    """Statements in their order: what is read, and what has a value for certain."""
+    """Statements in their order: what is read, and what the cell itself may have given a value by then."""
 
     known: set[str] = field(default_factory=set)
     reads: set[str] = field(default_factory=set)
@@ -91,42 +91,35 @@ class _Reading:
                 self.compound(node)
 
     def compound(self, node: ast.stmt) -> None:
-        """Branches and loops: what is bound in them is only certain inside of them."""
+        """Branches and loops. What one branch binds counts as bound behind it: the cell itself may have."""
+        branches: list[list[ast.stmt]] = []
         match node:
             case ast.If(test=test) | ast.While(test=test):
                 self.look(test)
                 branches = [node.body, node.orelse]
             case ast.For() | ast.AsyncFor():
                 self.look(node.iter)
-                before = set(self.known)
                 self.bind(node.target)
-                self.branch(node.body)
-                self.branch(node.orelse)
-                self.known = before
-                return
+                branches = [node.body, node.orelse]
             case ast.With() | ast.AsyncWith():
                 for item in node.items:
                     self.look(item.context_expr)
                     if item.optional_vars is not None:
                         self.bind(item.optional_vars)
-                for one in node.body:
-                    self.statement(one)
-                return
+                branches = [node.body]
             case ast.Try() | ast.TryStar():
-                branches = [node.body, *(one.body for one in node.handlers), node.orelse]
-                ends = [self.branch(one) for one in branches]
-                self.known |= ends[0] if not node.handlers else set()
-                for one in node.finalbody:
-                    self.statement(one)
-                return
+                for one in node.handlers:
+                    if one.type is not None:
+                        self.look(one.type)
+                    self.known |= {one.name} if one.name else set()
+                branches = [node.body, *(one.body for one in node.handlers), node.orelse, node.finalbody]
             case _:
                 self.look(node)
-                return
         ends = [self.branch(one) for one in branches]
-        self.known |= set.intersection(*ends)
+        self.known = self.known.union(*ends)
 
     def branch(self, statements: Iterable[ast.stmt]) -> set[str]:
-        """What has a value at its end."""
+        """What may have a value at its end."""
         before = set(self.known)
         for one in statements:
             self.statement(one)

@@ -114,7 +114,7 @@ def parse(text: str, names: Iterable[str] = ()) -> ContextSpec:
 
 
 def _sensible(spec: ContextSpec, text: str) -> ContextSpec:
-    if not text.strip():
+    if not text.strip(" ,"):
         raise LoomUsageError("--ctx says nothing", cause=_known(), fixes=["--ctx above"])
     if spec.outputs and not spec.wants_cells:
         raise LoomUsageError(
