@@ -21,7 +21,7 @@ from loom_nb.capabilities.contents import attributes_only
 
 MOST_VALUES = 2_000
 """Elements and attributes that are looked at, of one value and all that it holds."""
-MOST_CELLS = 20_000
+MOST_CELLS = 8_000
 """Cells of a frame or array that are looked at: of a larger one, those at regular distances."""
 MOST_TEXT = 1_000_000
 """Characters of a text that are looked at: of a longer one, its ends."""
@@ -120,7 +120,12 @@ class _Seal:
         elif base in (set, frozenset):
             self._unordered(base.__iter__(value), size)
         else:
-            self._all(_spread(base.__iter__(value), size), depth)
+            some: Iterable[Any] = base.__iter__(value)
+            if base is list or base is tuple:
+                some = base.__getitem__(value, slice(None, None, _step(size)))
+            elif size > MOST_VALUES:
+                some = _spread(some, size)
+            self._all(some, depth)
         if cls is not base:
             self._attributes(value, depth)
         return True
@@ -208,8 +213,8 @@ class _Seal:
         if derives(cls, pd.DataFrame):
             self._say(f"{value.shape}")
             self._column(value.columns, MOST_VALUES, depth)
-            self._column(value.index, MOST_CELLS, depth)
             most = max(8, MOST_CELLS // max(1, value.shape[1]))
+            self._column(value.index, most, depth)
             for number in range(min(value.shape[1], MOST_VALUES)):
                 self._column(value.iloc[:, number], most, depth)
         elif derives(cls, pd.Series):
@@ -227,6 +232,9 @@ class _Seal:
         import pandas as pd
 
         self._say(f"{len(column)} {column.dtype}")
+        if isinstance(column, pd.RangeIndex):
+            self._say(f"{column.start} {column.step} {column.name!s:.200}")
+            return
         step = max(1, len(column) // most)
         part = column[::step] if isinstance(column, pd.Index) else column.iloc[::step]
         if isinstance(part, pd.MultiIndex):
@@ -248,7 +256,11 @@ class _Seal:
 
 def _spread(values: Iterable[Any], size: int) -> Iterable[Any]:
     """All of them, or as many at regular distances."""
-    return itertools.islice(values, 0, None, min(100, -(-size // (MOST_VALUES // 2)) or 1))
+    return itertools.islice(values, 0, None, min(100, _step(size)))
+
+
+def _step(size: int) -> int:
+    return -(-size // (MOST_VALUES // 2)) or 1
 
 
 def _is_filled(cell: types.CellType) -> bool:

@@ -206,8 +206,7 @@ class Notes:
         if known.file is not None:
             return Note(str(known.file.name), _file_told(known.file, known.seen), known.why)
         name = f"cell [{known.number}]" if known.number else f"cell {known.cell}"
-        source = f"{name}, {known.cell}" if known.cell and known.number else name
-        return Note(source, self._cell_told(known, name, at) if known.cell and at >= 0 else "", known.why)
+        return Note(name, self._cell_told(known, name, at) if known.cell and at >= 0 else "", known.why)
 
     def _cell_told(self, known: Travelled, name: str, at: int) -> str:
         again = self.lineage.rerun(known.cell, at)
