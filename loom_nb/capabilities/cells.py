@@ -7,16 +7,13 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from loom_nb.border import clean
+from loom_nb.capabilities.cell_tags import is_hidden, is_pinned
 from loom_nb.capabilities.describe import shorten
 from loom_nb.errors import ToolError
 from loom_nb.messages import Origin, TextPart
 from loom_nb.protocols import Toolset
 from loom_nb.tools import Assessment, Tool, tool
 
-EXCLUDE = "loom-exclude"
-"""The tag of cells that no agent is shown."""
-PIN = "loom-pin"
-"""The tag of cells that are always shown."""
 MOST_CELLS = 40
 """Cells that are shown at once."""
 SOURCE_CHARS = 6_000
@@ -113,7 +110,7 @@ class CellsCapability:
         """
         visible = self._visible()
         chosen = _chosen(which, visible) if which.strip() else visible[-MOST_CELLS:]
-        pinned = [cell for cell in visible if PIN in cell.tags and cell not in chosen]
+        pinned = [cell for cell in visible if is_pinned(cell.tags) and cell not in chosen]
         shown = [*pinned, *chosen]
         parts = [TextPart(_told(cell), Origin("notebook", cell.name)) for cell in shown[:MOST_CELLS]]
         notes = [self.cells.remark] if self.cells.remark else []
@@ -143,7 +140,7 @@ class CellsCapability:
         return Assessment(effects, reasons=tuple(told), preview=clean(preview), preview_kind="diff")
 
     def _visible(self) -> list[CellView]:
-        return [cell for cell in self.cells.cells() if EXCLUDE not in cell.tags]
+        return [cell for cell in self.cells.cells() if not is_hidden(cell.tags)]
 
 
 PROPOSE = (

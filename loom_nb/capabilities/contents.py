@@ -256,7 +256,7 @@ def _alike_pair(one: Any, other: Any) -> bool:
 
 def _instance(value: Any, budget: Budget) -> Content | None:
     cls = type(value)
-    if library(cls) in _NOT_OPENED or not _attributes_only(cls) or not budget.take(200):
+    if library(cls) in _NOT_OPENED or not attributes_only(cls) or not budget.take(200):
         return None
     kept, slots = _dictionary(value), _slots(cls)
     held = list(kept.items())
@@ -313,7 +313,7 @@ def _slot_values(value: Any, slots: list[types.MemberDescriptorType]) -> list[An
     return values
 
 
-def _attributes_only(cls: type) -> bool:
+def attributes_only(cls: type) -> bool:
     """Whether all that an object holds is in its attributes: no state of C code behind it."""
     classes = [one for one in mro(cls) if one is not object]
     if not all(type.__dict__["__flags__"].__get__(one) & _HEAP_TYPE for one in classes):

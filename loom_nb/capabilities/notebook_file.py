@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from loom_nb.border import parse_object
+from loom_nb.capabilities.cell_tags import is_hidden, tags_of
 from loom_nb.errors import ToolError
 
 Action: TypeAlias = Literal["insert", "replace", "delete"]
@@ -63,9 +64,15 @@ def edited(data: bytes, edit: Edit, name: str = "the notebook") -> tuple[bytes, 
 
 
 def listed(data: bytes, name: str) -> str:
-    """The cells with number, kind, id, source and the beginning of their outputs' text."""
+    """The cells with number, kind, id, source and the beginning of their outputs' text.
+
+    Of a cell that a tag hides from agents only that it is there.
+    """
     lines = []
     for number, cell in enumerate(_parsed(data, name)["cells"]):
+        if is_hidden(tags_of(cell.get("metadata"))):
+            lines += [f"[{number}] hidden from agents by a tag", ""]
+            continue
         lines.append(f"[{number}] {cell.get('cell_type')} id={cell.get('id', 'none')}")
         source = _text(cell.get("source"))
         lines.append(source if len(source) <= MAX_SOURCE else f"{source[:MAX_SOURCE]} ... (the cell goes on)")

@@ -25,7 +25,6 @@ from loom_nb.settings import MODES, REPLAYS, Cap, Mode, Replay
 
 LATER_FLAGS = (
     "--as",
-    "--ctx",
     "--agents",
     "--detach",
     "--err",
@@ -70,6 +69,10 @@ class CellRequest:
     """Go on in a copy of this run's conversation, which stays as it is."""
     background: bool = False
     """Release the cell and go on painting it."""
+    ctx: str | None = None
+    """Which cells and variables travel with the prompt: see `context_spec`; None for the notebook's way."""
+    pinned: bool = False
+    """Its turn is never compacted: the cell has the tag for that."""
     raw: bool = False
     quiet: bool = False
     help: bool = False
@@ -87,7 +90,7 @@ def parse(line: str, body: str = "", namespace: Mapping[str, Any] | None = None)
         LoomUsageError: a flag is unknown, misses its value or contradicts another.
         NotBuiltError: a flag of a later version.
     """
-    words = _split(line)
+    words = _with_one_spec(_split(line))
     _refuse_later(words)
     options, rest = _parser().parse_known_args(words)
     if rest:
@@ -134,6 +137,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog=(
             "In the prompt: {df}, {cfg.field}, {d['key']} and {rows[0]} hand over the value beside the\n"
             "instruction; {{df}} writes {df}; names that do not exist and code spans stay as typed.\n\n"
+            "Tags of cells: loom-hide keeps a cell from the model; loom-pin on a %%loom cell keeps its turn\n"
+            "from compaction.\n\n"
             "    %%loom -t my_function -o answer\n"
             "    What changed in {df} since last week?"
         ),
@@ -152,6 +157,12 @@ def _parser() -> argparse.ArgumentParser:
         action="extend",
         default=[],
         help="functions of the notebook that the agent may call (* and ? match), or files, shell, web, http",
+    )
+    add(
+        "--ctx",
+        metavar="SPEC",
+        help="what of the notebook travels with the prompt: mentioned (what it names), above (and the code "
+        "of the cells above), none, all, cells:3-7, +df, -cell:12, outputs; several with commas",
     )
     add("--max-steps", metavar="N", type=_positive(int), help="at most so many model calls")
     add("--timeout", metavar="S", type=_positive(float), help="seconds the run may take")
@@ -207,6 +218,24 @@ def _split(line: str) -> list[str]:
         return list(lexer)
     except ValueError:
         raise LoomUsageError("%%loom: a quotation mark is not closed", cause=line.strip()) from None
+
+
+def _with_one_spec(words: list[str]) -> list[str]:
+    """All that is said behind `--ctx` as one word: it may stand apart, and begin like a flag."""
+    if "--ctx" not in words:
+        return words
+    first = words.index("--ctx") + 1
+    last = first
+    while last < len(words) and _is_of_spec(words[last], first=last == first):
+        last += 1
+    spec = ",".join(word.strip(",") for word in words[first:last])
+    return [*words[: first - 1], *([f"--ctx={spec}"] if spec else ["--ctx"]), *words[last:]]
+
+
+def _is_of_spec(word: str, *, first: bool) -> bool:
+    if word.startswith("-"):
+        return not word.startswith("--") and word not in flags() and (first or word.startswith("-cell"))
+    return first or word.startswith("+")
 
 
 def _refuse_later(words: list[str]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from loom_nb.border import clean
+from loom_nb.capabilities.cell_tags import tags_of
 from loom_nb.capabilities.cells import CellChange, Cells, CellView, the_cell
 from loom_nb.errors import ToolError
 from loom_nb.notebook.front_cells import FrontCells, FrontChange
@@ -35,6 +36,10 @@ class NotebookCells(Cells):
         """Carries changes out, where a front end can."""
         self._ids: dict[int, str] = {}
         """The id of the cell behind each In[n], as the front end told it."""
+        self._tags: dict[int, frozenset[str]] = {}
+        """The tags that it had when it ran, where the front end told them."""
+        self._saved_ids: frozenset[str] = frozenset()
+        """Of the file: some front ends tell ids of their own, which stand in no file."""
 
     def watch(self) -> None:
         """From now on remember which cell each In[n] was: edited cells keep their tags then."""
@@ -50,6 +55,34 @@ class NotebookCells(Cells):
         if told and getattr(info, "store_history", True):
             history = getattr(self._shell.history_manager, "input_hist_raw", [])
             self._ids[len(history)] = str(told)  # not execution_count: that is one more in newer IPythons
+            self._tags[len(history)] = self.tags_now
+
+    @property
+    def tags_now(self) -> frozenset[str]:
+        """The tags of the cell that runs now, where the front end tells them, as JupyterLab does."""
+        return tags_of(self._request)
+
+    @property
+    def id_now(self) -> str:
+        """The id of the cell that runs now, where the front end says it."""
+        told = self._request.get("cellId", "")
+        return told if isinstance(told, str) else ""
+
+    @property
+    def _request(self) -> dict[str, Any]:
+        """What the front end told of the cell that runs now."""
+        kernel = getattr(self._shell, "kernel", None)
+        parent = (kernel.get_parent() or {}) if kernel is not None else {}
+        told = parent.get("metadata", {})
+        return told if isinstance(told, dict) else {}
+
+    def _tags_of(self, number: int) -> frozenset[str]:
+        """The tags of the cell behind In[number]: those it had then, and in any later run."""
+        cell = self._ids.get(number)
+        if cell is None:
+            return frozenset()
+        runs = (n for n, one in self._ids.items() if one == cell and n >= number)
+        return frozenset().union(*(self._tags.get(n, frozenset()) for n in runs))
 
     @property
     def remark(self) -> str:
@@ -57,7 +90,7 @@ class NotebookCells(Cells):
         if self.path is None:
             return (
                 "Only cells that ran are known: the front end does not say which file this notebook is, so "
-                "its tags (loom-exclude, loom-pin), ids and Markdown cells are not known here."
+                "its tags (loom-hide, loom-pin), ids and Markdown cells are not known here."
             )
         return "Tags, ids and cells that have not run are those of the notebook as it was last saved."
 
@@ -73,10 +106,23 @@ class NotebookCells(Cells):
                 return path
         return None
 
-    def cells(self) -> Sequence[CellView]:
-        """All cells in the order of the saved file; those that only the kernel knows before or after them."""
+    def saved(self) -> tuple[list[CellView], float]:
+        """The cells of the file, and when it was saved, in seconds since the epoch; (none, 0) without one."""
+        path = self.path
+        try:
+            return (self._saved(), path.stat().st_mtime) if path is not None else ([], 0.0)
+        except OSError:
+            return [], 0.0
+
+    def cells(self, *, answers: bool = True) -> Sequence[CellView]:
+        """All cells in the order of the saved file; those that only the kernel knows before or after them.
+
+        Args:
+            answers: also of outputs that are answers of an agent.
+        """
         ran = self._ran()
-        saved = self._saved()
+        saved = self._saved(answers=answers)
+        self._saved_ids = frozenset(cell.id for cell in saved)
         found: list[CellView] = []
         taken: set[int] = set()
         for cell in saved:
@@ -86,13 +132,13 @@ class NotebookCells(Cells):
                 continue
             taken.update(numbers)
             number = numbers[-1]
-            found.append(
-                CellView(
-                    cell.id, number, "code", ran[number], self._output(number) or cell.outputs_text, cell.tags
-                )
-            )
+            tags = cell.tags | self._tags_of(number)
+            output = self._output(number, answers=answers) or cell.outputs_text
+            found.append(CellView(cell.id, number, "code", ran[number], output, tags))
         rest = [
-            CellView(self._ids.get(n, ""), n, "code", code, self._output(n))
+            CellView(
+                self._ids.get(n, ""), n, "code", code, self._output(n, answers=answers), self._tags_of(n)
+            )
             for n, code in ran.items()
             if n not in taken
         ]
@@ -103,7 +149,7 @@ class NotebookCells(Cells):
     def _is(self, number: int, code: str, cell: CellView) -> bool:
         """Whether In[number] was this cell of the file."""
         told = self._ids.get(number)
-        if told and cell.id:
+        if told and cell.id and told in self._saved_ids:
             return told == cell.id
         return cell.kind == "code" and code.strip() == cell.source.strip()
 
@@ -114,22 +160,23 @@ class NotebookCells(Cells):
             history.pop()
         return {n: code for n, code in enumerate(history) if n and code.strip()}
 
-    def _output(self, number: int) -> str:
+    def _output(self, number: int, *, answers: bool = True) -> str:
         """What is kept of its outputs, as text."""
         manager = self._shell.history_manager
-        texts = [_bundle_text(one) for one in getattr(manager, "outputs", {}).get(number, ())]
+        kept = getattr(manager, "outputs", {}).get(number, ())
+        texts = [_bundle_text(one) for one in kept if answers or not _is_answer(getattr(one, "bundle", None))]
         error = getattr(manager, "exceptions", {}).get(number)
         if isinstance(error, Mapping):
             texts.append(f"{error.get('ename', 'Error')}: {error.get('evalue', '')}")
         if not any(texts):
             kept = self._shell.user_ns.get("Out", {})
-            if isinstance(kept, dict) and number in kept:
+            if isinstance(kept, dict) and number in kept and (answers or not _is_of_ours(kept[number])):
                 from loom_nb.capabilities.describe import describe
 
                 texts = [describe(kept[number]).text]
         return _ANSI.sub("", clean("\n".join(text for text in texts if text)))
 
-    def _saved(self) -> list[CellView]:
+    def _saved(self, *, answers: bool = True) -> list[CellView]:
         path = self.path
         if path is None:
             return []
@@ -140,7 +187,7 @@ class NotebookCells(Cells):
         except (OSError, ValueError):  # it is being written, or is no notebook: then only the kernel tells
             return []
         cells = book.get("cells") if isinstance(book, dict) else None
-        return [_saved_cell(cell) for cell in cells or () if isinstance(cell, dict)]
+        return [_saved_cell(cell, answers=answers) for cell in cells or () if isinstance(cell, dict)]
 
     async def propose(self, changes: Sequence[CellChange]) -> str:
         """Have the front end change its cells; where it cannot, put what is new below the running cell."""
@@ -214,17 +261,17 @@ def _as_text(change: CellChange) -> str:
     return f"# instead of {change.cell}\n{change.source}" if change.action == "edit" else change.source
 
 
-def _saved_cell(cell: Any) -> CellView:
+def _saved_cell(cell: Any, *, answers: bool = True) -> CellView:
     kind = cell.get("cell_type", "raw")
-    tags = cell.get("metadata", {}).get("tags", ())
-    outputs = [_saved_output(one) for one in cell.get("outputs", ())]
+    kept = [one for one in cell.get("outputs", ()) if answers or not _is_answer(one.get("data"))]
+    outputs = [_saved_output(one) for one in kept]
     return CellView(
         id=str(cell.get("id", "")),
         number=None,  # a number in a file may be of another kernel
         kind=kind if kind in ("code", "markdown") else "raw",
         source=_joined(cell.get("source", "")),
         outputs_text=_ANSI.sub("", clean("\n".join(text for text in outputs if text))),
-        tags=frozenset(str(tag) for tag in tags) if isinstance(tags, list | tuple) else frozenset(),
+        tags=tags_of(cell.get("metadata")),
     )
 
 
@@ -241,6 +288,15 @@ def _saved_output(output: Any) -> str:
 def _bundle_text(output: Any) -> str:
     bundle = getattr(output, "bundle", None)
     return _text_of(bundle) if isinstance(bundle, Mapping) else ""
+
+
+def _is_answer(bundle: Any) -> bool:
+    """Whether an output is an answer of an agent, which stands in the conversation already."""
+    return isinstance(bundle, Mapping) and "application/vnd.loom.run.v1+json" in bundle
+
+
+def _is_of_ours(value: Any) -> bool:
+    return type(value).__module__.partition(".")[0] == "loom_nb"
 
 
 def _text_of(bundle: Mapping[str, Any]) -> str:

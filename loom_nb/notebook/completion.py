@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.completer import CompletionContext, SimpleCompletion
 
 from loom_nb.notebook import cell as cells
+from loom_nb.notebook.context_spec import WORDS
 
 if TYPE_CHECKING:
     from loom_nb.notebook.workbench import Workbench
@@ -72,10 +73,12 @@ def _after_cell(before: str, bench: "Workbench") -> dict[str, Any]:
         return _offer(fragment, bench.known_models(), "model")
     if directly and last_flag == "--continue":
         return _offer(fragment, [result.id for result in reversed(bench.results)], "run")
-    if directly and last_flag == "--schema":
-        return _offer(fragment, sorted(n for n, v in bench.names().items() if isinstance(v, type)), "class")
-    if directly and last_flag in ("-o", "--out"):
-        return _offer(fragment, sorted(bench.names()), "variable")
+    if directly and last_flag == "--ctx":
+        return _offer(fragment, [*WORDS, *(f"+{name}" for name in sorted(bench.names()))], "value")
+    if directly and last_flag in ("-o", "--out", "--schema"):
+        known = bench.names().items()
+        names = sorted(n for n, v in known if last_flag != "--schema" or isinstance(v, type))
+        return _offer(fragment, names, "class" if last_flag == "--schema" else "variable")
     return _offer(fragment, list(cells.flags()) if not fragment else [], "flag")
 
 
@@ -122,6 +125,8 @@ def _after_context(done: list[str], fragment: str, bench: "Workbench") -> dict[s
             return _offer(fragment, [verb for verb in VERBS if verb], "command")
         case ["diff", *_]:
             return _offer(fragment, [result.id for result in reversed(bench.results)], "run")
+        case ["default"]:
+            return _offer(fragment, list(WORDS), "value")
         case ["budget"]:
             return _offer(fragment, ["20k", "40k", "100k", "200k", "off"], "value")
         case ["show" | "pin" | "hide" | "drop" | "unpin" | "unhide" | "free", *_]:

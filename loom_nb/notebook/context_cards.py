@@ -119,7 +119,7 @@ def ledger_card(
     return Card(
         _title(setting),
         tuple(told),
-        (table,),
+        (table, *_stale(ledger)),
         steps=_steps(ledger, setting),
         drawn=(Drawn(_bar_text(ledger, ascii=ascii), _bar_html(ledger)),),
     )
@@ -133,6 +133,16 @@ def _title(setting: Setting) -> str:
     if past is None:
         return "context: what the next request is made of"
     return f"context: what request {past.turn:,} of {past.turns:,} of {visible(past.run)} was made of"
+
+
+def _stale(ledger: Ledger) -> Iterator[Table]:
+    """What is not what it was when the model was given it, and why; nothing where all is."""
+    rows = [(one.name, facts.clipped(one.source, 40), facts.clipped(one.stale, 160)) for one in ledger.items
+            if ", stale" in state(one)]  # fmt: skip
+    more = [("…", f"{len(rows) - TAIL:,} more", "%loom context show ITEM")] if len(rows) > TAIL else []
+    if rows:
+        columns = ("item", "what", "why")
+        yield Table("stale: the notebook has changed since", columns, (*rows[:TAIL], *more))
 
 
 def told_of(ledger: Ledger, setting: Setting) -> Iterator[tuple[str, str]]:
@@ -228,7 +238,12 @@ def _tokens(item: Item) -> str:
 
 
 def state(item: Item) -> str:
-    """``sent``, ``shortened by c1``, ``left out by c1``, ``hidden by you``."""
+    """``sent``, ``shortened by c1``, ``left out by c1``, ``hidden by you``; ``sent, stale``."""
+    stale = ", stale" if item.stale and item.state not in ("hidden", "left out") else ""
+    return _fate_word(item) + stale
+
+
+def _fate_word(item: Item) -> str:
     match item.state:
         case "hidden":
             return "hidden by you"

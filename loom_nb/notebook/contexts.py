@@ -124,7 +124,7 @@ async def _ledger(bench: "Workbench", words: list[str], *, whole: bool = False) 
 async def ledger_of(bench: "Workbench", session: "Session") -> tuple["Ledger", Setting]:
     """What the next request of a cell without flags is made of, and what is known of its budget."""
     agent = bench.plain_agent()
-    ledger = await session.ledger(agent=agent)
+    ledger = await session.ledger(agent=agent, notes=bench.freshness.notes())
     protocol = agent.runtime.context
     view = session.view
     return ledger, Setting(
@@ -166,7 +166,7 @@ async def _show(bench: "Workbench", words: list[str]) -> Card:
 
 async def in_full(bench: "Workbench", session: "Session", name: str) -> Whole:
     """An item as it is sent, and as it was. Raises LoomUsageError where there is none of that name."""
-    ledger = await session.ledger(agent=bench.plain_agent())
+    ledger = await session.ledger(agent=bench.plain_agent(), notes=bench.freshness.notes())
     named = _ITEM.fullmatch(name)
     if named is None:
         return await _whole_of_head(bench, session, ledger, name)
@@ -190,6 +190,7 @@ def _whole_of_messages(
     low, high = min([first, *(item.first for item in shown)]), max([last, *(item.last for item in shown)])
     if (low, high) != (first, last):
         told.append(("part of", f"m{low + 1}-m{high + 1}"))
+    told += whereabouts(ledger, name)
     if part is not None and len(sent) == len(was) == 1 and part <= len(was[0].parts) == len(sent[0].parts):
         sent, was = [_only(sent[0], part)], [_only(was[0], part)]
     item = f"m{first + 1}"
@@ -204,6 +205,15 @@ def _whole_of_messages(
             (f"%loom context pin {item}", "keeps it from compaction"),
         ),
     )
+
+
+def whereabouts(ledger: "Ledger", name: str) -> list[tuple[str, str]]:
+    """Why an item is there, what it comes from, and what has changed since, each once."""
+    message = name.partition(".")[0]
+    items = [one for one in ledger.items if one.name in (name, message) or one.name.startswith(f"{name}.")]
+    rows = (("why", "why"), ("source", "source"), ("stale", "stale"))
+    found = {label: list(dict.fromkeys(filter(None, (getattr(i, f) for i in items)))) for label, f in rows}
+    return [(label, "; ".join(words)) for label, words in found.items() if words]
 
 
 def _covering(view: "View", first: int, last: int) -> list[tuple[str, list[Change]]]:
@@ -243,7 +253,7 @@ async def _whole_of_head(bench: "Workbench", session: "Session", ledger: "Ledger
             fixes=[*(f"%loom context show {one}" for one in near), "%loom context"],
         )
     request, _ = await session.preview("…", agent=bench.plain_agent())
-    told = (("sent", f"{found.tokens:,} tokens"), ("section", found.section))
+    told = (("sent", f"{found.tokens:,} tokens"), ("section", found.section), ("why", found.why))
     working = request.working.parts if request.working is not None else ()
     part = next((one for one in working if isinstance(one, DataPart) and one.name == found.name), None)
     if part is not None:
@@ -371,6 +381,21 @@ def _tokens(told: str) -> int:
     if found[2] is None:
         return int(re.sub(r"[.,]", "", digits))
     return int(float(digits.replace(",", ".")) * {"k": 1_000, "m": 1_000_000}[found[2]])
+
+
+async def _default(bench: "Workbench", words: list[str]) -> Card:
+    """What travels with the prompts of cells that do not say."""
+    from loom_nb.notebook import context_spec
+
+    if words:
+        spec = context_spec.parse(",".join(words), bench.names())
+        bench.context_default, bench.context_default_from = str(spec), "%loom context default"
+    title = f"--ctx {bench.context_default}" + (" from the next cell on" if words else "")
+    return Card(
+        f"cells without --ctx: {title}",
+        tuple(context_spec.WORDS.items()),
+        steps=(("%%loom --ctx above", "for one cell"), ("%loom context default mentioned", "as it was")),
+    )
 
 
 # -- undo ------------------------------------------------------------------------------------------------
@@ -608,6 +633,7 @@ VERBS: dict[str, Verb] = {
     "unhide": _marker("unhide", None),
     "free": _marker("free", None),
     "budget": _budget,
+    "default": _default,
     "diff": _diff,
 }
 """What may stand behind `%loom context`."""

@@ -11,7 +11,6 @@ import base64
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import msgspec
 
 from loom_nb.border import clean
+from loom_nb.capabilities.key_forms import KEY_LIKE
 from loom_nb.errors import LoomUsageError
 from loom_nb.events import (
     CallFinished,
@@ -50,12 +50,6 @@ _LARGEST_PICTURE = 1_000_000
 _PICTURES = ("image/gif", "image/webp")
 """Those that the transcript does not draw where they came into being."""
 _BLOTTED = "[key]"
-_KEY_LIKE = re.compile(
-    r"\b(?:sk|rk|gsk|xai)-(?=[A-Za-z_\-]*\d)[A-Za-z0-9_\-]{16,}"
-    r"|\bAIza[A-Za-z0-9_\-]{20,}|\bgh[pousr]_[A-Za-z0-9]{20,}|\bxox[abprs]-[A-Za-z0-9-]{10,}"
-    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{5,}"
-    r"|(?i:(?<=bearer )[A-Za-z0-9._~+/\-]{8,}=*)"
-)
 
 
 def kind_of(name: str) -> Kind:
@@ -222,7 +216,7 @@ def _blotted(entries: Iterable[LogEntry], environment: Mapping[str, str]) -> Ite
 def _without_keys(value: Any) -> Any:
     match value:
         case str():
-            return _KEY_LIKE.sub(_BLOTTED, value)
+            return KEY_LIKE.sub(_BLOTTED, value)
         case dict():
             return {name: _without_keys(inner) for name, inner in value.items()}
         case list() | tuple():

@@ -44,6 +44,7 @@ def load_ipython_extension(shell: Any) -> None:
     shell.display_formatter.mimebundle_formatter.for_type_by_name(*_ARTIFACT, _artifact)
     shell.display_formatter.mimebundle_formatter.for_type_by_name(*_DIFFERENCE, _difference)
     shell.events.register("post_execute", bench.forget_screen)
+    bench.freshness.watch.watch()
     _welcome(shell, bench)
 
 

@@ -284,6 +284,7 @@ def _config(bench: "Workbench", _: list[str]) -> Card:
         (name, str(getattr(settings, name)), settings.origins.get(name, "default"), PREFIX + name.upper())
         for name in NAMES
     )
+    rows += (("context", bench.context_default, bench.context_default_from, ""),)
     table = Table(
         "each value with where it came from", ("setting", "value", "from", "in the environment"), rows
     )
@@ -493,7 +494,7 @@ _SAYS = {
     "why": "how and why a run ended",
     "traceback": "the whole error of the last run",
     "context": "what the next request is made of, and r3 or r3.1 a request of a run; all, show ITEM, "
-    "pin, hide or free ITEM, budget 40k, diff RUN RUN",
+    "pin, hide or free ITEM, budget 40k, diff RUN RUN, default SPEC (see --ctx)",
     "compact": "send less of the conversation: before and after side by side; undo [c1 [m3]] takes it back",
     "dashboard": "where the latest run stands: goal, plan, what is left, errors, risks, evidence, notes",
     "resume": "go on with a run whose kernel ended before it did",

@@ -13,13 +13,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loom_nb.capabilities.cell_tags import is_pinned
 from loom_nb.errors import AnswerRefused, LoomError, LoomUsageError, ModelError, SetupError, StoreError
 from loom_nb.notebook import cell as cells
 from loom_nb.notebook import past
 from loom_nb.notebook.budgets import Budgets
 from loom_nb.notebook.card import Card, Table
 from loom_nb.notebook.cell import CellRequest
+from loom_nb.notebook.cell_watch import CellWatch
 from loom_nb.notebook.equipment import Equipment
+from loom_nb.notebook.freshness import PINNED, Freshness, pin
 from loom_nb.notebook.front_cells import FrontCells
 from loom_nb.notebook.offer import Offer, can_be_offered
 from loom_nb.notebook.schema import type_from
@@ -85,6 +88,9 @@ class Workbench:
         """The variables of the tour, by their names in its lessons."""
         self._offer = Offer()
         self.equipment = Equipment(shell, self.settings)
+        self.context_default, self.context_default_from = "mentioned", "default"
+        """What travels with the prompts of cells without `--ctx`, and who said so."""
+        self.freshness = Freshness(self.equipment.cells, CellWatch(shell, self.equipment.cells))
         self._pages: Pages | None = None
         self._remarks: list[str] = []
         """What the agent is told with the next prompt: what a person did meanwhile."""
@@ -230,6 +236,7 @@ class Workbench:
                 "the prompt is empty",
                 fixes=[f"{f'%%loom {line}'.strip()}\n{' ' * 9}what data do I have here?"],
             )
+        request = replace(request, pinned=is_pinned(self.equipment.cells.tags_now))
         await self._close_left()
         agent, notices = self.agent_of(request)
         schema = type_from(request.schema, self.shell.user_ns) if request.schema else None
@@ -297,6 +304,9 @@ class Workbench:
             # one that does not let go can still be told to
             self.running = [one for one in self.running if not (one is run and run.done)]
         self.results.append(result)
+        self.freshness.saw(result)
+        if request.pinned:
+            await pin(session, result)
         self._bind(request, result)
         return result
 
@@ -414,10 +424,7 @@ class Workbench:
     @property
     def _cell(self) -> str:
         """The id of the cell that runs now, where the front end says it."""
-        kernel = getattr(self.shell, "kernel", None)
-        parent = (kernel.get_parent() or {}) if kernel is not None else {}
-        cell = parent.get("metadata", {}).get("cellId", "")
-        return cell if isinstance(cell, str) else ""
+        return self.equipment.cells.id_now
 
     async def _resume(
         self, session: "Session", run_id: str, agent: "Agent", answer: "Answer | None", request: CellRequest
@@ -563,9 +570,12 @@ class Workbench:
         from loom_nb.messages import DataPart, ImagePart, Origin, Part
         from loom_nb.notebook.transcript import MODE, NOTICES
 
-        parts: list[Part] = []
-        for reference in request.references:
-            parts.append(describe_value(reference.path, reference.value))
+        settled = self.freshness.settle(request, self.context_default, self._namespace())
+        notices = [*notices, *settled.notices, *([PINNED] if request.pinned else [])]
+        parts: list[Part] = list(settled.cells)
+        for reference in settled.references:
+            part = describe_value(reference.path, reference.value)
+            parts.append(self.freshness.described(part, settled.whys.get(reference.path, "")))
             image = describe_image(reference.value)
             if isinstance(image, ImagePart):
                 origin = Origin("notebook", reference.path)
@@ -578,7 +588,7 @@ class Workbench:
         mode = request.approve or self.equipment.mode
         if mode != "ask":
             metadata[MODE] = mode
-        return RuntimeTask(request.prompt, attachments=tuple(parts), metadata=metadata)
+        return RuntimeTask(settled.prompt, attachments=tuple(parts), metadata=metadata)
 
     # -- conversations -----------------------------------------------------------------------------
 
@@ -830,6 +840,7 @@ class Workbench:
             self._gate.remove()
         self.front_cells.close()
         self.equipment.cells.unwatch()
+        self.freshness.watch.unwatch()
         self.reset()
         try:
             loop = asyncio.get_running_loop()

@@ -1,16 +1,18 @@
 """The ledger: what a request is made of, item by item, and what was left out of it."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from loom_nb.events import Change, HeadItem, HeadSection
 from loom_nb.messages import (
     DataPart,
+    FilePart,
     ImagePart,
     Message,
     Part,
+    Role,
     TextPart,
     ThinkingPart,
     ToolCallPart,
@@ -47,6 +49,25 @@ class Item:
     """Tokens of it as it was, where less of it is sent."""
     sha256: str = ""
     """Of what stands before the conversation: the first 16 digits of the hash of its text."""
+    source: str = ""
+    """What it comes from, closer than its origin: "df, made by cell [4]", "look #c3"."""
+    why: str = ""
+    """Why it is there: "you named it in the prompt", "result of a call of the model"."""
+    stale: str = ""
+    """Why it is not what it was when the model was given it; empty where it is, or nothing is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What somebody who knows the notebook says of a part; empty where nothing is known."""
+
+    source: str = ""
+    stale: str = ""
+    why: str = ""
+
+
+Notes = Callable[[Part], Note | None]
+"""Asked of each part of the conversation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +109,7 @@ def ledger_of(
     *,
     budget: int | None = None,
     counted: int | None = None,
+    notes: Notes | None = None,
 ) -> Ledger:
     """The ledger of a request.
 
@@ -97,10 +119,12 @@ def ledger_of(
         partitions: the texts of capabilities that are part of the instructions.
         budget: tokens that it may have.
         counted: what the vendor counted last.
+        notes: what is known of parts besides.
     """
     working = tuple(_working(request.working)) if request.working is not None else ()
     sent = request.conversation.messages
-    return ledger_with(head_of(request, partitions), view, sent, working, budget=budget, counted=counted)
+    head = head_of(request, partitions)
+    return ledger_with(head, view, sent, working, budget=budget, counted=counted, notes=notes)
 
 
 def ledger_with(
@@ -111,6 +135,7 @@ def ledger_with(
     *,
     budget: int | None = None,
     counted: int | None = None,
+    notes: Notes | None = None,
 ) -> Ledger:
     """The ledger of a request whose head is known by its items.
 
@@ -121,12 +146,13 @@ def ledger_with(
         working: the dashboard behind it.
         budget: tokens that it may have.
         counted: what the vendor counted last.
+        notes: what is known of parts besides.
     """
-    items = [*map(_of_head, head), *_history(view)]
+    items = [*map(_of_head, head), *_history(view, notes)]
     shown = len(view.shown)
     for offset, message in enumerate(sent[shown:]):
         number = len(view.conversation) + offset
-        items += _parts(message, item_name(number), "sent", "", message)
+        items += _parts(message, item_name(number), "sent", "", message, notes)
     return Ledger((*items, *working), budget, counted)
 
 
@@ -149,7 +175,8 @@ def _working(message: Message) -> Iterator[Item]:
     for place, part in enumerate(message.parts):
         tokens = estimate_part(part) + (0 if place else MESSAGE_TOKENS)
         name, words = ("working", "") if not isinstance(part, DataPart) else (part.name, _line(part.text))
-        yield Item(name, "working", "data", words, tokens, _origin(part))
+        why = "where the run stands, told anew in each request"
+        yield Item(name, "working", "data", words, tokens, _origin(part), source="dashboard", why=why)
 
 
 def _system(system: str, partitions: Sequence[PartitionItem]) -> list[HeadItem]:
@@ -183,14 +210,18 @@ def _mark(text: bytes) -> str:
 
 
 def _of_head(item: HeadItem) -> Item:
-    kind = "tool" if item.section == "tools" else "text"
+    kind, origin, source, why = "text", "system", item.name, "instruction"
+    if item.section == "tools":
+        kind, source, why = "tool", "tool", "the model is offered it"
+    elif item.name == "form of the answer":
+        origin, source, why = "user", item.words, "the answer is to have this form"
     return Item(
-        item.name, item.section, kind, item.words, item.tokens,
-        "user" if item.name == "form of the answer" else "system", sha256=item.sha256,
+        item.name, item.section, kind, item.words, item.tokens, origin,
+        sha256=item.sha256, source=source, why=why,
     )  # fmt: skip
 
 
-def _history(view: View) -> Iterator[Item]:
+def _history(view: View, notes: Notes | None) -> Iterator[Item]:
     by = {
         (change.first, change.last): compaction.id
         for compaction in view.compactions.values()
@@ -199,7 +230,7 @@ def _history(view: View) -> Iterator[Item]:
     gone = [change for change in view.changes() if not change.messages]
     for shown in view.items():
         while gone and gone[0].first < shown.first:
-            yield from _gone(view, gone.pop(0))
+            yield from _gone(view, gone.pop(0), notes)
         name = item_name(shown.first, shown.last)
         yield from _parts(
             shown.message,
@@ -207,17 +238,21 @@ def _history(view: View) -> Iterator[Item]:
             _state(view, shown),
             by.get((shown.first, shown.last), ""),
             _whole(view, shown),
+            notes,
         )
         if shown.last > shown.first:
             for number in range(shown.first, shown.last + 1):
                 yield from _left_out(
-                    view.conversation.messages[number], item_name(number), by[(shown.first, shown.last)]
+                    view.conversation.messages[number],
+                    item_name(number),
+                    by[(shown.first, shown.last)],
+                    notes,
                 )
     for change in gone:
-        yield from _gone(view, change)
+        yield from _gone(view, change, notes)
 
 
-def _gone(view: View, change: Change) -> Iterator[Item]:
+def _gone(view: View, change: Change, notes: Notes | None) -> Iterator[Item]:
     by = {
         number: name
         for name, changes in view.counting().items()
@@ -226,7 +261,7 @@ def _gone(view: View, change: Change) -> Iterator[Item]:
         for number in range(max(one.first, change.first), min(one.last, change.last) + 1)
     }
     for number in range(change.first, change.last + 1):
-        yield from _left_out(view.conversation.messages[number], item_name(number), by[number])
+        yield from _left_out(view.conversation.messages[number], item_name(number), by[number], notes)
 
 
 def _state(view: View, shown: Shown) -> State:
@@ -240,7 +275,9 @@ def _whole(view: View, shown: Shown) -> Message | None:
     return view.conversation.messages[shown.first] if shown.first == shown.last else None
 
 
-def _parts(message: Message, name: str, state: State, by: str, whole: Message | None) -> Iterator[Item]:
+def _parts(
+    message: Message, name: str, state: State, by: str, whole: Message | None, notes: Notes | None
+) -> Iterator[Item]:
     if not message.parts:
         yield Item(name, "history", "text", "(empty)", MESSAGE_TOKENS, "system", state)
     for place, part in enumerate(message.parts):
@@ -248,22 +285,60 @@ def _parts(message: Message, name: str, state: State, by: str, whole: Message | 
         before = whole.parts[place] if whole is not None and place < len(whole.parts) else part
         was = estimate_part(before) + (0 if place else MESSAGE_TOKENS)
         words, kind = _told(before)
+        note = _noted(message.role, before, notes)
+        why = f"{by} made it of what it stands for" if state == "stands for others" else note.why
         yield Item(
             name if len(message.parts) == 1 else f"{name}.{place + 1}",
             "history", kind, words, tokens, _origin(before),
             state if state != "shortened" or before != part else "sent",
             by if before != part or state == "stands for others" else "",
-            was if was != tokens else 0,
+            was if was != tokens else 0, note.source, why, note.stale,
         )  # fmt: skip
 
 
-def _left_out(message: Message, name: str, by: str) -> Iterator[Item]:
+def _left_out(message: Message, name: str, by: str, notes: Notes | None) -> Iterator[Item]:
     for place, part in enumerate(message.parts):
         words, kind = _told(part)
+        note = _noted(message.role, part, notes)
         yield Item(
             name if len(message.parts) == 1 else f"{name}.{place + 1}",
             "history", kind, words, 0, _origin(part), "left out", by, estimate_part(part),
+            note.source, note.why, note.stale,
         )  # fmt: skip
+
+
+def _noted(role: Role, part: Part, notes: Notes | None) -> Note:
+    """What is known of a part: by itself, and by who knows the notebook."""
+    known = (notes(part) if notes is not None else None) or Note()
+    return Note(known.source or _source(part), known.stale, known.why or _why(role, part))
+
+
+def _source(part: Part) -> str:
+    match part:
+        case ToolCallPart(id=call, name=name) | ToolResultPart(call_id=call, name=name):
+            return f"{name} #{call}"
+        case DataPart() | ImagePart() | FilePart():
+            return part.name or str(part.origin)
+        case _:
+            return str(part.origin)
+
+
+def _why(role: Role, part: Part) -> str:
+    match part:
+        case ToolCallPart():
+            return "a call of the model"
+        case ToolResultPart():
+            return "result of a call of the model"
+        case ThinkingPart():
+            return "the model's reasoning, which its vendor wants back"
+        case TextPart() if role == "assistant":
+            return "the model said it"
+        case TextPart(origin=origin):
+            return "you wrote it" if origin.kind == "user" else f"the {origin.kind} told it"
+        case DataPart(origin=origin) | ImagePart(origin=origin) if origin.kind == "notebook":
+            return "you named it in the prompt"
+        case _:
+            return "it travelled with the prompt"
 
 
 def _told(part: Part) -> tuple[str, str]:

@@ -67,7 +67,7 @@ from loom_nb.runtime.deadlines import Deadlines
 from loom_nb.runtime.fairness import FairQueue, fair_queue
 from loom_nb.runtime.fork import fork, messages_of
 from loom_nb.runtime.hooks import Hooks
-from loom_nb.runtime.ledger import Ledger, ledger_of
+from loom_nb.runtime.ledger import Ledger, Notes, ledger_of
 from loom_nb.runtime.log import Log
 from loom_nb.runtime.loop import carry_out
 from loom_nb.runtime.origins import Origins
@@ -416,13 +416,15 @@ class Session:
         *,
         agent: AgentDescription | None = None,
         schema: Any = None,
+        notes: Notes | None = None,
     ) -> Ledger:
         """What the next request is made of, and what is left out of it.
 
         Args:
             task: what it would be asked; None: all that stands before the prompt.
-            agent: who would answer.
+            agent: who would answer; the session's own by default.
             schema: the form that the answer would have.
+            notes: what is known of parts of the conversation besides.
         """
         agent = agent or self.agent
         output = OutputType(schema) if schema is not None else None
@@ -437,7 +439,8 @@ class Session:
             answer = agent.generation.max_output_tokens
             budget = budget_of(agent.runtime.context, agent.model.window, answer, self._meter.limit)
             counted = self._meter.counted + self._meter.working if self._meter.exact else None
-            return ledger_of(request, self.view, kit.partitions(), budget=budget, counted=counted)
+            partitions = kit.partitions()
+            return ledger_of(request, self.view, partitions, budget=budget, counted=counted, notes=notes)
 
     async def dashboard(self) -> Dashboard:
         """Where the latest run stands, also while it works, and where no request holds it.
