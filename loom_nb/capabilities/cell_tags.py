@@ -3,17 +3,17 @@
 import re
 from collections.abc import Iterable
 
-HIDE = frozenset({"loom-hide", "loom-hidden", "loom-exclude"})
+HIDE = frozenset({"loom-exclude", "loom-hide", "loom-hidden"})
 PIN = frozenset({"loom-pin", "loom-pinned"})
 TAGS = {
-    "loom-hide": "no agent is given this cell: not by --ctx, not by the tools that read cells",
+    "loom-exclude": "no agent is given this cell: not by --ctx, not by the tools that read cells",
     "loom-pin": "on a %%loom cell: its turn is never compacted; on any other: read_cells always shows it",
 }
 """What a person may write, with what it means."""
 
 
 def is_hidden(tags: Iterable[str]) -> bool:
-    """Whether no agent is to be given the cell: `loom-hide`, `loom:hide`, `Loom_Hide`, …"""
+    """Whether no agent is to be given the cell: `loom-exclude`, `loom:hide`, `Loom_Hide`, …"""
     return any(_plain(tag) in HIDE for tag in tags)
 
 

@@ -116,7 +116,7 @@ def _named(one: Cells, cells: Sequence[CellView]) -> list[CellView]:
     )
     raise LoomUsageError(
         f"--ctx: there is no cell {one}",
-        cause=f"{known}; a cell with the tag loom-hide is never given",
+        cause=f"{known}; a cell with the tag loom-exclude is never given",
         fixes=[
             *(f"--ctx cells:{name}" for name in alike),
             *([f"--ctx cells:{max(numbers)}"] if numbers else []),

@@ -90,7 +90,7 @@ class NotebookCells(Cells):
         if self.path is None:
             return (
                 "Only cells that ran are known: the front end does not say which file this notebook is, so "
-                "its tags (loom-hide, loom-pin), ids and Markdown cells are not known here."
+                "its tags (loom-exclude, loom-pin), ids and Markdown cells are not known here."
             )
         return "Tags, ids and cells that have not run are those of the notebook as it was last saved."
 

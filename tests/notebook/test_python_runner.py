@@ -186,7 +186,7 @@ def test_where_the_file_is_not_known_it_is_said_that_tags_are_not(live):
         "print(*(part.text for part in CellsCapability(NotebookCells(shell)).read()[-2:]))"
     )
 
-    assert "loom-hide" in told.text and "not known here" in told.text
+    assert "loom-exclude" in told.text and "not known here" in told.text
 
 
 def test_what_is_proposed_stands_below_the_cell_and_what_cannot_be_done_is_said(live):
