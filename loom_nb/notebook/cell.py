@@ -137,8 +137,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog=(
             "In the prompt: {df}, {cfg.field}, {d['key']} and {rows[0]} hand over the value beside the\n"
             "instruction; {{df}} writes {df}; names that do not exist and code spans stay as typed.\n\n"
-            "Tags of cells: loom-exclude keeps a cell from the model; loom-pin on a %%loom cell keeps its turn\n"
-            "from compaction.\n\n"
+            "Tags of cells: loom-exclude keeps a cell from the model; loom-pin on a %%loom cell keeps its\n"
+            "turn from compaction.\n\n"
             "    %%loom -t my_function -o answer\n"
             "    What changed in {df} since last week?"
         ),
