@@ -33,27 +33,61 @@ class StopControl(Protocol):
         ...
 
 
-class Interrupted:
-    """What the interrupt button does: the first press asks the run to stop, the second leaves it."""
+SHUTDOWN = 0.15
+"""Seconds between an interrupt and the word that the kernel is to end, where that is why it came."""
 
-    def __init__(self, run: Run, left: "asyncio.Future[None]", told: Callable[[], None]) -> None:
+
+class Interrupted:
+    """What the interrupt button does: the first press asks the run to stop, the second leaves it.
+
+    Who restarts or ends a kernel interrupts it first. Then the run is not stopped but interrupted: nothing
+    is written of its end, the process goes, and the next kernel can resume it.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        left: "asyncio.Future[None]",
+        told: Callable[[], None],
+        is_ending: Callable[[], bool],
+    ) -> None:
         self._run = run
         self._left = left
         self._told = told
+        self._is_ending = is_ending
         self._presses = 0
+        self._broke_off = False
 
     def __call__(self) -> None:
         """One press, on the loop's thread."""
         self._presses += 1
-        if self._presses == 1:
+        if self._presses > 1:
+            if not self._left.done():
+                self._left.set_result(None)
+            return
+        self._told()
+        if self._broke_off:  # the tool has ended already: nothing else may begin
+            self._stop()
+        else:
+            asyncio.get_running_loop().call_later(SHUTDOWN, self._stop)
+
+    def breaks(self, frame: FrameType | None) -> bool:
+        """Whether the code in this frame holds up the loop and is to be broken off."""
+        self._broke_off = self._broke_off or in_a_tool(frame)
+        return self._broke_off
+
+    def _stop(self) -> None:
+        if not self._is_ending():
             self._run.stop("interrupted by you")
-            self._told()
-        elif not self._left.done():
-            self._left.set_result(None)
 
 
 async def play(
-    run: Run, painter: Painter, control: StopControl | None = None, *, background: bool = False
+    run: Run,
+    painter: Painter,
+    control: StopControl | None = None,
+    *,
+    background: bool = False,
+    is_ending: Callable[[], bool] = bool,
 ) -> RunResult:
     """Wait for the end of a run while it is painted; the result says how it ended.
 
@@ -62,6 +96,7 @@ async def play(
         painter: draws it.
         control: stops it from the page.
         background: no cell waits for it, so that ■ belongs to others.
+        is_ending: whether the kernel was told to end.
 
     Raises:
         RunStopped: the reader pressed ■ a second time, and the run is left to end by itself.
@@ -72,8 +107,8 @@ async def play(
     ended = asyncio.ensure_future(run.wait())
     leave = run.subscribe(_to_all(loop, painter.take, *([control.take] if control is not None else [])))
     try:
-        interrupted = Interrupted(run, left, control.stopping if control else _nothing)
-        with nullcontext() if background else sigint_calls(loop, interrupted, in_a_tool):
+        interrupted = Interrupted(run, left, control.stopping if control else _nothing, is_ending)
+        with nullcontext() if background else sigint_calls(loop, interrupted, interrupted.breaks):
             waited: set[asyncio.Future[Any]] = {ended, left}
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         if not ended.done():

@@ -299,7 +299,9 @@ class Workbench:
         control = Desk(run.id, session, painter, faces, bar) if faces.somebody else bar
         try:
             with listening:
-                result = await play(run, painter, control, background=request.background)
+                result = await play(
+                    run, painter, control, background=request.background, is_ending=self._is_ending
+                )
         finally:
             # one that does not let go can still be told to
             self.running = [one for one in self.running if not (one is run and run.done)]
@@ -784,6 +786,10 @@ class Workbench:
 
     def _publish(self, data: "Bundle", metadata: "Bundle") -> None:
         self.shell.display_pub.publish(data=data, metadata=metadata)
+
+    def _is_ending(self) -> bool:
+        """Whether this process was told to end, or to begin anew."""
+        return bool(getattr(self.shell, "exit_now", False))
 
     def _comm_gate(self) -> "CommGate | None":
         """The gate for clicks, on kernels that need one."""

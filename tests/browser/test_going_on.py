@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.lab import Lab, Notebook
+from tests.browser.lab import RESTART, Lab, Notebook
 from tests.browser.test_questions import card, choose
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -71,8 +71,15 @@ def kill(nb: Notebook, ground: Ground) -> None:
     nb.wait_for_kernel()
 
 
-def test_a_run_whose_kernel_was_killed_is_interrupted_and_goes_on_without_doing_anything_twice(
-    lab: Lab, ground: Ground
+def restart(nb: Notebook, ground: Ground) -> None:
+    """As the button in the toolbar: the server interrupts the kernel, then tells it to end, then starts another."""
+    nb.page.evaluate(RESTART)
+    nb.wait_for_kernel()
+
+
+@pytest.mark.parametrize("ends", [kill, restart])
+def test_a_run_whose_kernel_ended_is_interrupted_and_goes_on_without_doing_anything_twice(
+    lab: Lab, ground: Ground, ends
 ):
     run = "%%loom -m m -t book,wait_for\nbook three seats and wait"
     nb = lab.notebook([ground.cell(FIRST), run, "%loom runs", "%loom resume"])
@@ -80,7 +87,7 @@ def test_a_run_whose_kernel_was_killed_is_interrupted_and_goes_on_without_doing_
     nb.run(1)
     until(nb, lambda: Path(ground.waits).exists())
     assert ground.bookings() == "3\n"
-    kill(nb, ground)
+    ends(nb, ground)
     Path(ground.gate).touch()
 
     nb.set_source(0, ground.cell(SECOND))
@@ -91,7 +98,7 @@ def test_a_run_whose_kernel_was_killed_is_interrupted_and_goes_on_without_doing_
     for theme in ("light", "dark"):
         nb.theme(theme)
         nb.output(3).scroll_into_view_if_needed()
-        nb.screenshot(f"resumed-{theme}")
+        nb.screenshot(f"resumed-{ends.__name__}-{theme}")
     assert re.search(r"r1\s.*completed", nb.play(nb.append("%loom runs")))
 
 
@@ -103,13 +110,14 @@ def until(nb: Notebook, fact) -> None:
     raise AssertionError("waited in vain")
 
 
-def test_a_question_outlives_its_kernel_and_its_call_is_made_once(lab: Lab, ground: Ground):
+@pytest.mark.parametrize("ends", [kill, restart])
+def test_a_question_outlives_its_kernel_and_its_call_is_made_once(lab: Lab, ground: Ground, ends):
     run = "%%loom -m m -t book\nbook three seats"
     nb = lab.notebook([ground.cell(ASKS, unasked=False), run, "%loom runs", "%loom resume"])
     nb.run(0).wait(0)
     nb.run(1)
     card(nb, "Approval a1", 1)
-    kill(nb, ground)
+    ends(nb, ground)
 
     nb.set_source(0, ground.cell(SECOND, unasked=False))
     nb.run(0).wait(0)
@@ -117,7 +125,7 @@ def test_a_question_outlives_its_kernel_and_its_call_is_made_once(lab: Lab, grou
     assert ground.bookings() == ""
     nb.run(3)
     shown = card(nb, "Approval a1", 3)
-    nb.screenshot("resumed-question")
+    nb.screenshot(f"resumed-question-{ends.__name__}")
     choose(shown, "Allow once")
     shown.locator("button").click()
     nb.wait(3)

@@ -188,6 +188,21 @@ async def test_the_interrupt_signal_stops_the_run_at_once_and_the_handler_comes_
     assert (await session.run("again")).output == "next"
 
 
+async def test_a_signal_with_which_a_kernel_is_ended_writes_nothing_of_an_end():
+    """Who restarts a kernel interrupts it first, and then says so: the run is left as it was."""
+    _, run = started(["word " * 40, "next"], chunk=5, delay=0.02)
+    asked = []
+
+    def is_ending():
+        asked.append(run.done)
+        return True
+
+    run.subscribe(once(TextDelta, os.kill, os.getpid(), signal.SIGINT))
+    result = await play(run, StaticPainter(lambda data, metadata: None, draw), is_ending=is_ending)
+    assert asked == [False]
+    assert result.status == "completed"
+
+
 async def test_a_second_signal_leaves_a_run_that_does_not_end():
     release, presses = asyncio.Event(), [signal.SIGINT] * 2
 
