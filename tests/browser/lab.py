@@ -329,7 +329,7 @@ class Lab:
 RUNS_SOMETHING = """() => {
   const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
   const done = kernel.requestExecute({ code: 'pass', silent: true, store_history: false }).done;
-  const late = new Promise(resolve => setTimeout(() => resolve(null), 20000));
+  const late = new Promise(resolve => setTimeout(() => resolve(null), 60000));
   return Promise.race([done, late]).then(reply => reply !== null);
 }"""
 RESTART = "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()"

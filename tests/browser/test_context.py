@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.sync_api import Locator
+from playwright.sync_api import Locator, expect
 
 from tests.browser.lab import THEMES, Lab, Notebook
 
@@ -53,6 +53,8 @@ def look_at(nb: Notebook, theme: str, index: int) -> None:
 
 
 def widths(nb: Notebook, index: int) -> list[float]:
+    nb.output(index).scroll_into_view_if_needed()
+    expect(nb.output(index).locator(SEGMENTS)).to_have_count(3)
     boxes = [one.bounding_box() for one in nb.output(index).locator(SEGMENTS).all()]
     return [box["width"] * (box["height"] > 8) for box in boxes if box is not None]
 

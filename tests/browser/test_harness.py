@@ -19,7 +19,7 @@ def test_cells_run_are_saved_and_read_without_a_kernel_and_untrusted(lab: Lab):
 
     for trusted in (True, False):
         nb.reopen(kernel=False, trusted=trusted)
-        assert nb.output_text(0).strip() == "kept"
+        assert nb.wait_for_text(0, "kept").output_text(0).strip() == "kept"
         assert "No Kernel" in nb.page.locator(".jp-NotebookPanel-toolbar").inner_text()
         assert nb.page.evaluate("() => window.bad") is (1 if trusted else None)
 

@@ -216,7 +216,7 @@ def test_the_answer_is_there_without_a_kernel_also_in_someone_else_s_notebook(la
     nb.save()
     for trusted in (True, False):
         nb.reopen(kernel=False, trusted=trusted)
-        assert nb.output_text(2) == live
+        assert nb.wait_for_text(2, live).output_text(2) == live
         card = nb.output(2).locator("details", has=nb.page.locator("summary", has_text="list_variables"))
         card.locator("summary").first.click()
         assert "DataFrame" in card.inner_text()
@@ -232,7 +232,7 @@ def test_what_was_saved_in_the_middle_of_a_run_is_readable_when_the_kernel_is_go
         seen = []
         for kernel in (True, False):
             nb.reopen(kernel=kernel)
-            seen.append(nb.output_text(1))
+            seen.append(nb.wait_for_text(1, "word5").output_text(1))
             nb.screenshot(f"saved-mid-run-{'new-kernel' if kernel else 'no-kernel'}")
     assert not any("widget" in mime for output in saved.cells[1].outputs for mime in output.data)
     for text in seen:
