@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from loom_nb.runtime.session import Session
 
 COLUMNS = (
-    Column("item", "item", 9),
+    Column("item", "item", 8.8),
     Column("section", "section", 6.2, choose=True, swatch=True),
     Column("kind", "kind", 5),
     Column("words", "words"),
     Column("tokens", "tokens", 7.2, number=True),
-    Column("share", "share", 4.7, number=True),
-    Column("from", "from", 7),
+    Column("share", "share", 5.2, number=True),
+    Column("from", "from", 6.7),
     Column("state", "state", 6.2, choose=True),
     Column("by", "by", 2.8),
 )

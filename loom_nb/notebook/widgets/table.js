@@ -248,7 +248,7 @@ function change(t, what) {
 }
 
 function ask(t) {
-  if (t.number) {
+  if (t.number && !t.isLate) {
     t.again = true; // the answer to come is of something else by now
     return;
   }
@@ -261,10 +261,12 @@ function ask(t) {
 function waiting(t) {
   clearTimeout(t.patience);
   t.section.setAttribute("aria-busy", "true");
+  t.isLate = false;
   t.patience = setTimeout(() => {
-    t.number = 0;
+    t.isLate = true; // what comes late is taken all the same
     t.acting = false;
-    settled(t);
+    t.section.setAttribute("aria-busy", "false");
+    drawActions(t);
     tell(t, BUSY);
   }, PATIENCE_MS);
 }
@@ -272,6 +274,8 @@ function waiting(t) {
 function settled(t) {
   if (t.number || t.acting) return;
   clearTimeout(t.patience);
+  t.isLate = false;
+  if (t.word.textContent === BUSY) tell(t, "");
   t.section.setAttribute("aria-busy", "false");
   drawActions(t);
 }
@@ -349,6 +353,7 @@ function sortMarks(t) {
 function drawRows(t, page) {
   const hadFocus = t.body.contains(document.activeElement);
   const held = anchor(t);
+  const top = t.scroll.scrollTop;
   const known = new Map([...t.body.children].filter((tr) => tr.dataset.row).map((tr) => [tr.dataset.row, tr]));
   const place = t.start + Math.max(0, t.rows.findIndex((row) => row.id === t.at));
   const isScrolled = page.start !== t.start && !t.renewed;
@@ -362,6 +367,7 @@ function drawRows(t, page) {
   if (drawn.length) t.height = drawn[0].offsetHeight || t.height;
   t.body.firstElementChild.firstElementChild.style.height = `${page.start * t.height}px`;
   t.body.lastElementChild.firstElementChild.style.height = `${(page.matching - page.start - page.rows.length) * t.height}px`;
+  t.scroll.scrollTop = top; // a browser that lays out in the middle of this has cut it short
   release(t, held);
   if (!t.rows.some((row) => row.id === t.at)) {
     const near = Math.min(Math.max(place - t.start, 0), t.rows.length - 1);
@@ -806,7 +812,7 @@ function drawKeys(t) {
 function tableOnPage(send) {
   const t = {
     send, head: null, rows: [], start: 0, count: 0, height: 26, at: null, from: null, go: null,
-    chosen: new Set(), details: new Map(), numbers: 0, number: 0, again: false, renewed: false, acting: false, patience: 0,
+    chosen: new Set(), details: new Map(), numbers: 0, number: 0, again: false, renewed: false, isLate: false, acting: false, patience: 0,
     query: { text: "", chosen: {}, sort: "", down: false, start: 0 },
     section: make("section"), title: make("h4", "title"), facts: make("div", "facts"), bar: make("div", "bar"),
     find: make("div", "find"), scroll: make("div", "scroll"), table: make("table", "grid"), caption: make("caption"),
