@@ -138,7 +138,7 @@ def _title(setting: Setting) -> str:
 def _stale(ledger: Ledger) -> Iterator[Table]:
     """What is not what it was when the model was given it, and why; nothing where all is."""
     rows = [(one.name, facts.clipped(one.source, 40), facts.clipped(one.stale, 160)) for one in ledger.items
-            if ", stale" in state(one)]  # fmt: skip
+            if is_stale(one)]  # fmt: skip
     more = [("…", f"{len(rows) - TAIL:,} more", "%loom context show ITEM")] if len(rows) > TAIL else []
     if rows:
         columns = ("item", "what", "why")
@@ -239,8 +239,12 @@ def _tokens(item: Item) -> str:
 
 def state(item: Item) -> str:
     """``sent``, ``shortened by c1``, ``left out by c1``, ``hidden by you``; ``sent, stale``."""
-    stale = ", stale" if item.stale and item.state not in ("hidden", "left out") else ""
-    return _fate_word(item) + stale
+    return _fate_word(item) + (", stale" if is_stale(item) else "")
+
+
+def is_stale(item: Item) -> bool:
+    """Whether it is sent and is not what it was when the model was given it."""
+    return bool(item.stale) and item.state not in ("hidden", "left out")
 
 
 def _fate_word(item: Item) -> str:

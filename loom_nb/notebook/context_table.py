@@ -12,7 +12,7 @@ from loom_nb.errors import LoomUsageError
 from loom_nb.events import Change, Mark
 from loom_nb.notebook import contexts
 from loom_nb.notebook.card import Card
-from loom_nb.notebook.context_cards import Setting, ledger_card, told_of
+from loom_nb.notebook.context_cards import Setting, is_stale, ledger_card, told_of
 from loom_nb.notebook.render.strict_markdown import visible
 from loom_nb.notebook.table import Action, Bar, Column, Contents, Details, Receipt, Row, Segment
 from loom_nb.runtime.ledger import SECTIONS, Item, Ledger
@@ -114,7 +114,7 @@ def _numbers(name: str) -> range:
 def _state(item: Item, marked: Sequence[Mark | None]) -> str:
     if item.state in SHORTER and all(marked):  # what a person said stands, whatever a compaction did
         return f"{item.state}, {marked[0]}"
-    return item.state
+    return f"{item.state}, stale" if is_stale(item) else item.state
 
 
 def _by(item: Item) -> str:

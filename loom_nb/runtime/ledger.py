@@ -292,7 +292,7 @@ def _parts(
             "history", kind, words, tokens, _origin(before),
             state if state != "shortened" or before != part else "sent",
             by if before != part or state == "stands for others" else "",
-            was if was != tokens else 0, note.source, why, note.stale,
+            was if was != tokens else 0, source=note.source, why=why, stale=note.stale,
         )  # fmt: skip
 
 
@@ -303,7 +303,7 @@ def _left_out(message: Message, name: str, by: str, notes: Notes | None) -> Iter
         yield Item(
             name if len(message.parts) == 1 else f"{name}.{place + 1}",
             "history", kind, words, 0, _origin(part), "left out", by, estimate_part(part),
-            note.source, note.why, note.stale,
+            source=note.source, why=note.why, stale=note.stale,
         )  # fmt: skip
 
 

@@ -226,10 +226,7 @@ def test_context_and_a_dry_run_tell_of_it_where_requests_hold_it(shell):
     dry = shell.user_ns["dry"]
 
     assert dry.body == shell.user_ns["body"]
-    assert [item[:2] for item in dry.items if item[0] == "working"] == [
-        ("working", "working.goal"),
-        ("working", "working.state"),
-    ]
+    assert [item.name for item in dry.items if item.section == "working"] == ["working.goal", "working.state"]
 
 
 def test_in_a_real_kernel_it_is_static_html_also_while_a_run_works(tmp_path):
