@@ -33,15 +33,11 @@ class StopControl(Protocol):
         ...
 
 
-SHUTDOWN = 0.15
-"""Seconds between an interrupt and the word that the kernel is to end, where that is why it came."""
-
-
 class Interrupted:
     """What the interrupt button does: the first press asks the run to stop, the second leaves it.
 
-    Who restarts or ends a kernel interrupts it first. Then the run is not stopped but interrupted: nothing
-    is written of its end, the process goes, and the next kernel can resume it.
+    Who restarts or ends a kernel interrupts it first. Then the run is not stopped but interrupted, and the
+    next kernel can resume it: see `Run.stop`.
     """
 
     def __init__(
@@ -56,29 +52,15 @@ class Interrupted:
         self._told = told
         self._is_ending = is_ending
         self._presses = 0
-        self._broke_off = False
 
     def __call__(self) -> None:
         """One press, on the loop's thread."""
         self._presses += 1
-        if self._presses > 1:
-            if not self._left.done():
-                self._left.set_result(None)
-            return
-        self._told()
-        if self._broke_off:  # the tool has ended already: nothing else may begin
-            self._stop()
-        else:
-            asyncio.get_running_loop().call_later(SHUTDOWN, self._stop)
-
-    def breaks(self, frame: FrameType | None) -> bool:
-        """Whether the code in this frame holds up the loop and is to be broken off."""
-        self._broke_off = self._broke_off or in_a_tool(frame)
-        return self._broke_off
-
-    def _stop(self) -> None:
-        if not self._is_ending():
-            self._run.stop("interrupted by you")
+        if self._presses == 1:
+            self._run.stop("interrupted by you", unless=self._is_ending)
+            self._told()
+        elif not self._left.done():
+            self._left.set_result(None)
 
 
 async def play(
@@ -108,7 +90,7 @@ async def play(
     leave = run.subscribe(_to_all(loop, painter.take, *([control.take] if control is not None else [])))
     try:
         interrupted = Interrupted(run, left, control.stopping if control else _nothing, is_ending)
-        with nullcontext() if background else sigint_calls(loop, interrupted, interrupted.breaks):
+        with nullcontext() if background else sigint_calls(loop, interrupted, in_a_tool):
             waited: set[asyncio.Future[Any]] = {ended, left}
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         if not ended.done():

@@ -257,6 +257,8 @@ _VERBS = {
 }
 
 
+MOMENT = 0.15
+"""Seconds between the interrupt of a process and the word that it is to end, where that is why it came."""
 GRACE_SECONDS = 10.0
 """How long a cancelled waiter, or a session that closes, waits for a run that does not let go."""
 
@@ -281,6 +283,8 @@ class Run:
         self.result: RunResult | None = None
         self.stop_reason: str | None = None
         """Why it was asked to end, once it was."""
+        self.unless: Callable[[], bool] | None = None
+        """Whether the whole process is about to end: see `stop`."""
         self.expired = False
         """Whether it ran out of time."""
         self.task: asyncio.Task[None] | None = None
@@ -390,13 +394,21 @@ class Run:
     def __await__(self) -> Generator[Any, None, RunResult]:
         return self.wait().__await__()
 
-    def stop(self, reason: str = "stopped by the caller") -> None:
+    def stop(
+        self, reason: str = "stopped by the caller", *, unless: Callable[[], bool] | None = None
+    ) -> None:
         """End the run now: what was done is kept, and the next run finds a valid conversation.
 
         May be called from any thread, and more than once.
+
+        Args:
+            reason: what is told of it.
+            unless: asked `MOMENT` seconds later, when nothing of the run is at work any more: whether the
+                whole process is about to end. Then nothing is written of an end, and another process finds
+                the run interrupted, and can resume it.
         """
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._stop_now, reason)
+            self._loop.call_soon_threadsafe(self._stop_now, reason, unless)
 
     def is_stopping(self) -> bool:
         """Whether it was told to end."""
@@ -407,10 +419,10 @@ class Run:
         self.expired = True
         self._stop_now("time is up")
 
-    def _stop_now(self, reason: str) -> None:
+    def _stop_now(self, reason: str, unless: Callable[[], bool] | None = None) -> None:
         if self.result is not None or self.stop_reason is not None:
             return  # its task may be one that goes on with something else by now
-        self.stop_reason = reason
+        self.stop_reason, self.unless = reason, unless
         if self.task is not None:
             self.task.cancel()
 

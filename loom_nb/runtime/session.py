@@ -77,7 +77,7 @@ from loom_nb.runtime.pressure import UNSEEN, budget_of, handoff
 from loom_nb.runtime.quality import task_of, with_criteria
 from loom_nb.runtime.recall import recall_tool
 from loom_nb.runtime.restore import Past, Waiting, form_to_keep, settle
-from loom_nb.runtime.run import GRACE_SECONDS, Run, RunResult
+from loom_nb.runtime.run import GRACE_SECONDS, MOMENT, Run, RunResult
 from loom_nb.runtime.short_answers import answers_what
 from loom_nb.runtime.spending import Purse, Watched
 from loom_nb.runtime.stage import Meter, Stage, cleaned, so_far
@@ -894,6 +894,8 @@ class Session:
 
     async def _end(self, stage: Stage | None, run: Run, ending: "_Ending") -> None:
         """Settle the conversation and keep the end; a store that refuses makes the run a failure."""
+        if run.unless is not None and await _is_left(run.unless, ending):
+            return
         if stage is not None:
             stage.closed = True
             stage.deadlines.close()
@@ -1194,6 +1196,15 @@ async def _tell_the_end(stage: Stage, run: Run, ending: _Ending) -> None:
     if finished.status == "failed":
         await tell(stage, "run_error", error=ending.error, result=told)
     await tell(stage, "after_run", result=told)
+
+
+async def _is_left(unless: Callable[[], bool], ending: "_Ending") -> bool:
+    """Whether the process ends with its run: then another one finds it interrupted."""
+    try:
+        await asyncio.sleep(MOMENT)
+    except asyncio.CancelledError as stop:
+        ending.cancelled = stop
+    return unless()
 
 
 def _stopped(stage: Stage | None, run: Run) -> RunFinished:
