@@ -74,7 +74,7 @@ def test_none_gives_not_even_what_the_prompt_names_and_a_plus_gives_what_it_does
     assert "what is df?" in none.text
     assert "first 2 rows" not in none.text
     plus = live("c3", "%%loom -n --ctx +df\nwhat is there?")
-    assert re.search(r"m1\.2 +history +data .* df: DataFrame", plus.text)
+    assert re.search(r"m1\.2 +data .* df: DataFrame", plus.text)
     assert "did you mean df?" in live("c4", "%%loom --ctx +dff\nx").error
     assert "--ctx above" in live("c5", "%%loom --ctx abov\nx").error
 
