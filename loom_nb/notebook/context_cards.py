@@ -157,7 +157,7 @@ def told_of(ledger: Ledger, setting: Setting) -> Iterator[tuple[str, str]]:
         yield "counted", f"{ledger.counted:,} tokens: the last request and its answer, as the model told"
     yield "budget", _budget(ledger, setting)
     if ledger.budget:
-        yield "pressure", _pressure(ledger, setting)
+        yield "pressure", _pressure(ledger, ledger.budget, setting)
     if setting.compactions:
         yield "compacted", visible(", ".join(setting.compactions))
     yield "by you", f"{_messages(setting.hidden)} hidden, {setting.pinned:,} pinned"
@@ -185,10 +185,9 @@ def used(ledger: Ledger) -> int:
     return ledger.counted or ledger.tokens
 
 
-def _pressure(ledger: Ledger, setting: Setting) -> str:
-    assert ledger.budget  # noqa: S101  the caller has looked
+def _pressure(ledger: Ledger, budget: int, setting: Setting) -> str:
     whose = " as the model counts" if ledger.counted else ""
-    share = f"{_percent(used(ledger) / ledger.budget)}{whose}"
+    share = f"{_percent(used(ledger) / budget)}{whose}"
     return f"{share}; from {_percent(setting.first)} on it is compacted" if setting.first else share
 
 
