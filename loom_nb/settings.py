@@ -33,7 +33,7 @@ Replay = Literal["auto", "record", "strict", "off"]
 
 REPLAYS: tuple[Replay, ...] = ("auto", "record", "strict", "off")
 
-MODE_WORDS: dict[Mode, str] = {
+MODE_WORDS: dict[str, str] = {
     "ask": "what only looks runs, all else asks you",
     "read-only": "what only looks runs, all else is refused",
     "edits": "what only looks and edits that can be undone run, all else asks you",

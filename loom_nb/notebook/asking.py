@@ -16,6 +16,7 @@ from loom_nb.errors import AnswerRefused
 from loom_nb.events import Event, QuestionAnswered, QuestionAsked, TurnStarted
 from loom_nb.inputs import Answer
 from loom_nb.notebook import question_view as views
+from loom_nb.notebook.asked_now import asked_now
 from loom_nb.notebook.bridge import StopControl
 from loom_nb.notebook.comm_gate import CommGate
 from loom_nb.notebook.question_view import Content, Entries, Where
@@ -99,18 +100,16 @@ def faces_for(
         pages: what is known of the front end.
         background: the cell does not wait, so that nothing can be typed below it.
     """
-    kernel = getattr(shell, "kernel", None)
-    if kernel is None:
+    asked = asked_now(shell)
+    if asked is None:
         import sys
 
         terminal = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
         return Faces(lines=TerminalLines(sys.stdin, sys.stdout) if terminal else None)
-    parent = kernel.get_parent() or {}
-    if not parent.get("content", {}).get("allow_stdin", False):
+    if not asked.allow_stdin:
         return Faces()
-    lines = None if background else KernelLines(kernel)
-    cell = parent.get("metadata", {}).get("cellId", "")
-    return Faces(mode == "live", lines, gate, pages, cell if isinstance(cell, str) else "", background)
+    lines = None if background else KernelLines(shell.kernel)
+    return Faces(mode == "live", lines, gate, pages, asked.cell, background)
 
 
 @dataclass(slots=True, eq=False)

@@ -19,7 +19,7 @@ BAR = 40
 """Columns of a bar as text."""
 NEAR = 0.8
 """From this share on a bar warns."""
-_USUAL: dict[Scope, str] = {"cell": "0.05", "notebook": "1.00", "day": "5.00"}
+_USUAL: dict[str, str] = {"cell": "0.05", "notebook": "1.00", "day": "5.00"}
 _NAMES: dict[Scope, str] = {"cell": "last cell", "notebook": "this notebook", "day": "today"}
 _OFF = ("off", "none")
 _EDGE = "rgba(128,128,128,0.35)"
@@ -157,7 +157,7 @@ def _no_scope(words: list[str]) -> LoomUsageError:
         Cap.of(" ".join(words))
     except SetupError:
         near = cells.near(words[0], [*SCOPES, "ask", "off"])
-        fixes = [f"%loom budget {one} {_USUAL.get(one, '')}".strip() for one in near]  # type: ignore[call-overload]
+        fixes = [f"%loom budget {one} {_USUAL.get(one, '')}".strip() for one in near]
     else:
         fixes = [f"%loom budget {scope} {' '.join(words)}" for scope in SCOPES]
     return LoomUsageError(

@@ -17,6 +17,7 @@ from loom_nb.errors import LoomUsageError
 from loom_nb.messages import DataPart, Origin
 from loom_nb.notebook.cell import near
 from loom_nb.notebook.context_spec import Cells, ContextSpec
+from loom_nb.wording import counted
 
 SOURCE_CHARS = 6_000
 """Characters of one cell."""
@@ -171,7 +172,7 @@ def _given(cell: CellView, secrets: tuple[str, ...], *, outputs: bool) -> Iterab
 def _part(name: str, text: str, most: int, origin: Origin, kind: str, *, hidden: bool) -> DataPart:
     text = clean(text).strip("\n")
     lines = text.count("\n") + 1
-    told = [f"{kind}, {lines:,} {'line' if lines == 1 else 'lines'}"]
+    told = [f"{kind}, {counted(lines, 'line')}"]
     if len(text) > most:
         left = len(text) - most
         text = f"{text[:most]}\n[cut here: {left:,} more characters are not shown]"

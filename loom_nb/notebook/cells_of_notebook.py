@@ -16,6 +16,7 @@ from loom_nb.border import clean
 from loom_nb.capabilities.cell_tags import tags_of
 from loom_nb.capabilities.cells import CellChange, Cells, CellView, the_cell
 from loom_nb.errors import ToolError
+from loom_nb.notebook.asked_now import asked_now
 from loom_nb.notebook.front_cells import FrontCells, FrontChange
 from loom_nb.notebook.past import notebook_name
 
@@ -60,21 +61,14 @@ class NotebookCells(Cells):
     @property
     def tags_now(self) -> frozenset[str]:
         """The tags of the cell that runs now, where the front end tells them, as JupyterLab does."""
-        return tags_of(self._request)
+        asked = asked_now(self._shell)
+        return asked.tags if asked is not None else frozenset()
 
     @property
     def id_now(self) -> str:
         """The id of the cell that runs now, where the front end says it."""
-        told = self._request.get("cellId", "")
-        return told if isinstance(told, str) else ""
-
-    @property
-    def _request(self) -> dict[str, Any]:
-        """What the front end told of the cell that runs now."""
-        kernel = getattr(self._shell, "kernel", None)
-        parent = (kernel.get_parent() or {}) if kernel is not None else {}
-        told = parent.get("metadata", {})
-        return told if isinstance(told, dict) else {}
+        asked = asked_now(self._shell)
+        return asked.cell if asked is not None else ""
 
     def _tags_of(self, number: int) -> frozenset[str]:
         """The tags of the cell behind In[number]: those it had then, and in any later run."""
@@ -197,7 +191,7 @@ class NotebookCells(Cells):
 
     async def _change(self, front: FrontCells, changes: Sequence[CellChange]) -> str:
         visible = self.cells()
-        outcome = await front.carry_out([_for_front(one, visible) for one in changes], self._running())
+        outcome = await front.carry_out([_for_front(one, visible) for one in changes], self.id_now)
         if outcome is None:
             return self._put_below(changes)
         if outcome.unknown:
@@ -209,13 +203,6 @@ class NotebookCells(Cells):
             raise ToolError("nothing was changed", cause=clean("; ".join(wrong))[:1_000])
         many = f"{len(changes)} changes were made" if len(changes) > 1 else "The change was made"
         return f"{many} to the notebook's cells. Nothing was run. The person can undo it as a cell operation."
-
-    def _running(self) -> str:
-        """The id of the cell that runs now."""
-        kernel = getattr(self._shell, "kernel", None)
-        parent = (kernel.get_parent() or {}) if kernel is not None else {}
-        cell = parent.get("metadata", {}).get("cellId", "")
-        return cell if isinstance(cell, str) else ""
 
     def _put_below(self, changes: Sequence[CellChange]) -> str:
         """What a kernel can do by itself."""

@@ -7,6 +7,7 @@ from IPython.core.completer import CompletionContext, SimpleCompletion
 
 from loom_nb.notebook import cell as cells
 from loom_nb.notebook.context_spec import WORDS
+from loom_nb.settings import MODES, REPLAYS
 
 if TYPE_CHECKING:
     from loom_nb.notebook.workbench import Workbench
@@ -69,17 +70,31 @@ def _after_cell(before: str, bench: "Workbench") -> dict[str, Any]:
         return _offer(fragment, [flag for flag in cells.flags() if flag.startswith(fragment)], "flag")
     if last_flag in ("-t", "--tools"):
         return _offer(fragment, sorted(bench.function_names()), "function")
-    if directly and last_flag in ("-m", "--model"):
-        return _offer(fragment, bench.known_models(), "model")
-    if directly and last_flag == "--continue":
-        return _offer(fragment, [result.id for result in reversed(bench.results)], "run")
-    if directly and last_flag == "--ctx":
-        return _offer(fragment, [*WORDS, *(f"+{name}" for name in sorted(bench.names()))], "value")
-    if directly and last_flag in ("-o", "--out", "--schema"):
-        known = bench.names().items()
-        names = sorted(n for n, v in known if last_flag != "--schema" or isinstance(v, type))
-        return _offer(fragment, names, "class" if last_flag == "--schema" else "variable")
+    known, kind = _values_of(last_flag, bench) if directly else ([], "")
+    if kind:
+        return _offer(fragment, known, kind)
     return _offer(fragment, list(cells.flags()) if not fragment else [], "flag")
+
+
+def _values_of(flag: str, bench: "Workbench") -> tuple[list[str], str]:
+    """What may stand behind a flag, and what kind of thing that is; no kind where it is not known."""
+    match flag:
+        case "-m" | "--model":
+            return bench.known_models(), "model"
+        case "--continue" | "--fork":
+            return [result.id for result in reversed(bench.results)], "run"
+        case "--replay":
+            return list(REPLAYS), "value"
+        case "--approve":
+            return list(MODES), "value"
+        case "--ctx":
+            return [*WORDS, *(f"+{name}" for name in sorted(bench.names()))], "value"
+        case "-o" | "--out":
+            return sorted(bench.names()), "variable"
+        case "--schema":
+            return sorted(name for name, value in bench.names().items() if isinstance(value, type)), "class"
+        case _:
+            return [], ""
 
 
 def _after_line(before: str, bench: "Workbench") -> dict[str, Any]:
@@ -99,10 +114,35 @@ def _after_line(before: str, bench: "Workbench") -> dict[str, Any]:
             return _after_compact(done[1:], fragment, bench)
         case "budget":
             return _after_budget(done[1:], fragment)
-        case "show" | "why":
-            return _offer(fragment, [*(result.id for result in reversed(bench.results)), "last"], "run")
+        case "show" | "why" | "resume" | "fork" | "diff" | "export" | "artifacts":
+            return _after_run(done, fragment, bench)
+        case "sessions" | "replay" | "approvals" if done[1:] in ([], ["--all"]):
+            return _offer(fragment, _words_of(done[0]), "command")
         case _:
             return _offer(fragment, [], "text")
+
+
+def _after_run(done: list[str], fragment: str, bench: "Workbench") -> dict[str, Any]:
+    """What follows a command that takes runs."""
+    runs = [*(result.id for result in reversed(bench.results)), "last"]
+    match done:
+        case ["artifacts"]:
+            return _offer(fragment, [*runs, "save"], "run")
+        case ["export", _]:
+            return _offer(fragment, ["--to"], "flag")
+        case [_] | ["diff", _]:
+            return _offer(fragment, runs, "run")
+        case _:
+            return _offer(fragment, [], "text")
+
+
+def _words_of(command: str) -> list[str]:
+    """What stands first behind a command that knows a few words."""
+    from loom_nb.notebook.sessions import VERBS
+
+    if command == "sessions":
+        return [*(verb for verb in VERBS if verb), "--all"]
+    return list(REPLAYS) if command == "replay" else [*MODES, "forget"]
 
 
 def _after_budget(done: list[str], fragment: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from loom_nb.notebook.render.facts import Glyphs
 from loom_nb.notebook.render.strict_markdown import PRE, escape, visible
 from loom_nb.notebook.transcript import Compacted
 from loom_nb.runtime.ledger import Item, Ledger, Section
+from loom_nb.wording import counted, percent
 
 HEAD, TAIL = 20, 40
 """Rows that are shown of a long table: the first ones and the last ones."""
@@ -157,14 +158,10 @@ def told_of(ledger: Ledger, setting: Setting) -> Iterator[tuple[str, str]]:
         yield "counted", f"{ledger.counted:,} tokens: the last request and its answer, as the model told"
     yield "budget", _budget(ledger, setting)
     if ledger.budget:
-        yield "pressure", _pressure(ledger, setting)
+        yield "pressure", _pressure(ledger, ledger.budget, setting)
     if setting.compactions:
         yield "compacted", visible(", ".join(setting.compactions))
-    yield "by you", f"{_messages(setting.hidden)} hidden, {setting.pinned:,} pinned"
-
-
-def _messages(count: int) -> str:
-    return f"{count:,} {'message' if count == 1 else 'messages'}"
+    yield "by you", f"{counted(setting.hidden, 'message')} hidden, {setting.pinned:,} pinned"
 
 
 def _budget(ledger: Ledger, setting: Setting) -> str:
@@ -185,15 +182,10 @@ def used(ledger: Ledger) -> int:
     return ledger.counted or ledger.tokens
 
 
-def _pressure(ledger: Ledger, setting: Setting) -> str:
-    assert ledger.budget  # noqa: S101  the caller has looked
+def _pressure(ledger: Ledger, budget: int, setting: Setting) -> str:
     whose = " as the model counts" if ledger.counted else ""
-    share = f"{_percent(used(ledger) / ledger.budget)}{whose}"
-    return f"{share}; from {_percent(setting.first)} on it is compacted" if setting.first else share
-
-
-def _percent(share: float) -> str:
-    return f"{share:.0%}".replace("%", " %")
+    share = f"{percent(used(ledger) / budget)}{whose}"
+    return f"{share}; from {percent(setting.first)} on it is compacted" if setting.first else share
 
 
 def _steps(ledger: Ledger, setting: Setting) -> tuple[tuple[str, str], ...]:
@@ -268,7 +260,7 @@ def _left_out(items: Sequence[Item]) -> Iterator[tuple[str, ...]]:
     first, last = items[0].name.partition(".")[0], items[-1].name.partition(".")[0]
     name = first if first == last else f"{first}-{last}"
     was = sum(item.whole for item in items)
-    several = f"{len(items):,} {'item' if len(items) == 1 else 'items'}"
+    several = counted(len(items), "item")
     yield (name, "history", several, f"0 of {was:,}", "", state(items[0]), f"%loom context show {name}")
 
 
@@ -305,7 +297,7 @@ def _bar_text(ledger: Ledger, *, ascii: bool) -> str:  # noqa: A002  the name of
 
 
 def _share(tokens: int, ledger: Ledger) -> str:
-    return _percent(tokens / max(ledger.tokens, 1))
+    return percent(tokens / max(ledger.tokens, 1))
 
 
 def _of(ledger: Ledger) -> str:

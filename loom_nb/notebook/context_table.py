@@ -16,6 +16,7 @@ from loom_nb.notebook.context_cards import Setting, is_stale, ledger_card, told_
 from loom_nb.notebook.render.strict_markdown import visible
 from loom_nb.notebook.table import Action, Bar, Column, Contents, Details, Receipt, Row, Segment
 from loom_nb.runtime.ledger import SECTIONS, Item, Ledger
+from loom_nb.wording import percent
 
 if TYPE_CHECKING:
     from loom_nb.notebook.workbench import Workbench
@@ -139,20 +140,16 @@ def bar_of(ledger: Ledger, setting: Setting) -> Bar:
     """The sections side by side, against the budget where there is one."""
     size = max(ledger.budget or 0, ledger.tokens, 1)
     segments = [
-        Segment(name, tokens, f"{tokens:,} tokens ({_percent(tokens / size)})", SECTIONS.index(name) + 1)
+        Segment(name, tokens, f"{tokens:,} tokens ({percent(tokens / size)})", SECTIONS.index(name) + 1)
         for name, tokens in ledger.sections().items()
     ]
     if not ledger.budget:
         return Bar(f"{ledger.tokens:,} tokens, estimated", tuple(segments))
     free = max(0, ledger.budget - ledger.tokens)
-    segments.append(Segment("free", free, f"{free:,} tokens ({_percent(free / size)})"))
+    segments.append(Segment("free", free, f"{free:,} tokens ({percent(free / size)})"))
     label = f"{ledger.tokens:,} of {ledger.budget:,} tokens, estimated"
-    words = f"compaction from {_percent(setting.first)} on" if setting.first else ""
+    words = f"compaction from {percent(setting.first)} on" if setting.first else ""
     return Bar(label, tuple(segments), setting.first * ledger.budget / size, words)
-
-
-def _percent(share: float) -> str:
-    return f"{share:.0%}".replace("%", " %")
 
 
 # -- what stands behind the table ------------------------------------------------------------------------

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from loom_nb.runtime.ledger import Ledger
     from loom_nb.runtime.session import Session
 
-Verb = Callable[["Workbench", list[str]], Awaitable[Any]]
+Verb = Callable[["Workbench", list[str]], Awaitable[Card]]
 
 _ITEM = re.compile(r"m(\d{1,9})(?:\.(\d{1,4})|-m?(\d{1,9}))?")
 _RUN = re.compile(r"((?:[\w.-]+/)?(?:r\d{1,9}|last))(?:\.(\d{1,9}))?")
@@ -49,8 +49,9 @@ async def context(bench: "Workbench", words: list[str]) -> Card:
     """
     verb, *arguments = words or [""]
     named = arguments if verb == "show" else [verb, *arguments]
-    if named and _RUN.fullmatch(named[0]) and named[1:] in ([], ["all"]):
-        return await _past(bench, named[0], whole=bool(named[1:]))
+    asked = _RUN.fullmatch(named[0]) if named and named[1:] in ([], ["all"]) else None
+    if asked is not None:
+        return _past(bench, asked[1], asked[2], whole=bool(named[1:]))
     do = VERBS.get(verb)
     if do is None:
         near = cells.near(verb, [one for one in VERBS if one])
@@ -59,9 +60,7 @@ async def context(bench: "Workbench", words: list[str]) -> Card:
             cause=f"it knows: {', '.join(one for one in VERBS if one)}",
             fixes=[*(f"%loom context {one}" for one in near), "%loom context"],
         )
-    card = await do(bench, arguments)
-    assert isinstance(card, Card)  # noqa: S101  tells the type checker
-    return card
+    return await do(bench, arguments)
 
 
 async def compact(bench: "Workbench", words: list[str]) -> Card:
@@ -513,21 +512,18 @@ def first_request(entries: Iterable[LogEntry], run: str) -> FirstRequest:
 # -- a request that was sent -----------------------------------------------------------------------------
 
 
-async def _past(bench: "Workbench", name: str, *, whole: bool = False) -> Card:
-    """What a request of an earlier run was made of: `r3` its last one, `r3.1` its first."""
+def _past(bench: "Workbench", run: str, number: str | None, *, whole: bool = False) -> Card:
+    """What a request of an earlier run was made of: the one of this number, or its last one."""
     from loom_nb.runtime.past_ledger import past_request
 
-    found = _RUN.fullmatch(name)
-    assert found is not None  # noqa: S101  the caller has looked
-    row = bench.find_run(found[1], "%loom context {}")
-    turn = int(found[2]) if found[2] else None
+    row = bench.find_run(run, "%loom context {}")
     entries = [*bench.store.read(row.session), *_pending(bench, row.session)]
-    past = past_request(entries, row.run, turn)
+    past = past_request(entries, row.run, int(number) if number else None)
     if past is None:
         last = past_request(entries, row.run)
         count = last.turns if last is not None else 0
         raise LoomUsageError(
-            f"{row.run} has no request {found[2]}",
+            f"{row.run} has no request {number}",
             cause=f"it has sent {count}",
             fixes=[f"%loom context {row.run}.{count}"] if count else ["%loom runs"],
         )

@@ -19,10 +19,10 @@ from loom_nb.runtime.dashboard import (
     items,
     named,
     one_line,
-    percent,
     question_lines,
     told_of,
 )  # fmt: skip
+from loom_nb.wording import percent
 
 if TYPE_CHECKING:
     from loom_nb.notebook.workbench import Workbench

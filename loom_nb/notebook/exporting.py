@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -42,6 +42,7 @@ from loom_nb.notebook.transcript import Transcript
 from loom_nb.runtime.artifacts import Artifact, artifacts_of
 
 Kind: TypeAlias = Literal["md", "html", "py", "ipynb"]
+KINDS: tuple[Kind, ...] = ("md", "html", "py", "ipynb")
 _ALIASES = {"markdown": "md", "htm": "html", "python": "py", "cells": "ipynb", "notebook": "ipynb"}
 _RUNS_CODE = "run_python"
 _RAISED = "The code raised "
@@ -60,12 +61,13 @@ def kind_of(name: str) -> Kind:
     """
     word = (Path(name).suffix or name).lower().lstrip(".")
     word = _ALIASES.get(word, word)
-    for kind in get_args(Kind):
-        if word == kind:
-            return kind  # type: ignore[no-any-return]  # get_args forgets what it gets
-    raise LoomUsageError(
-        f"a run is not exported as {word!r}", fixes=["md, html, py or ipynb", "%loom export r3 --to out.md"]
-    )
+    found = next((kind for kind in KINDS if word == kind), None)
+    if found is None:
+        raise LoomUsageError(
+            f"a run is not exported as {word!r}",
+            fixes=["md, html, py or ipynb", "%loom export r3 --to out.md"],
+        )
+    return found
 
 
 def export(events: Iterable[LogEntry], kind: str, *, environment: Mapping[str, str] | None = None) -> str:

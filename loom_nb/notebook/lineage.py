@@ -167,22 +167,22 @@ class Lineage:
                 return place
         return None
 
-    def _odd_read(self, place: int, state: _State) -> str | None:
-        """A variable that a run read, and that would hold something else."""
+    def _odd_read(self, place: int, state: _State) -> tuple[str, _Value] | None:
+        """A variable that a run read and that would hold something else, with what it held."""
         for name in sorted(self._runs[place].reads):
             seen = self._seen(name, place)
             if seen is not None and not self._alike(seen, state.get(name)):
-                return name
+                return name, seen
         return None
 
     def _why_not(self, place: int, state: _State) -> str:
         """Why what a run made is not what its cell would make."""
         run = self._runs[place]
-        name = self._odd_read(place, state)
-        if run.key in self._edited or name is None:
+        odd = self._odd_read(place, state)
+        if run.key in self._edited or odd is None:
             return f"cell [{run.number}] was edited since"
-        seen, would = self._seen(name, place), state.get(name)
-        assert seen is not None  # noqa: S101  it would not be odd
+        name, seen = odd
+        would = state.get(name)
         if isinstance(would, _Unseen):
             return would.why
         if would is not None and would.place > place:

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 from loom_nb.notebook.card import Card, Table, cut
 from loom_nb.notebook.render.strict_markdown import visible
+from loom_nb.runtime.artifacts import size_in_words
 from loom_nb.runtime.session_facts import SessionFacts
+from loom_nb.wording import counted
 
 SHOWN = 30
 """Conversations of a list that is printed."""
@@ -52,13 +54,7 @@ def cost_of(one: SessionFacts) -> str:
 
 def size_of(size: int) -> str:
     """Bytes for people; empty where it is not kept as bytes."""
-    if size < 1_000:
-        return f"{size} B" if size else ""
-    for unit in ("kB", "MB"):
-        size_, size = size / 1_000, size // 1_000
-        if size < 1_000:
-            return f"{size_:.1f} {unit}"
-    return f"{size / 1_000:.1f} GB"
+    return size_in_words(size) if size else ""
 
 
 def file_of(notebook: str) -> str:
@@ -117,7 +113,7 @@ def list_card(
         "the last used first", columns, tuple(rows), NUMBERS, only_html=hidden & set(range(len(columns)))
     )
     return Card(
-        f"{len(found):,} conversation{'' if len(found) == 1 else 's'} {whose}",
+        f"{counted(len(found), 'conversation')} {whose}",
         tuple(facts),
         (table,) if found else (),
         steps=_list_steps(found, current, notebook=bool(notebook), deleted=bool(deleted)),
@@ -149,7 +145,7 @@ def opened_card(one: SessionFacts, before: str) -> Card:
     facts = [("conversation", visible(one.id))]
     if one.notebook:
         facts.append(("begun in", file_of(one.notebook)))
-    facts.append(("so far", f"{_runs(one.runs)}, the last one {one.status or 'none'}"))
+    facts.append(("so far", f"{counted(one.runs, 'run')}, the last one {one.status or 'none'}"))
     if one.last:
         facts.append(("asked last", _line(one.last)))
     if one.answer:
@@ -179,7 +175,7 @@ def deleted_card(gone: Sequence[SessionFacts]) -> Card:
     )
     shown = (("shown", f"the last {SHOWN} of {len(gone):,}"),) if len(gone) > SHOWN else ()
     return Card(
-        f"{_conversations(len(gone))} deleted and still in the store",
+        f"{counted(len(gone), 'conversation')} deleted and still in the store",
         shown,
         (table,),
         steps=(
@@ -196,7 +192,7 @@ def purge_card(gone: Sequence[SessionFacts], typed: str) -> Card:
     columns = ("conversation", "title", "runs", "size", "deleted")
     table = Table("what would be removed", columns, rows, frozenset({2, 3}))
     return Card(
-        f"remove {_conversations(len(gone))} for good?",
+        f"remove {counted(len(gone), 'conversation')} for good?",
         (
             ("size", size_of(sum(one.row.size for one in gone)) or "not known"),
             ("undo", "there is none after it"),
@@ -217,7 +213,7 @@ def purged_card(gone: Sequence[SessionFacts]) -> Card:
     """What a purge has removed."""
     size = size_of(sum(one.row.size for one in gone))
     return Card(
-        f"{_conversations(len(gone))} removed for good",
+        f"{counted(len(gone), 'conversation')} removed for good",
         ((("bytes", f"{size}, gone from the store"),) if size else ()) + (_STAYS,),
         steps=(("%loom sessions", "what there is"),),
     )
@@ -225,11 +221,3 @@ def purged_card(gone: Sequence[SessionFacts]) -> Card:
 
 def _line(text: str) -> str:
     return cut(visible(" ".join(text.split())), WORDS)
-
-
-def _runs(count: int) -> str:
-    return f"{count:,} run{'' if count == 1 else 's'}"
-
-
-def _conversations(count: int) -> str:
-    return f"{count:,} conversation{'' if count == 1 else 's'}"

@@ -15,6 +15,7 @@ from loom_nb.notebook import sessions
 from loom_nb.notebook.render.strict_markdown import visible
 from loom_nb.notebook.table import Action, Column, Contents, Details, Receipt, Row
 from loom_nb.runtime.session_facts import SessionFacts, purge
+from loom_nb.wording import counted
 
 if TYPE_CHECKING:
     from loom_nb.notebook.workbench import Workbench
@@ -201,7 +202,8 @@ class DeletedRows:
         gone = {one.id: one for one in sessions.deleted(self.bench)}
         removed = [gone[one] for one in purge(self.bench.store, rows) if one in gone]
         size = cards.size_of(sum(one.row.size for one in removed))
-        return Receipt(" · ".join(word for word in (f"{_many(removed)} removed for good", size) if word))
+        words = f"{counted(len(removed), 'conversation')} removed for good"
+        return Receipt(" · ".join(word for word in (words, size) if word))
 
 
 # -- actions ---------------------------------------------------------------------------------------------
@@ -242,15 +244,18 @@ def _renamed(bench: "Workbench", session: str, name: str) -> Receipt:
 
 async def _deleted(bench: "Workbench", rows: Sequence[str]) -> Receipt:
     done, refused = await sessions.delete(bench, rows)
-    words = f"{_many(done)} deleted" + "".join(f" · {error.title}" for error in refused[:2])
-    return Receipt(visible(words), (_line("undo", done),), _taking_back(bench, done, _restored_later))
+    words = [f"{counted(len(done), 'conversation')} deleted", *(error.title for error in refused[:2])]
+    back = _taking_back(bench, done, _restored_later)
+    return Receipt(visible(" · ".join(words)), (_line("undo", done),), back)
 
 
 def _restored(bench: "Workbench", rows: Sequence[str]) -> Receipt:
     for session in rows:
         bench.store.restore(session)
     return Receipt(
-        f"{_many(rows)} back as before", (_line("delete", rows),), _taking_back(bench, rows, _deleted)
+        f"{counted(len(rows), 'conversation')} back as before",
+        (_line("delete", rows),),
+        _taking_back(bench, rows, _deleted),
     )
 
 
@@ -268,10 +273,6 @@ def _taking_back(
 
 def _line(verb: str, rows: Sequence[str]) -> str:
     return f"%loom sessions {verb} {' '.join(rows[: sessions.NAMED])}"
-
-
-def _many(rows: Sequence[object]) -> str:
-    return f"{len(rows):,} conversation{'' if len(rows) == 1 else 's'}"
 
 
 def _only(row: Row, places: Sequence[int]) -> Row:

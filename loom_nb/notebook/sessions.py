@@ -10,6 +10,7 @@ from loom_nb.notebook import session_cards as cards
 from loom_nb.notebook.card import Card
 from loom_nb.protocols import SessionRow
 from loom_nb.runtime.session_facts import SessionFacts, facts_of, listing, purge
+from loom_nb.wording import counted
 
 if TYPE_CHECKING:
     from loom_nb.notebook.workbench import Workbench
@@ -173,7 +174,7 @@ async def _delete(bench: "Workbench", words: list[str]) -> Card:
     facts = [(one.id, cards.title_of(one)) for one in found if one.id in done]
     facts += [("not deleted", error.title) for error in refused]
     return Card(
-        f"deleted: {len(done)} conversation{'' if len(done) == 1 else 's'}, still in the store",
+        f"deleted: {counted(len(done), 'conversation')}, still in the store",
         tuple(facts),
         steps=(
             (f"%loom sessions undo {' '.join(done[:NAMED])}", "brings back all of it"),

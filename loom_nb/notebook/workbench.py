@@ -8,7 +8,7 @@ import contextlib
 import os
 import sys
 import uuid
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from loom_nb.capabilities.cell_tags import is_pinned
 from loom_nb.errors import AnswerRefused, LoomError, LoomUsageError, ModelError, SetupError, StoreError
 from loom_nb.notebook import cell as cells
 from loom_nb.notebook import past
+from loom_nb.notebook.asked_now import asked_now
 from loom_nb.notebook.budgets import Budgets
 from loom_nb.notebook.card import Card, Table
 from loom_nb.notebook.cell import CellRequest
@@ -282,10 +283,14 @@ class Workbench:
     async def _run(
         self, request: CellRequest, session: "Session", agent: "Agent", task: Any, schema: Any
     ) -> "RunResult":
+        return await self._watch(self._begin(session, agent, task, schema), session, request)
+
+    def _begin(self, session: "Session", agent: "Agent", task: Any, schema: Any) -> "Run":
+        """Begin the run of the cell that runs now."""
         run = session.start(task, run_id=self._next_id(session), agent=agent, schema=schema)
         if self._cell:
             self._cells[self._cell] = (session.id, run.id)
-        return await self._watch(run, session, request)
+        return run
 
     async def _watch(self, run: "Run", session: "Session", request: CellRequest) -> "RunResult":
         """Paint a run until it ends, and ask what it asks."""
@@ -305,6 +310,8 @@ class Workbench:
         finally:
             # one that does not let go can still be told to
             self.running = [one for one in self.running if not (one is run and run.done)]
+        if not result.events:  # it never began: there is nothing whose place its cell could take
+            self._cells = {cell: made for cell, made in self._cells.items() if made != (session.id, run.id)}
         self.results.append(result)
         self.freshness.saw(result)
         if request.pinned:
@@ -324,7 +331,7 @@ class Workbench:
         self, request: CellRequest, session: "Session", agent: "Agent", task: Any, schema: Any
     ) -> "Run":
         """Begin a run and let the cell go; it is painted on, and its result is bound when it ends."""
-        run = session.start(task, run_id=self._next_id(session), agent=agent, schema=schema)
+        run = self._begin(session, agent, task, schema)
         self._go_on(self._watch(run, session, request))
         return run
 
@@ -371,9 +378,7 @@ class Workbench:
         line = past.cell_of(self.store, session, run)
         request = cells.parse(line, "", self._namespace())
         agent, _ = self.agent_of(request)
-        self._go_to(session)
-        assert self.session is not None  # noqa: S101  set by the line above
-        work = self._resume(self.session, run, agent, answer, replace(request, background=True))
+        work = self._resume(self._go_to(session), run, agent, answer, replace(request, background=True))
         try:
             asyncio.get_running_loop()
         except RuntimeError:  # a terminal, between two cells
@@ -391,10 +396,7 @@ class Workbench:
         request = cells.parse(past.cell_of(self.store, session_id, run_id), "", self._namespace())
         request = replace(request, background=False)
         agent, _ = self.agent_of(request)
-        if self.session is None or self.session.id != session_id:
-            self._go_to(session_id)
-        assert self.session is not None  # noqa: S101  set by the line above
-        result = await self._resume(self.session, run_id, agent, None, request)
+        result = await self._resume(self._in(session_id), run_id, agent, None, request)
         result.raise_for_status()
         self._hush(result)
         return result
@@ -407,7 +409,7 @@ class Workbench:
         if self.session is not None and self.session.id == session_id:
             into = await self.session.fork(through=run_id)
         else:
-            into = f"nb-{uuid.uuid4().hex[:12]}"
+            into = _new_id()
             await asyncio.to_thread(fork, self.store, session_id, into, through=run_id)
         self._go_to(into)
         return into
@@ -418,6 +420,8 @@ class Workbench:
         own_way = request.new or request.continues is not None or request.fork is not None
         if made is None or own_way or request.dry_run or made[0] != session.id:
             return []
+        if any((run.session_id, run.id) == made and not run.done for run in self.running):
+            return []  # with --bg: it goes on, beside this one
         left = await session.leave_out(made[1], later=True, reason="its cell was run again")
         if left is None:
             return []
@@ -596,23 +600,28 @@ class Workbench:
 
     def _session_for(self, request: CellRequest) -> "tuple[Session, list[str]]":
         """The conversation of a cell, and what is to be told of it."""
-        told: list[str] = []
         if request.continues is not None:
             row = self.find_run(request.continues, "%%loom --continue {}")
             told = [text for text in [self.remark_on(row, request.continues)] if text]
-            if self.session is None or self.session.id != row.session:
-                self._go_to(row.session)
-        elif request.new or self.session is None:
-            self._go_to(f"nb-{uuid.uuid4().hex[:12]}")
-        assert self.session is not None  # noqa: S101  both ways above set it
-        return self.session, told
+            return self._in(row.session), told
+        if request.new or self.session is None:
+            return self._go_to(_new_id()), []
+        return self.session, []
 
-    def _go_to(self, session_id: str) -> None:
+    def _in(self, session_id: str) -> "Session":
+        """The conversation of this id, which is entered unless it is the current one."""
+        if self.session is not None and self.session.id == session_id:
+            return self.session
+        return self._go_to(session_id)
+
+    def _go_to(self, session_id: str) -> "Session":
+        """Enter another conversation, and let the current one go."""
         from loom_nb.inputs import SessionConfig
 
         metadata = {past.NOTEBOOK: self.notebook} if self.notebook else {}
         self.reset()
         self.session = self._agent_for(CellRequest()).session(SessionConfig(session_id, metadata))
+        return self.session
 
     def _go_back(self, before: "Session | None") -> None:
         """Stay with the conversation that there was: the other one could not be entered."""
@@ -704,11 +713,12 @@ class Workbench:
         """How runs are drawn for whoever executes the cell that runs now."""
         from loom_nb.notebook.painter import mode_for
 
-        kernel = getattr(self.shell, "kernel", None)
-        content = (kernel.get_parent() or {}).get("content", {}) if kernel is not None else {}
-        allow_stdin = bool(content.get("allow_stdin", False)) if isinstance(content, Mapping) else False
+        asked = asked_now(self.shell)
         return mode_for(
-            self.settings.render, os.environ, in_kernel=kernel is not None, allow_stdin=allow_stdin
+            self.settings.render,
+            os.environ,
+            in_kernel=asked is not None,
+            allow_stdin=asked is not None and asked.allow_stdin,
         )
 
     def _easel(
@@ -870,6 +880,11 @@ class View:
         self, include: Any = None, exclude: Any = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         return self.data, self.metadata
+
+
+def _new_id() -> str:
+    """For a conversation of a notebook."""
+    return f"nb-{uuid.uuid4().hex[:12]}"
 
 
 def _advise(result: "RunResult") -> None:

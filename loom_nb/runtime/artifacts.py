@@ -370,12 +370,14 @@ def artifacts_of(entries: Iterable[LogEntry], *, files: Files | None = None) -> 
 
 
 def size_in_words(size: int) -> str:
-    """``812 B``, ``1.2 kB``, ``3.4 MB``."""
+    """``812 B``, ``1.2 kB``, ``3.4 MB``, ``1.5 GB``."""
     if size < 1000:
         return f"{size} B"
     if size < 999_950:
         return f"{size / 1000:.1f} kB"
-    return f"{size / 1_000_000:,.1f} MB"
+    if size < 999_950_000:
+        return f"{size / 1_000_000:.1f} MB"
+    return f"{size / 1_000_000_000:,.1f} GB"
 
 
 def _seen(text: str) -> str:

@@ -37,6 +37,7 @@ from loom_nb.runtime.limits import Limits
 from loom_nb.runtime.quality import task_of
 from loom_nb.runtime.rules import whence
 from loom_nb.tokens import MESSAGE_TOKENS, estimate_part
+from loom_nb.wording import counted, percent
 
 MOST = 600
 """Tokens of a dashboard in a request; less where that is more than an eighth of what it may have."""
@@ -509,10 +510,10 @@ def state_lines(board: Dashboard) -> list[str]:
 
 def done_so_far(board: Dashboard) -> list[str]:
     """`2 model calls`, `3 tool calls of which 1 failed`, `attempt 2`."""
-    done = [f"{board.turns:,} {_many('model call', board.turns)}"]
+    done = [counted(board.turns, "model call")]
     if board.calls:
         failed = f" of which {board.failed:,} failed" if board.failed else ""
-        done.append(f"{board.calls:,} {_many('tool call', board.calls)}{failed}")
+        done.append(f"{counted(board.calls, 'tool call')}{failed}")
     if board.attempt > 1:
         done.append(f"attempt {board.attempt}")
     return done
@@ -597,12 +598,3 @@ def _fitted(name: str, origin: Origin, lines: Sequence[str], most: int, *, newes
         if estimate_part(part) <= most:
             return part
     return None
-
-
-def percent(share: float) -> str:
-    """`62 %`."""
-    return f"{share:.0%}".replace("%", " %")
-
-
-def _many(noun: str, count: int) -> str:
-    return noun if count == 1 else f"{noun}s"

@@ -3,7 +3,7 @@
 import pytest
 
 from loom_nb.errors import LoomUsageError
-from tests.notebook.test_context import shell, talk, typed  # noqa: F401  fixtures
+from tests.notebook.shells import typed
 
 MADE = '''from loom_nb import artifact, tool
 @tool(read_only=True)
@@ -13,7 +13,7 @@ def look(page: int) -> str:
     return "looked"'''
 
 
-def test_artifacts_are_listed_and_saved_and_nothing_is_overwritten(shell, tmp_path):  # noqa: F811
+def test_artifacts_are_listed_and_saved_and_nothing_is_overwritten(shell, tmp_path):
     assert "nothing has run yet" in str(typed(shell, "artifacts"))
     shell.run_cell(MADE)
     assert shell.run_cell("%%loom -q -t look\nplease look at page 1").success
@@ -37,7 +37,7 @@ def test_artifacts_are_listed_and_saved_and_nothing_is_overwritten(shell, tmp_pa
         typed(shell, "artifacts save x")
 
 
-def test_a_past_request_lists_the_tools_that_were_sent_and_the_next_one_does_not(talk):  # noqa: F811
+def test_a_past_request_lists_the_tools_that_were_sent_and_the_next_one_does_not(talk):
     card = typed(talk, "context r1")
     past = str(card)
     assert "tool:look" in [row[0] for row in card.tables[0].rows]
@@ -51,7 +51,7 @@ def test_a_past_request_lists_the_tools_that_were_sent_and_the_next_one_does_not
     assert wrong.value.fixes == ("%loom context r1.2",)
 
 
-def test_a_dry_run_with_tools_lists_them_in_the_one_ledger(talk):  # noqa: F811
+def test_a_dry_run_with_tools_lists_them_in_the_one_ledger(talk):
     dry = talk.run_cell("%%loom -n -t look\nplease look at page 9").result
     names = [item.name for item in dry.items]
     assert "tool:look" in names and names[-1] == "m13"

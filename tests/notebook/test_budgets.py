@@ -3,37 +3,16 @@
 import re
 
 import pytest
-from IPython.core.completer import CompletionContext
-from IPython.core.interactiveshell import InteractiveShell
-from traitlets.config import Config
 
 from loom_nb.errors import LoomUsageError
-from loom_nb.notebook import completion
 from loom_nb.notebook.budgets import Budgets, Line, bars_html, bars_text
 from loom_nb.notebook.card import Card
 from loom_nb.protocols import Spent
 from loom_nb.settings import Cap, read
 from tests.notebook.kernels import kernel
-from tests.notebook.test_context import facts, typed
+from tests.notebook.shells import facts, offered, typed
 
 ASK = "%%loom -q\nwhat is 2 + 2?"
-
-
-@pytest.fixture
-def shell(tmp_path, monkeypatch):
-    monkeypatch.setenv("LOOM_NB_HOME", str(tmp_path))
-    monkeypatch.setenv("LOOM_NB_RENDER", "plain")
-    for name in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "LOOM_NB_MODEL"):
-        monkeypatch.delenv(name, raising=False)
-    config = Config()
-    config.HistoryManager.enabled = False
-    config.InteractiveShell.colors = "nocolor"
-    one = InteractiveShell.instance(config=config)
-    one.run_cell("%load_ext loom_nb")
-    yield one
-    one.run_cell("%unload_ext loom_nb")
-    one.reset(new_session=True)
-    InteractiveShell.clear_instance()
 
 
 def bench_of(shell):
@@ -116,12 +95,8 @@ def test_what_it_does_not_understand_it_says_with_what_to_type(shell, line, fix)
 
 
 def test_what_can_be_typed_is_offered(shell):
-    def offered(line):
-        context = CompletionContext("", line, len(line), 0, None)
-        return [one.text for one in completion.complete(context, bench_of(shell))["completions"]]
-
-    assert offered("%loom budget ") == ["cell", "notebook", "day", "ask", "off"]
-    assert "20k" in offered("%loom budget day ")
+    assert offered(shell, "%loom budget ") == ["cell", "notebook", "day", "ask", "off"]
+    assert "20k" in offered(shell, "%loom budget day ")
 
 
 # -- settings --------------------------------------------------------------------------------------

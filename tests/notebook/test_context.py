@@ -4,61 +4,13 @@ import re
 from types import SimpleNamespace
 
 import pytest
-from IPython.core.completer import CompletionContext
-from IPython.core.interactiveshell import InteractiveShell
-from traitlets.config import Config
 
 from loom_nb.errors import LoomUsageError, NotBuiltError
-from loom_nb.notebook import completion, line_magics
+from loom_nb.notebook import line_magics
 from loom_nb.notebook.card import Card
 from tests.notebook.kernels import kernel
+from tests.notebook.shells import ASK, TOOL, facts, offered, typed
 from tests.notebook.test_nbclient import client, environment, notebook
-
-TOOL = '''from loom_nb import tool
-@tool(read_only=True)
-def look(page: int) -> str:
-    """Look at a page."""
-    return f"page {page}: " + "station reading " * 300'''
-ASK = "%%loom -q -t look\nplease look at page {}"
-
-
-@pytest.fixture
-def shell(tmp_path, monkeypatch):
-    monkeypatch.setenv("LOOM_NB_HOME", str(tmp_path))
-    monkeypatch.setenv("LOOM_NB_RENDER", "plain")
-    for name in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "LOOM_NB_MODEL"):
-        monkeypatch.delenv(name, raising=False)
-    config = Config()
-    config.HistoryManager.enabled = False
-    config.InteractiveShell.colors = "nocolor"
-    one = InteractiveShell.instance(config=config)
-    one.run_cell("%load_ext loom_nb")
-    one.run_cell(TOOL)
-    yield one
-    one.run_cell("%unload_ext loom_nb")
-    one.reset(new_session=True)
-    InteractiveShell.clear_instance()
-
-
-@pytest.fixture
-def talk(shell):
-    """A conversation of three prompts: m1 to m12."""
-    for page in (1, 2, 3):
-        assert shell.run_cell(ASK.format(page)).success
-    return shell
-
-
-def typed(shell, line):
-    """The card of a line, or the error."""
-    done = shell.run_cell(f"%loom {line}", store_history=True)
-    if done.error_in_exec is not None:
-        raise done.error_in_exec
-    assert isinstance(done.result, Card)
-    return done.result
-
-
-def facts(card):
-    return dict(card.facts)
 
 
 def rows(card, column=5):
@@ -307,13 +259,6 @@ def test_two_runs_are_compared_by_their_first_requests(talk):
 
 
 # -- tab and help ----------------------------------------------------------------------------------------
-
-
-def offered(shell, before):
-    context = CompletionContext(
-        token="", full_text=before, cursor_position=len(before), cursor_line=0, limit=None
-    )
-    return [one.text for one in completion.complete(context, shell.loom_workbench)["completions"]]
 
 
 def test_tab_offers_verbs_items_runs_and_strategies(talk):

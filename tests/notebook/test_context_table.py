@@ -4,8 +4,6 @@ import re
 from contextlib import contextmanager
 
 import pytest
-from IPython.core.interactiveshell import InteractiveShell
-from traitlets.config import Config
 
 from loom_nb.errors import LoomUsageError
 from loom_nb.events import Change, ContextCompacted, ContextMarked
@@ -17,7 +15,7 @@ from loom_nb.protocols import Request
 from loom_nb.runtime.context import View
 from loom_nb.runtime.ledger import ledger_of
 from tests.notebook.kernels import WIDGET_VIEW, kernel
-from tests.notebook.test_context import ASK, TOOL
+from tests.notebook.shells import TOOL
 
 # -- the ledger as rows ----------------------------------------------------------------------------------
 
@@ -104,133 +102,120 @@ def test_messages_are_named_in_few_words():
 
 
 @pytest.fixture
-def shell(tmp_path, monkeypatch):
-    """A conversation of three prompts, two of which are compacted."""
-    monkeypatch.setenv("LOOM_NB_HOME", str(tmp_path))
-    monkeypatch.setenv("LOOM_NB_RENDER", "plain")
-    for name in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "LOOM_NB_MODEL"):
-        monkeypatch.delenv(name, raising=False)
-    config = Config()
-    config.HistoryManager.enabled = False
-    config.InteractiveShell.colors = "nocolor"
-    one = InteractiveShell.instance(config=config)
-    for cell in ("%load_ext loom_nb", TOOL, *(ASK.format(page) for page in (1, 2, 3))):
-        assert one.run_cell(cell).success
-    one.user_ns["rows"] = ContextRows(one.loom_workbench, one.loom_workbench.session.id)
-    yield one
-    one.run_cell("%unload_ext loom_nb")
-    one.reset(new_session=True)
-    InteractiveShell.clear_instance()
+def talk(talk):
+    """A conversation of three prompts, and its rows."""
+    talk.user_ns["rows"] = ContextRows(talk.loom_workbench, talk.loom_workbench.session.id)
+    return talk
 
 
-def awaited(shell, code):
-    done = shell.run_cell(f"_got = await {code}")
+def awaited(talk, code):
+    done = talk.run_cell(f"_got = await {code}")
     if done.error_in_exec is not None:
         raise done.error_in_exec
-    return shell.user_ns["_got"]
+    return talk.user_ns["_got"]
 
 
-def act(shell, action, *rows):
-    return awaited(shell, f"rows.act({action!r}, {rows!r}, '')")
+def act(talk, action, *rows):
+    return awaited(talk, f"rows.act({action!r}, {rows!r}, '')")
 
 
-def undo(shell, receipt):
-    shell.user_ns["_back"] = receipt.undo
-    return awaited(shell, "_back()")
+def undo(talk, receipt):
+    talk.user_ns["_back"] = receipt.undo
+    return awaited(talk, "_back()")
 
 
-def shown(shell):
+def shown(talk):
     """What the model would be sent now."""
-    return list(shell.loom_workbench.session.view.shown)
+    return list(talk.loom_workbench.session.view.shown)
 
 
-def test_what_is_hidden_is_told_in_tokens_and_comes_back_by_undo_and_by_hand(shell):
-    before = shown(shell)
-    receipt = act(shell, "hide", "m3", "m2.1", "m2.2")
+def test_what_is_hidden_is_told_in_tokens_and_comes_back_by_undo_and_by_hand(talk):
+    before = shown(talk)
+    receipt = act(talk, "hide", "m3", "m2.1", "m2.2")
     assert re.search(
         r"^m2-m3 are hidden: .* · conversation [\d,]+ → [\d,]+ tokens, [\d,]+ fewer$", receipt.words
     )
     assert receipt.back == ("%loom context free m2-m3",)
-    assert shown(shell) != before
-    again = undo(shell, receipt)
+    assert shown(talk) != before
+    again = undo(talk, receipt)
     assert "as before" in again.words
-    assert shown(shell) == before
+    assert shown(talk) == before
     assert again.back == ("%loom context hide m2-m3",)
-    undo(shell, again)
-    assert shell.loom_workbench.session.view.hidden == {1, 2}
-    assert shell.run_cell(receipt.back[0]).success
-    assert shown(shell) == before
+    undo(talk, again)
+    assert talk.loom_workbench.session.view.hidden == {1, 2}
+    assert talk.run_cell(receipt.back[0]).success
+    assert shown(talk) == before
 
 
-def test_undo_gives_each_message_the_mark_it_had(shell):
-    act(shell, "pin", "m1")
-    act(shell, "hide", "m3")
-    receipt = act(shell, "hide", "m1", "m3", "m5")
+def test_undo_gives_each_message_the_mark_it_had(talk):
+    act(talk, "pin", "m1")
+    act(talk, "hide", "m3")
+    receipt = act(talk, "hide", "m1", "m3", "m5")
     assert set(receipt.back) == {"%loom context pin m1", "%loom context hide m3", "%loom context free m5"}
-    undo(shell, receipt)
-    assert shell.loom_workbench.session.view.marks == {0: "pinned", 2: "hidden"}
+    undo(talk, receipt)
+    assert talk.loom_workbench.session.view.marks == {0: "pinned", 2: "hidden"}
 
 
-def test_undo_is_refused_once_a_message_was_marked_otherwise(shell):
-    receipt = act(shell, "hide", "m3")
-    act(shell, "pin", "m3")
+def test_undo_is_refused_once_a_message_was_marked_otherwise(talk):
+    receipt = act(talk, "hide", "m3")
+    act(talk, "pin", "m3")
     with pytest.raises(LoomUsageError, match="m3 was marked otherwise since"):
-        undo(shell, receipt)
-    assert shell.loom_workbench.session.view.pinned == {2}
+        undo(talk, receipt)
+    assert talk.loom_workbench.session.view.pinned == {2}
 
 
-def test_an_item_is_restored_whatever_shortened_it_and_that_is_taken_back(shell):
+def test_an_item_is_restored_whatever_shortened_it_and_that_is_taken_back(talk):
     for line in ("%loom compact snip", "%loom compact micro"):
-        assert shell.run_cell(line).success
-    view = shell.loom_workbench.session.view
+        assert talk.run_cell(line).success
+    view = talk.loom_workbench.session.view
     number = next(iter(view.counting().values()))[0].first
-    before, whole = shown(shell), view.conversation.messages[number]
-    receipt = act(shell, "restore", f"m{number + 1}")
+    before, whole = shown(talk), view.conversation.messages[number]
+    receipt = act(talk, "restore", f"m{number + 1}")
     assert f"m{number + 1} is sent as before it was compacted" in receipt.words
-    assert whole in shown(shell)
+    assert whole in shown(talk)
     assert "more" in receipt.words
-    again = undo(shell, receipt)
-    assert shown(shell) == before
+    again = undo(talk, receipt)
+    assert shown(talk) == before
     assert again.back[0].startswith("%loom compact undo c")
-    undo(shell, again)
-    assert whole in shown(shell)
+    undo(talk, again)
+    assert whole in shown(talk)
 
 
-def test_a_whole_compaction_is_undone_and_not_brought_back_once_something_else_has_changed(shell):
-    whole = shown(shell)
-    assert shell.run_cell("%loom compact collapse").success
-    name = next(iter(shell.loom_workbench.session.view.counting()))
-    row = next(row for row in awaited(shell, "rows.contents()").rows if "undo" in row.can)
-    before = shown(shell)
-    receipt = act(shell, "undo", row.id)
+def test_a_whole_compaction_is_undone_and_not_brought_back_once_something_else_has_changed(talk):
+    whole = shown(talk)
+    assert talk.run_cell("%loom compact collapse").success
+    name = next(iter(talk.loom_workbench.session.view.counting()))
+    row = next(row for row in awaited(talk, "rows.contents()").rows if "undo" in row.can)
+    before = shown(talk)
+    receipt = act(talk, "undo", row.id)
     assert f"{name} is undone" in receipt.words
-    assert shown(shell) == whole
-    undo(shell, receipt)
-    assert shown(shell) == before
-    receipt = act(shell, "undo", row.id)
-    act(shell, "hide", "m3")
+    assert shown(talk) == whole
+    undo(talk, receipt)
+    assert shown(talk) == before
+    receipt = act(talk, "undo", row.id)
+    act(talk, "hide", "m3")
     with pytest.raises(LoomUsageError, match="the context has changed since"):
-        undo(shell, receipt)
+        undo(talk, receipt)
 
 
-def test_an_item_is_read_as_it_is_sent_and_as_it_was(shell):
-    act(shell, "hide", "m3")
-    details = awaited(shell, "rows.details('m3')")
+def test_an_item_is_read_as_it_is_sent_and_as_it_was(talk):
+    act(talk, "hide", "m3")
+    details = awaited(talk, "rows.details('m3')")
     assert [label for label, _ in details.texts] == ["as it is sent", "as it was"]
     assert "left out by the person" in details.texts[0][1]
     assert "station reading" in details.texts[1][1]
     assert dict(details.facts)["state"] == "hidden by you"
-    assert "You work for a person" in awaited(shell, "rows.details('instructions')").texts[0][1]
+    assert "You work for a person" in awaited(talk, "rows.details('instructions')").texts[0][1]
     with pytest.raises(LoomUsageError, match="no message 'm99'"):
-        awaited(shell, "rows.details('m99')")
+        awaited(talk, "rows.details('m99')")
 
 
-def test_a_table_of_an_earlier_conversation_says_so(shell):
-    assert shell.run_cell("%%loom --new -q\nhello").success
+def test_a_table_of_an_earlier_conversation_says_so(talk):
+    assert talk.run_cell("%%loom --new -q\nhello").success
     with pytest.raises(LoomUsageError, match="earlier conversation"):
-        act(shell, "hide", "m1")
+        act(talk, "hide", "m1")
     with pytest.raises(LoomUsageError, match="earlier conversation"):
-        awaited(shell, "rows.contents()")
+        awaited(talk, "rows.contents()")
 
 
 # -- a kernel --------------------------------------------------------------------------------------------

@@ -26,13 +26,13 @@ def ready(one, home):
     return one
 
 
-def in_cell(one, cell_id, code):
+def in_cell(one, cell_id, code, *, allow_stdin=False):
     """Execute code as the cell of that id."""
     content = {
         "code": code,
         "silent": False,
         "store_history": True,
-        "allow_stdin": False,
+        "allow_stdin": allow_stdin,
         "stop_on_error": False,
     }
     message = one.client.session.msg("execute_request", content, metadata={"cellId": cell_id})
@@ -59,6 +59,36 @@ def test_a_cell_that_is_run_again_takes_the_place_of_its_turn_and_of_what_follow
         )
         in_cell(one, "b", "%%loom -m m --new\nalone")
         assert one.run("print(seen[-1])").text.strip() == "['alone']"
+
+
+HOLD = """import asyncio, time
+begun, go = [], []
+@tool(read_only=True)
+def hold() -> str:
+    "Wait until it may go on."
+    begun.append(1)
+    while not go:
+        time.sleep(0.01)
+    return "held"
+"""
+
+
+def test_a_cell_that_let_its_run_go_is_replaced_once_that_has_ended(home):
+    with kernel(home, LOOM_NB_RENDER="live") as one:
+        ready(one, home).run(f"{HOLD}{SEEN}m = Model.scripted([Call('hold'), *[say] * 20])")
+
+        def released(prompt, out):
+            cell = in_cell(one, "a", f"%%loom --bg -t hold -m m -o {out}\n{prompt}", allow_stdin=True)
+            assert cell.status == "ok", cell.error
+
+        released("first", "r1")
+        assert one.run("while not begun: await asyncio.sleep(0.01)").status == "ok"
+        released("meanwhile", "r2")
+        one.run("go.append(1)")
+        one.run("while not {'r1', 'r2'} <= {*globals()}: await asyncio.sleep(0.01)")
+        released("better", "r3")
+        one.run("while 'r3' not in globals(): await asyncio.sleep(0.01)")
+        assert one.run("print(seen[-1])").text.strip() == "['first', 'better']"
 
 
 def test_a_copy_goes_on_from_a_run_and_the_first_conversation_stays(home):

@@ -1,21 +1,17 @@
 """`%loom dashboard`: the same facts as a card, in a plain shell and in a real kernel."""
 
 import re
-from types import SimpleNamespace
 
 import pytest
-from IPython.core.completer import CompletionContext
-from IPython.core.interactiveshell import InteractiveShell
-from traitlets.config import Config
 
 from loom_nb.errors import LoomUsageError
 from loom_nb.events import PlanItem
 from loom_nb.messages import Origin
-from loom_nb.notebook import completion, line_magics
-from loom_nb.notebook.card import Card
+from loom_nb.notebook import line_magics
 from loom_nb.notebook.dashboard_card import SOURCES, dashboard_card
 from loom_nb.runtime.dashboard import Dashboard, Failure, Open, Source, Used
 from tests.notebook.kernels import kernel
+from tests.notebook.shells import offered, typed
 
 TOOL = '''from loom_nb import tool
 @tool(read_only=True)
@@ -62,29 +58,10 @@ FULL = Dashboard(
 
 
 @pytest.fixture
-def shell(tmp_path, monkeypatch):
-    monkeypatch.setenv("LOOM_NB_HOME", str(tmp_path))
-    monkeypatch.setenv("LOOM_NB_RENDER", "plain")
-    for name in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "LOOM_NB_MODEL"):
-        monkeypatch.delenv(name, raising=False)
-    config = Config()
-    config.HistoryManager.enabled = False
-    config.InteractiveShell.colors = "nocolor"
-    one = InteractiveShell.instance(config=config)
-    one.run_cell("%load_ext loom_nb")
-    one.run_cell(TOOL)
-    yield one
-    one.run_cell("%unload_ext loom_nb")
-    one.reset(new_session=True)
-    InteractiveShell.clear_instance()
-
-
-def typed(shell, line):
-    done = shell.run_cell(f"%loom {line}", store_history=True)
-    if done.error_in_exec is not None:
-        raise done.error_in_exec
-    assert isinstance(done.result, Card)
-    return done.result
+def shell(shell):
+    """With a tool that fails on its second page."""
+    assert shell.run_cell(TOOL).success
+    return shell
 
 
 def captions(card):
@@ -201,9 +178,7 @@ def test_it_tells_where_the_latest_run_of_the_conversation_stands(shell):
 def test_it_can_be_found_completed_and_is_refused_with_more_words(shell):
     assert line_magics.is_awaited("dashboard")
     assert "%loom dashboard" in line_magics.usage()
-    context = CompletionContext(token="", full_text="%loom das", cursor_position=9, cursor_line=0, limit=50)
-    offered = completion.complete(context, SimpleNamespace())
-    assert [one.text for one in offered["completions"]] == ["dashboard"]
+    assert offered(shell, "%loom das") == ["dashboard"]
     with pytest.raises(LoomUsageError, match="takes nothing more"):
         typed(shell, "dashboard now")
     with pytest.raises(LoomUsageError) as wrong:

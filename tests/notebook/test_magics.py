@@ -7,8 +7,6 @@ import re
 import socket
 
 import pytest
-from IPython.core.interactiveshell import InteractiveShell
-from traitlets.config import Config
 
 from loom_nb.errors import LoomUsageError, NotBuiltError, SessionBusy, SetupError
 from loom_nb.notebook import line_magics
@@ -17,23 +15,6 @@ from loom_nb.notebook.extension import awaiting_cell
 from loom_nb.notebook.line_magics import COMMANDS, LATER
 from loom_nb.notebook.schema import type_from
 from loom_nb.stores import default_store
-
-
-@pytest.fixture
-def shell(tmp_path, monkeypatch):
-    monkeypatch.setenv("LOOM_NB_HOME", str(tmp_path))
-    monkeypatch.setenv("LOOM_NB_RENDER", "plain")
-    for name in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "LOOM_NB_MODEL"):
-        monkeypatch.delenv(name, raising=False)
-    config = Config()
-    config.HistoryManager.enabled = False
-    config.InteractiveShell.colors = "nocolor"
-    one = InteractiveShell.instance(config=config)
-    one.run_cell("%load_ext loom_nb")
-    yield one
-    one.run_cell("%unload_ext loom_nb")
-    one.reset(new_session=True)
-    InteractiveShell.clear_instance()
 
 
 def perform(shell, line=""):

@@ -16,6 +16,7 @@ from loom_nb.models.offline.tables import Table, code, code_span, inline, markdo
 from loom_nb.models.offline.task import Task, last_results, listed, names_in_braces, value_in
 from loom_nb.models.offline.values import NOTHING, plain_data
 from loom_nb.models.offline.words import terms, words
+from loom_nb.wording import counted
 
 Topic = Literal[
     "overview", "describe", "size", "columns", "missing", "types", "head", "statistic", "clean", "cells"
@@ -443,9 +444,7 @@ def _size(text: str, facts: Facts) -> Answer | None:
         some = rows.kept(facts, every, text) if every is not None else None
         if some is None:
             return None
-        return Answer(
-            f"**{phrasing.counted(len(some), 'row')}** of `{facts.name}` fit that.", values=(len(some),)
-        )
+        return Answer(f"**{counted(len(some), 'row')}** of `{facts.name}` fit that.", values=(len(some),))
     said = phrasing.size(facts)
     wide = re.search(r"\b(?:columns?|fields?|wide)\b", text, re.I) and not re.search(r"\brows?\b", text, re.I)
     return (

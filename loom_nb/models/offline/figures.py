@@ -10,6 +10,7 @@ from loom_nb.models.offline.rows import Row
 from loom_nb.models.offline.steps import Answer
 from loom_nb.models.offline.tables import inline
 from loom_nb.models.offline.task import value_in
+from loom_nb.wording import counted
 
 _WHICH = re.compile(r"\b(?:with the|which|what|who|where|name of|welche[rs]?|quelle?)\b", re.I)
 _WHICH_ROW = re.compile(r"\b(?:which|who|where|name of)\b", re.I)
@@ -100,13 +101,13 @@ def of_list(name: str, value: object, which: str, label: str) -> Answer | None:
     if not isinstance(value, list) or not value or len(value) > 200:
         return None
     if which == "count":
-        return Answer(f"`{name}` has **{phrasing.counted(len(value), 'value')}**.", values=(len(value),))
+        return Answer(f"`{name}` has **{counted(len(value), 'value')}**.", values=(len(value),))
     figure = rows.exact(value, which) if which in ("mean", "max", "min", "sum", "50%") else None
     if figure is None:
         return None
     return Answer(
         f"The {label} of `{name}` is **{shown(figure)}**. (Worked out here from its "
-        f"{phrasing.counted(len(value), 'value')}.)",
+        f"{counted(len(value), 'value')}.)",
         values=(figure,),
     )
 
@@ -159,7 +160,7 @@ def _worked_out(column: Column, which: str, label: str, facts: Facts, some: list
     if figure is None:
         return None
     where = "" if column.name == facts.name else f" in `{facts.name}`"
-    few = "" if facts.rows == len(some) else f" (in {phrasing.counted(len(some), 'row')} of {facts.rows:,})"
+    few = "" if facts.rows == len(some) else f" (in {counted(len(some), 'row')} of {facts.rows:,})"
     return Answer(f"The {label} of `{column.name}`{where}{few} is **{shown(figure)}**.", values=(figure,))
 
 

@@ -11,6 +11,7 @@ from loom_nb.models.offline.slots import Slot, schema_of, slots_of
 from loom_nb.models.offline.tables import code, code_span, inline, markdown, of_records, tables
 from loom_nb.models.offline.task import Outcome, listed
 from loom_nb.tools import Tool
+from loom_nb.wording import counted
 
 REAL_MODEL = (
     "For free-form answers connect a real model: `%loom model anthropic:…` or `%loom model openai:…`, "
@@ -130,11 +131,6 @@ def reported(outcomes: Sequence[Outcome], *, stopped: bool = False) -> str:
     else:
         text = "\n\n".join(_result(outcome) for outcome in outcomes)
     return f"I stop here after four rounds of tools. So far:\n\n{text}" if stopped else text
-
-
-def counted(count: int, word: str) -> str:
-    """A number of things: "1 column", "1,204 rows"."""
-    return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
 def arithmetic(formula: str, value: Number | None) -> str:

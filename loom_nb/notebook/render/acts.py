@@ -214,7 +214,7 @@ def about(approval: Approval, *, whole: bool = False) -> list[Aspect]:
 
 
 def _mode(mode: str) -> Aspect:
-    words = MODE_WORDS.get(mode)  # type: ignore[call-overload]  # any text of a log
+    words = MODE_WORDS.get(mode)
     return Aspect("Mode", (f"{mode}: {words}" if words else one_line(mode),), warning=mode == "all")
 
 

@@ -8,6 +8,7 @@ from loom_nb.notebook.render.facts import UNICODE, Glyphs, clipped, one_line
 from loom_nb.notebook.render.strict_markdown import visible
 from loom_nb.notebook.transcript import Compacted, Replaced
 from loom_nb.runtime.compaction import calls_in_words
+from loom_nb.wording import counted
 
 ITEMS = 20
 """Items of which is told what was and what is sent; the others are counted."""
@@ -86,4 +87,4 @@ def _head(text: str, chars: int) -> str:
 def rest(shown: Compacted) -> str:
     """How many items are not told of; empty for none."""
     left = len(shown.items) - ITEMS
-    return f"and {left:,} more {'item' if left == 1 else 'items'}" if left > 0 else ""
+    return f"and {counted(left, 'more item')}" if left > 0 else ""

@@ -13,6 +13,7 @@ from loom_nb.errors import BorderError
 from loom_nb.notebook.render.strict_markdown import visible
 from loom_nb.notebook.transcript import Card, Picture, Prompt, Retry, Transcript, Used
 from loom_nb.runtime.compaction import calls_in_words
+from loom_nb.wording import counted, percent
 
 MODE_ALL = "mode all: nothing is asked"
 """The badge of a run in which whatever no rule denies runs unasked."""
@@ -145,12 +146,12 @@ def result_gist(card: Card, width: int = 80) -> str:
         return ", ".join(picture_line(picture) for picture in card.pictures) or (
             "" if not card.closed else "nothing"
         )
-    counted = _counted(text)
-    if counted:
-        return counted
+    whole = _counted(text)
+    if whole:
+        return whole
     first, _, more = text.partition("\n")
     lines = more.count("\n") + 1 if more else 0
-    tail = f" (+{lines:,} {'line' if lines == 1 else 'lines'})" if lines else ""
+    tail = f" (+{counted(lines, 'line')})" if lines else ""
     return clipped(first, max(20, width - len(tail))) + tail
 
 
@@ -163,7 +164,7 @@ def _counted(text: str) -> str:
     except BorderError:
         return ""
     if isinstance(value, list):
-        return _several(len(value), "item")
+        return counted(len(value), "item")
     names = ", ".join(list(value)[:4]) + (", …" if len(value) > 4 else "")
     return clipped(f"{{{names}}}", 60)
 
@@ -225,7 +226,7 @@ def footer_items(transcript: Transcript, marks: Glyphs, *, times: bool) -> list[
     """The last line of a transcript. A completed run does not say so; every other does."""
     items: list[str] = [] if transcript.status == "completed" else [transcript.status]
     items += [model_label(transcript)] if model_label(transcript) else []
-    items += [_several(transcript.turns, "step")] if transcript.turns else []
+    items += [counted(transcript.turns, "step")] if transcript.turns else []
     items += [tokens_item(transcript, marks)] if transcript.usage.total_tokens else []
     calls, written = transcript.compacting
     items += [calls_in_words(calls, written, marks.arrow)] if calls else []
@@ -246,14 +247,14 @@ def footer_items(transcript: Transcript, marks: Glyphs, *, times: bool) -> list[
 def cached(transcript: Transcript) -> str:
     """``cached 80 %``: how much of what was sent the vendor had kept from before."""
     usage = transcript.usage
-    return f"cached {usage.cache_read_tokens / max(usage.input_tokens, 1):.0%}".replace("%", " %")
+    return f"cached {percent(usage.cache_read_tokens / max(usage.input_tokens, 1))}"
 
 
 def pressure(transcript: Transcript) -> str:
     """``38 %``: how much of its budget the context takes; empty where the budget is not known."""
     if not transcript.budget or not transcript.context:
         return ""
-    return f"{transcript.context / transcript.budget:.0%}".replace("%", " %")
+    return percent(transcript.context / transcript.budget)
 
 
 def activity(transcript: Transcript) -> str:
@@ -362,10 +363,6 @@ def columns(text: str) -> int:
 
 def _spaced(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
-
-
-def _several(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _bytes(count: int) -> str:

@@ -32,6 +32,7 @@ from loom_nb.notebook.transcript import (
     Variables,
     Words,
 )
+from loom_nb.wording import counted
 
 RESULT_LINES = 200
 RESULT_CHARS = 8_000
@@ -126,7 +127,7 @@ def thinking(shown: Thinking) -> str:
         label, body = "Thinking", escape(text[: facts.THINKING_SHOWN])
         body += f"\n… {left:,} more characters" if left > 0 else ""
     count = len(text.split())
-    size = f"{count:,} {'word' if count == 1 else 'words'}" if shown.closed else ""
+    size = counted(count, "word") if shown.closed else ""
     return (
         f'<details style="margin:0.3em 0"><summary style="cursor:pointer;{_MUTED}">{label}'
         f"{f' · {size}' if size else ''}</summary>"

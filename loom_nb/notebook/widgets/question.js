@@ -4,40 +4,13 @@
 
 const BURST_MS = 300;
 const PATIENCE_MS = 5000;
-const HIDDEN = /(⟨U\+[0-9A-F]{4,6}⟩)/;
 const TYPED_IN = "textarea, select, input[type=text], input[type=password]";
 const CALM = window.matchMedia?.("(prefers-reduced-motion: reduce)");
 
 // --- small parts -------------------------------------------------------------------------------
 
-function make(tag, className = "", text = "") {
-  const node = document.createElement(tag);
-  if (className) node.className = `loom-question-${className}`;
-  if (text) write(node, text);
-  return node;
-}
-
-// hidden characters come as ⟨U+202E⟩ and stand out
-function write(node, text) {
-  for (const piece of String(text).split(HIDDEN)) {
-    if (HIDDEN.test(piece)) {
-      const mark = document.createElement("mark");
-      mark.className = "loom-question-hidden";
-      mark.title = "a character that is not seen, or that reorders the text";
-      mark.textContent = piece;
-      node.append(mark);
-    } else if (piece) {
-      node.append(piece);
-    }
-  }
-}
-
-let count = 0;
-function named(node) {
-  count += 1;
-  node.id = `loom-question-${Date.now().toString(36)}-${count}`;
-  return node.id;
-}
+// partsOf, write and VIEW stand in parts.js
+const { make, named } = partsOf("loom-question");
 
 // what is long scrolls, also by the keyboard
 function block(className, label) {
@@ -49,8 +22,6 @@ function block(className, label) {
 }
 
 // --- the notebook around it (JupyterLab, Notebook 7; elsewhere nothing of this is there) --------
-
-const VIEW = "application/vnd.jupyter.widget-view+json";
 
 function notebookOf(model) {
   return model.widget_manager?.context?.model;
@@ -466,7 +437,7 @@ const KINDS = { approval, confirm: confirmation, choice, text: textual, secret: 
 
 function drawCard(content, send) {
   const section = make("section");
-  section.className = `loom-question loom-question-of-${content.kind}`;
+  section.className = `loom-widget loom-question loom-question-of-${content.kind}`;
   section.setAttribute("role", "alertdialog");
   section.setAttribute("aria-modal", "false");
   section.tabIndex = -1;

@@ -8,15 +8,13 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import anywidget
 import msgspec
 
 from loom_nb.notebook.question_view import Content, Entries, EntriesRefused
-
-_HERE = Path(__file__).parent
+from loom_nb.notebook.widgets.sources import script, style
 
 BURST = 0.3
 """Seconds after it appeared in which nothing is an answer: a click that was meant for something else."""
@@ -32,8 +30,8 @@ class QuestionCard(anywidget.AnyWidget):
         loop: where all of this is called, on whichever thread the kernel reads the messages.
     """
 
-    _esm = _HERE / "question.js"
-    _css = _HERE / "question.css"
+    _esm = script("question")
+    _css = style("question")
 
     def __init__(
         self,

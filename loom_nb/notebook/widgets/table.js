@@ -9,47 +9,19 @@ const LEAP = 10; // rows of Page Up and Page Down
 const TYPING_MS = 150;
 const PATIENCE_MS = 6000;
 const LEFT_MS = 15000;
-const HIDDEN = /(⟨U\+[0-9A-F]{4,6}⟩)/;
 const TYPED_IN = "textarea, select, input[type=text], input[type=search]";
-const VIEW = "application/vnd.jupyter.widget-view+json";
 const BUSY = "The kernel has not answered yet: it may be busy. If it was started anew, run the cell again.";
 
 // --- small parts -------------------------------------------------------------------------------
 
-function make(tag, className = "", text = "") {
-  const node = document.createElement(tag);
-  if (className) node.className = `loom-table-${className}`;
-  if (text !== "") write(node, text);
-  return node;
-}
-
-// hidden characters come as ⟨U+202E⟩ and stand out
-function write(node, text) {
-  for (const piece of String(text).split(HIDDEN)) {
-    if (HIDDEN.test(piece)) {
-      const mark = document.createElement("mark");
-      mark.className = "loom-table-hidden";
-      mark.title = "a character that is not seen, or that reorders the text";
-      mark.textContent = piece;
-      node.append(mark);
-    } else if (piece) {
-      node.append(piece);
-    }
-  }
-}
+// partsOf, write and VIEW stand in parts.js
+const { make, named } = partsOf("loom-table");
 
 // leaves a node alone that says it already, so that nothing is read out twice
 function say(node, text) {
   if (node.textContent === text) return;
   node.textContent = "";
   write(node, text);
-}
-
-let count = 0;
-function named(node) {
-  count += 1;
-  node.id = `loom-table-${Date.now().toString(36)}-${count}`;
-  return node.id;
 }
 
 function button(className, text) {
@@ -819,7 +791,7 @@ function tableOnPage(send) {
     body: make("tbody"), empty: make("p", "empty", "Nothing is found."), foot: make("div", "foot"),
     say: make("div", "say"), word: make("span", "word"), undo: button("button loom-table-undo", "Undo"),
   };
-  t.section.className = "loom-table";
+  t.section.className = "loom-widget loom-table";
   t.section.setAttribute("aria-labelledby", named(t.title));
   t.section.setAttribute("aria-busy", "true");
   t.find.setAttribute("role", "search");

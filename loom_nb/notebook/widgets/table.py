@@ -6,7 +6,6 @@ messages, and nothing of it is left in a saved notebook.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
-from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -16,8 +15,7 @@ from loom_nb.errors import LoomError
 from loom_nb.notebook import table as tables
 from loom_nb.notebook.render.strict_markdown import visible
 from loom_nb.notebook.table import Contents, Query, Receipt, Row, Source
-
-_HERE = Path(__file__).parent
+from loom_nb.notebook.widgets.sources import script, style
 
 
 class _Act(msgspec.Struct, frozen=True):
@@ -39,8 +37,8 @@ class TableView(anywidget.AnyWidget):
         on_left: called when no page shows it any more.
     """
 
-    _esm = _HERE / "table.js"
-    _css = _HERE / "table.css"
+    _esm = script("table")
+    _css = style("table")
 
     def __init__(
         self,
