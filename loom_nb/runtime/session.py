@@ -815,7 +815,7 @@ class Session:
             stage.room = 0
         if isinstance(work, Waiting):
             _take_up(stage, work)
-        if self.store.durable or agent.runtime.caps:
+        if stage.counted:
             before = Spent(stage.usage.total_tokens, stage.cost or 0.0)
             stage.purse = self._purse(agent, lambda words: run.say(Noticed(words, "warning")), before)
             stage.model = stage.watched(stage.model, agent.model)
@@ -961,6 +961,7 @@ class Session:
             room=self._unseen(agent.runtime),
             price=agent.model.cost,
             priced=agent.model,
+            counted=self.store.durable or bool(agent.runtime.caps),
             random=random.random,
             request=_NO_REQUEST,
             files=self._files,
@@ -1124,10 +1125,6 @@ def _pass_on(cancelled: asyncio.CancelledError, run: Run) -> None:
     if run.stop_reason is None or task is None:
         raise cancelled
     task.uncancel()
-
-
-def _warn(words: str) -> None:
-    warnings.warn(words, RuntimeWarning, stacklevel=2)
 
 
 def _look_away(task: "asyncio.Task[None]") -> None:

@@ -142,11 +142,13 @@ class Stage(msgspec.Struct, eq=False):
     """What tokens cost; the second argument is `Reply.model`."""
     priced: Priced
     """The model, as far as its price goes."""
+    counted: bool
+    """Whether there is a cap on what it spends, or somebody else is to know of it."""
     random: Callable[[], float]
     request: Request
 
     purse: Purse | None = None
-    """What the run may spend; None where there is no cap and nobody else is to know."""
+    """What the run may spend; None where that is not counted."""
     files: Files | None = None
     """Where artifacts are kept that are too large for the log; None where the store has no place."""
     run: str = ""
