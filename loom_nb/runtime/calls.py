@@ -14,7 +14,7 @@ from loom_nb.errors import BorderError, LoomError, ToolError
 from loom_nb.events import CallFinished, CallJudged, CallStarted, Noticed, ResultKept
 from loom_nb.messages import USER, Origin, ResultPart, TextPart, ToolCallPart, ToolResultPart, to_json
 from loom_nb.protocols import current_call
-from loom_nb.runtime.approval import Ready, Refused, approved, judged, last_look
+from loom_nb.runtime.approval import NOT_JUDGED, Ready, Refused, approved, judged, last_look
 from loom_nb.runtime.in_call import InCall
 from loom_nb.runtime.stage import LOST, Resumed, Stage
 from loom_nb.runtime.threads import in_thread
@@ -43,13 +43,15 @@ async def perform(stage: Stage, calls: Sequence[ToolCallPart], *, cut: bool) -> 
     asks = False
     past = stage.resumed
     for place, part in enumerate(calls):
-        ready = (_done_before(stage, past, part) if past is not None else None) or await _prepare(
+        ready = (_done_before(stage, past, part) if past is not None else None) or _prepare(
             stage,
             place,
             part,
             cut=cut and place == len(calls) - 1,
             begun=past is not None and _begun(stage, past, part),
         )
+        if isinstance(ready, Ready) and ready.verdict is NOT_JUDGED:
+            ready = await _judged(stage, ready)
         if isinstance(ready, Ready):
             waiting.append(ready)
             asks = asks or ready.verdict.decision == "ask"
@@ -87,10 +89,10 @@ def _begun(stage: Stage, past: Resumed, part: ToolCallPart) -> bool:
     return tool is None or not tool.idempotent
 
 
-async def _prepare(
+def _prepare(
     stage: Stage, place: int, part: ToolCallPart, *, cut: bool, begun: bool
 ) -> Ready | ToolResultPart:
-    """Find the tool, check the arguments, ask the judge."""
+    """Find the tool, check the arguments; judge the call where the judge need not look at it."""
     tool = stage.kit.get(part.name)
     if tool is None:
         return _refuse(stage, part, "unknown_tool", stage.kit.unknown(part.name))
@@ -100,20 +102,25 @@ async def _prepare(
     try:
         plain = tool.parse(part.arguments)
         ready = Ready(place, part, tool, plain, tool.validate(plain), begun=begun)
-        verdict = (
-            None
-            if stage.hooks.given or begun
-            else stage.governance.at_once(tool, stage.kit.provided_by(tool.name))
-        )
-        if verdict is None:
-            await judged(stage, ready)
-        else:
-            ready.verdict = verdict
-            stage.say(CallJudged(part.id, tool.name, verdict.decision, verdict.reason, verdict.by))
     except (ToolError, BorderError) as error:
         return _refuse(stage, part, "invalid", error.title)
+    if begun or stage.hooks.given:
+        return ready
+    verdict = stage.governance.at_once(tool, stage.kit.provided_by(tool.name))
+    if verdict is not None:
+        ready.verdict = verdict
+        stage.say(CallJudged(part.id, tool.name, verdict.decision, verdict.reason, verdict.by))
+    return ready
+
+
+async def _judged(stage: Stage, ready: Ready) -> Ready | ToolResultPart:
+    """Ask the judge."""
+    try:
+        await judged(stage, ready)
+    except (ToolError, BorderError) as error:
+        return _refuse(stage, ready.part, "invalid", error.title)
     except Refused as refused:
-        return _deny(stage, part, refused)
+        return _deny(stage, ready.part, refused)
     return ready
 
 

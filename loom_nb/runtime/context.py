@@ -74,6 +74,8 @@ class View:
     """What was written on the scratchpad, oldest first, each with the message that did it."""
     head: "tuple[HeadItem, ...] | None" = None
     """What stood before the conversation in the last request; None where none was noted."""
+    headed: tuple[object, ...] = (None, None, None, None)
+    """What that was made of: instructions, tools, form of the answer, partitions. None of them changes."""
     _items: "tuple[int, Sequence[Shown]] | None" = None
     """As `items` gave them for a conversation of so many messages; good until a fact is taken."""
     _tokens: tuple[int, int] | None = None

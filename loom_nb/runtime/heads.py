@@ -7,15 +7,18 @@ from loom_nb.runtime.stage import Stage
 
 def note_head(stage: Stage) -> None:
     """Before a model call: keep what the ledger of this request needs, unless it is known already."""
-    request = stage.request
-    now = (request.system, request.tools, request.output)
-    if all(one is other for one, other in zip(now, stage.headed, strict=False)) and stage.headed:
+    request, view = stage.request, stage.view
+    system, tools, output, partitions = view.headed
+    if (
+        request.system is system
+        and request.tools is tools
+        and request.output is output
+        and stage.partitions is partitions
+    ):
         return
-    if not stage.headed:
-        stage.partitions = stage.kit.partitions()
-    stage.headed = now
+    view.headed = (request.system, request.tools, request.output, stage.partitions)
     head = head_of(request, stage.partitions)
-    if head != stage.view.head:
-        stage.view.head = head
+    if head != view.head:
+        view.head = head
         if head:
             stage.say(HeadChanged(head))

@@ -45,42 +45,32 @@ def carry_out(stage: Stage) -> Coroutine[Any, Any, RunFinished]:
 
 async def turns(stage: Stage) -> RunFinished:
     """Turn after turn, until the model ends its answer or a limit is reached."""
+    answers = 0
     try:
-        return await _turns(stage)
+        if stage.resumed is not None and (ended := await _take_up(stage)) is not None:
+            return ended
+        while True:
+            exceeded = stage.runtime.limits.exceeded(stage.turns, stage.usage, stage.cost)
+            if exceeded is not None:
+                return stage.finished("limit", fault=exceeded[0], reason=exceeded[1])
+            reply = await _turn(stage)
+            if stage.fair.must_wait():
+                await stage.fair.turn()
+            calls = reply.message.calls
+            if calls and reply.stop_reason not in ("refusal", "content_filter"):
+                results = await perform(stage, calls, cut=reply.stop_reason == "length")
+                ended = _take_in(stage, calls, results)
+            else:
+                answers += 1
+                ended = _accept(stage, reply, repair=answers <= MAX_REPAIRS)
+            if ended is not None:
+                return ended
+            if stage.commit is not None:
+                await stage.commit()
     except RunLimited as reached:  # what had come of the message is settled at the end
         return stage.finished("limit", so_far(stage), reached.fault, reached.reason)
     except RunStopped as stop:
         return stage.finished("stopped", reason=stop.reason)
-
-
-async def _turns(stage: Stage) -> RunFinished:
-    repairs = 0
-    if stage.resumed is not None:
-        ended = await _take_up(stage)
-        if ended is not None:
-            return ended
-    while True:
-        exceeded = stage.runtime.limits.exceeded(stage.turns, stage.usage, stage.cost)
-        if exceeded is not None:
-            return stage.finished("limit", fault=exceeded[0], reason=exceeded[1])
-        reply = await _turn(stage)
-        if stage.fair.must_wait():
-            await stage.fair.turn()
-        calls = reply.message.calls
-        if calls and reply.stop_reason not in ("refusal", "content_filter"):
-            results = await perform(stage, calls, cut=reply.stop_reason == "length")
-            stuck = _stuck(stage, calls, results)
-            _add(stage, Message("tool", tuple(results)))
-            if stuck:
-                return stage.finished("limit", fault="stuck", reason=stuck)
-        else:
-            wrong = _schema_problem(stage, reply)
-            if wrong is None or repairs == MAX_REPAIRS:
-                return _ending(stage, reply, wrong)
-            repairs += 1
-            _add(stage, _mend(wrong))
-        if stage.commit is not None:
-            await stage.commit()
 
 
 async def _take_up(stage: Stage) -> RunFinished | None:
@@ -163,6 +153,24 @@ async def _ask(stage: Stage) -> Reply:
 def _add(stage: Stage, message: Message) -> None:
     stage.add(message)
     stage.say(MessageAdded(message))
+
+
+def _take_in(
+    stage: Stage, calls: Sequence[ToolCallPart], results: list[ToolResultPart]
+) -> RunFinished | None:
+    """Add what the calls gave; the end of the run where going on is of no use."""
+    stuck = _stuck(stage, calls, results)
+    _add(stage, Message("tool", tuple(results)))
+    return stage.finished("limit", fault="stuck", reason=stuck) if stuck else None
+
+
+def _accept(stage: Stage, reply: Reply, *, repair: bool) -> RunFinished | None:
+    """The end of the run, unless its answer is to be mended, which the model is told."""
+    wrong = _schema_problem(stage, reply)
+    if wrong is None or not repair:
+        return _ending(stage, reply, wrong)
+    _add(stage, _mend(wrong))
+    return None
 
 
 def _stuck(stage: Stage, calls: Sequence[ToolCallPart], results: list[ToolResultPart]) -> str:

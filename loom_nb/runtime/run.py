@@ -269,6 +269,11 @@ class Run:
     A run never raises for the failure of its task: the result says how it ended.
     """
 
+    __slots__ = (
+        "__weakref__", "_ended", "_loop", "_note", "deltas", "entries", "expired", "id", "model", "result",
+        "session_id", "sinks", "stop_reason", "task",
+    )  # fmt: skip
+
     def __init__(
         self,
         session_id: str,

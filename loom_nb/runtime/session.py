@@ -54,7 +54,17 @@ from loom_nb.events import (
 )
 from loom_nb.inputs import Answer, RunContext, RuntimeTask, SessionConfig, Stop
 from loom_nb.messages import Conversation, DataPart, Message, Origin, Usage, to_json, user
-from loom_nb.protocols import Book, Capability, Clock, Generation, LanguageModel, Request, Spent, Store
+from loom_nb.protocols import (
+    Book,
+    Capability,
+    Clock,
+    Generation,
+    LanguageModel,
+    PartitionItem,
+    Request,
+    Spent,
+    Store,
+)
 from loom_nb.questions import Question
 from loom_nb.runtime.artifact_files import files_beside
 from loom_nb.runtime.asking import Asking
@@ -174,6 +184,14 @@ class Session:
         describe: makes a data part of a named value.
         book: gives what was spent by all that use the store; without it, nobody is told.
     """
+
+    __slots__ = (  # of objects with more than 30 attributes, Python finds each one slowly
+        "__weakref__", "_active", "_asking", "_book", "_book_of", "_clock", "_closed", "_deadlines",
+        "_describe", "_ended", "_fair", "_files", "_kept", "_kits", "_latest", "_log", "_loop",
+        "_meter", "_models", "_noting", "_origins", "_owns_store", "_restored", "_runs", "_stages",
+        "_tally", "_turnstile", "_used", "_waiting", "agent", "conversation", "id", "metadata",
+        "store", "view",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -329,11 +347,17 @@ class Session:
         message = _first_message(task, context, self._describe)
         output = OutputType(schema) if schema is not None else None
         async with self._opened():
-            request = self._first_request(agent, await self._kit(agent), message, output)
+            kit = await self._kit(agent)
+            request = self._first_request(agent, kit, kit.partitions(), message, output)
             return request, self._model(agent.model).encode(request)
 
     def _first_request(
-        self, agent: AgentDescription, kit: Toolkit, message: Message, output: OutputType | None
+        self,
+        agent: AgentDescription,
+        kit: Toolkit,
+        partitions: tuple[PartitionItem, ...],
+        message: Message,
+        output: OutputType | None,
     ) -> Request:
         """What a run that begins with this message would send first."""
         repairs = self._waiting.repairs if self._waiting is not None else ()
@@ -343,7 +367,7 @@ class Session:
             view = copy_of(view)
             view.take(*facts)
         shown = view.shown.edited([*view.shown, *closing, message])
-        request = _request(agent, kit, shown, output)
+        request = _request(agent, kit, partitions, shown, output)
         request.system = with_criteria(request.system, agent.runtime.gate, task_of(message))
         begun: list[Kept] = [RunStarted(agent.model.name, message.text), MessageAdded(message)]
         begin(request, agent.runtime, view, self._origins, [*repairs, *begun])
@@ -431,15 +455,15 @@ class Session:
         message = _first_message(task, None, self._describe) if task is not None else None
         async with self._opened():
             kit = await self._kit(agent)
+            partitions = kit.partitions()
             if message is not None:
-                request = self._first_request(agent, kit, message, output)
+                request = self._first_request(agent, kit, partitions, message, output)
             else:
-                request = _request(agent, kit, self.view.shown, output)
+                request = _request(agent, kit, partitions, self.view.shown, output)
                 begin(request, agent.runtime, self.view, self._origins)
             answer = agent.generation.max_output_tokens
             budget = budget_of(agent.runtime.context, agent.model.window, answer, self._meter.limit)
             counted = self._meter.counted + self._meter.working if self._meter.exact else None
-            partitions = kit.partitions()
             return ledger_of(request, self.view, partitions, budget=budget, counted=counted, notes=notes)
 
     async def dashboard(self) -> Dashboard:
@@ -706,10 +730,12 @@ class Session:
         """Carry out one run, from its beginning or from where it waited. It gets a result in any case."""
         ending = _Ending()
         try:
-            await self._enter()
+            await self._turnstile.acquire()  # behind the runs of this session that came before
             stage: Stage | None = None
             watches: Sequence[_Watch] = ()
             try:
+                if self._fair.must_wait():  # for those of others on this loop
+                    await self._fair.turn()
                 try:
                     if not self._log.is_open:
                         await self._open()
@@ -739,20 +765,7 @@ class Session:
         finally:
             self._hand_out(run, ending)
         if ending.cancelled is not None:
-            task = asyncio.current_task()
-            if run.stop_reason is None or task is None:
-                raise ending.cancelled
-            task.uncancel()  # the cancellation was our own way to stop
-
-    async def _enter(self) -> None:
-        """Wait for the runs of this session that came before, and then for those of others on this loop."""
-        await self._turnstile.acquire()
-        if self._fair.must_wait():
-            try:
-                await self._fair.turn()
-            except asyncio.CancelledError:
-                self._turnstile.release()
-                raise
+            _pass_on(ending.cancelled, run)
 
     def _hand_out(self, run: Run, ending: "_Ending") -> None:
         if run in self._active:
@@ -791,7 +804,9 @@ class Session:
             if self.store.durable:
                 await self._commit_beginning(run)
         empty = self._stages.get(id(agent)) or await self._empty_stage(agent)
-        stage = empty.entered(run, _request(agent, empty.kit, self.view.shown, output), output)
+        partitions = empty.kit.partitions()
+        request = _request(agent, empty.kit, partitions, self.view.shown, output)
+        stage = empty.entered(run, request, output, partitions)
         self._meter.working = 0
         self._latest = agent
         if agent.runtime.context.dashboard:
@@ -800,7 +815,7 @@ class Session:
             stage.room = 0
         if isinstance(work, Waiting):
             _take_up(stage, work)
-        if self.store.durable or agent.runtime.caps:
+        if stage.counted:
             before = Spent(stage.usage.total_tokens, stage.cost or 0.0)
             stage.purse = self._purse(agent, lambda words: run.say(Noticed(words, "warning")), before)
             stage.model = stage.watched(stage.model, agent.model)
@@ -948,6 +963,7 @@ class Session:
             room=self._unseen(agent.runtime),
             price=agent.model.cost,
             priced=agent.model,
+            counted=self.store.durable or bool(agent.runtime.caps),
             random=random.random,
             request=_NO_REQUEST,
             files=self._files,
@@ -1105,8 +1121,12 @@ async def _close(one: Toolkit | LanguageModel) -> None:
         )
 
 
-def _warn(words: str) -> None:
-    warnings.warn(words, RuntimeWarning, stacklevel=2)
+def _pass_on(cancelled: asyncio.CancelledError, run: Run) -> None:
+    """Raise a cancellation, unless it was our own way to stop the run."""
+    task = asyncio.current_task()
+    if run.stop_reason is None or task is None:
+        raise cancelled
+    task.uncancel()
 
 
 def _look_away(task: "asyncio.Task[None]") -> None:
@@ -1166,11 +1186,15 @@ def _as_text(name: str, value: Any) -> DataPart:
 
 
 def _request(
-    agent: AgentDescription, kit: Toolkit, conversation: Conversation, output: OutputType | None
+    agent: AgentDescription,
+    kit: Toolkit,
+    partitions: tuple[PartitionItem, ...],
+    conversation: Conversation,
+    output: OutputType | None,
 ) -> Request:
-    system, items = agent.instructions, kit.partitions()
-    if items:
-        system = "\n\n".join([text for text in (system, *[item.text for item in items]) if text])
+    system = agent.instructions
+    if partitions:
+        system = "\n\n".join([text for text in (system, *[item.text for item in partitions]) if text])
     return Request(system, conversation, kit.tools, agent.generation, output.schema if output else None)
 
 

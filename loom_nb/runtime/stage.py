@@ -1,6 +1,7 @@
 """Stage: all that the loop works with in one run."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import threading
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,6 +102,9 @@ class Resumed:
     """Of the last reply."""
 
 
+_MAKING = threading.Lock()
+
+
 def _unheard(event: object) -> None:
     raise AssertionError(f"no run is on this stage that could say {event!r}")
 
@@ -138,11 +142,13 @@ class Stage(msgspec.Struct, eq=False):
     """What tokens cost; the second argument is `Reply.model`."""
     priced: Priced
     """The model, as far as its price goes."""
+    counted: bool
+    """Whether there is a cap on what it spends, or somebody else is to know of it."""
     random: Callable[[], float]
     request: Request
 
     purse: Purse | None = None
-    """What the run may spend; None where there is no cap and nobody else is to know."""
+    """What the run may spend; None where that is not counted."""
     files: Files | None = None
     """Where artifacts are kept that are too large for the log; None where the store has no place."""
     run: str = ""
@@ -168,12 +174,10 @@ class Stage(msgspec.Struct, eq=False):
     """Ids of the calls of the turn in progress whose tools have begun to run."""
     resumed: Resumed | None = None
     """In the first turn of a run that another process had begun."""
-    headed: tuple[Any, ...] = ()
-    """Instructions, tools and form of the answer of the last model call."""
-    partitions: Sequence[PartitionItem] = ()
+    partitions: tuple[PartitionItem, ...] = ()
     """The texts of capabilities that are part of the instructions."""
-    products: Products = msgspec.field(default_factory=Products)
-    """What its calls made beside what they returned."""
+    made: Products | None = None
+    """What its calls made beside what they returned, once one did."""
     closed: bool = False
     """The run has ended: a tool that was left behind has nothing to say any more."""
     turns: int = 0
@@ -193,7 +197,13 @@ class Stage(msgspec.Struct, eq=False):
     streak: Streak | None = None
     """The failing calls behind which no other one came; None after a turn in which none failed."""
 
-    def entered(self, run: Run, request: Request, output: OutputType | None) -> "Stage":
+    def entered(
+        self,
+        run: Run,
+        request: Request,
+        output: OutputType | None,
+        partitions: tuple[PartitionItem, ...] = (),
+    ) -> "Stage":
         """A copy of this empty stage, for one run."""
         return msgspec.structs.replace(
             self,
@@ -206,11 +216,19 @@ class Stage(msgspec.Struct, eq=False):
             deltas=run.deltas,
             started=self.clock.monotonic(),
             output=output,
+            partitions=partitions,
             started_calls=set(),
             results=[],
             denied=[],
-            products=Products(),
         )
+
+    @property
+    def products(self) -> Products:
+        """What its calls make beside what they return. May be asked for from any thread."""
+        with _MAKING:
+            if self.made is None:
+                self.made = Products()
+            return self.made
 
     def watched(self, model: LanguageModel, priced: Priced) -> LanguageModel:
         """The model, its calls paid from the run's purse where there is one."""

@@ -59,9 +59,11 @@ class Toolkit:
         known = ", ".join(sorted(self._by_name)) or "none"
         return f"There is no tool '{name}'.{hint} Known: {known}."
 
-    def partitions(self) -> list[PartitionItem]:
-        """The text that the capabilities add to the request."""
-        return [item for toolset in self._toolsets for item in toolset.partitions()] if self._toolsets else []
+    def partitions(self) -> tuple[PartitionItem, ...]:
+        """The text that the capabilities add to the request, as it is now."""
+        if not self._toolsets:
+            return ()
+        return tuple([item for toolset in self._toolsets for item in toolset.partitions()])
 
     def keep(self, call_id: str, text: str) -> str:
         """Keep a whole result of which the model is given head and tail; gives the id to read it by."""

@@ -106,31 +106,36 @@ def agent_with(model, store=None) -> Agent:
 
 
 def ours(n: int, rounds: int, deltas: int = 1, *, fresh: bool = True):
-    """n runs, each in a session of its own or all in one."""
+    """n runs, each in a session of its own or all in one. Nothing of it is freed: see `measure`."""
 
     async def work():
         spec = agent_with(Ours(rounds, deltas))
         session = spec.session()
+        made = [spec]
         for _ in range(n):
             if fresh:
                 session = spec.session()
             result = await session.run("hi")
             assert result.status == "completed"
+            made += session, result
+        return made
 
     return lambda: asyncio.run(work())
 
 
 def floor(n: int, rounds: int, deltas: int = 1, *, fresh: bool = True):
-    """n runs of the floor, each in a conversation of its own or all in one."""
+    """n runs of the floor, each in a conversation of its own or all in one. Nothing of it is freed."""
 
     async def work():
         model = floor_model(rounds, deltas)
-        messages = []
+        messages, made = [], []
         for _ in range(n):
             if fresh:
                 messages = []
-            result, _events = await floor_collect("hi", model, FLOOR_TOOLS, messages)
+            result, events = await floor_collect("hi", model, FLOOR_TOOLS, messages)
             assert result.text == "done"
+            made += messages, result, events
+        return made
 
     return lambda: asyncio.run(work())
 
