@@ -5,7 +5,7 @@ ledger where it comes from and what has changed since.
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,6 +105,16 @@ class Freshness:
         whys = {one.path: why for one in fresh}
         parts = tuple(each.part for each in chosen.given)
         return Settled(prompt, (*given, *fresh), parts, chosen.notices, whys)
+
+    @contextlib.contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """In it, nothing counts as given to the model."""
+        before = dict(self._given)
+        try:
+            yield
+        finally:
+            self._given.clear()
+            self._given.update(before)
 
     def described(self, part: DataPart, why: str = "") -> DataPart:
         """A variable as it travels with a prompt now; a reader is told where it is out of date."""
