@@ -3,19 +3,17 @@
 Pure: cells and names go in, parts and words come out.
 """
 
-import ast
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from loom_nb.border import clean
-from loom_nb.capabilities.anatomy import looks_secret
 from loom_nb.capabilities.cell_tags import is_hidden
 from loom_nb.capabilities.cells import CellView
-from loom_nb.capabilities.key_forms import KEY_LIKE
 from loom_nb.errors import LoomUsageError
 from loom_nb.messages import DataPart, Origin
 from loom_nb.notebook.cell import near
+from loom_nb.notebook.cell_secrets import secrets_in, without_secrets
 from loom_nb.notebook.context_spec import Cells, ContextSpec
 from loom_nb.wording import counted
 
@@ -25,9 +23,6 @@ OUTPUT_CHARS = 2_000
 ALL_CHARS = 48_000
 """Characters of all cells together: the farthest ones are left out then."""
 MOST_CELLS = 100
-WITHHELD = "[withheld: it looks like a secret]"
-SHORTEST_SECRET = 6
-"""Characters of the value of a variable that is taken out wherever it stands."""
 
 _ASKS = re.compile(r"\s*%%loom\b")
 
@@ -73,7 +68,9 @@ def choose(
     base = {"above": above, "all": [cell for cell in cells if cell.kind != "raw"]}.get(spec.base, [])
     wanted = [cell for cell in cells if any(cell is one for one in (*base, *named))]
     left = [cell for cell in wanted if _is_for_the_model(cell) and not _is_without(spec, cell)]
-    return _fitted(spec, left, here_place(cells, here), tuple(secrets))
+    typed = [text for cell in cells if cell.kind == "code" for text in secrets_in(cell.source)]
+    known = dict.fromkeys(sorted([*secrets, *typed], key=len, reverse=True))
+    return _fitted(spec, left, here_place(cells, here), tuple(known))
 
 
 def here_place(cells: Sequence[CellView], here: int | None) -> list[CellView]:
@@ -178,115 +175,3 @@ def _part(name: str, text: str, most: int, origin: Origin, kind: str, *, hidden:
         text = f"{text[:most]}\n[cut here: {left:,} more characters are not shown]"
         told.append("cut")
     return DataPart(name, text, origin, ", ".join([*told, *(["a secret withheld"] if hidden else [])]))
-
-
-# -- secrets ---------------------------------------------------------------------------------------------
-
-
-def secret_texts(names: Mapping[str, object]) -> list[str]:
-    """The values of variables that are withheld for their names, long ones first."""
-    found = {
-        value
-        for name, value in names.items()
-        if type(value) is str and len(value.strip()) >= SHORTEST_SECRET and looks_secret(name, value)
-    }
-    return sorted(found, key=lambda text: (-len(text), text))
-
-
-def without_secrets(text: str, secrets: Iterable[str], *, code: bool) -> tuple[str, bool]:
-    """The text without what looks like a secret, and whether there was any.
-
-    Taken out are values of variables with a secret's name, what has the form of a key, and in code the
-    texts that are bound to a name, key or argument like `password`.
-    """
-    made = _literals_blotted(text) if code else text
-    for secret in secrets:
-        made = made.replace(secret, WITHHELD)
-    made = KEY_LIKE.sub(WITHHELD, made)
-    return made, made != text
-
-
-_NAMED_TEXT = re.compile(
-    r"""(?P<name>[A-Za-z_][\w-]*)(?P<mid>["']?\]?\s*[=:]\s*)(?P<text>(?P<q>["'])[^"'\n]{3,}(?P=q))"""
-)
-_SET = re.compile(
-    r"""(?P<name>(?<=%env )\w+|(?<=set_env )\w+|(?<=export )\w+)(?P<mid>[= ]\s*)(?P<text>[^\s'"]\S*)"""
-)
-
-
-def _literals_blotted(code: str) -> str:
-    """Code whose texts with a secret's name are withheld; where it is no Python, by its form alone."""
-    code = code.replace("\r\n", "\n").replace("\r", "\n")
-    lines = [line.encode() for line in code.split("\n")]
-    for first, start, last, end in sorted(_secret_places(code), reverse=True):
-        head, tail = lines[first][:start], lines[last][end:]
-        lines[first : last + 1] = [head + f"'{WITHHELD}'".encode() + tail]
-    made = b"\n".join(lines).decode()
-    return _SET.sub(_blotted, _NAMED_TEXT.sub(_blotted, made))
-
-
-def _blotted(match: re.Match[str]) -> str:
-    held = match["text"]
-    if WITHHELD in held or not looks_secret(match["name"], held, nested=True):
-        return match[0]
-    return f"{match['name']}{match['mid']}'{WITHHELD}'"
-
-
-_MAGIC = re.compile(r"^[ \t]*[%!?].*$", re.MULTILINE)
-
-
-def _secret_places(code: str) -> list[tuple[int, int, int, int]]:
-    """Where texts stand that an assignment, a key or an argument gives a secret's name.
-
-    As first line and byte, last line and byte, counted from 0.
-    """
-    try:
-        tree = ast.parse(_MAGIC.sub("", code))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return []
-    return [
-        (node.lineno - 1, node.col_offset, (node.end_lineno or node.lineno) - 1, node.end_col_offset or 0)
-        for name, node, nested in _named_values(tree)
-        if _is_text(node) and looks_secret(name, "text", nested=nested)
-    ]
-
-
-def _is_text(node: ast.expr) -> bool:
-    match node:
-        case ast.Constant(value=str() | bytes() as held):
-            return len(held) >= 3
-        case ast.BinOp(left=left, right=right):
-            return _is_text(left) or _is_text(right)
-        case ast.JoinedStr():
-            return True
-        case _:
-            return False
-
-
-def _named_values(tree: ast.AST) -> Iterable[tuple[str, ast.expr, bool]]:
-    """Values with the names that they are given, and whether that is the name of a key or an argument."""
-    for node in ast.walk(tree):
-        match node:
-            case ast.Assign(targets=targets, value=value):
-                for target in targets:
-                    yield _name(target), value, isinstance(target, ast.Subscript)
-            case ast.AnnAssign(target=target, value=value) if value is not None:
-                yield _name(target), value, isinstance(target, ast.Subscript)
-            case ast.keyword(arg=str(name), value=value):
-                yield name, value, True
-            case ast.Dict(keys=keys, values=values):
-                for key, value in zip(keys, values, strict=True):
-                    if isinstance(key, ast.Constant):
-                        yield str(key.value), value, True
-            case _:
-                pass
-
-
-def _name(target: ast.expr) -> str:
-    match target:
-        case ast.Name(id=name) | ast.Attribute(attr=name):
-            return name
-        case ast.Subscript(slice=ast.Constant(value=key)):
-            return str(key)
-        case _:
-            return ""

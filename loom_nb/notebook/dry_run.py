@@ -2,14 +2,17 @@
 
 import hashlib
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from loom_nb.agent import Agent
-from loom_nb.inputs import RuntimeTask
+from loom_nb.events import LogEntry
+from loom_nb.inputs import RuntimeTask, SessionConfig
 from loom_nb.notebook.card import Card
 from loom_nb.notebook.context_cards import Setting, ledger_card
 from loom_nb.notebook.transcript import NOTICES
+from loom_nb.runtime.context import Fact
 from loom_nb.runtime.ledger import Item, Ledger
 from loom_nb.runtime.session import Session
 
@@ -72,8 +75,21 @@ class DryRun:
         return {"text/plain": str(card), "text/html": self.card.to_html()}
 
 
-async def preview(session: Session, agent: Agent, task: RuntimeTask, schema: Any = None) -> DryRun:
-    """The request that a run of `task` would begin with. Nothing is sent, and no run is kept."""
-    _, body = await session.preview(task, agent=agent, schema=schema)
-    ledger = await session.ledger(task, agent=agent, schema=schema)
+async def preview(
+    session: Session, agent: Agent, task: RuntimeTask, schema: Any = None, after: Sequence[Fact] = ()
+) -> DryRun:
+    """The request that a run of `task` would begin with, after these facts. Nothing is sent or kept."""
+    _, body = await session.preview(task, agent=agent, schema=schema, after=after)
+    ledger = await session.ledger(task, agent=agent, schema=schema, after=after)
     return DryRun(agent.model.name, body, ledger, tuple(task.metadata.get(NOTICES, ())))
+
+
+def apart(agent: Agent, session: str, entries: Iterable[LogEntry] = ()) -> Session:
+    """A conversation that stands where these entries of a log end; nothing that it does is kept."""
+    from loom_nb.stores.memory import MemoryStore
+
+    store = MemoryStore()
+    lease = store.acquire(session)
+    store.append(lease, list(entries))
+    store.release(lease)
+    return Session(agent, SessionConfig(session), store, owns_store=True)

@@ -5,7 +5,8 @@ ledger where it comes from and what has changed since.
 """
 
 import contextlib
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,8 @@ from loom_nb.errors import LoomUsageError
 from loom_nb.messages import DataPart, Part, TextPart, ToolResultPart
 from loom_nb.notebook import context_spec
 from loom_nb.notebook.cell import CellRequest, Reference, interpolate, near
-from loom_nb.notebook.cell_parts import Chosen, Given, choose, secret_texts
+from loom_nb.notebook.cell_parts import Chosen, Given, choose
+from loom_nb.notebook.cell_secrets import secret_texts
 from loom_nb.notebook.cell_watch import CellWatch
 from loom_nb.notebook.context_spec import ContextSpec
 from loom_nb.notebook.lineage import Lineage
@@ -106,6 +108,16 @@ class Freshness:
         parts = tuple(each.part for each in chosen.given)
         return Settled(prompt, (*given, *fresh), parts, chosen.notices, whys)
 
+    @contextlib.contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """In it, nothing counts as given to the model."""
+        before = dict(self._given)
+        try:
+            yield
+        finally:
+            self._given.clear()
+            self._given.update(before)
+
     def described(self, part: DataPart, why: str = "") -> DataPart:
         """A variable as it travels with a prompt now; a reader is told where it is out of date."""
         name = _root(part.name)
@@ -125,7 +137,8 @@ class Freshness:
         cells = [one for one in known if not one.id or latest[one.id] is one]
         place = next((n for n, cell in enumerate(cells) if in_file and cell.id == here), None)
         others = [one for one in cells if place is not None or not here or one.id != here]
-        return choose(spec, others, place, secret_texts(names))
+        secrets = [*secret_texts(names), *secret_texts(os.environ, nested=True)]
+        return choose(spec, others, place, secrets)
 
     def _travelled(self, given: Given, why: str) -> Travelled:
         cell = given.cell

@@ -32,11 +32,12 @@ from loom_nb.settings import Settings, load, read
 if TYPE_CHECKING:
     from loom_nb.agent import Agent
     from loom_nb.capabilities.variables import VariablesCapability
-    from loom_nb.events import RunFinished
+    from loom_nb.events import ContextCompacted, LogEntry, RunFinished
     from loom_nb.inputs import Answer
     from loom_nb.models.registry import Model
     from loom_nb.notebook.asking import Faces, Pages
     from loom_nb.notebook.comm_gate import CommGate
+    from loom_nb.notebook.dry_run import DryRun
     from loom_nb.notebook.painter import Bundle, Mode, Painter
     from loom_nb.notebook.stopping import StopBar
     from loom_nb.notebook.tables import Tables
@@ -241,19 +242,17 @@ class Workbench:
         await self._close_left()
         agent, notices = self.agent_of(request)
         schema = type_from(request.schema, self.shell.user_ns) if request.schema else None
+        if request.dry_run:
+            return self._bind(request, await self._rehearse(request, agent, schema, notices, line))
         before = self.session
         if request.fork is not None:
             row = self.find_run(request.fork, "%%loom --fork {}")
             await self.fork(row.session, row.run)
         session, remark = self._session_for(request)
-        remark = [*remark, *await self._run_again(request, session)]
+        remark = [*remark, *(await self._run_again(request, session))[1]]
         told = [*remark, *request.notices, *notices, *self._replaced(request)]
         task = self._task(request, told, line)
         try:
-            if request.dry_run:
-                from loom_nb.notebook.dry_run import preview
-
-                return self._bind(request, await preview(session, agent, task, schema))
             if request.background and self.mode() == "live":
                 return self._release(request, session, agent, task, schema)
             request = replace(request, background=False)  # nobody would look at it later
@@ -267,6 +266,48 @@ class Workbench:
         result.raise_for_status()
         self._hush(result)
         return result
+
+    async def _rehearse(
+        self, request: CellRequest, agent: "Agent", schema: Any, notices: list[str], line: str
+    ) -> "DryRun":
+        """What the cell would send; nothing of the notebook, its conversations or the store is changed."""
+        from loom_nb.notebook.dry_run import preview
+
+        session, told = self._as_if(request)
+        try:
+            left, again = await self._run_again(request, session)
+            told = [*told, *again, *request.notices, *notices, *self._replaced(request)]
+            with self.freshness.rehearsal():
+                task = self._task(request, told, line)
+            return await preview(session, agent, task, schema, left)
+        finally:
+            if session is not self.session:
+                await session.close()
+
+    def _as_if(self, request: CellRequest) -> "tuple[Session, list[str]]":
+        """The conversation that the cell would be in, in memory where it is not this one; and remarks."""
+        from loom_nb.notebook.dry_run import apart
+        from loom_nb.runtime.fork import copies
+
+        into, told = f"nb-{uuid.uuid4().hex[:12]}", list[str]()
+        if request.fork is not None:
+            row = self.find_run(request.fork, "%%loom --fork {}")
+            copy = copies(self._entries(row.session), row.session, into, through=row.run)
+            return apart(self.plain_agent(), into, copy), told
+        if request.continues is not None:
+            row = self.find_run(request.continues, "%%loom --continue {}")
+            told = [text for text in [self.remark_on(row, request.continues)] if text]
+            if self.session is None or self.session.id != row.session:
+                return apart(self.plain_agent(), row.session, self._entries(row.session)), told
+        elif request.new or self.session is None:
+            return apart(self.plain_agent(), into), told
+        assert self.session is not None  # noqa: S101  where it is None, the ways above have returned
+        return self.session, told
+
+    def _entries(self, session: str) -> "list[LogEntry]":
+        """The log of a conversation, with what is not on the disk yet."""
+        mine = self.session
+        return mine.events() if mine is not None and mine.id == session else list(self.store.read(session))
 
     @staticmethod
     def refuse_under(magic: str) -> None:
@@ -414,18 +455,26 @@ class Workbench:
         self._go_to(into)
         return into
 
-    async def _run_again(self, request: CellRequest, session: "Session") -> list[str]:
-        """A cell that is run again takes the place of what it made, and of what followed that."""
+    async def _run_again(
+        self, request: CellRequest, session: "Session"
+    ) -> "tuple[list[ContextCompacted], list[str]]":
+        """A cell that is run again takes the place of what it made, and of what followed that.
+
+        What that leaves out, which a dry run only looks at; and what is to be told of it.
+        """
         made = self._cells.get(self._cell)
         own_way = request.new or request.continues is not None or request.fork is not None
-        if made is None or own_way or request.dry_run or made[0] != session.id:
-            return []
+        if made is None or own_way or made[0] != session.id:
+            return [], []
         if any((run.session_id, run.id) == made and not run.done for run in self.running):
-            return []  # with --bg: it goes on, beside this one
-        left = await session.leave_out(made[1], later=True, reason="its cell was run again")
+            return [], []  # with --bg: it goes on, beside this one
+        left = await session.leave_out(
+            made[1], later=True, reason="its cell was run again", preview=request.dry_run
+        )
         if left is None:
-            return []
-        return [f"takes the place of {made[1]} and what followed it; %loom compact undo {left.id} shows both"]
+            return [], []
+        undo = f"%loom compact undo {left.id} shows both"
+        return [left], [f"takes the place of {made[1]} and what followed it; {undo}"]
 
     @property
     def _cell(self) -> str:
@@ -587,7 +636,8 @@ class Workbench:
                 origin = Origin("notebook", reference.path)
                 parts.append(ImagePart(image.data, image.media_type, origin, reference.path))
         parts += [DataPart("remark", text, Origin("user"), text) for text in self._remarks]
-        self._remarks.clear()
+        if not request.dry_run:
+            self._remarks.clear()
         metadata: dict[str, Any] = {past.CELL: line} if line else {}
         if notices:
             metadata[NOTICES] = notices

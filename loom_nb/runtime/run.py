@@ -271,7 +271,7 @@ class Run:
 
     __slots__ = (
         "__weakref__", "_ended", "_loop", "_note", "deltas", "entries", "expired", "id", "model", "result",
-        "session_id", "sinks", "stop_reason", "task",
+        "session_id", "sinks", "stop_reason", "task", "unless",
     )  # fmt: skip
 
     def __init__(

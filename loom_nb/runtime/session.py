@@ -340,16 +340,27 @@ class Session:
         context: RunContext | None = None,
         agent: AgentDescription | None = None,
         schema: Any = None,
+        after: Sequence[Fact] = (),
     ) -> tuple[Request, bytes]:
-        """The first request of a run of this task, and the exact body it would be sent as. Sends nothing."""
+        """The first request of a run of this task, and the exact body it would be sent as. Sends nothing.
+
+        `after` are facts that would be taken before, as `leave_out(…, preview=True)` gives them.
+        """
         self._refuse_if_closed()
         agent = agent or self.agent
         message = _first_message(task, context, self._describe)
         output = OutputType(schema) if schema is not None else None
         async with self._opened():
             kit = await self._kit(agent)
-            request = self._first_request(agent, kit, kit.partitions(), message, output)
+            request = self._first_request(agent, kit, kit.partitions(), message, output, after)
             return request, self._model(agent.model).encode(request)
+
+    def _view_after(self, facts: Sequence[Fact]) -> View:
+        """What the model would be shown after these; the view itself where there are none."""
+        view = copy_of(self.view) if facts else self.view
+        if facts:
+            view.take(*facts)
+        return view
 
     def _first_request(
         self,
@@ -358,14 +369,12 @@ class Session:
         partitions: tuple[PartitionItem, ...],
         message: Message,
         output: OutputType | None,
+        after: Sequence[Fact] = (),
     ) -> Request:
         """What a run that begins with this message would send first."""
         repairs = self._waiting.repairs if self._waiting is not None else ()
         closing = [event.message for event in repairs if isinstance(event, MessageAdded)]
-        view, facts = self.view, self._question_of(message)
-        if facts:
-            view = copy_of(view)
-            view.take(*facts)
+        view = self._view_after((*after, *self._question_of(message, self._view_after(after))))
         shown = view.shown.edited([*view.shown, *closing, message])
         request = _request(agent, kit, partitions, shown, output)
         request.system = with_criteria(request.system, agent.runtime.gate, task_of(message))
@@ -441,6 +450,7 @@ class Session:
         agent: AgentDescription | None = None,
         schema: Any = None,
         notes: Notes | None = None,
+        after: Sequence[Fact] = (),
     ) -> Ledger:
         """What the next request is made of, and what is left out of it.
 
@@ -449,6 +459,7 @@ class Session:
             agent: who would answer; the session's own by default.
             schema: the form that the answer would have.
             notes: what is known of parts of the conversation besides.
+            after: with a task, facts that would be taken before, as for `preview`.
         """
         agent = agent or self.agent
         output = OutputType(schema) if schema is not None else None
@@ -457,14 +468,16 @@ class Session:
             kit = await self._kit(agent)
             partitions = kit.partitions()
             if message is not None:
-                request = self._first_request(agent, kit, partitions, message, output)
+                request = self._first_request(agent, kit, partitions, message, output, after)
             else:
                 request = _request(agent, kit, partitions, self.view.shown, output)
                 begin(request, agent.runtime, self.view, self._origins)
             answer = agent.generation.max_output_tokens
             budget = budget_of(agent.runtime.context, agent.model.window, answer, self._meter.limit)
-            counted = self._meter.counted + self._meter.working if self._meter.exact else None
-            return ledger_of(request, self.view, partitions, budget=budget, counted=counted, notes=notes)
+            exact = self._meter.exact and not after
+            counted = self._meter.counted + self._meter.working if exact else None
+            view = self._view_after(after)
+            return ledger_of(request, view, partitions, budget=budget, counted=counted, notes=notes)
 
     async def dashboard(self) -> Dashboard:
         """Where the latest run stands, also while it works, and where no request holds it.
@@ -524,7 +537,7 @@ class Session:
             return taken
 
     async def leave_out(
-        self, run_id: str, *, later: bool = False, reason: str = "asked for"
+        self, run_id: str, *, later: bool = False, reason: str = "asked for", preview: bool = False
     ) -> ContextCompacted | None:
         """Show the model nothing of a run from the next request on, as if it had not been; undo undoes it.
 
@@ -532,6 +545,7 @@ class Session:
             run_id: the run.
             later: whether to leave out as well what followed it.
             reason: for the event.
+            preview: only say what would be done.
 
         Returns:
             The event, or None where the model is shown nothing of it as it is.
@@ -552,8 +566,10 @@ class Session:
             if any(run.id == run_id for run in self._active):
                 raise LoomUsageError(f"run {run_id} has not ended")
             last = len(self.conversation) - 1 if later else found[1]
-            left = self._show_less(LEFT_OUT, (Change(found[0], last),), reason)
-            self._commit_soon()
+            left = self._shown_less(LEFT_OUT, (Change(found[0], last),), reason)
+            if left is not None and not preview:
+                self._take(left)
+                self._commit_soon()
             return left
 
     async def fork(self, into: str = "", *, before: str = "", through: str = "") -> str:
@@ -628,11 +644,15 @@ class Session:
 
     def _show_less(self, strategy: str, changes: tuple[Change, ...], reason: str) -> ContextCompacted | None:
         """Put changes in force, unless nothing would be sent in another way."""
-        compacted, after = tried(self.view, strategy, changes, self.view.tokens, reason)
-        if list(after.shown) == list(self.view.shown):
-            return None
-        self._take(compacted)
+        compacted = self._shown_less(strategy, changes, reason)
+        if compacted is not None:
+            self._take(compacted)
         return compacted
+
+    def _shown_less(self, strategy: str, changes: tuple[Change, ...], reason: str) -> ContextCompacted | None:
+        """What puts changes in force; None where nothing would be sent in another way."""
+        compacted, after = tried(self.view, strategy, changes, self.view.tokens, reason)
+        return None if list(after.shown) == list(self.view.shown) else compacted
 
     def _take(self, *facts: Fact) -> None:
         """Show the model what follows from facts, and keep them."""
@@ -853,7 +873,7 @@ class Session:
         if self._waiting is not None:
             self._give_up_waiting(self._waiting)
         message = work.message
-        facts = self._question_of(message)
+        facts = self._question_of(message, self.view)
         self._restored = ""
         if facts:
             self._take(*facts)
@@ -1056,22 +1076,22 @@ class Session:
         left = self._show_less(f"{RESTORE}{policy.kind}", changes, "an earlier process") if changes else None
         self._restored = left.id if left is not None else ""
 
-    def _question_of(self, message: Message) -> tuple[Fact, ...]:
+    def _question_of(self, message: Message, now: View) -> tuple[Fact, ...]:
         """What shows the question again that a short answer answers, where it was not restored."""
         if not self._restored:
             return ()
         known = self.conversation.messages
-        asked = answers_what([*known, message]) - self.view.hidden
-        whole = {one.first for one in self.view.items() if not one.changed}
+        asked = answers_what([*known, message]) - now.hidden
+        whole = {one.first for one in now.items() if not one.changed}
         if asked <= whole:
             return ()
         policy, view, undone = (
             self.agent.runtime.session_restore,
-            copy_of(self.view),
+            copy_of(now),
             CompactionUndone(self._restored),
         )
         view.take(undone)
-        changes = policy.changes(known, self.view.pinned | asked, self.view.hidden)
+        changes = policy.changes(known, now.pinned | asked, now.hidden)
         told = "a short answer keeps its question"
         return (undone, tried(view, f"{RESTORE}{policy.kind}", changes, view.tokens, told)[0])
 

@@ -6,7 +6,8 @@ from loom_nb.capabilities.cells import CellView
 from loom_nb.errors import LoomUsageError
 from loom_nb.messages import Origin
 from loom_nb.notebook import cell_parts
-from loom_nb.notebook.cell_parts import choose, secret_texts, without_secrets
+from loom_nb.notebook.cell_parts import choose
+from loom_nb.notebook.cell_secrets import secret_texts, without_secrets
 from loom_nb.notebook.context_spec import parse
 
 
@@ -119,6 +120,19 @@ def test_where_there_is_no_room_for_all_the_farthest_go_and_both_are_told():
         ("this is no Python; password = 'hunter22'", "no Python"),
         ("x = 'sk-hunter22hunter22hunter22'", "x = "),
         ("token = 'sk-' + 'hunter22'", "token = "),
+        ("os.environ.setdefault('DB_PASSWORD', 'hunter22')", "setdefault('DB_PASSWORD'"),
+        ("u = 'postgres://bob:hunter22@host/db'", "'postgres://bob:"),
+        ("!psql postgres://bob:hunter22@host/db", "@host/db"),
+        ("passwords = ['hunter22', 'hunter22b']", "passwords = ["),
+        ("# password: hunter22\ny = 1", "y = 1"),
+        ("if password == 'hunter22': pass", "if password =="),
+        ("if 'hunter22' == cfg['password']: pass", "cfg['password']"),
+        ("user, password = 'bob', 'hunter22'", "user, password = "),
+        ("password = os.getenv('PW') or 'hunter22'", "os.getenv('PW')"),
+        ("password = 'hunter22'.strip()", ".strip()"),
+        ("def f(host='db', password='hunter22'): pass", "host='db'"),
+        ("print((password := 'hunter22'))", "print("),
+        ("setattr(cfg, 'password', b'hunter22')", "setattr(cfg"),
     ],
 )
 def test_texts_with_the_name_or_the_form_of_a_secret_are_withheld(source, kept):
@@ -136,6 +150,21 @@ def test_texts_with_the_name_or_the_form_of_a_secret_are_withheld(source, kept):
         "print('password')",
         "max_tokens = 5",
         "k = {'key': 'a'}",
+        "tokens = ['hello', 'world', 'again']",
+        "keys = ('name', 'age')",
+        "if token == 'EOF' or key == 'name': pass",
+        "password = os.getenv('DB_PASSWORD')",
+        "password = getpass('Your password: ')",
+        "# password: ask the person for it",
+        "# key: column3",
+        "class Settings:\n    password: Base64Str\n    host: str",
+        "password = decoded2",
+        "df.get('name', 'unknown'); os.environ.setdefault('MODE', 'fast2')",
+        "url = 'http://localhost:8080/a@b'",
+        "url = f'postgres://{user}:{password}@host'",
+        "git = 'git@github.com:some/one.git'",
+        "def f(a, *, sort_key='name', n_tokens=5): return a",
+        "errors = {'password': 1}",
     ],
 )
 def test_what_is_no_secret_stays_as_it_is(source):
@@ -150,3 +179,46 @@ def test_the_value_of_a_secret_variable_is_taken_out_of_code_and_outputs():
     cells = [code(1, "print('correct horse')", "it is correct horse")]
     given = choose(parse("cells:1,outputs"), cells, None, secrets).given
     assert all("horse" not in one.part.text and "withheld" in one.part.summary for one in given)
+
+
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [
+        ("%env DB_PASSWORD=hunter22", "env: DB_PASSWORD=hunter22"),
+        ("password = b'hunter22'\nprint(password)", "b'hunter22'"),
+        ("password = 'hunter22'\nprint(password)\ndel password", "hunter22"),
+        ("os.environ.setdefault('DB_PASSWORD', 'hunter22')", "'hunter22'"),
+        ("cfg", "{'password': 'hunter22', 'n': 1}"),
+        ("!cat settings", "user: bob\npassword: hunter22"),
+    ],
+)
+def test_what_a_cell_puts_out_is_without_its_secrets(source, output):
+    first, second = choose(parse("cells:1,outputs"), [code(1, source, output)], None).given
+    assert "hunter22" not in first.part.text + second.part.text
+    assert "withheld" in second.part.summary
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "accuracy=0.93\nepochs=12",
+        "token: EOF\npassword: required\nkey: column3",
+        "{'key': 'abc', 'tokens': ['hello']}",
+        "https://example.org:443/path@2",
+    ],
+)
+def test_what_a_cell_puts_out_stays_where_it_holds_no_secret(output):
+    assert without_secrets(output, (), code=False) == (output, False)
+
+
+def test_texts_in_secret_variables_are_found_in_bytes_and_in_containers():
+    held = {"password": b"hunter22", "passwords": ["correct horse"], "tokens": ["a word", "another"]}
+    assert secret_texts(held) == ["correct horse", "hunter22"]
+    environment = {"DB_PASSWORD": "hunter22", "SSH_AUTH_SOCK": "/tmp/socket", "KEY": "no secret"}
+    assert secret_texts(environment, nested=True) == ["hunter22"]
+
+
+def test_a_secret_that_is_a_word_of_the_notice_does_not_spoil_it():
+    assert without_secrets("password = 'secret'\nsecret", ["secret"], code=True)[0] == (
+        "password = '[withheld: it looks like a secret]'\n[withheld: it looks like a secret]"
+    )
