@@ -16,6 +16,8 @@
   const TARGET = 'loom-nb.cells';
   const GOES_ON = Symbol.for('loom-nb.goes-on'); // on the model of such a cell; the cards look for it
   const NOT_SEEN = '(the page was loaded anew: what was said before stands here again at the end)';
+  const PROMPT = /^[ \t]*%{1,2}loom(?=\s|$)/m;
+  const INFO_MS = 1000; // a kernel that is free has answered by then
   const PAGES_MS = 250; // another page of this browser has answered by then
   const PAINTING_MS = 2500; // and the kernel, unless it cannot hear us
   const ELSEWHERE_MS = 3000; // so long we believe another page, which may be closed meanwhile
@@ -140,11 +142,13 @@
       return true;
     };
 
+    // a kernel that runs a cell answers nothing, and yet newer ones take a comm: one that runs a prompt knows ours
     const look = async () => {
       const kernel = panel.sessionContext.session?.kernel;
       if (kernel) {
-        const reply = await kernel.requestCommInfo({ target_name: TARGET });
-        if (reply?.content?.comms && Object.keys(reply.content.comms).length) {
+        const late = new Promise(resolve => setTimeout(resolve, INFO_MS, null));
+        const reply = await Promise.race([kernel.requestCommInfo({ target_name: TARGET }), late]);
+        if (reply ? Object.keys(reply.content?.comms ?? {}).length : mayRunPrompt(panel)) {
           attach();
         }
       }
@@ -171,6 +175,9 @@
       }
     };
   }
+
+  const mayRunPrompt = panel =>
+    panel.content.widgets.some(cell => cell.model?.type === 'code' && PROMPT.test(cell.model.sharedModel.getSource()));
 
   // Cells that run on while their page is loaded anew. The new page has no future for their request,
   // so that no output reaches them: here they get one that is fed with what the kernel sends. What was
