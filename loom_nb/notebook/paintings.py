@@ -55,7 +55,7 @@ class Paintings:
             painting = outlet.painting()
             if painting is not None:
                 self._forget(painting["cell"])
-                self._ended.append((self._clock(), {**painting, "busy": False}))
+                self._ended.append((self._clock(), {**painting, "busy": False, "ended": True}))
 
     def now(self) -> list[Painting]:
         """Each cell that is live, and each that has just ended and was not begun anew."""

@@ -182,3 +182,61 @@ def test_a_run_goes_on_in_its_cell_when_its_page_is_loaded_anew(
     is_whole_and_once(nb)
     nb.screenshot(f"ended-after-reload-{name}")
     assert nb.play(2).strip() == "'completed'"
+
+
+def test_a_run_that_ends_while_its_page_is_loaded_is_shown_whole(lab: Lab, ground: Ground):
+    nb = waiting(lab, ground)
+    nb.save()
+    nb.page.goto("about:blank")
+    Path(ground.gate).touch()
+    until(nb, lambda: nb.lab.server.get("/api/kernels")[0]["execution_state"] == "idle")
+    nb.open()
+    nb.wait(1)
+    is_whole_and_once(nb)
+    assert nb.prompt(1) == "[2]:"
+
+
+def test_a_background_run_goes_on_in_its_cell_and_the_cell_keeps_its_number(lab: Lab, ground: Ground):
+    nb = waiting(lab, ground, run=RUN.replace("%%loom", "%%loom --bg"))
+    nb.wait(1)
+    nb.save()
+    nb.open()
+    nb.output(1).locator(".loom-stop-button").wait_for()
+    assert nb.prompt(1) == "[2]:"
+    Path(ground.gate).touch()
+    nb.wait_for_text(1, "3 steps")
+    is_whole_and_once(nb)
+
+
+def test_the_stop_button_of_a_page_that_was_loaded_anew_stops(lab: Lab, ground: Ground):
+    nb = waiting(lab, ground)
+    nb.open()
+    nb.output(1).locator(".loom-stop-button").click()
+    nb.wait(1)
+    assert "stopped by you" in nb.output_text(1)
+    assert nb.output_text(1).count("3 seats booked") == 1
+
+
+def test_a_cell_that_is_run_again_after_a_reload_belongs_to_the_new_run(lab: Lab, ground: Ground):
+    nb = waiting(lab, ground, run=RUN.replace("%%loom", "%%loom --bg"))
+    nb.open()
+    nb.output(1).locator(".loom-stop-button").wait_for()
+    nb.set_source(1, "print('something else')")
+    assert nb.play(1) == "something else\n"
+    Path(ground.gate).touch()
+    assert nb.play(nb.append("await answer.wait() if hasattr(answer, 'wait') else answer")).strip()
+    assert nb.output_text(1) == "something else\n"
+
+
+def test_a_page_that_shows_the_run_is_not_touched_and_neither_is_a_second_one(lab: Lab, ground: Ground):
+    nb = waiting(lab, ground)
+    second = Notebook(lab, lab.page(), nb.path)
+    second.open()
+    second.wait_for_session()
+    before = second.outputs(1)
+    Path(ground.gate).touch()
+    nb.wait(1)
+    is_whole_and_once(nb)
+    second.wait_for_kernel()
+    assert second.outputs(1) == before == []
+    assert not second.page.evaluate("() => window.jupyterapp.shell.currentWidget.context.model.dirty")

@@ -233,6 +233,7 @@
       const future = standIn(run.request, () => {
         run.state = 'left';
         run.waiting = [];
+        delete model[GOES_ON];
       });
       run.state = 'adopted';
       run.future = future;
@@ -287,7 +288,7 @@
     // What the kernel says of all cells: they are put up where nothing else shows them.
     const painted = paintings => {
       for (const { outputs, request, ...place } of paintings) {
-        if (!goingOn.has(request) && isOurs(place.cell) && (place.busy || !isThere(place.cell, outputs))) {
+        if (!goingOn.has(request) && isOurs(place.cell) && !(place.ended && isThere(place.cell, outputs))) {
           begin(request, place);
         }
         const run = goingOn.get(request);
@@ -309,7 +310,7 @@
     // A run that ended while the page was loaded may have been saved before.
     const isThere = (id, outputs) => {
       const html = outputs.map(output => output.content.data?.['text/html']).find(Boolean);
-      return cellOf(id).model.outputs.toJSON().some(output => output.data?.['text/html'] === html);
+      return cellOf(id).model.outputs.toJSON().some(output => html && output.data?.['text/html'] === html);
     };
 
     const letGo = () => {
