@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from playwright.sync_api import expect
 
 from tests.browser.lab import Application, Lab, Notebook
 from tests.browser.test_questions import card, choose
+from tests.notebook.environments import OTHERS
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -136,9 +138,11 @@ LONG = (
 RUN = "%%loom -m m -t book,wait_for -o answer\nbook three seats, wait and speak"
 
 
-def waiting(lab: Lab, ground: Ground, *, run: str = RUN, **options: Any) -> Notebook:
+def waiting(
+    lab: Lab, ground: Ground, *, run: str = RUN, delay: str = "0.05", **options: Any
+) -> Notebook:
     """A run that has booked, has printed, and waits for the gate."""
-    nb = lab.notebook([ground.cell(LONG), run, "answer.status"], **options)
+    nb = lab.notebook([ground.cell(LONG.replace("0.05", delay)), run, "answer.status"], **options)
     nb.save()
     nb.run(0).wait(0)
     nb.run(1)
@@ -181,6 +185,25 @@ def test_a_run_goes_on_in_its_cell_when_its_page_is_loaded_anew(
     assert nb.prompt(1) == "[2]:"
     is_whole_and_once(nb)
     nb.screenshot(f"ended-after-reload-{name}")
+    assert nb.play(2).strip() == "'completed'"
+
+
+@pytest.mark.parametrize("ipykernel", OTHERS)
+def test_with_an_older_kernel_what_comes_is_shown_and_the_whole_in_the_end(
+    lab: Lab, ground: Ground, older_kernel: Callable[[str], str], ipykernel: str
+):
+    """It hears nothing before the cell has ended, so that it cannot be asked what was shown before."""
+    nb = waiting(lab, ground, kernel=older_kernel(ipykernel), delay="0.3")
+    nb.save()
+    nb.open()
+    nb.wait_for_session()
+    Path(ground.gate).touch()
+    nb.wait_for_text(1, "word12 ")
+    nb.wait_for_text(1, "the page was loaded anew")
+    nb.screenshot(f"going-on-with-ipykernel-{ipykernel}")
+    nb.wait(1)
+    is_whole_and_once(nb)
+    assert nb.prompt(1) == "[2]:"
     assert nb.play(2).strip() == "'completed'"
 
 

@@ -19,7 +19,7 @@
   const PROMPT = /^[ \t]*%{1,2}loom(?=\s|$)/m;
   const INFO_MS = 1000; // a kernel that is free has answered by then
   const PAGES_MS = 250; // another page of this browser has answered by then
-  const PAINTING_MS = 2500; // and the kernel, unless it cannot hear us
+  const PAINTING_MS = 1500; // and the kernel, unless it cannot hear us
   const ELSEWHERE_MS = 3000; // so long we believe another page, which may be closed meanwhile
   // comments and empty lines may stand above it, as the kernel has it
   const MAGIC = /^(?:[ \t]*(?:#.*)?\r?\n)*[ \t]*%%loom(?=\s|$)/;
@@ -279,7 +279,7 @@
 
     const finished = run => {
       const model = cellOf(run.place.cell)?.model;
-      if (model && run.state === 'adopted' && run.place.busy) {
+      if (model && run.state === 'adopted' && model.executionState === 'running') {
         model.executionCount = run.place.count;
         model.executionState = 'idle';
       }
@@ -296,6 +296,7 @@
           continue;
         }
         run.painting = outputs;
+        run.place = place;
         run.waiting = []; // it holds all that was said before
         if (run.state === 'waiting') {
           adopt(run);
@@ -303,6 +304,9 @@
           cellOf(place.cell)?.outputArea.model.clear();
           run.known.clear();
           paint(run);
+        }
+        if (place.ended) {
+          run.future?.settle();
         }
       }
     };
