@@ -100,7 +100,7 @@ class KernelOutlet:
         self._slots: dict[str, dict[str, Any]] = {}
         self._shown = False
         cell = (self._parent.get("metadata") or {}).get("cellId")
-        # not execution_count: that is one more in newer IPythons; and the cell of a background run has its number
+        # not execution_count: that is one more in newer IPythons
         count = None if background else len(shell.history_manager.input_hist_raw) - 1
         self._place: Bundle = {"cell": cell, "count": count, "busy": not background}
         self._is_placed = isinstance(cell, str) and bool(cell)

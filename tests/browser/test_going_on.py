@@ -138,9 +138,7 @@ LONG = (
 RUN = "%%loom -m m -t book,wait_for -o answer\nbook three seats, wait and speak"
 
 
-def waiting(
-    lab: Lab, ground: Ground, *, run: str = RUN, delay: str = "0.05", **options: Any
-) -> Notebook:
+def waiting(lab: Lab, ground: Ground, *, run: str = RUN, delay: str = "0.05", **options: Any) -> Notebook:
     """A run that has booked, has printed, and waits for the gate."""
     nb = lab.notebook([ground.cell(LONG.replace("0.05", delay)), run, "answer.status"], **options)
     nb.save()
@@ -263,3 +261,33 @@ def test_a_page_that_shows_the_run_is_not_touched_and_neither_is_a_second_one(la
     second.wait_for_kernel()
     assert second.outputs(1) == before == []
     assert not second.page.evaluate("() => window.jupyterapp.shell.currentWidget.context.model.dirty")
+
+
+def test_a_question_of_a_run_that_goes_on_is_answered_and_the_cell_is_whole(lab: Lab, ground: Ground):
+    model = ASKS.replace("never said", "all is booked, once")
+    nb = lab.notebook([ground.cell(model, unasked=False), "%%loom -m m -t book\nbook three seats"])
+    nb.save()
+    nb.run(0).wait(0)
+    nb.run(1)
+    card(nb, "Approval a1", 1)
+    nb.open()
+    nb.output(1).locator(".loom-stop-button").wait_for()
+    shown = card(nb, "Approval a1", 1)
+    nb.screenshot("question-after-reload")
+    choose(shown, "Allow once")
+    shown.locator("button").click()
+    nb.wait(1)
+    text = nb.output_text(1)
+    assert [text.count(words) for words in ("all is booked, once", "2 steps")] == [1, 1]
+    assert "loaded anew" not in text
+    assert ground.bookings() == "3\n"
+    nb.screenshot("question-after-reload-ended")
+
+
+def test_a_second_view_of_the_notebook_shows_nothing_twice(lab: Lab, ground: Ground):
+    nb = waiting(lab, ground)
+    nb.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:clone').then(() => null)")
+    nb.page.wait_for_function("() => document.querySelectorAll('.jp-NotebookPanel').length === 2")
+    Path(ground.gate).touch()
+    nb.wait(1)
+    is_whole_and_once(nb)
