@@ -291,3 +291,16 @@ def test_a_second_view_of_the_notebook_shows_nothing_twice(lab: Lab, ground: Gro
     Path(ground.gate).touch()
     nb.wait(1)
     is_whole_and_once(nb)
+
+
+def test_a_second_page_goes_on_where_the_first_one_is_closed(lab: Lab, ground: Ground):
+    nb = waiting(lab, ground, delay="0.3")
+    second = Notebook(lab, lab.page(), nb.path)
+    second.open()
+    second.wait_for_session()
+    Path(ground.gate).touch()
+    nb.wait_for_text(1, "word2 ")
+    assert second.outputs(1) == []
+    nb.page.close()
+    second.wait(1)
+    is_whole_and_once(second)

@@ -206,6 +206,7 @@
     const begin = (request, place) => {
       const run = { request, place, waiting: [], painting: null, known: new Set(), future: null, state: 'asking' };
       goingOn.set(request, run);
+      elsewhere.delete(request);
       pages?.postMessage({ asks: request });
       setTimeout(() => {
         if (elsewhere.has(request) || !isOurs(place.cell)) {
