@@ -2,17 +2,20 @@
 
 A kernel cannot edit the notebook it serves. The extension of the wheel can: when it sees our card it opens a
 comm, and from then on takes lists of changes, does all of one list in one step that one undo takes back, or
-none of it, and says which.
+none of it, and says which. A page that was loaded in the middle of a run is told by it what the cells show.
 """
 
 import asyncio
 import contextlib
 import itertools
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+from loom_nb.notebook.paintings import Paintings
 
 if TYPE_CHECKING:
     from loom_nb.notebook.comm_gate import CommGate
@@ -50,9 +53,11 @@ class Outcome:
 
 
 class _Said(msgspec.Struct):
-    id: int
-    done: bool
+    id: int = 0
+    done: bool = False
     refused: list[str] = []
+    paint: bool = False
+    """It asks for what the cells show."""
 
 
 class FrontCells:
@@ -70,6 +75,8 @@ class FrontCells:
         self._comm: Any = None
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[_Said]] = {}
+        self.paintings = Paintings(time.monotonic)
+        """What a page is told that has not seen it."""
         if self._comms is not None:
             self._comms.register_target(TARGET, self._opened)
 
@@ -119,6 +126,11 @@ class FrontCells:
         gate = self._gate()
         if gate is not None:
             gate.watch(comm.comm_id, self._take)
+        self.paintings.tell(self._paint)
+
+    def _paint(self, paintings: list[dict[str, Any]]) -> None:
+        if self._comm is not None and paintings:
+            self._comm.send({"paintings": paintings})
 
     def _left(self, comm: Any = None) -> None:
         if self._comm is not None and comm in (None, self._comm):
@@ -133,6 +145,8 @@ class FrontCells:
             said = msgspec.convert(content, _Said)
         except msgspec.ValidationError:
             return  # nothing of ours
+        if said.paint:
+            self.paintings.tell(self._paint)
         answer = self._waiting.get(said.id)
         if answer is not None:
             answer.get_loop().call_soon_threadsafe(_settle, answer, said)

@@ -81,25 +81,42 @@ class KernelOutlet:
     """The outputs of the cell that is running now, whoever runs next.
 
     Each message carries the header of the request that started the cell, so that it lands there
-    from any task, thread or callback.
+    from any task, thread or callback. What is `transient` in a message is neither shown nor saved: it
+    tells a page that was loaded meanwhile which cell is meant.
+
+    Args:
+        shell: of IPython, while it runs the cell.
+        background: the cell does not wait for what is painted here.
     """
 
-    def __init__(self, shell: Any) -> None:
+    def __init__(self, shell: Any, *, background: bool = False) -> None:
         self._kernel = shell.kernel
         self._session = shell.kernel.session
         self._send: Callable[..., Any] = shell.kernel.session.send
         self._parent = shell.kernel.get_parent()
         self._others: list[dict[str, Any]] = []
+        self._all: list[dict[str, Any]] = []
+        """Everything the cell shows, ours and others', in its order."""
+        self._slots: dict[str, dict[str, Any]] = {}
         self._shown = False
+        cell = (self._parent.get("metadata") or {}).get("cellId")
+        # not execution_count: that is one more in newer IPythons
+        count = None if background else len(shell.history_manager.input_hist_raw) - 1
+        self._place: Bundle = {"cell": cell, "count": count, "busy": not background}
+        self._is_placed = isinstance(cell, str) and bool(cell)
 
     def show(self, slot: str, data: Bundle, metadata: Bundle) -> None:
         """Send display_data."""
         self._shown = True
-        self._publish("display_data", {"data": data, "metadata": metadata, "transient": {"display_id": slot}})
+        content = {"data": data, "metadata": metadata, "transient": self._transient(slot)}
+        self._slots[slot] = {"msg_type": "display_data", "content": content}
+        self._all.append(self._slots[slot])
+        self._publish("display_data", content)
 
     def change(self, slot: str, data: Bundle, metadata: Bundle) -> None:
         """Send update_display_data."""
-        content = {"data": data, "metadata": metadata, "transient": {"display_id": slot}}
+        content = {"data": data, "metadata": metadata, "transient": self._transient(slot)}
+        self._slots[slot]["content"] = content
         self._publish("update_display_data", content)
 
     def replace(self, data: Bundle, metadata: Bundle) -> None:
@@ -109,9 +126,23 @@ class KernelOutlet:
         others, self._others = self._others, []
         if others or self._shown:
             self._publish("clear_output", {"wait": True})
-        self._publish("display_data", {"data": data, "metadata": metadata, "transient": {}})
-        for message in _merged(others):
+        content = {"data": data, "metadata": metadata, "transient": self._transient("")}
+        self._publish("display_data", content)
+        self._all = [{"msg_type": "display_data", "content": content}, *_merged(others)]
+        for message in self._all[1:]:
             self._publish(message["msg_type"], message["content"])
+
+    def painting(self) -> Bundle | None:
+        """All that the cell shows now; None where the front end has not told which it is."""
+        if not self._is_placed:
+            return None
+        request = _msg_id(self._parent.get("header"))
+        return {**self._place, "request": request, "outputs": _merged(self._all)}
+
+    def _transient(self, slot: str) -> Bundle:
+        """What goes with an output and is not kept; without a slot it is the last one."""
+        place = {"loom": {**self._place, **({} if slot else {"last": True})}} if self._is_placed else {}
+        return {"display_id": slot, **place} if slot else place
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -134,8 +165,10 @@ class KernelOutlet:
             return
         if message["msg_type"] == "clear_output":
             self._others.clear()
+            self._all.clear()
         elif message["msg_type"] in ("stream", "display_data", "update_display_data"):
             self._others.append(message)
+            self._all.append(message)
 
     def _publish(self, msg_type: str, content: dict[str, Any]) -> None:
         self._send(

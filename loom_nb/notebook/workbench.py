@@ -783,7 +783,7 @@ class Workbench:
         interval = 1 / self.settings.paint_hz
         draw = self._drawing(times=mode == "live", quiet=request.quiet)
         if mode == "live":
-            outlet = KernelOutlet(self.shell)
+            outlet = KernelOutlet(self.shell, background=request.background)
             painter = LivePainter(
                 outlet,
                 draw,
@@ -793,7 +793,8 @@ class Workbench:
                 interval=interval,
                 asked_elsewhere=asked_elsewhere,
             )
-            return painter, StopBar(run, painter, self._comm_gate()), outlet.listening()
+            shown = self.front_cells.paintings.shown(outlet)
+            return painter, StopBar(run, painter, self._comm_gate()), shown
         if mode == "plain":
             plain = PlainPainter(
                 sys.stdout, run.id, ascii=self.settings.ascii, quiet=request.quiet, interval=interval

@@ -3,12 +3,16 @@
 import os
 import re
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
-from tests.browser.lab import RESTART, Lab, Notebook
+from tests.browser.lab import RESTART, Application, Lab, Notebook
 from tests.browser.test_questions import card, choose
+from tests.notebook.environments import OTHERS
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -26,6 +30,7 @@ def book(seats: int) -> str:
     """Books seats."""
     with open({booked!r}, "a") as file:
         file.write(f"{{seats}}\\n")
+    print("said by the tool")
     return f"{{seats}} seats booked"
 @tool(read_only=True)
 async def wait_for(word: str) -> str:
@@ -133,29 +138,177 @@ def test_a_question_outlives_its_kernel_and_its_call_is_made_once(lab: Lab, grou
     assert ground.bookings() == "3\n"
 
 
-SLOW = (
-    HEAD + "words = ' '.join(f'word{n}' for n in range(40))\nm = Model.scripted([words], chunk=8, delay=0.25)"
+WORDS = "' '.join(f'word{n}' for n in range(40))"
+LONG = (
+    "m = Model.scripted([Call('book', {'seats': 3}), Call('wait_for', {'word': 'go'}), "
+    f"{WORDS}], chunk=8, delay=0.05)"
 )
+RUN = "%%loom -m m -t book,wait_for -o answer\nbook three seats, wait and speak"
 
 
-@pytest.mark.parametrize("saved", [True, False], ids=["saved", "unsaved"])
-def test_a_run_goes_on_while_its_page_is_loaded_anew_and_is_shown_whole_and_once(lab: Lab, saved: bool):
-    """JupyterLab does not attach a new page to a cell that runs: what was saved stays, and `show` has it all."""
-    nb = lab.notebook([SLOW, "%%loom -m m -o answer\nspeak slowly", "%loom show last"])
+def waiting(lab: Lab, ground: Ground, *, run: str = RUN, delay: str = "0.05", **options: Any) -> Notebook:
+    """A run that has booked, has printed, and waits for the gate."""
+    nb = lab.notebook([ground.cell(LONG.replace("0.05", delay)), run, "answer.status"], **options)
     nb.save()
     nb.run(0).wait(0)
     nb.run(1)
-    nb.wait_for_text(1, "word5")
+    until(nb, lambda: Path(ground.waits).exists())
+    nb.wait_for_text(1, "said by the tool")
+    return nb
+
+
+def is_whole_and_once(nb: Notebook) -> None:
+    """The cell shows the whole run, once, with its footer, and so does the file."""
+    for text in (nb.output_text(1), "".join(texts(nb.save().cells[1].outputs))):
+        assert [text.count(word) for word in ("said by the tool", "word0 ", "word12 ", "word39")] == [1] * 4
+        assert text.count("3 steps") == 1
+
+
+def texts(outputs) -> list[str]:
+    return [output.get("text") or output.data["text/plain"] for output in outputs]
+
+
+@pytest.mark.parametrize("application", ["lab", "notebook"])
+@pytest.mark.parametrize("saved", [True, False], ids=["saved", "unsaved"])
+def test_a_run_goes_on_in_its_cell_when_its_page_is_loaded_anew(
+    lab: Lab, ground: Ground, saved: bool, application: Application
+):
+    nb = waiting(lab, ground, application=application)
     if saved:
         nb.save()
+    name = f"{application}-{'saved' if saved else 'unsaved'}"
+    nb.screenshot(f"before-reload-{name}")
+    nb.open()
+    expect(nb.cell(1).locator(".jp-InputPrompt")).to_have_text("[*]:")
+    nb.output(1).locator(".loom-stop-button").wait_for()
+    nb.wait_for_text(1, "3 seats booked")  # what was shown before is there, before anything new is said
+    nb.wait_for_text(1, "said by the tool")
+    nb.screenshot(f"after-reload-{name}")
+    Path(ground.gate).touch()
+    nb.wait_for_text(1, "word12 ")  # and it goes on
+    nb.screenshot(f"going-on-after-reload-{name}")
+    nb.wait(1)
+    assert nb.prompt(1) == "[2]:"
+    is_whole_and_once(nb)
+    nb.screenshot(f"ended-after-reload-{name}")
+    assert nb.play(2).strip() == "'completed'"
+
+
+@pytest.mark.parametrize("ipykernel", OTHERS)
+def test_with_an_older_kernel_what_comes_is_shown_and_the_whole_in_the_end(
+    lab: Lab, ground: Ground, older_kernel: Callable[[str], str], ipykernel: str
+):
+    """It hears nothing before the cell has ended, so that it cannot be asked what was shown before."""
+    nb = waiting(lab, ground, kernel=older_kernel(ipykernel), delay="0.3")
+    nb.save()
     nb.open()
     nb.wait_for_session()
-    nb.wait_for_kernel()  # it answers when the run has ended
-    nb.screenshot(f"reloaded-mid-run-{'saved' if saved else 'unsaved'}")
-    shown = nb.output_text(1)
-    whole = nb.play(2)
-    assert whole.count("word39") == 1
-    assert whole.count("word0 ") == 1
-    assert nb.play(nb.append("print(answer.status)")).strip() == "completed"
-    assert shown.count("word0 ") <= 1
-    assert shown.count("word39") <= 1
+    Path(ground.gate).touch()
+    nb.wait_for_text(1, "word12 ")
+    nb.wait_for_text(1, "the page was loaded anew")
+    nb.screenshot(f"going-on-with-ipykernel-{ipykernel}")
+    nb.wait(1)
+    is_whole_and_once(nb)
+    assert nb.prompt(1) == "[2]:"
+    assert nb.play(2).strip() == "'completed'"
+
+
+def test_a_run_that_ends_while_its_page_is_loaded_is_shown_whole(lab: Lab, ground: Ground):
+    nb = waiting(lab, ground)
+    nb.save()
+    nb.page.goto("about:blank")
+    Path(ground.gate).touch()
+    until(nb, lambda: nb.lab.server.get("/api/kernels")[0]["execution_state"] == "idle")
+    nb.open()
+    nb.wait(1)
+    is_whole_and_once(nb)
+    assert nb.prompt(1) == "[2]:"
+
+
+def test_a_background_run_goes_on_in_its_cell_and_the_cell_keeps_its_number(lab: Lab, ground: Ground):
+    nb = waiting(lab, ground, run=RUN.replace("%%loom", "%%loom --bg"))
+    nb.wait(1)
+    nb.save()
+    nb.open()
+    nb.output(1).locator(".loom-stop-button").wait_for()
+    assert nb.prompt(1) == "[2]:"
+    Path(ground.gate).touch()
+    nb.wait_for_text(1, "3 steps")
+    is_whole_and_once(nb)
+
+
+def test_the_stop_button_of_a_page_that_was_loaded_anew_stops(lab: Lab, ground: Ground):
+    nb = waiting(lab, ground)
+    nb.open()
+    nb.output(1).locator(".loom-stop-button").click()
+    nb.wait(1)
+    assert "stopped by you" in nb.output_text(1)
+    assert nb.output_text(1).count("3 seats booked") == 1
+
+
+def test_a_cell_that_is_run_again_after_a_reload_belongs_to_the_new_run(lab: Lab, ground: Ground):
+    nb = waiting(lab, ground, run=RUN.replace("%%loom", "%%loom --bg"))
+    nb.open()
+    nb.output(1).locator(".loom-stop-button").wait_for()
+    nb.set_source(1, "print('something else')")
+    assert nb.play(1) == "something else\n"
+    Path(ground.gate).touch()
+    assert nb.play(nb.append("await answer.wait() if hasattr(answer, 'wait') else answer")).strip()
+    assert nb.output_text(1) == "something else\n"
+
+
+def test_a_page_that_shows_the_run_is_not_touched_and_neither_is_a_second_one(lab: Lab, ground: Ground):
+    nb = waiting(lab, ground)
+    second = Notebook(lab, lab.page(), nb.path)
+    second.open()
+    second.wait_for_session()
+    before = second.outputs(1)
+    Path(ground.gate).touch()
+    nb.wait(1)
+    is_whole_and_once(nb)
+    second.wait_for_kernel()
+    assert second.outputs(1) == before == []
+    assert not second.page.evaluate("() => window.jupyterapp.shell.currentWidget.context.model.dirty")
+
+
+def test_a_question_of_a_run_that_goes_on_is_answered_and_the_cell_is_whole(lab: Lab, ground: Ground):
+    model = ASKS.replace("never said", "all is booked, once")
+    nb = lab.notebook([ground.cell(model, unasked=False), "%%loom -m m -t book\nbook three seats"])
+    nb.save()
+    nb.run(0).wait(0)
+    nb.run(1)
+    card(nb, "Approval a1", 1)
+    nb.open()
+    nb.output(1).locator(".loom-stop-button").wait_for()
+    shown = card(nb, "Approval a1", 1)
+    nb.screenshot("question-after-reload")
+    choose(shown, "Allow once")
+    shown.locator("button").click()
+    nb.wait(1)
+    text = nb.output_text(1)
+    assert [text.count(words) for words in ("all is booked, once", "2 steps")] == [1, 1]
+    assert "loaded anew" not in text
+    assert ground.bookings() == "3\n"
+    nb.screenshot("question-after-reload-ended")
+
+
+def test_a_second_view_of_the_notebook_shows_nothing_twice(lab: Lab, ground: Ground):
+    nb = waiting(lab, ground)
+    nb.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:clone').then(() => null)")
+    nb.page.wait_for_function("() => document.querySelectorAll('.jp-NotebookPanel').length === 2")
+    Path(ground.gate).touch()
+    nb.wait(1)
+    is_whole_and_once(nb)
+
+
+def test_a_second_page_goes_on_where_the_first_one_is_closed(lab: Lab, ground: Ground):
+    nb = waiting(lab, ground, delay="0.3")
+    second = Notebook(lab, lab.page(), nb.path)
+    second.open()
+    second.wait_for_session()
+    Path(ground.gate).touch()
+    nb.wait_for_text(1, "word2 ")
+    assert second.outputs(1) == []
+    nb.page.close()
+    second.wait(1)
+    is_whole_and_once(second)

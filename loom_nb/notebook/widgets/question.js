@@ -23,6 +23,8 @@ function block(className, label) {
 
 // --- the notebook around it (JupyterLab, Notebook 7; elsewhere nothing of this is there) --------
 
+const GOES_ON = Symbol.for("loom-nb.goes-on");
+
 function notebookOf(model) {
   return model.widget_manager?.context?.model;
 }
@@ -69,6 +71,14 @@ function place(model, content, id) {
   }
   const data = { [VIEW]: { version_major: 2, version_minor: 0, model_id: id }, ...content.bundle };
   putOutput(model, content, data);
+}
+
+// Our lab extension goes on with the whole cell: then nothing has to be told by the card.
+function goesOn(model, content) {
+  for (const cell of codeCells(model)) {
+    if (cell.id === content.cell) return cell[GOES_ON] === true;
+  }
+  return false;
 }
 
 function putOutput(model, content, data) {
@@ -597,7 +607,7 @@ export default () => {
       view.el.replaceChildren();
       if (focused && view.before?.isConnected) view.before.focus({ preventScroll: true });
     }
-    if (content?.again && text) putOutput(model, content, { "text/plain": text });
+    if (content?.again && text && !goesOn(model, content)) putOutput(model, content, { "text/plain": text });
     content = null;
   };
 

@@ -14,6 +14,13 @@
   const CHANGED = 'loom-Changed';
   const MARK_MS = 6000;
   const TARGET = 'loom-nb.cells';
+  const GOES_ON = Symbol.for('loom-nb.goes-on'); // on the model of such a cell; the cards look for it
+  const NOT_SEEN = '(the page was loaded anew: what was said before stands here again at the end)';
+  const PROMPT = /^[ \t]*%{1,2}loom(?=\s|$)/m;
+  const INFO_MS = 1000; // a kernel that is free has answered by then
+  const PAGES_MS = 250; // another page of this browser has answered by then
+  const PAINTING_MS = 1500; // and the kernel, unless it cannot hear us
+  const ELSEWHERE_MS = 3000; // so long we believe another page, which may be closed meanwhile
   // comments and empty lines may stand above it, as the kernel has it
   const MAGIC = /^(?:[ \t]*(?:#.*)?\r?\n)*[ \t]*%%loom(?=\s|$)/;
   // JupyterLab sets the language of every code cell once the kernel has said which it is, and
@@ -100,18 +107,30 @@
 
   // The kernel's way to the cells of one panel. It invites us by the metadata of its card; a page that
   // is loaded later asks whether it has invited another one before.
-  function serveCells(panel) {
+  function serveCells(panel, tracker) {
     let comm = null;
+    let served = null; // the kernel of the comm
+    const ask = () => {
+      if (!attach()) {
+        comm?.send({ method: 'custom', content: { paint: true } });
+      }
+    };
+    const painted = goOn(panel, tracker, ask);
 
     const attach = () => {
       const kernel = panel.sessionContext.session?.kernel;
-      if (!kernel || (comm && !comm.isDisposed && comm.kernel === kernel)) {
-        return;
+      if (!kernel || (comm && !comm.isDisposed && served === kernel)) {
+        return false;
       }
       const fresh = kernel.createComm(TARGET);
       comm = fresh;
+      served = kernel;
       fresh.onMsg = message => {
-        const { id, changes, below } = message.content.data;
+        const { id, changes, below, paintings } = message.content.data;
+        if (paintings) {
+          painted(paintings);
+          return;
+        }
         const refused = carryOut(panel, changes, below);
         const done = refused.every(why => !why);
         fresh.send({ method: 'custom', content: { id, done, refused } });
@@ -120,13 +139,16 @@
         comm = comm === fresh ? null : comm;
       };
       fresh.open({});
+      return true;
     };
 
+    // a kernel that runs a cell answers nothing, and yet newer ones take a comm: one that runs a prompt knows ours
     const look = async () => {
       const kernel = panel.sessionContext.session?.kernel;
       if (kernel) {
-        const reply = await kernel.requestCommInfo({ target_name: TARGET });
-        if (reply?.content?.comms && Object.keys(reply.content.comms).length) {
+        const late = new Promise(resolve => setTimeout(resolve, INFO_MS, null));
+        const reply = await Promise.race([kernel.requestCommInfo({ target_name: TARGET }), late]);
+        if (reply ? Object.keys(reply.content?.comms ?? {}).length : mayRunPrompt(panel)) {
           attach();
         }
       }
@@ -138,6 +160,233 @@
       }
     });
     panel.sessionContext.ready.then(look).catch(() => undefined); // without a kernel there is nothing to do
+  }
+
+  // Which of the pages of this browser shows a run, where a notebook is open in several.
+  const pages = typeof BroadcastChannel === 'function' ? new BroadcastChannel(TARGET) : null;
+  const showsIt = new Set(); // for each panel: does it show what this request sends?
+  const elsewhere = new Map(); // request -> when another page said that it does
+  if (pages) {
+    pages.onmessage = ({ data }) => {
+      if (data.says) {
+        elsewhere.set(data.says, Date.now());
+      } else if ([...showsIt].some(shows => shows(data.asks))) {
+        pages.postMessage({ says: data.asks });
+      }
+    };
+  }
+
+  const mayRunPrompt = panel =>
+    panel.content.widgets.some(cell => cell.model?.type === 'code' && PROMPT.test(cell.model.sharedModel.getSource()));
+
+  // Cells that run on while their page is loaded anew. The new page has no future for their request,
+  // so that no output reaches them: here they get one that is fed with what the kernel sends. What was
+  // shown before is asked of the kernel. A cell that was run on this page is never touched.
+  function goOn(panel, tracker, ask) {
+    const goingOn = new Map(); // request -> what is known of it
+
+    const cellOf = id => panel.content.widgets.find(cell => cell.model?.type === 'code' && cell.model.id === id);
+    const views = () => tracker.filter(other => other.context === panel.context);
+    const futureOf = cell => {
+      const future = cell.outputArea?.future;
+      return future && !future.isDisposed ? future : null;
+    };
+    const isServed = id =>
+      views().some(view => view.content.widgets.some(cell => cell.model?.id === id && futureOf(cell)));
+    const isOurs = id =>
+      // where people edit together, the page of another may show it: then the outputs are there anyway
+      !panel.isDisposed && !panel.content.model?.collaborative && views()[0] === panel && cellOf(id) && !isServed(id);
+
+    const shows = request =>
+      !panel.isDisposed &&
+      panel.content.widgets.some(cell => cell.outputArea && futureOf(cell)?.msg?.header.msg_id === request);
+    showsIt.add(shows);
+
+    // First other pages are asked, then the kernel.
+    const begin = (request, place) => {
+      const run = { request, place, waiting: [], painting: null, known: new Set(), future: null, state: 'asking' };
+      goingOn.set(request, run);
+      elsewhere.delete(request);
+      pages?.postMessage({ asks: request });
+      setTimeout(() => {
+        if (elsewhere.has(request) || !isOurs(place.cell)) {
+          goingOn.delete(request); // what comes later asks again
+          return;
+        }
+        run.state = 'waiting';
+        if (run.painting || place.last) {
+          adopt(run);
+        } else {
+          ask();
+          setTimeout(() => run.state === 'waiting' && adopt(run), PAINTING_MS);
+        }
+      }, PAGES_MS);
+    };
+
+    const adopt = run => {
+      const cell = isOurs(run.place.cell) && cellOf(run.place.cell);
+      if (!cell) {
+        goingOn.delete(run.request);
+        return;
+      }
+      const { model } = cell;
+      const number = model.executionCount;
+      const future = standIn(run.request, () => {
+        run.state = 'left';
+        run.waiting = [];
+        delete model[GOES_ON];
+      });
+      run.state = 'adopted';
+      run.future = future;
+      model.clearExecution(); // also: what comes from now on comes from the kernel, and is trusted
+      model[GOES_ON] = true;
+      cell.outputArea.future = future;
+      if (run.place.busy) {
+        model.executionState = 'running';
+      } else {
+        model.executionCount = run.place.count ?? number;
+      }
+      future.done.then(() => finished(run), () => undefined);
+      paint(run);
+    };
+
+    const paint = run => {
+      if (!run.painting && !run.place.last) {
+        feed(run, shown({ data: { 'text/plain': NOT_SEEN }, metadata: {} }));
+      }
+      for (const output of run.painting ?? []) {
+        feed(run, { header: { msg_type: output.msg_type }, content: output.content });
+      }
+      run.waiting.splice(0).forEach(message => feed(run, message));
+    };
+
+    const shown = content => ({ header: { msg_type: 'display_data' }, content });
+
+    const feed = (run, message) => {
+      const { content } = message;
+      const kind = message.header.msg_type;
+      const slot = content.transient?.display_id;
+      if (kind === 'update_display_data' && content.transient?.loom && !run.known.has(slot)) {
+        message = shown(content); // the page has not seen its beginning
+      }
+      if (slot) {
+        run.known.add(slot);
+      }
+      run.future.onIOPub(message);
+      if (kind === 'status' && content.execution_state === 'idle') {
+        run.future.settle();
+      }
+    };
+
+    const finished = run => {
+      const model = cellOf(run.place.cell)?.model;
+      if (model && run.state === 'adopted' && model.executionState === 'running') {
+        model.executionCount = run.place.count;
+        model.executionState = 'idle';
+      }
+    };
+
+    // What the kernel says of all cells: they are put up where nothing else shows them.
+    const painted = paintings => {
+      for (const { outputs, request, ...place } of paintings) {
+        if (!goingOn.has(request) && isOurs(place.cell) && !(place.ended && isThere(place.cell, outputs))) {
+          begin(request, place);
+        }
+        const run = goingOn.get(request);
+        if (!run || run.painting || run.state === 'left') {
+          continue;
+        }
+        run.painting = outputs;
+        run.place = place;
+        run.waiting = []; // it holds all that was said before
+        if (run.state === 'waiting') {
+          adopt(run);
+        } else if (run.state === 'adopted') {
+          cellOf(place.cell)?.outputArea.model.clear();
+          run.known.clear();
+          paint(run);
+        }
+        if (place.ended) {
+          run.future?.settle();
+        }
+      }
+    };
+
+    // A run that ended while the page was loaded may have been saved before.
+    const isThere = (id, outputs) => {
+      const html = outputs.map(output => output.content.data?.['text/html']).find(Boolean);
+      return cellOf(id).model.outputs.toJSON().some(output => html && output.data?.['text/html'] === html);
+    };
+
+    const letGo = () => {
+      for (const run of goingOn.values()) {
+        const model = run.state === 'adopted' && cellOf(run.place.cell)?.model;
+        run.future?.dispose();
+        if (model && model.executionState === 'running') {
+          model.executionState = 'idle';
+        }
+      }
+      goingOn.clear();
+    };
+
+    const heard = (_, message) => {
+      const request = message.parent_header?.msg_id;
+      const run = goingOn.get(request);
+      const place = message.content?.transient?.loom;
+      if (run?.state === 'adopted') {
+        feed(run, message);
+      } else if (run && run.state !== 'left') {
+        run.waiting.push(message);
+      } else if (!run && place?.cell && isOurs(place.cell) && !isElsewhere(request)) {
+        begin(request, place);
+        goingOn.get(request).waiting.push(message);
+      }
+    };
+    const isElsewhere = request => Date.now() - (elsewhere.get(request) ?? -Infinity) < ELSEWHERE_MS;
+
+    const { sessionContext } = panel;
+    sessionContext.iopubMessage.connect(heard);
+    sessionContext.kernelChanged.connect(letGo);
+    sessionContext.statusChanged.connect((_, status) => {
+      if (['restarting', 'autorestarting', 'dead'].includes(status)) {
+        letGo();
+      }
+    });
+    panel.disposed.connect(() => showsIt.delete(shows));
+    return painted;
+  }
+
+  // Stands where JupyterLab keeps the future of a request; it is not the page that has made the request.
+  function standIn(request, left) {
+    let settle;
+    let drop;
+    const done = new Promise((resolve, reject) => {
+      settle = resolve;
+      drop = reject;
+    });
+    done.catch(() => undefined);
+    const nothing = () => undefined;
+    return {
+      msg: { header: { msg_id: request } },
+      done,
+      isDisposed: false,
+      onIOPub: nothing,
+      onReply: nothing,
+      onStdin: nothing,
+      registerMessageHook: nothing,
+      removeMessageHook: nothing,
+      sendInputReply: nothing,
+      settle() {
+        settle({ content: { status: 'ok', execution_count: null } });
+      },
+      dispose() {
+        if (!this.isDisposed) {
+          this.isDisposed = true;
+          drop(new Error('another one took its place'));
+          left();
+        }
+      }
+    };
   }
 
   // Does all changes in one step that one undo takes back, or none; says for each why it cannot be done.
@@ -211,13 +460,13 @@
     const { INotebookTracker } = await load('@jupyterlab/notebook');
     return {
       id: `${NAME}:prompts`,
-      description: 'Shows %%loom cells as Markdown, and carries out changes of cells that were allowed.',
+      description: 'Shows %%loom cells as Markdown, changes cells as was allowed, goes on with cells after a reload.',
       autoStart: true,
       requires: [INotebookTracker],
       activate: (app, tracker) => {
         const serve = panel => {
           watchPanel(panel);
-          serveCells(panel);
+          serveCells(panel, tracker);
         };
         tracker.forEach(serve);
         tracker.widgetAdded.connect((_, panel) => serve(panel));
