@@ -93,8 +93,7 @@ class Log:
             return
         assert self._lease is not None  # noqa: S101  nothing is said before the log is open
         if not self._store.durable:
-            self._store.append(self._lease, tuple(self.pending))
-            self.pending.clear()
+            self.commit_now()
             return
         batch = tuple(map(_writable, self.pending))
         writing = asyncio.ensure_future(asyncio.to_thread(self._store.append, self._lease, batch))
@@ -118,7 +117,8 @@ class Log:
         if self._writing is not None or self._lease is None:
             return False
         if self.pending:
-            batch = tuple(map(_writable, self.pending))
+            durable = self._store.durable  # a store in memory takes whatever can be said
+            batch = tuple(map(_writable, self.pending) if durable else self.pending)
             self._store.append(self._lease, batch)
             del self.pending[: len(batch)]
         return True

@@ -111,7 +111,15 @@ async def _turn(stage: Stage) -> Reply:
     if stage.hooks.given:
         await tell(stage, "before_llm", iteration=stage.turns, model=stage.model.name)
     started = stage.clock.monotonic()
-    reply = await _ask(stage)
+    note_head(stage)
+    reply: Reply | None = None
+    try:
+        reply = await stage.model.reply(stage.request, stage.show)
+    except ModelError as error:
+        if not await _may_pass(stage, error, 1):
+            raise
+    if reply is None:
+        reply = await _ask_again(stage)
     stage.deltas.clear()
     message = cleaned(reply.message)
     if message is not reply.message:
@@ -133,21 +141,29 @@ async def _turn(stage: Stage) -> Reply:
     return reply
 
 
-async def _ask(stage: Stage) -> Reply:
-    attempt = 0
+async def _ask_again(stage: Stage) -> Reply:
+    """The reply after a failure. Raises the last one, where none passes."""
+    attempt = 1
     while True:
         attempt += 1
         note_head(stage)
         try:
             return await stage.model.reply(stage.request, stage.show)
         except ModelError as error:
-            if error.fault == "context_overflow" and not stage.deltas and await overflowed(stage):
-                continue
-            delay = None if stage.deltas else stage.runtime.retry.delay(error, attempt, stage.random)
-            if delay is None:
+            if not await _may_pass(stage, error, attempt):
                 raise
-            stage.say(RetryScheduled(attempt + 1, delay, error.fault, error.title))
-        await stage.clock.sleep(delay)
+
+
+async def _may_pass(stage: Stage, error: ModelError, attempt: int) -> bool:
+    """Do what helps against a failed model call, or wait; whether it is to be tried again."""
+    if error.fault == "context_overflow" and not stage.deltas and await overflowed(stage):
+        return True
+    delay = None if stage.deltas else stage.runtime.retry.delay(error, attempt, stage.random)
+    if delay is None:
+        return False
+    stage.say(RetryScheduled(attempt + 1, delay, error.fault, error.title))
+    await stage.clock.sleep(delay)
+    return True
 
 
 def _add(stage: Stage, message: Message) -> None:

@@ -946,7 +946,8 @@ class Session:
             return
         run.entries.append(self._log.note(run.id, ending.finished))
         try:
-            await self._log.commit()
+            if self.store.durable or not self._log.commit_now():
+                await self._log.commit()
         except asyncio.CancelledError as stop:  # the commit has been made all the same
             ending.cancelled = stop
         except Exception as refused:  # noqa: BLE001  the border: what was said stays pending until it is taken

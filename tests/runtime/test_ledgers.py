@@ -11,7 +11,7 @@ from loom_nb.events import ContextCompacted, HeadChanged, LogEntry, TurnStarted
 from loom_nb.messages import Conversation, ImagePart, TextPart
 from loom_nb.models.anthropic_encode import DIALECT
 from loom_nb.models.anthropic_encode import message as encode
-from loom_nb.protocols import PartitionItem, Request
+from loom_nb.protocols import PartitionItem, Request, Toolset
 from loom_nb.runtime.compaction import Collapse, ContextProtocol, Micro, Snip, Step
 from loom_nb.runtime.context import without_content
 from loom_nb.runtime.ledger import head_of
@@ -167,6 +167,28 @@ async def test_a_head_that_stays_is_noted_once_and_an_old_log_says_that_it_has_n
     assert not past.head_known
     assert past.ledger.sections().keys() == {"history"}
     assert any(isinstance(entry.event, TurnStarted) for entry in old)
+
+
+async def test_a_head_is_noted_anew_when_a_partition_changes_be_it_only_its_name():
+    told = iter([("a", "Known"), ("a", "Known"), ("b", "Known"), ("b", "More")])
+
+    class Memory:
+        name = "memory"
+
+        async def open(self):
+            return Toolset(partitions=lambda: [PartitionItem(*next(told), "memory")])
+
+    agent = Agent(Model.scripted(["1", "2", "3", "4"]), instructions="", capabilities=[Memory()])
+    async with agent.session() as session:
+        for _ in range(4):
+            await session.run("go")
+        entries = session.events()
+    heads = {entry.run: entry.event.items for entry in entries if isinstance(entry.event, HeadChanged)}
+    assert {run: [(item.name, item.words) for item in items] for run, items in heads.items()} == {
+        "r1": [("a", "Known")],
+        "r3": [("b", "Known")],
+        "r4": [("b", "More")],
+    }
 
 
 def test_the_parts_of_the_instructions_add_up_to_their_whole():
