@@ -39,6 +39,8 @@ LEFT_OUT = "left out"
 """The strategy by which a run is left out."""
 ATTEMPT = "attempt"
 """The strategy by which the work of earlier attempts is."""
+LEFT_PART = "leave out"
+"""The strategy by which a part of a message is."""
 RESTORE = "restore "
 """How the strategies begin by which work of an earlier process is."""
 WITHHOLDS = frozenset({LEFT_OUT, ATTEMPT})
@@ -66,6 +68,8 @@ class View:
     """Those that are hidden, with how many compactions there had been."""
     numbers: int = 0
     """Compactions so far, undone ones included."""
+    undone: dict[str, ContextCompacted] = field(default_factory=dict)
+    """Those of which all or a part was undone, whole."""
     plan: tuple[PlanItem, ...] = ()
     """The latest one: it survives whatever is left out."""
     planned: int = -1
@@ -108,9 +112,11 @@ class View:
         match fact:
             case ContextCompacted():
                 self.compactions[fact.id] = fact
-                self.numbers += 1
+                self.numbers = max(self.numbers + 1, _place(fact.id))
             case CompactionUndone(id=name, first=None):
-                self.compactions.pop(name, None)
+                known = self.compactions.pop(name, None)
+                if known is not None:
+                    self.undone.setdefault(name, known)
             case CompactionUndone(id=name, first=int(first)):
                 self._undo_one(name, first)
             case ContextMarked(message=number, mark=mark):
@@ -126,6 +132,7 @@ class View:
         known = self.compactions.get(name)
         if known is None:
             return
+        self.undone.setdefault(name, known)
         left = tuple(change for change in known.changes if change.first != first)
         if left:
             self.compactions[name] = msgspec.structs.replace(known, changes=left)
@@ -143,20 +150,12 @@ class View:
         What is left out stays so whatever else is said of it; of what is hidden or left out no earlier
         change tells.
         """
-        gone = self._gone()
-        when = [
-            (one, _place(name))
-            for name, compaction in self.compactions.items()
-            for one in compaction.changes
-            if not one.messages
-        ]
-        numbers = sorted(self._hidden)
+        gone, when, numbers = self._gone(), self._when(), sorted(self._hidden)
         counts: list[Change] = []
-        for name, compaction in self.compactions.items():
-            place = _place(name)
+        for compaction in self.compactions.values():
             newer = [one for one in compaction.changes if one.messages]
             if numbers or when:
-                newer = [one for one in newer if not self._tells(one, place, numbers, when)]
+                newer = self._silent(compaction, newer, numbers, when)
             newer.sort(key=_first)
             older = [one for one in counts if not _overlaps(newer, one.first, one.last)]
             counts = sorted([*older, *newer], key=_first)
@@ -170,6 +169,34 @@ class View:
             and not _overlaps(gone, number, number)
         ]
         return sorted([*counts, *gone, *hidden], key=_first) if gone or hidden else counts
+
+    def _when(self) -> list[tuple[Change, int]]:
+        """What was left out, with the number of the compaction that did it."""
+        return [
+            (one, _place(name))
+            for name, compaction in self.compactions.items()
+            for one in compaction.changes
+            if not one.messages or compaction.strategy == LEFT_PART
+        ]
+
+    def told_since(self, compaction: ContextCompacted) -> tuple[Change, ...]:
+        """Of the changes of a compaction those that tell of nothing that was withheld after it was made."""
+        silent = [one for one in compaction.changes if one.messages]
+        silent = self._silent(compaction, silent, sorted(self._hidden), self._when())
+        return tuple(one for one in compaction.changes if not one.messages or one in silent)
+
+    def _silent(
+        self,
+        compaction: ContextCompacted,
+        changes: list[Change],
+        hidden: Sequence[int],
+        gone: Sequence[tuple[Change, int]],
+    ) -> list[Change]:
+        """Of changes of a compaction those that tell of nothing that was hidden or left out later."""
+        place = _place(compaction.id)
+        if any(self._tells(first, last, place, hidden, gone) for first, last in _told_by(compaction)):
+            return []
+        return [one for one in changes if not self._tells(one.first, one.last, place, hidden, gone)]
 
     def _gone(self) -> list[Change]:
         """What is left out whole, by whatever compaction: ranges in order, which do not touch."""
@@ -266,13 +293,13 @@ class View:
         )
 
     def _tells(
-        self, change: Change, place: int, hidden: Sequence[int], gone: Sequence[tuple[Change, int]]
+        self, first: int, last: int, place: int, hidden: Sequence[int], gone: Sequence[tuple[Change, int]]
     ) -> bool:
-        """Whether a change was made before one of its messages was hidden or left out: it may tell of it."""
-        reach = hidden[bisect.bisect_left(hidden, change.first) : bisect.bisect_right(hidden, change.last)]
+        """Whether one of these messages was hidden or left out after a compaction that may tell of it."""
+        reach = hidden[bisect.bisect_left(hidden, first) : bisect.bisect_right(hidden, last)]
         if any(place <= self._hidden[number] for number in reach):
             return True
-        return any(place < at and _overlaps((change,), one.first, one.last) for one, at in gone)
+        return any(place < at and one.first <= last and first <= one.last for one, at in gone)
 
     def items(self) -> "Sequence[Shown]":
         """What is sent, message after message."""
@@ -313,6 +340,7 @@ def copy_of(view: View) -> View:
     copy.compactions, copy.marks, copy._hidden, copy.notes = (
         dict(view.compactions), dict(view.marks), dict(view._hidden), list(view.notes)
     )  # fmt: skip
+    copy.undone = dict(view.undone)
     copy.shown, copy._items, copy._tokens = view.shown, view._items, view._tokens
     return copy
 
@@ -320,6 +348,14 @@ def copy_of(view: View) -> View:
 def _place(name: str) -> int:
     """The number of a compaction, by its id: `c3` is the third."""
     return int(name[1:]) if name[1:].isdecimal() else 0
+
+
+def _told_by(compaction: ContextCompacted) -> tuple[tuple[int, int], ...]:
+    """Ranges of which all notes of a compaction may tell; logs of before say nothing of a handoff's."""
+    if compaction.tells or compaction.strategy != "auto":
+        return compaction.tells
+    last = max([one.last for one in compaction.changes], default=-1)
+    return ((0, last),) if last >= 0 else ()
 
 
 def _first(change: Change) -> int:

@@ -25,7 +25,7 @@ from loom_nb.messages import (
 )
 from loom_nb.questions import Option, Question
 from loom_nb.runtime.compaction import Situation, Snip, tried
-from loom_nb.runtime.context import HIDDEN, Shown, item_name, last_instruction
+from loom_nb.runtime.context import HIDDEN, LEFT_PART, Shown, item_name, last_instruction
 from loom_nb.runtime.preflight import Preflight
 from loom_nb.runtime.pressure import compact_now, fit, tell_compacted
 from loom_nb.runtime.recall import recall_tool
@@ -40,8 +40,6 @@ TOLD = 3
 LEAST = 0.1
 """Of a request: a smaller item is not what makes it large."""
 HEAD = Snip(chars=2_400, head=1_600, tail=400, name="head")
-LEAVE = "leave out"
-"""The strategy by which a part of a message is left out."""
 
 
 async def ready(stage: Stage, tokens: int) -> int:
@@ -227,7 +225,7 @@ def _not_sent(late: bool, told: str, policy: Preflight) -> RunStopped:
 
 async def _leave_out(stage: Stage, one: Heavy) -> None:
     if not one.alone:
-        await _change(stage, LEAVE, [without_part(stage.view.items(), one)])
+        await _change(stage, LEFT_PART, [without_part(stage.view.items(), one)])
         return
     view, fact = stage.view, ContextMarked(one.number, "hidden")
     before = view.tokens

@@ -571,10 +571,24 @@ class Session:
             self._commit_soon()
             return undone
 
-    async def compact_again(self, strategy: str, changes: tuple[Change, ...]) -> ContextCompacted | None:
-        """Put changes that were undone in force again, as a new compaction; None where nothing follows."""
+    async def compact_again(self, name: str, changes: tuple[Change, ...]) -> ContextCompacted | None:
+        """Put changes that were undone in force again, as a new compaction; None where nothing follows.
+
+        Those that tell of what was withheld after they were made stay undone.
+
+        Args:
+            name: of the compaction whose they were, `c3`.
+            changes: of it.
+
+        Raises:
+            LoomUsageError: nothing of that name was undone.
+        """
         async with self._opened():
-            compacted = self._show_less(strategy, changes, "its undoing was taken back")
+            known = self.view.undone.get(name)
+            if known is None:
+                raise LoomUsageError(f"nothing of a compaction '{name}' was undone")
+            whole = self.view.told_since(msgspec.structs.replace(known, changes=changes))
+            compacted = self._show_less(known.strategy, whole, "its undoing was taken back", known.tells)
             self._commit_soon()
             return compacted
 
@@ -602,9 +616,15 @@ class Session:
             self._take(*(ContextMarked(one, mark) for one in messages))
             self._commit_soon()
 
-    def _show_less(self, strategy: str, changes: tuple[Change, ...], reason: str) -> ContextCompacted | None:
+    def _show_less(
+        self,
+        strategy: str,
+        changes: tuple[Change, ...],
+        reason: str,
+        tells: tuple[tuple[int, int], ...] = (),
+    ) -> ContextCompacted | None:
         """Put changes in force, unless nothing would be sent in another way."""
-        compacted, after = tried(self.view, strategy, changes, self.view.tokens, reason)
+        compacted, after = tried(self.view, strategy, changes, self.view.tokens, reason, tells)
         if list(after.shown) == list(self.view.shown):
             return None
         self._take(compacted)
