@@ -108,6 +108,8 @@ class Open:
     origin: Origin
     waits: bool
     """Otherwise it was given up, because nobody answered."""
+    number: int = -1
+    """The message behind which it was asked: with the call that it is about; -1: none."""
 
 
 @dataclass(slots=True)
@@ -137,6 +139,8 @@ class Course:
     """That it may have; 0 where that is not known."""
     streak: int = 0
     """Failing calls in a row, up to now."""
+    failing: deque[int] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    """The messages that hold their results, one for each call."""
     errors: deque[Failure] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     denied: deque[Refusal] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     questions: dict[str, Open] = field(default_factory=dict)
@@ -195,11 +199,13 @@ class Course:
         self.calls += 1
         if event.outcome == "ok":
             self.streak = 0
+            self.failing.clear()
             if result.name not in OWN_BOOKS:
                 self._source(result.name, _origin(result))
             return
         self.failed += 1
         self.streak += 1
+        self.failing.append(self.next)
         if event.outcome == "denied":
             self.denied.append(Refusal(self.next, result.name, self._deniers.pop(event.call_id, "")))
             return
@@ -225,7 +231,9 @@ class Course:
     def _asked(self, event: QuestionAsked) -> None:
         question = event.question
         origin = question.origin if question.asked_by in ("", "judge") else Origin("model", question.asked_by)
-        self.questions[question.id] = Open(one_line(question.title, LINE), origin, waits=True)
+        self.questions[question.id] = Open(
+            one_line(question.title, LINE), origin, waits=True, number=self.next - 1
+        )
 
     def _answered(self, event: QuestionAnswered) -> None:
         asked = self.questions.pop(event.question_id, None)
@@ -394,13 +402,24 @@ def dashboard_of(course: Course, view: View, around: Around) -> Dashboard:
         tokens=course.tokens,
         budget=course.budget,
         errors=tuple(errors[:SHOWN]),
-        streak=course.streak,
+        streak=_streak(course, hidden),
         risks=tuple(_risks(course, around, errors, left, hidden)),
-        questions=tuple(course.questions.values()),
+        questions=tuple(one for one in course.questions.values() if not _hides(hidden, one)),
         evidence=tuple(evidence),
         scratchpad="\n".join(text for _, text in view.scratchpad),
         sent=around.sent,
     )
+
+
+def _streak(course: Course, hidden: Callable[[int], bool]) -> int:
+    """Failing calls in a row, of those that are not withheld."""
+    seen = sum(not hidden(number) for number in course.failing)
+    return course.streak if seen == len(course.failing) else seen
+
+
+def _hides(hidden: Callable[[int], bool], question: Open) -> bool:
+    """Whether the call that a question is about is withheld, or its result."""
+    return question.number >= 0 and (hidden(question.number) or hidden(question.number + 1))
 
 
 def _left(course: Course, around: Around) -> Iterable[Used]:
