@@ -305,7 +305,7 @@ def _note(first: int, last: int, text: str) -> Message:
 
 def _list(view: View, first: int, last: int, room: int) -> str:
     """A line for each message, at most so many characters: the middle goes first."""
-    messages, hidden = view.conversation.messages, view.hidden
+    messages, hidden = view.readable(), view.hidden
     lines: list[str] = []
     for number in range(first, last + 1):
         if number not in hidden:

@@ -246,6 +246,38 @@ class View:
             if not change.messages
         )
 
+    @property
+    def parts_left(self) -> dict[int, frozenset[int]]:
+        """The parts that the model may not read again either, by their message: those left out of it."""
+        left: dict[int, frozenset[int]] = {}
+        for compaction in self.compactions.values():
+            if compaction.strategy != LEFT_PART:
+                continue
+            for change in compaction.changes:
+                message, stands = self.conversation.messages[change.first], change.messages
+                places = _left_of(message, stands[0]) if stands else frozenset(range(len(message.parts)))
+                left[change.first] = left.get(change.first, frozenset()) | places
+        return left
+
+    @property
+    def calls_left(self) -> frozenset[str]:
+        """The ids of the calls whose results are among `parts_left`."""
+        messages = self.conversation.messages
+        parts = [messages[one].parts[place] for one, places in self.parts_left.items() for place in places]
+        return frozenset(part.call_id for part in parts if isinstance(part, ToolResultPart))
+
+    def readable(self) -> Sequence[Message]:
+        """The conversation with a word in the place of each of `parts_left`."""
+        left = self.parts_left
+        if not left:
+            return self.conversation.messages
+        known = list(self.conversation.messages)
+        for number, places in left.items():
+            parts = enumerate(known[number].parts)
+            told = tuple([without_words(part) if place in places else part for place, part in parts])
+            known[number] = msgspec.structs.replace(known[number], parts=told)
+        return known
+
     def _forgotten(self, number: int) -> bool:
         """Whether what a message wrote down counts no more: it is withheld, or was not restored whole."""
         return self.withholds(number) or any(
@@ -283,14 +315,11 @@ class View:
         return frozenset(self._hidden)
 
     def withholds_result(self, result: str) -> bool:
-        """Whether a long result belongs to a message that the model is not to read."""
-        return any(
-            part.call_id == result or result.startswith(f"{part.call_id}_")
-            for number in self.withheld
-            if number < len(self.conversation)
-            for part in self.conversation.messages[number].parts
-            if isinstance(part, ToolResultPart)
-        )
+        """Whether a long result belongs to a message, or is a part, that the model is not to read."""
+        messages = self.conversation.messages
+        parts = [part for one in self.withheld if one < len(messages) for part in messages[one].parts]
+        calls = {part.call_id for part in parts if isinstance(part, ToolResultPart)} | self.calls_left
+        return any(call == result or result.startswith(f"{call}_") for call in calls)
 
     def _tells(
         self, first: int, last: int, place: int, hidden: Sequence[int], gone: Sequence[tuple[Change, int]]
@@ -424,6 +453,26 @@ def without_content(message: Message) -> Message:
     if not parts:
         parts = [TextPart(HIDDEN, Origin("system"))]
     return Message(message.role, tuple(parts))
+
+
+def without_words(part: Part) -> Part:
+    """What stands for a part that is left out: a result still answers its call."""
+    note = TextPart(HIDDEN, Origin("system"))
+    if isinstance(part, ToolResultPart):
+        return msgspec.structs.replace(part, parts=(note,))
+    return msgspec.structs.replace(part, text=HIDDEN) if isinstance(part, DataPart) else note
+
+
+def _left_of(message: Message, stands: Message) -> frozenset[int]:
+    """Which parts of a message are left out in what stands for it; where they do not match, all."""
+    if len(message.parts) != len(stands.parts):
+        return frozenset(range(len(message.parts)))
+    pairs = enumerate(zip(message.parts, stands.parts, strict=True))
+    return frozenset(
+        place
+        for place, (part, now) in pairs
+        if not isinstance(part, ToolCallPart) and now == without_words(part)
+    )
 
 
 def last_instruction(messages: Sequence[Message]) -> int:

@@ -8,7 +8,7 @@ there are any.
 
 import dataclasses
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,6 +75,7 @@ class Failure:
     words: str
     """The first line of what was said of it."""
     origin: Origin
+    call: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,13 @@ class Source:
     """The messages that hold them, the newest ones."""
     what: str = ""
     """Of an artifact: what it is."""
+    calls: tuple[tuple[int, str], ...] = ()
+    """The newest calls that gave them, each with its message."""
+
+    def within(self, number: int, calls: Collection[str]) -> bool:
+        """Whether all that a message holds of it came from these calls."""
+        mine = [call for place, call in self.calls if place == number]
+        return bool(calls and mine) and all(call in calls for call in mine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +209,7 @@ class Course:
             self.streak = 0
             self.failing.clear()
             if result.name not in OWN_BOOKS:
-                self._source(result.name, _origin(result))
+                self._source(result.name, _origin(result), call=event.call_id)
             return
         self.failed += 1
         self.streak += 1
@@ -211,20 +219,23 @@ class Course:
             return
         words = next((line for line in result.text.splitlines() if line.strip()), "")
         self.errors.append(
-            Failure(self.next, result.name, event.outcome, one_line(words, LINE), _origin(result))
+            Failure(
+                self.next, result.name, event.outcome, one_line(words, LINE), _origin(result), event.call_id
+            )
         )
 
     def _artifact(self, event: ArtifactAdded) -> None:
         what = one_line(event.summary, 60) or event.kind
-        self._source(event.name, Origin("tool", "artifact"), what)
+        self._source(event.name, Origin("tool", "artifact"), what, event.call_id)
 
-    def _source(self, name: str, origin: Origin, what: str = "") -> None:
+    def _source(self, name: str, origin: Origin, what: str = "", call: str = "") -> None:
         key = (name, origin, bool(what))
         known = self.sources.pop(key, None)
         numbers = known.numbers if known is not None else ()
         if self.next not in numbers:
             numbers = (*numbers[-5:], self.next)
-        self.sources[key] = Source(name, origin, numbers, what)
+        calls = (*(known.calls if known is not None else ()), (self.next, call))[-REMEMBERED:]
+        self.sources[key] = Source(name, origin, numbers, what, calls)
         while len(self.sources) > REMEMBERED:
             del self.sources[next(iter(self.sources))]
 
@@ -381,10 +392,11 @@ def dashboard_of(course: Course, view: View, around: Around) -> Dashboard:
     """
     hidden = view.withholds
     left = tuple(_left(course, around))
-    errors = [one for one in reversed(course.errors) if not hidden(one.number)]
+    gone = view.calls_left
+    errors = [one for one in reversed(course.errors) if not hidden(one.number) and one.call not in gone]
     evidence = []
     for source in reversed(course.sources.values()):
-        numbers = tuple(number for number in source.numbers if not hidden(number))
+        numbers = tuple(one for one in source.numbers if not hidden(one) and not source.within(one, gone))
         if numbers:
             evidence.append(dataclasses.replace(source, numbers=numbers))
     asked = not hidden(course.asked_by)

@@ -1054,7 +1054,7 @@ class Session:
     def _restore(self) -> None:
         """Leave out of what an earlier process left whatever the policy does not want."""
         policy = self.agent.runtime.session_restore
-        changes = policy.changes(self.conversation.messages, self.view.pinned, self.view.hidden)
+        changes = policy.changes(self.view.readable(), self.view.pinned, self.view.hidden)
         left = self._show_less(f"{RESTORE}{policy.kind}", changes, "an earlier process") if changes else None
         self._restored = left.id if left is not None else ""
 
@@ -1073,7 +1073,7 @@ class Session:
             CompactionUndone(self._restored),
         )
         view.take(undone)
-        changes = policy.changes(known, self.view.pinned | asked, self.view.hidden)
+        changes = policy.changes(self.view.readable(), self.view.pinned | asked, self.view.hidden)
         told = "a short answer keeps its question"
         return (undone, tried(view, f"{RESTORE}{policy.kind}", changes, view.tokens, told)[0])
 
