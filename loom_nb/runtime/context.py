@@ -374,6 +374,14 @@ def copy_of(view: View) -> View:
     return copy
 
 
+def grown(view: View, messages: Sequence[Message]) -> View:
+    """A copy of a view as it would be if these messages had been added."""
+    copy = copy_of(view)
+    copy.conversation = Conversation([*view.conversation, *messages])
+    copy.take()
+    return copy
+
+
 def _place(name: str) -> int:
     """The number of a compaction, by its id: `c3` is the third."""
     return int(name[1:]) if name[1:].isdecimal() else 0

@@ -61,7 +61,7 @@ from loom_nb.runtime.asking import Asking
 from loom_nb.runtime.calls import tell
 from loom_nb.runtime.clock import SYSTEM_CLOCK
 from loom_nb.runtime.compaction import chosen, make_room, tried
-from loom_nb.runtime.context import LEFT_OUT, RESTORE, Fact, View, copy_of
+from loom_nb.runtime.context import LEFT_OUT, Fact, View, copy_of, grown
 from loom_nb.runtime.dashboard import Course, Dashboard, dashboard_of
 from loom_nb.runtime.deadlines import Deadlines
 from loom_nb.runtime.fairness import FairQueue, fair_queue
@@ -77,8 +77,8 @@ from loom_nb.runtime.pressure import UNSEEN, budget_of, handoff
 from loom_nb.runtime.quality import task_of, with_criteria
 from loom_nb.runtime.recall import recall_tool
 from loom_nb.runtime.restore import Past, Waiting, form_to_keep, settle
+from loom_nb.runtime.restored import keeping_the_question, restoring
 from loom_nb.runtime.run import GRACE_SECONDS, Run, RunResult
-from loom_nb.runtime.short_answers import answers_what
 from loom_nb.runtime.spending import Purse, Watched
 from loom_nb.runtime.stage import Meter, Stage, cleaned, so_far
 from loom_nb.runtime.tally import Tally
@@ -329,25 +329,39 @@ class Session:
         message = _first_message(task, context, self._describe)
         output = OutputType(schema) if schema is not None else None
         async with self._opened():
-            request = self._first_request(agent, await self._kit(agent), message, output)
+            request, _ = self._first_request(agent, await self._kit(agent), message, output)
             return request, self._model(agent.model).encode(request)
 
     def _first_request(
         self, agent: AgentDescription, kit: Toolkit, message: Message, output: OutputType | None
-    ) -> Request:
-        """What a run that begins with this message would send first."""
-        repairs = self._waiting.repairs if self._waiting is not None else ()
-        closing = [event.message for event in repairs if isinstance(event, MessageAdded)]
-        view, facts = self.view, self._question_of(message)
+    ) -> tuple[Request, View]:
+        """What a run that begins with this message would send first, and its view before the message."""
+        view = self._begun(message)
+        request = _request(agent, kit, view.shown.edited([*view.shown, message]), output)
+        if view.numbers and kit.get("recall") is None:
+            request.tools = (*request.tools, recall_tool(view))
+        request.system = with_criteria(request.system, agent.runtime.gate, task_of(message))
+        origins = self._origins if view.conversation is self.conversation else Origins(view.conversation)
+        begun: list[Kept] = [RunStarted(agent.model.name, message.text), MessageAdded(message)]
+        begin(request, agent.runtime, view, origins, begun)
+        return request, view
+
+    def _begun(self, message: Message) -> View:
+        """The view as `_begin` would leave it before this message, in the same order; nothing is kept."""
+        view, restored = self.view, self._restored
+        policy = self.agent.runtime.session_restore
+        if self._waiting is not None:
+            closing = [event.message for event in self._waiting.repairs if isinstance(event, MessageAdded)]
+            view = grown(view, closing)
+            left = restoring(view, policy)
+            restored = left.id if left is not None else ""
+            if left is not None:
+                view.take(left)
+        facts = keeping_the_question(view, policy, restored, message)
         if facts:
             view = copy_of(view)
             view.take(*facts)
-        shown = view.shown.edited([*view.shown, *closing, message])
-        request = _request(agent, kit, shown, output)
-        request.system = with_criteria(request.system, agent.runtime.gate, task_of(message))
-        begun: list[Kept] = [RunStarted(agent.model.name, message.text), MessageAdded(message)]
-        begin(request, agent.runtime, view, self._origins, [*repairs, *begun])
-        return request
+        return view
 
     async def resume(self, run_id: str, *, agent: AgentDescription | None = None) -> Run:
         """Take up the last run, whose process ended before it did.
@@ -432,15 +446,15 @@ class Session:
         async with self._opened():
             kit = await self._kit(agent)
             if message is not None:
-                request = self._first_request(agent, kit, message, output)
+                request, view = self._first_request(agent, kit, message, output)
             else:
-                request = _request(agent, kit, self.view.shown, output)
-                begin(request, agent.runtime, self.view, self._origins)
+                request, view = _request(agent, kit, self.view.shown, output), self.view
+                begin(request, agent.runtime, view, self._origins)
             answer = agent.generation.max_output_tokens
             budget = budget_of(agent.runtime.context, agent.model.window, answer, self._meter.limit)
             counted = self._meter.counted + self._meter.working if self._meter.exact else None
             partitions = kit.partitions()
-            return ledger_of(request, self.view, partitions, budget=budget, counted=counted, notes=notes)
+            return ledger_of(request, view, partitions, budget=budget, counted=counted, notes=notes)
 
     async def dashboard(self) -> Dashboard:
         """Where the latest run stands, also while it works, and where no request holds it.
@@ -858,7 +872,7 @@ class Session:
         if self._waiting is not None:
             self._give_up_waiting(self._waiting)
         message = work.message
-        facts = self._question_of(message)
+        facts = keeping_the_question(self.view, self.agent.runtime.session_restore, self._restored, message)
         self._restored = ""
         if facts:
             self._take(*facts)
@@ -1053,29 +1067,11 @@ class Session:
 
     def _restore(self) -> None:
         """Leave out of what an earlier process left whatever the policy does not want."""
-        policy = self.agent.runtime.session_restore
-        changes = policy.changes(self.view.readable(), self.view.pinned, self.view.hidden)
-        left = self._show_less(f"{RESTORE}{policy.kind}", changes, "an earlier process") if changes else None
+        left = restoring(self.view, self.agent.runtime.session_restore)
         self._restored = left.id if left is not None else ""
-
-    def _question_of(self, message: Message) -> tuple[Fact, ...]:
-        """What shows the question again that a short answer answers, where it was not restored."""
-        if not self._restored:
-            return ()
-        known = self.conversation.messages
-        asked = answers_what([*known, message]) - self.view.hidden
-        whole = {one.first for one in self.view.items() if not one.changed}
-        if asked <= whole:
-            return ()
-        policy, view, undone = (
-            self.agent.runtime.session_restore,
-            copy_of(self.view),
-            CompactionUndone(self._restored),
-        )
-        view.take(undone)
-        changes = policy.changes(self.view.readable(), self.view.pinned | asked, self.view.hidden)
-        told = "a short answer keeps its question"
-        return (undone, tried(view, f"{RESTORE}{policy.kind}", changes, view.tokens, told)[0])
+        if left is not None:
+            self._take(left)
+            self._offer_recall()
 
     def _add(self, message: Message) -> None:
         self.view.add(message)
