@@ -91,8 +91,21 @@ class View:
     def add(self, message: Message) -> None:
         """The conversation grew."""
         self.conversation.messages.append(message)
-        if self.shown is not self.conversation:
+        if self.shown is self.conversation:
+            return
+        last = self.shown.messages[-1] if self.shown.messages else None
+        if message.role == "tool" or (last is not None and last.role == "assistant" and last.calls):
+            self._add_paired(message)
+        else:
             self.shown.messages.append(message)
+
+    def _add_paired(self, message: Message) -> None:
+        """A result joins its calls; what was drawn before its other half came is drawn anew."""
+        last = self.shown.messages[-1] if self.shown.messages else None
+        if last is not None and [call.id for call in last.calls] == _results(message) and last.calls:
+            self.shown.messages.append(message)
+        else:
+            self.take()
 
     def take(self, *facts: Fact) -> None:
         """Something was compacted, undone, pinned or hidden."""

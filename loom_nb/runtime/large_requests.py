@@ -34,6 +34,7 @@ from loom_nb.runtime.working import draw
 from loom_nb.settings import money
 from loom_nb.tokens import estimate_message, estimate_part
 
+HEADING = "instructions and tools"
 TOLD = 3
 """Items that are named."""
 LEAST = 0.1
@@ -58,7 +59,8 @@ async def ready(stage: Stage, tokens: int) -> int:
         chosen = await _chosen(stage, policy, whole, compacts=not idle)
         if not chosen:
             break
-        tokens = draw(stage)
+        draw(stage)
+        tokens = stage.size(stage.request)
         idle = chosen == "compact" and stage.size(stage.request) >= whole
         if idle:
             stage.say(Noticed("Nothing could be shortened: the request is as large as before.", "warning"))
@@ -169,12 +171,18 @@ async def _chosen(stage: Stage, policy: Preflight, tokens: int, *, compacts: boo
     parts = heavy(view.items(), last_instruction(view.conversation.messages), tokens)
     cost = at_most(stage.priced, Usage(input_tokens=tokens))
     told = f"about {thousands(tokens)} tokens{f' (≈ {money(cost)})' if cost else ''}"
-    largest = f"; the largest: {', '.join(map(str, parts[:TOLD]))}" if parts else ""
+    weighs = [(one.tokens, str(one), f"{one.name} {one.words}: {thousands(one.tokens)}") for one in parts]
+    head = stage.head()
+    if head >= tokens * LEAST:
+        weighs.append((head, f"{HEADING} ({thousands(head)})", f"{HEADING}: {thousands(head)}"))
+    weighs = sorted(weighs, key=lambda one: -one[0])[:TOLD]
+    largest = f"; the largest: {', '.join(words for _, words, _ in weighs)}" if weighs else ""
     if not policy.ask or not (stage.asking.attended or stage.governance.unattended == "wait"):
         stage.say(Noticed(f"The next request is large, {told}{largest}. Nobody was asked.", "warning"))
         return ""
     expires = stage.clock.now() + policy.answer_within
-    question = question_of(told, parts, expires, compacts=compacts)
+    lines = [line for _, _, line in weighs]
+    question = question_of(told, parts, lines, expires, compacts=compacts)
     reply = await stage.asking.ask(question, stage.say, stage.commit, wait=True)
     match reply.value:
         case "send":
@@ -190,12 +198,15 @@ async def _chosen(stage: Stage, policy: Preflight, tokens: int, *, compacts: boo
     return str(reply.value)
 
 
-def question_of(told: str, parts: Sequence[Heavy], expires: float, *, compacts: bool = True) -> Question:
+def question_of(
+    told: str, parts: Sequence[Heavy], lines: Sequence[str], expires: float, *, compacts: bool
+) -> Question:
     """What a person is asked of a large request.
 
     Args:
         told: its size, and what it costs.
-        parts: what weighs most of it, heaviest first.
+        parts: what weighs most of it and can be left out, heaviest first.
+        lines: what weighs most of it, in words.
         expires: when nobody has answered, it is not sent.
         compacts: whether earlier turns may become shorter.
     """
@@ -215,12 +226,12 @@ def question_of(told: str, parts: Sequence[Heavy], expires: float, *, compacts: 
         shorter = "earlier turns become shorter; %loom compact undo takes it back"
         options.append(Option("compact", "Compact first", shorter))
     options.append(Option("stop", "Stop", "nothing is sent"))
-    largest = "\n".join(f"{one.name} {one.words}: {thousands(one.tokens)}" for one in parts[:TOLD])
+    largest = "\n".join(lines)
     return Question(
         "",
         "choice",
         f"This will send {told}",
-        text=f"The largest in it:\n{largest}" if parts else "",
+        text=f"The largest in it:\n{largest}" if lines else "",
         options=tuple(options),
         default="stop",
         expires=expires,

@@ -114,6 +114,8 @@ async def _turn(stage: Stage) -> Reply:
     if stage.stopped():
         raise asyncio.CancelledError
     tokens = stage.meter.tokens if stage.course is None else draw(stage)
+    if not stage.meter.exact:
+        tokens += stage.head()
     if tokens >= stage.room:
         tokens = await ready(stage, tokens)
     stage.turns += 1

@@ -1053,7 +1053,7 @@ class Session:
         self._asking.remember(past.asked, past.waiting.questions if past.waiting is not None else ())
         self._meter = past.meter
         if any(isinstance(fact, CompactionUndone | ContextMarked) for fact in past.context):
-            self._meter = Meter(self.view.tokens)
+            self._meter = Meter(self.view.tokens, sent=past.meter.sent)
         self._ended = past.ended
         self._offer_recall()
         self._kept.update(past.kept)

@@ -168,6 +168,8 @@ class Stage(msgspec.Struct, eq=False):
     """Ids of the calls of the turn in progress whose tools have begun to run."""
     resumed: Resumed | None = None
     """In the first turn of a run that another process had begun."""
+    weighed: tuple[str, Sequence[Any], Any, int] | None = None
+    """Instructions, tools and form of an answer, with their tokens."""
     headed: tuple[Any, ...] = ()
     """Instructions, tools and form of the answer of the last model call."""
     partitions: Sequence[PartitionItem] = ()
@@ -220,11 +222,24 @@ class Stage(msgspec.Struct, eq=False):
         """Tokens of a request, estimated but for what a vendor has counted."""
         if request is not self.request:
             return request.tokens
-        return self.meter.tokens + (0 if self.meter.exact else request.head_tokens)
+        return self.meter.tokens + (0 if self.meter.exact else self.head())
+
+    def head(self) -> int:
+        """`head_tokens` of the run's request: reckoned once for the same instructions, tools and form."""
+        request, known = self.request, self.weighed
+        if (
+            known is None
+            or known[0] is not request.system
+            or known[1] is not request.tools
+            or known[2] is not request.output
+        ):
+            known = self.weighed = (request.system, request.tools, request.output, request.head_tokens)
+        return known[3]
 
     def add(self, message: Message) -> None:
         """Append a message to the conversation."""
         self.view.add(message)
+        self.request.conversation = self.view.shown
         self.meter.tail.append(message)
 
     def finished(

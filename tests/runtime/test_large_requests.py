@@ -357,6 +357,36 @@ async def test_below_the_threshold_nothing_is_looked_at():
     assert of(result, Noticed, QuestionAsked) == []
 
 
+async def test_long_instructions_are_asked_about_before_they_are_sent_the_first_time():
+    spec = Agent(
+        Model.scripted(["done"]),
+        instructions="rule " * 60_000,
+        session_store=MemoryStore(),
+        runtime=Runtime(preflight=SMALL),
+    )
+    _, result = await chosen(spec, "stop")
+    (question,) = [one.question for one in of(result, QuestionAsked)]
+    assert (result.status, of(result, TurnStarted)) == ("stopped", [])
+    assert question.title == "This will send about 75k tokens"
+    assert question.text == "The largest in it:\ninstructions and tools: 75k"
+    _, result = await chosen(spec, "send")
+    (sent,) = of(result, TurnStarted)
+    assert sent.tokens == result.usage.input_tokens
+
+
+async def test_a_pin_does_not_make_a_session_that_was_opened_again_ask_of_its_size_again(tmp_path):
+    store = SqliteStore(tmp_path / "loom.db")
+    first = agent(READ, "done", store=store)
+    session, _ = await chosen(first, "send")
+    await session.mark(1, "pinned")
+    await session.close()
+    again = agent("done", store=store).session(SessionConfig(session.id))
+    _, result = await chosen(None, task="and?", session=again)
+    assert result.status == "completed" and of(result, QuestionAsked) == []
+    await again.close()
+    store.close()
+
+
 async def test_room_is_still_made_where_a_budget_of_the_context_is_small():
     calls = [Call("read_file", {"path": f"short{n}"}) for n in range(6)]
     spec = agent(
