@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +11,8 @@ from loom_nb.inputs import RuntimeTask
 from loom_nb.notebook.card import Card
 from loom_nb.notebook.context_cards import Setting, ledger_card
 from loom_nb.notebook.transcript import NOTICES
+from loom_nb.runtime.compaction import Step
+from loom_nb.runtime.dashboard import percent
 from loom_nb.runtime.ledger import Item, Ledger
 from loom_nb.runtime.session import Session
 
@@ -76,4 +79,12 @@ async def preview(session: Session, agent: Agent, task: RuntimeTask, schema: Any
     """The request that a run of `task` would begin with. Nothing is sent, and no run is kept."""
     _, body = await session.preview(task, agent=agent, schema=schema)
     ledger = await session.ledger(task, agent=agent, schema=schema)
-    return DryRun(agent.model.name, body, ledger, tuple(task.metadata.get(NOTICES, ())))
+    notices = (*task.metadata.get(NOTICES, ()), *_compacted_first(ledger, agent.runtime.context.ladder))
+    return DryRun(agent.model.name, body, ledger, notices)
+
+
+def _compacted_first(ledger: Ledger, ladder: Sequence[Step]) -> Iterator[str]:
+    """What the request does not show: a run makes room before it sends one that is too large."""
+    first = min((step.at for step in ladder), default=1.0)
+    if ledger.pressure is not None and ledger.pressure >= first:
+        yield f"would be compacted first: pressure {percent(ledger.pressure)}"
