@@ -300,6 +300,8 @@ class ContextCompacted(_Fact, frozen=True, gc=False):
     """What a summary of the work so far says, where one was written."""
     usage: Usage = Usage()
     """Of writing it."""
+    tells: tuple[tuple[int, int], ...] = ()
+    """First and last of the messages of which any of its notes may tell, its own among them."""
 
 
 class CompactionUndone(_Fact, frozen=True, gc=False):

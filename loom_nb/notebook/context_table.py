@@ -279,7 +279,7 @@ class ContextRows:
         for one in done:
             whole.setdefault(one.name, []).extend(one.changes)
         strategies = {one.name: one.strategy for one in done}
-        undone = [(strategies[name], tuple(whole[name])) for name in sorted(whole, key=_age)]
+        undone = [(name, tuple(whole[name])) for name in sorted(whole, key=_age)]
         ladder = [step.compaction.name for step in self.bench.runtime().context.ladder]
         lines = [f"%loom compact {name}" for name in ladder if name in strategies.values()]
         words = _receipt(words, before, session.view.tokens)
@@ -295,7 +295,7 @@ class ContextRows:
             if self.state() != now:
                 raise LoomUsageError("the context has changed since", fixes=["%loom compact"])
             before = session.view.tokens
-            made = [await session.compact_again(strategy, changes) for strategy, changes in undone]
+            made = [await session.compact_again(name, changes) for name, changes in undone]
             names = [one.id for one in made if one is not None]
             words = _receipt(f"taken back: compacted as {', '.join(names)}", before, session.view.tokens)
             lines = tuple(f"%loom compact undo {name}" for name in reversed(names))

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,9 +12,11 @@ from loom_nb.inputs import RuntimeTask, SessionConfig
 from loom_nb.notebook.card import Card
 from loom_nb.notebook.context_cards import Setting, ledger_card
 from loom_nb.notebook.transcript import NOTICES
+from loom_nb.runtime.compaction import Step
 from loom_nb.runtime.context import Fact
 from loom_nb.runtime.ledger import Item, Ledger
 from loom_nb.runtime.session import Session
+from loom_nb.wording import percent
 
 TEXT_LINES = 40
 """Lines of the request that are shown as plain text."""
@@ -81,7 +83,15 @@ async def preview(
     """The request that a run of `task` would begin with, after these facts. Nothing is sent or kept."""
     _, body = await session.preview(task, agent=agent, schema=schema, after=after)
     ledger = await session.ledger(task, agent=agent, schema=schema, after=after)
-    return DryRun(agent.model.name, body, ledger, tuple(task.metadata.get(NOTICES, ())))
+    notices = (*task.metadata.get(NOTICES, ()), *_compacted_first(ledger, agent.runtime.context.ladder))
+    return DryRun(agent.model.name, body, ledger, notices)
+
+
+def _compacted_first(ledger: Ledger, ladder: Sequence[Step]) -> Iterator[str]:
+    """What the request does not show: a run makes room before it sends one that is too large."""
+    first = min((step.at for step in ladder), default=1.0)
+    if ledger.pressure is not None and ledger.pressure >= first:
+        yield f"would be compacted first: pressure {percent(ledger.pressure)}"
 
 
 def apart(agent: Agent, session: str, entries: Iterable[LogEntry] = ()) -> Session:

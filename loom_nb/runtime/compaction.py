@@ -6,6 +6,7 @@ valid by the vendors' rules. The latest instruction, what is pinned and the last
 """
 
 import asyncio
+import dataclasses
 import inspect
 import json
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -304,7 +305,7 @@ def _note(first: int, last: int, text: str) -> Message:
 
 def _list(view: View, first: int, last: int, room: int) -> str:
     """A line for each message, at most so many characters: the middle goes first."""
-    messages, hidden = view.conversation.messages, view.hidden
+    messages, hidden = view.readable(), view.hidden
     lines: list[str] = []
     for number in range(first, last + 1):
         if number not in hidden:
@@ -478,9 +479,8 @@ async def make_room(
     for step in ladder:
         if tokens <= target:
             break
-        given = step.compaction.compact(situation)
-        changes = tuple(await given if inspect.isawaitable(given) else given)
-        compacted, after = tried(situation.view, step.compaction.name, changes, tokens, reason)
+        changes, tells = await _taken(step.compaction, situation)
+        compacted, after = tried(situation.view, step.compaction.name, changes, tokens, reason, tells)
         saved = tokens - compacted.tokens_after
         if not changes or saved < max(1, int(situation.budget * LEAST_SAVED)):
             continue
@@ -491,8 +491,67 @@ async def make_room(
     return taken
 
 
+async def _taken(
+    compaction: Compaction, situation: Situation
+) -> tuple[tuple[Change, ...], tuple[tuple[int, int], ...]]:
+    """The changes of a strategy, and the messages of which its notes may tell."""
+    read = False
+    ask = situation.summarise
+
+    async def summarise(text: str) -> str:
+        nonlocal read
+        read = True
+        assert ask is not None  # noqa: S101  tells the type checker
+        return await ask(text)
+
+    given = compaction.compact(dataclasses.replace(situation, summarise=summarise if ask else None))
+    changes = tuple(await given if inspect.isawaitable(given) else given)
+    return changes, _tells(situation, changes, read=read)
+
+
+def _tells(situation: Situation, changes: Sequence[Change], *, read: bool) -> tuple[tuple[int, int], ...]:
+    """The messages of which changes may tell beside their own: those of a handoff, of the plan, of notes.
+
+    Args:
+        situation: in which they were made.
+        changes: made.
+        read: whether the model was given all that may go to read.
+    """
+    view = situation.view
+    notes = [(one.first, one.last) for one in changes if any(map(_is_note, one.messages))]
+    reach = [(0, situation.before - 1)] if read else [(one.first, one.last) for one in changes]
+    told = {
+        one
+        for name, known in view.counting().items()
+        if any(one.first <= last and first <= one.last for one in known for first, last in reach)
+        for one in view.compactions[name].tells
+    }
+    if notes or read:
+        told.update(reach if read else notes)
+        told.update(notes)
+        if view.plan_shown and view.planned >= 0:
+            told.add((view.planned, view.planned))
+    merged: list[tuple[int, int]] = []
+    for first, last in sorted(told):
+        if merged and first <= merged[-1][1] + 1:
+            start, end = merged.pop()
+            merged.append((start, max(last, end)))
+            continue
+        merged.append((first, last))
+    return tuple(merged)
+
+
+def _is_note(message: Message) -> bool:
+    return any(isinstance(part, DataPart) and part.name == EARLIER for part in message.parts)
+
+
 def tried(
-    view: View, strategy: str, changes: tuple[Change, ...], tokens: int, reason: str
+    view: View,
+    strategy: str,
+    changes: tuple[Change, ...],
+    tokens: int,
+    reason: str,
+    tells: tuple[tuple[int, int], ...] = (),
 ) -> tuple[ContextCompacted, View]:
     """What a compaction would be, with what it frees; and the view as it would be then."""
     handoff = ""
@@ -500,7 +559,7 @@ def tried(
         handoff = next((part.text for part in changes[0].messages[0].parts if isinstance(part, DataPart)), "")
         handoff = handoff.rpartition(STANDS_FOR)[0]
     compacted = ContextCompacted(
-        f"c{view.numbers + 1}", strategy, reason, _told(view, changes), tokens, tokens, handoff
+        f"c{view.numbers + 1}", strategy, reason, _told(view, changes), tokens, tokens, handoff, tells=tells
     )
     after = copy_of(view)
     if changes:

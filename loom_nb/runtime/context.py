@@ -39,6 +39,8 @@ LEFT_OUT = "left out"
 """The strategy by which a run is left out."""
 ATTEMPT = "attempt"
 """The strategy by which the work of earlier attempts is."""
+LEFT_PART = "leave out"
+"""The strategy by which a part of a message is."""
 RESTORE = "restore "
 """How the strategies begin by which work of an earlier process is."""
 WITHHOLDS = frozenset({LEFT_OUT, ATTEMPT})
@@ -66,6 +68,8 @@ class View:
     """Those that are hidden, with how many compactions there had been."""
     numbers: int = 0
     """Compactions so far, undone ones included."""
+    undone: dict[str, ContextCompacted] = field(default_factory=dict)
+    """Those of which all or a part was undone, whole."""
     plan: tuple[PlanItem, ...] = ()
     """The latest one: it survives whatever is left out."""
     planned: int = -1
@@ -89,8 +93,21 @@ class View:
     def add(self, message: Message) -> None:
         """The conversation grew."""
         self.conversation.messages.append(message)
-        if self.shown is not self.conversation:
+        if self.shown is self.conversation:
+            return
+        last = self.shown.messages[-1] if self.shown.messages else None
+        if message.role == "tool" or (last is not None and last.role == "assistant" and last.calls):
+            self._add_paired(message)
+        else:
             self.shown.messages.append(message)
+
+    def _add_paired(self, message: Message) -> None:
+        """A result joins its calls; what was drawn before its other half came is drawn anew."""
+        last = self.shown.messages[-1] if self.shown.messages else None
+        if last is not None and [call.id for call in last.calls] == _results(message) and last.calls:
+            self.shown.messages.append(message)
+        else:
+            self.take()
 
     def take(self, *facts: Fact) -> None:
         """Something was compacted, undone, pinned or hidden."""
@@ -110,9 +127,11 @@ class View:
         match fact:
             case ContextCompacted():
                 self.compactions[fact.id] = fact
-                self.numbers += 1
+                self.numbers = max(self.numbers + 1, _place(fact.id))
             case CompactionUndone(id=name, first=None):
-                self.compactions.pop(name, None)
+                known = self.compactions.pop(name, None)
+                if known is not None:
+                    self.undone.setdefault(name, known)
             case CompactionUndone(id=name, first=int(first)):
                 self._undo_one(name, first)
             case ContextMarked(message=number, mark=mark):
@@ -128,6 +147,7 @@ class View:
         known = self.compactions.get(name)
         if known is None:
             return
+        self.undone.setdefault(name, known)
         left = tuple(change for change in known.changes if change.first != first)
         if left:
             self.compactions[name] = msgspec.structs.replace(known, changes=left)
@@ -145,20 +165,12 @@ class View:
         What is left out stays so whatever else is said of it; of what is hidden or left out no earlier
         change tells.
         """
-        gone = self._gone()
-        when = [
-            (one, _place(name))
-            for name, compaction in self.compactions.items()
-            for one in compaction.changes
-            if not one.messages
-        ]
-        numbers = sorted(self._hidden)
+        gone, when, numbers = self._gone(), self._when(), sorted(self._hidden)
         counts: list[Change] = []
-        for name, compaction in self.compactions.items():
-            place = _place(name)
+        for compaction in self.compactions.values():
             newer = [one for one in compaction.changes if one.messages]
             if numbers or when:
-                newer = [one for one in newer if not self._tells(one, place, numbers, when)]
+                newer = self._silent(compaction, newer, numbers, when)
             newer.sort(key=_first)
             older = [one for one in counts if not _overlaps(newer, one.first, one.last)]
             counts = sorted([*older, *newer], key=_first)
@@ -172,6 +184,34 @@ class View:
             and not _overlaps(gone, number, number)
         ]
         return sorted([*counts, *gone, *hidden], key=_first) if gone or hidden else counts
+
+    def _when(self) -> list[tuple[Change, int]]:
+        """What was left out, with the number of the compaction that did it."""
+        return [
+            (one, _place(name))
+            for name, compaction in self.compactions.items()
+            for one in compaction.changes
+            if not one.messages or compaction.strategy == LEFT_PART
+        ]
+
+    def told_since(self, compaction: ContextCompacted) -> tuple[Change, ...]:
+        """Of the changes of a compaction those that tell of nothing that was withheld after it was made."""
+        silent = [one for one in compaction.changes if one.messages]
+        silent = self._silent(compaction, silent, sorted(self._hidden), self._when())
+        return tuple(one for one in compaction.changes if not one.messages or one in silent)
+
+    def _silent(
+        self,
+        compaction: ContextCompacted,
+        changes: list[Change],
+        hidden: Sequence[int],
+        gone: Sequence[tuple[Change, int]],
+    ) -> list[Change]:
+        """Of changes of a compaction those that tell of nothing that was hidden or left out later."""
+        place = _place(compaction.id)
+        if any(self._tells(first, last, place, hidden, gone) for first, last in _told_by(compaction)):
+            return []
+        return [one for one in changes if not self._tells(one.first, one.last, place, hidden, gone)]
 
     def _gone(self) -> list[Change]:
         """What is left out whole, by whatever compaction: ranges in order, which do not touch."""
@@ -221,6 +261,38 @@ class View:
             if not change.messages
         )
 
+    @property
+    def parts_left(self) -> dict[int, frozenset[int]]:
+        """The parts that the model may not read again either, by their message: those left out of it."""
+        left: dict[int, frozenset[int]] = {}
+        for compaction in self.compactions.values():
+            if compaction.strategy != LEFT_PART:
+                continue
+            for change in compaction.changes:
+                message, stands = self.conversation.messages[change.first], change.messages
+                places = _left_of(message, stands[0]) if stands else frozenset(range(len(message.parts)))
+                left[change.first] = left.get(change.first, frozenset()) | places
+        return left
+
+    @property
+    def calls_left(self) -> frozenset[str]:
+        """The ids of the calls whose results are among `parts_left`."""
+        messages = self.conversation.messages
+        parts = [messages[one].parts[place] for one, places in self.parts_left.items() for place in places]
+        return frozenset(part.call_id for part in parts if isinstance(part, ToolResultPart))
+
+    def readable(self) -> Sequence[Message]:
+        """The conversation with a word in the place of each of `parts_left`."""
+        left = self.parts_left
+        if not left:
+            return self.conversation.messages
+        known = list(self.conversation.messages)
+        for number, places in left.items():
+            parts = enumerate(known[number].parts)
+            told = tuple([without_words(part) if place in places else part for place, part in parts])
+            known[number] = msgspec.structs.replace(known[number], parts=told)
+        return known
+
     def _forgotten(self, number: int) -> bool:
         """Whether what a message wrote down counts no more: it is withheld, or was not restored whole."""
         return self.withholds(number) or any(
@@ -258,23 +330,20 @@ class View:
         return frozenset(self._hidden)
 
     def withholds_result(self, result: str) -> bool:
-        """Whether a long result belongs to a message that the model is not to read."""
-        return any(
-            part.call_id == result or result.startswith(f"{part.call_id}_")
-            for number in self.withheld
-            if number < len(self.conversation)
-            for part in self.conversation.messages[number].parts
-            if isinstance(part, ToolResultPart)
-        )
+        """Whether a long result belongs to a message, or is a part, that the model is not to read."""
+        messages = self.conversation.messages
+        parts = [part for one in self.withheld if one < len(messages) for part in messages[one].parts]
+        calls = {part.call_id for part in parts if isinstance(part, ToolResultPart)} | self.calls_left
+        return any(call == result or result.startswith(f"{call}_") for call in calls)
 
     def _tells(
-        self, change: Change, place: int, hidden: Sequence[int], gone: Sequence[tuple[Change, int]]
+        self, first: int, last: int, place: int, hidden: Sequence[int], gone: Sequence[tuple[Change, int]]
     ) -> bool:
-        """Whether a change was made before one of its messages was hidden or left out: it may tell of it."""
-        reach = hidden[bisect.bisect_left(hidden, change.first) : bisect.bisect_right(hidden, change.last)]
+        """Whether one of these messages was hidden or left out after a compaction that may tell of it."""
+        reach = hidden[bisect.bisect_left(hidden, first) : bisect.bisect_right(hidden, last)]
         if any(place <= self._hidden[number] for number in reach):
             return True
-        return any(place < at and _overlaps((change,), one.first, one.last) for one, at in gone)
+        return any(place < at and one.first <= last and first <= one.last for one, at in gone)
 
     def items(self) -> "Sequence[Shown]":
         """What is sent, message after message."""
@@ -315,13 +384,30 @@ def copy_of(view: View) -> View:
     copy.compactions, copy.marks, copy._hidden, copy.notes = (
         dict(view.compactions), dict(view.marks), dict(view._hidden), list(view.notes)
     )  # fmt: skip
+    copy.undone = dict(view.undone)
     copy.shown, copy._items, copy._tokens = view.shown, view._items, view._tokens
+    return copy
+
+
+def grown(view: View, messages: Sequence[Message]) -> View:
+    """A copy of a view as it would be if these messages had been added."""
+    copy = copy_of(view)
+    copy.conversation = Conversation([*view.conversation, *messages])
+    copy.take()
     return copy
 
 
 def _place(name: str) -> int:
     """The number of a compaction, by its id: `c3` is the third."""
     return int(name[1:]) if name[1:].isdecimal() else 0
+
+
+def _told_by(compaction: ContextCompacted) -> tuple[tuple[int, int], ...]:
+    """Ranges of which all notes of a compaction may tell; logs of before say nothing of a handoff's."""
+    if compaction.tells or compaction.strategy != "auto":
+        return compaction.tells
+    last = max([one.last for one in compaction.changes], default=-1)
+    return ((0, last),) if last >= 0 else ()
 
 
 def _first(change: Change) -> int:
@@ -390,6 +476,26 @@ def without_content(message: Message) -> Message:
     if not parts:
         parts = [TextPart(HIDDEN, Origin("system"))]
     return Message(message.role, tuple(parts))
+
+
+def without_words(part: Part) -> Part:
+    """What stands for a part that is left out: a result still answers its call."""
+    note = TextPart(HIDDEN, Origin("system"))
+    if isinstance(part, ToolResultPart):
+        return msgspec.structs.replace(part, parts=(note,))
+    return msgspec.structs.replace(part, text=HIDDEN) if isinstance(part, DataPart) else note
+
+
+def _left_of(message: Message, stands: Message) -> frozenset[int]:
+    """Which parts of a message are left out in what stands for it; where they do not match, all."""
+    if len(message.parts) != len(stands.parts):
+        return frozenset(range(len(message.parts)))
+    pairs = enumerate(zip(message.parts, stands.parts, strict=True))
+    return frozenset(
+        place
+        for place, (part, now) in pairs
+        if not isinstance(part, ToolCallPart) and now == without_words(part)
+    )
 
 
 def last_instruction(messages: Sequence[Message]) -> int:

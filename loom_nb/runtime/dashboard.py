@@ -8,7 +8,7 @@ there are any.
 
 import dataclasses
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,6 +76,7 @@ class Failure:
     words: str
     """The first line of what was said of it."""
     origin: Origin
+    call: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,13 @@ class Source:
     """The messages that hold them, the newest ones."""
     what: str = ""
     """Of an artifact: what it is."""
+    calls: tuple[tuple[int, str], ...] = ()
+    """The newest calls that gave them, each with its message."""
+
+    def within(self, number: int, calls: Collection[str]) -> bool:
+        """Whether all that a message holds of it came from these calls."""
+        mine = [call for place, call in self.calls if place == number]
+        return bool(calls and mine) and all(call in calls for call in mine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +117,8 @@ class Open:
     origin: Origin
     waits: bool
     """Otherwise it was given up, because nobody answered."""
+    number: int = -1
+    """The message behind which it was asked: with the call that it is about; -1: none."""
 
 
 @dataclass(slots=True)
@@ -138,6 +148,8 @@ class Course:
     """That it may have; 0 where that is not known."""
     streak: int = 0
     """Failing calls in a row, up to now."""
+    failing: deque[int] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    """The messages that hold their results, one for each call."""
     errors: deque[Failure] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     denied: deque[Refusal] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     questions: dict[str, Open] = field(default_factory=dict)
@@ -196,37 +208,44 @@ class Course:
         self.calls += 1
         if event.outcome == "ok":
             self.streak = 0
+            self.failing.clear()
             if result.name not in OWN_BOOKS:
-                self._source(result.name, _origin(result))
+                self._source(result.name, _origin(result), call=event.call_id)
             return
         self.failed += 1
         self.streak += 1
+        self.failing.append(self.next)
         if event.outcome == "denied":
             self.denied.append(Refusal(self.next, result.name, self._deniers.pop(event.call_id, "")))
             return
         words = next((line for line in result.text.splitlines() if line.strip()), "")
         self.errors.append(
-            Failure(self.next, result.name, event.outcome, one_line(words, LINE), _origin(result))
+            Failure(
+                self.next, result.name, event.outcome, one_line(words, LINE), _origin(result), event.call_id
+            )
         )
 
     def _artifact(self, event: ArtifactAdded) -> None:
         what = one_line(event.summary, 60) or event.kind
-        self._source(event.name, Origin("tool", "artifact"), what)
+        self._source(event.name, Origin("tool", "artifact"), what, event.call_id)
 
-    def _source(self, name: str, origin: Origin, what: str = "") -> None:
+    def _source(self, name: str, origin: Origin, what: str = "", call: str = "") -> None:
         key = (name, origin, bool(what))
         known = self.sources.pop(key, None)
         numbers = known.numbers if known is not None else ()
         if self.next not in numbers:
             numbers = (*numbers[-5:], self.next)
-        self.sources[key] = Source(name, origin, numbers, what)
+        calls = (*(known.calls if known is not None else ()), (self.next, call))[-REMEMBERED:]
+        self.sources[key] = Source(name, origin, numbers, what, calls)
         while len(self.sources) > REMEMBERED:
             del self.sources[next(iter(self.sources))]
 
     def _asked(self, event: QuestionAsked) -> None:
         question = event.question
         origin = question.origin if question.asked_by in ("", "judge") else Origin("model", question.asked_by)
-        self.questions[question.id] = Open(one_line(question.title, LINE), origin, waits=True)
+        self.questions[question.id] = Open(
+            one_line(question.title, LINE), origin, waits=True, number=self.next - 1
+        )
 
     def _answered(self, event: QuestionAnswered) -> None:
         asked = self.questions.pop(event.question_id, None)
@@ -374,10 +393,11 @@ def dashboard_of(course: Course, view: View, around: Around) -> Dashboard:
     """
     hidden = view.withholds
     left = tuple(_left(course, around))
-    errors = [one for one in reversed(course.errors) if not hidden(one.number)]
+    gone = view.calls_left
+    errors = [one for one in reversed(course.errors) if not hidden(one.number) and one.call not in gone]
     evidence = []
     for source in reversed(course.sources.values()):
-        numbers = tuple(number for number in source.numbers if not hidden(number))
+        numbers = tuple(one for one in source.numbers if not hidden(one) and not source.within(one, gone))
         if numbers:
             evidence.append(dataclasses.replace(source, numbers=numbers))
     asked = not hidden(course.asked_by)
@@ -395,13 +415,24 @@ def dashboard_of(course: Course, view: View, around: Around) -> Dashboard:
         tokens=course.tokens,
         budget=course.budget,
         errors=tuple(errors[:SHOWN]),
-        streak=course.streak,
+        streak=_streak(course, hidden),
         risks=tuple(_risks(course, around, errors, left, hidden)),
-        questions=tuple(course.questions.values()),
+        questions=tuple(one for one in course.questions.values() if not _hides(hidden, one)),
         evidence=tuple(evidence),
         scratchpad="\n".join(text for _, text in view.scratchpad),
         sent=around.sent,
     )
+
+
+def _streak(course: Course, hidden: Callable[[int], bool]) -> int:
+    """Failing calls in a row, of those that are not withheld."""
+    seen = sum(not hidden(number) for number in course.failing)
+    return course.streak if seen == len(course.failing) else seen
+
+
+def _hides(hidden: Callable[[int], bool], question: Open) -> bool:
+    """Whether the call that a question is about is withheld, or its result."""
+    return question.number >= 0 and (hidden(question.number) or hidden(question.number + 1))
 
 
 def _left(course: Course, around: Around) -> Iterable[Used]:

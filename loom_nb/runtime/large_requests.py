@@ -17,7 +17,6 @@ from loom_nb.messages import (
     FilePart,
     ImagePart,
     Message,
-    Origin,
     Part,
     TextPart,
     ToolResultPart,
@@ -25,7 +24,7 @@ from loom_nb.messages import (
 )
 from loom_nb.questions import Option, Question
 from loom_nb.runtime.compaction import Situation, Snip, tried
-from loom_nb.runtime.context import HIDDEN, Shown, item_name, last_instruction
+from loom_nb.runtime.context import LEFT_PART, Shown, View, item_name, last_instruction, without_words
 from loom_nb.runtime.preflight import Preflight
 from loom_nb.runtime.pressure import compact_now, fit, tell_compacted
 from loom_nb.runtime.recall import recall_tool
@@ -35,13 +34,12 @@ from loom_nb.runtime.working import draw
 from loom_nb.settings import money
 from loom_nb.tokens import estimate_message, estimate_part
 
+HEADING = "instructions and tools"
 TOLD = 3
 """Items that are named."""
 LEAST = 0.1
 """Of a request: a smaller item is not what makes it large."""
 HEAD = Snip(chars=2_400, head=1_600, tail=400, name="head")
-LEAVE = "leave out"
-"""The strategy by which a part of a message is left out."""
 
 
 async def ready(stage: Stage, tokens: int) -> int:
@@ -51,16 +49,21 @@ async def ready(stage: Stage, tokens: int) -> int:
         LoomContextError: what is never left out is too large by itself.
         RunStopped: a person does not want it sent, or did not answer.
     """
-    policy = stage.runtime.preflight
+    policy, idle = stage.runtime.preflight, False
     while True:
         tokens = await fit(stage, tokens)
         whole, before = stage.size(stage.request), stage.meter.sent
         large = _large(stage, policy, whole)
         if whole < large or whole < before * policy.times or plays(stage.model, stage.request):
             break
-        if not await _something_was_left_out(stage, policy, whole):
+        chosen = await _chosen(stage, policy, whole, compacts=not idle)
+        if not chosen:
             break
-        tokens = draw(stage)
+        draw(stage)
+        tokens = stage.size(stage.request)
+        idle = chosen == "compact" and stage.size(stage.request) >= whole
+        if idle:
+            stage.say(Noticed("Nothing could be shortened: the request is as large as before.", "warning"))
     stage.room = min(stage.room, max(large, int(max(before, whole) * policy.times)))
     return tokens
 
@@ -92,10 +95,17 @@ class Heavy:
     """Whether it is all that its message says, so that the message can be hidden."""
     has_head: bool
     """Whether its beginning and its end can stand for it."""
+    of: int = 1
+    """Parts of its message."""
 
     @property
     def name(self) -> str:
-        """How it is typed: `m7`."""
+        """How it is typed: `m7`; `m7.2` where only a part of a message is meant."""
+        return self.message if self.of == 1 or self.alone else f"{self.message}.{self.part + 1}"
+
+    @property
+    def message(self) -> str:
+        """How its message is typed."""
         return item_name(self.number)
 
     def __str__(self) -> str:
@@ -122,14 +132,15 @@ def heavy(items: Sequence[Shown], instruction: int, tokens: int) -> list[Heavy]:
 
 def _parts(item: Shown, *, is_instruction: bool) -> Iterator[Heavy]:
     whole = estimate_message(item.message)
+    several = sum(bool(_words(part, item.message)) for part in item.message.parts) > 1
     for place, part in enumerate(item.message.parts):
         words = _words(part, item.message)
         if not words or (is_instruction and isinstance(part, TextPart)):
             continue
         tokens = estimate_part(part)
-        alone = not is_instruction and tokens >= whole * 0.9
+        alone = not is_instruction and not several and tokens >= whole * 0.9
         has_head = isinstance(part, DataPart | ToolResultPart) and len(part.text) > HEAD.chars
-        yield Heavy(item.first, place, tokens, words, alone, has_head)
+        yield Heavy(item.first, place, tokens, words, alone, has_head, len(item.message.parts))
 
 
 def _words(part: Part, message: Message) -> str:
@@ -154,21 +165,28 @@ def thousands(tokens: int) -> str:
 # -- asking ----------------------------------------------------------------------------------------------
 
 
-async def _something_was_left_out(stage: Stage, policy: Preflight, tokens: int) -> bool:
-    """Ask, and do what is chosen; whether the request is another one now."""
+async def _chosen(stage: Stage, policy: Preflight, tokens: int, *, compacts: bool) -> str:
+    """Ask, and do what is chosen; gives it, or nothing where the request is to be sent as it is."""
     view = stage.view
     parts = heavy(view.items(), last_instruction(view.conversation.messages), tokens)
     cost = at_most(stage.priced, Usage(input_tokens=tokens))
     told = f"about {thousands(tokens)} tokens{f' (≈ {money(cost)})' if cost else ''}"
-    largest = f"; the largest: {', '.join(map(str, parts[:TOLD]))}" if parts else ""
+    weighs = [(one.tokens, str(one), f"{one.name} {one.words}: {thousands(one.tokens)}") for one in parts]
+    head = stage.head()
+    if head >= tokens * LEAST:
+        weighs.append((head, f"{HEADING} ({thousands(head)})", f"{HEADING}: {thousands(head)}"))
+    weighs = sorted(weighs, key=lambda one: -one[0])[:TOLD]
+    largest = f"; the largest: {', '.join(words for _, words, _ in weighs)}" if weighs else ""
     if not policy.ask or not (stage.asking.attended or stage.governance.unattended == "wait"):
         stage.say(Noticed(f"The next request is large, {told}{largest}. Nobody was asked.", "warning"))
-        return False
-    question = question_of(told, parts, stage.clock.now() + policy.answer_within)
+        return ""
+    expires = stage.clock.now() + policy.answer_within
+    lines = [line for _, _, line in weighs]
+    question = question_of(told, parts, lines, expires, compacts=compacts)
     reply = await stage.asking.ask(question, stage.say, stage.commit, wait=True)
     match reply.value:
         case "send":
-            return False
+            return ""
         case "leave":
             await _leave_out(stage, parts[0])
         case "head":
@@ -177,21 +195,25 @@ async def _something_was_left_out(stage: Stage, policy: Preflight, tokens: int) 
             await compact_now(stage, stage.meter.tokens)
         case _:
             raise _not_sent(reply.how == "timeout", told, policy)
-    return True
+    return str(reply.value)
 
 
-def question_of(told: str, parts: Sequence[Heavy], expires: float) -> Question:
+def question_of(
+    told: str, parts: Sequence[Heavy], lines: Sequence[str], expires: float, *, compacts: bool
+) -> Question:
     """What a person is asked of a large request.
 
     Args:
         told: its size, and what it costs.
-        parts: what weighs most of it, heaviest first.
+        parts: what weighs most of it and can be left out, heaviest first.
+        lines: what weighs most of it, in words.
         expires: when nobody has answered, it is not sent.
+        compacts: whether earlier turns may become shorter.
     """
     options = [Option("send", "Send it")]
     if parts:
         one = parts[0]
-        back = f"%loom context unhide {one.name}" if one.alone else "%loom compact undo"
+        back = f"%loom context unhide {one.message}" if one.alone else "%loom compact undo"
         options.append(
             Option("leave", f"Leave {one.name} out", f"{thousands(one.tokens)} less; {back} brings it back")
         )
@@ -200,16 +222,16 @@ def question_of(told: str, parts: Sequence[Heavy], expires: float) -> Question:
                 f"{HEAD.head:,} characters of it and the last {HEAD.tail:,}; %loom compact undo takes it back"
             )
             options.append(Option("head", f"Only the head of {one.name}", kept))
-    options += [
-        Option("compact", "Compact first", "earlier turns become shorter; %loom compact undo takes it back"),
-        Option("stop", "Stop", "nothing is sent"),
-    ]
-    largest = "\n".join(f"{one.name} {one.words}: {thousands(one.tokens)}" for one in parts[:TOLD])
+    if compacts:
+        shorter = "earlier turns become shorter; %loom compact undo takes it back"
+        options.append(Option("compact", "Compact first", shorter))
+    options.append(Option("stop", "Stop", "nothing is sent"))
+    largest = "\n".join(lines)
     return Question(
         "",
         "choice",
         f"This will send {told}",
-        text=f"The largest in it:\n{largest}" if parts else "",
+        text=f"The largest in it:\n{largest}" if lines else "",
         options=tuple(options),
         default="stop",
         expires=expires,
@@ -227,7 +249,7 @@ def _not_sent(late: bool, told: str, policy: Preflight) -> RunStopped:
 
 async def _leave_out(stage: Stage, one: Heavy) -> None:
     if not one.alone:
-        await _change(stage, LEAVE, [without_part(stage.view.items(), one)])
+        await _change(stage, LEFT_PART, [without_part(stage.view.items(), one)])
         return
     view, fact = stage.view, ContextMarked(one.number, "hidden")
     before = view.tokens
@@ -239,21 +261,34 @@ async def _leave_out(stage: Stage, one: Heavy) -> None:
 
 def without_part(items: Sequence[Shown], one: Heavy) -> Change:
     """The message of a part with a note in the place of the part."""
-    message = next(item.message for item in items if item.first == item.last == one.number)
-    note = TextPart(HIDDEN, Origin("system"))
-    part = message.parts[one.part]
-    stands: Part = note
-    if isinstance(part, ToolResultPart):
-        stands = msgspec.structs.replace(part, parts=(note,))
-    elif isinstance(part, DataPart):
-        stands = msgspec.structs.replace(part, text=HIDDEN)
-    parts = (*message.parts[: one.part], stands, *message.parts[one.part + 1 :])
+    message = _shown(items, one)
+    parts = (
+        *message.parts[: one.part],
+        without_words(message.parts[one.part]),
+        *message.parts[one.part + 1 :],
+    )
     return Change(one.number, one.number, (msgspec.structs.replace(message, parts=parts),))
 
 
-async def _head_only(stage: Stage, one: Heavy) -> None:
+def head_of_part(view: View, one: Heavy, budget: int) -> list[Change]:
+    """The message of a part with the beginning and the end of that part alone in its place."""
+    message = _shown(view.items(), one)
     others = frozenset(range(one.number))
-    await _change(stage, "head", HEAD.compact(Situation(stage.view, one.number + 1, others, stage.budget)))
+    return [
+        Change(one.number, one.number, (msgspec.structs.replace(message, parts=parts),))
+        for cut in HEAD.compact(Situation(view, one.number + 1, others, budget))
+        for parts in [
+            (*message.parts[: one.part], cut.messages[0].parts[one.part], *message.parts[one.part + 1 :])
+        ]
+    ]
+
+
+def _shown(items: Sequence[Shown], one: Heavy) -> Message:
+    return next(item.message for item in items if item.first == item.last == one.number)
+
+
+async def _head_only(stage: Stage, one: Heavy) -> None:
+    await _change(stage, "head", head_of_part(stage.view, one, stage.budget))
 
 
 async def _change(stage: Stage, strategy: str, changes: Sequence[Change]) -> None:

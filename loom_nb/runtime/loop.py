@@ -103,7 +103,7 @@ async def _turn(stage: Stage) -> Reply:
     """One model call, its failures retried where they may pass."""
     if stage.stopped():
         raise asyncio.CancelledError
-    tokens = stage.meter.tokens if stage.course is None else draw(stage)
+    tokens = _weight(stage)
     if tokens >= stage.room:
         tokens = await ready(stage, tokens)
     stage.turns += 1
@@ -139,6 +139,12 @@ async def _turn(stage: Stage) -> Reply:
             stage, "after_llm", iteration=stage.turns, model=reply.model, stop_reason=reply.stop_reason
         )
     return reply
+
+
+def _weight(stage: Stage) -> int:
+    """Tokens of the next request; its dashboard, where it has one, is drawn for that."""
+    tokens = stage.meter.tokens if stage.course is None else draw(stage)
+    return tokens if stage.meter.exact else tokens + stage.head()
 
 
 async def _ask_again(stage: Stage) -> Reply:

@@ -29,6 +29,10 @@ TIGHT = 0.9
 async def fit(stage: Stage, tokens: int) -> int:
     """Make room where the next request would be too large; gives its tokens.
 
+    Args:
+        stage: of the run.
+        tokens: of the request, with all that stands before the conversation.
+
     Raises:
         LoomContextError: what is never left out is too large by itself.
     """
@@ -37,12 +41,8 @@ async def fit(stage: Stage, tokens: int) -> int:
         stage.room = sys.maxsize  # only the vendor knows: ask no more in this run
         return tokens
     stage.budget = budget
-    head = stage.request.head_tokens
-    if not stage.meter.exact:
-        tokens += head
-    else:
-        stage.room = _first(stage, budget)
-    if head >= budget:
+    stage.room = _first(stage, budget)
+    if stage.head() >= budget:
         raise _full(stage, budget)
     protocol = stage.runtime.context
     target = int(budget * protocol.target)
@@ -58,8 +58,7 @@ async def fit(stage: Stage, tokens: int) -> int:
 
 async def overflowed(stage: Stage) -> bool:
     """The vendor refused the request as too large: show less. Whether there was anything to leave out."""
-    head = stage.request.head_tokens
-    tokens = stage.meter.tokens + (0 if stage.meter.exact else head)
+    head, tokens = stage.head(), stage.size(stage.request)
     sent = max(tokens, stage.view.tokens + stage.meter.working + head)
     stage.meter.limit = min(sent, stage.meter.limit or sent)
     stage.room = 0

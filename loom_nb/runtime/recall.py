@@ -1,6 +1,7 @@
 """A tool by which a model reads again what it is no longer shown."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from loom_nb.errors import ToolError
@@ -44,7 +45,7 @@ def recall_tool(view: View) -> Tool:
             raise ToolError("give an item such as m12, or a query: one of the two")
         if start < 0 or not 0 < length <= MOST:
             raise ToolError(f"start must be 0 or more, length 1 to {MOST}")
-        messages = view.conversation.messages
+        messages = view.readable()
         if query.strip():
             whole = frozenset(one.first for one in view.items() if not one.changed)
             return _found(messages, query, view.withheld, whole)
@@ -56,7 +57,7 @@ def recall_tool(view: View) -> Tool:
 
 
 def _read(
-    messages: list[Message], item: str, start: int, length: int, hidden: frozenset[int]
+    messages: Sequence[Message], item: str, start: int, length: int, hidden: frozenset[int]
 ) -> list[TextPart]:
     named = _NAME.fullmatch(item.strip())
     first = int(named[1]) - 1 if named else -1
@@ -82,7 +83,7 @@ def _read(
 
 
 def _found(
-    messages: list[Message], query: str, hidden: frozenset[int], whole: frozenset[int]
+    messages: Sequence[Message], query: str, hidden: frozenset[int], whole: frozenset[int]
 ) -> list[TextPart]:
     """Where the words stand: first in what is not shown whole, then by whole phrases and whole words."""
     phrase = " ".join(query.casefold().split())

@@ -71,7 +71,7 @@ from loom_nb.runtime.asking import Asking
 from loom_nb.runtime.calls import tell
 from loom_nb.runtime.clock import SYSTEM_CLOCK
 from loom_nb.runtime.compaction import chosen, make_room, tried
-from loom_nb.runtime.context import LEFT_OUT, RESTORE, Fact, View, copy_of
+from loom_nb.runtime.context import LEFT_OUT, Fact, View, copy_of, grown
 from loom_nb.runtime.dashboard import Course, Dashboard, dashboard_of
 from loom_nb.runtime.deadlines import Deadlines
 from loom_nb.runtime.fairness import FairQueue, fair_queue
@@ -87,8 +87,8 @@ from loom_nb.runtime.pressure import UNSEEN, budget_of, handoff
 from loom_nb.runtime.quality import task_of, with_criteria
 from loom_nb.runtime.recall import recall_tool
 from loom_nb.runtime.restore import Past, Waiting, form_to_keep, settle
+from loom_nb.runtime.restored import keeping_the_question, restoring
 from loom_nb.runtime.run import GRACE_SECONDS, MOMENT, Run, RunResult
-from loom_nb.runtime.short_answers import answers_what
 from loom_nb.runtime.spending import Purse, Watched
 from loom_nb.runtime.stage import Meter, Stage, cleaned, so_far
 from loom_nb.runtime.tally import Tally
@@ -352,7 +352,7 @@ class Session:
         output = OutputType(schema) if schema is not None else None
         async with self._opened():
             kit = await self._kit(agent)
-            request = self._first_request(agent, kit, kit.partitions(), message, output, after)
+            request, _ = self._first_request(agent, kit, kit.partitions(), message, output, after)
             return request, self._model(agent.model).encode(request)
 
     def _view_after(self, facts: Sequence[Fact]) -> View:
@@ -370,17 +370,34 @@ class Session:
         message: Message,
         output: OutputType | None,
         after: Sequence[Fact] = (),
-    ) -> Request:
-        """What a run that begins with this message would send first."""
-        repairs = self._waiting.repairs if self._waiting is not None else ()
-        closing = [event.message for event in repairs if isinstance(event, MessageAdded)]
-        view = self._view_after((*after, *self._question_of(message, self._view_after(after))))
-        shown = view.shown.edited([*view.shown, *closing, message])
-        request = _request(agent, kit, partitions, shown, output)
+    ) -> tuple[Request, View]:
+        """What a run that begins with this message would send first, and its view before the message."""
+        view = self._begun(message, after)
+        request = _request(agent, kit, partitions, view.shown.edited([*view.shown, message]), output)
+        if view.numbers and kit.get("recall") is None:
+            request.tools = (*request.tools, recall_tool(view))
         request.system = with_criteria(request.system, agent.runtime.gate, task_of(message))
+        origins = self._origins if view.conversation is self.conversation else Origins(view.conversation)
         begun: list[Kept] = [RunStarted(agent.model.name, message.text), MessageAdded(message)]
-        begin(request, agent.runtime, view, self._origins, [*repairs, *begun])
-        return request
+        begin(request, agent.runtime, view, origins, begun)
+        return request, view
+
+    def _begun(self, message: Message, after: Sequence[Fact]) -> View:
+        """The view as `_begin` would leave it before this message, in the same order; nothing is kept."""
+        view, restored = self._view_after(after), self._restored
+        policy = self.agent.runtime.session_restore
+        if self._waiting is not None:
+            closing = [event.message for event in self._waiting.repairs if isinstance(event, MessageAdded)]
+            view = grown(view, closing)
+            left = restoring(view, policy)
+            restored = left.id if left is not None else ""
+            if left is not None:
+                view.take(left)
+        facts = keeping_the_question(view, policy, restored, message)
+        if facts:
+            view = copy_of(view)
+            view.take(*facts)
+        return view
 
     async def resume(self, run_id: str, *, agent: AgentDescription | None = None) -> Run:
         """Take up the last run, whose process ended before it did.
@@ -468,15 +485,15 @@ class Session:
             kit = await self._kit(agent)
             partitions = kit.partitions()
             if message is not None:
-                request = self._first_request(agent, kit, partitions, message, output, after)
+                request, view = self._first_request(agent, kit, partitions, message, output, after)
             else:
-                request = _request(agent, kit, partitions, self.view.shown, output)
-                begin(request, agent.runtime, self.view, self._origins)
+                view = self._view_after(after)
+                request = _request(agent, kit, partitions, view.shown, output)
+                begin(request, agent.runtime, view, self._origins)
             answer = agent.generation.max_output_tokens
             budget = budget_of(agent.runtime.context, agent.model.window, answer, self._meter.limit)
             exact = self._meter.exact and not after
             counted = self._meter.counted + self._meter.working if exact else None
-            view = self._view_after(after)
             return ledger_of(request, view, partitions, budget=budget, counted=counted, notes=notes)
 
     async def dashboard(self) -> Dashboard:
@@ -611,10 +628,24 @@ class Session:
             self._commit_soon()
             return undone
 
-    async def compact_again(self, strategy: str, changes: tuple[Change, ...]) -> ContextCompacted | None:
-        """Put changes that were undone in force again, as a new compaction; None where nothing follows."""
+    async def compact_again(self, name: str, changes: tuple[Change, ...]) -> ContextCompacted | None:
+        """Put changes that were undone in force again, as a new compaction; None where nothing follows.
+
+        Those that tell of what was withheld after they were made stay undone.
+
+        Args:
+            name: of the compaction whose they were, `c3`.
+            changes: of it.
+
+        Raises:
+            LoomUsageError: nothing of that name was undone.
+        """
         async with self._opened():
-            compacted = self._show_less(strategy, changes, "its undoing was taken back")
+            known = self.view.undone.get(name)
+            if known is None:
+                raise LoomUsageError(f"nothing of a compaction '{name}' was undone")
+            whole = self.view.told_since(msgspec.structs.replace(known, changes=changes))
+            compacted = self._show_less(known.strategy, whole, "its undoing was taken back", known.tells)
             self._commit_soon()
             return compacted
 
@@ -642,16 +673,28 @@ class Session:
             self._take(*(ContextMarked(one, mark) for one in messages))
             self._commit_soon()
 
-    def _show_less(self, strategy: str, changes: tuple[Change, ...], reason: str) -> ContextCompacted | None:
+    def _show_less(
+        self,
+        strategy: str,
+        changes: tuple[Change, ...],
+        reason: str,
+        tells: tuple[tuple[int, int], ...] = (),
+    ) -> ContextCompacted | None:
         """Put changes in force, unless nothing would be sent in another way."""
-        compacted = self._shown_less(strategy, changes, reason)
+        compacted = self._shown_less(strategy, changes, reason, tells)
         if compacted is not None:
             self._take(compacted)
         return compacted
 
-    def _shown_less(self, strategy: str, changes: tuple[Change, ...], reason: str) -> ContextCompacted | None:
+    def _shown_less(
+        self,
+        strategy: str,
+        changes: tuple[Change, ...],
+        reason: str,
+        tells: tuple[tuple[int, int], ...] = (),
+    ) -> ContextCompacted | None:
         """What puts changes in force; None where nothing would be sent in another way."""
-        compacted, after = tried(self.view, strategy, changes, self.view.tokens, reason)
+        compacted, after = tried(self.view, strategy, changes, self.view.tokens, reason, tells)
         return None if list(after.shown) == list(self.view.shown) else compacted
 
     def _take(self, *facts: Fact) -> None:
@@ -873,7 +916,7 @@ class Session:
         if self._waiting is not None:
             self._give_up_waiting(self._waiting)
         message = work.message
-        facts = self._question_of(message, self.view)
+        facts = keeping_the_question(self.view, self.agent.runtime.session_restore, self._restored, message)
         self._restored = ""
         if facts:
             self._take(*facts)
@@ -932,11 +975,7 @@ class Session:
         if run.unless is not None and await _is_left(run.unless, ending):
             return
         if stage is not None:
-            stage.closed = True
-            stage.deadlines.close()
-            if ending.finished.status not in ("completed", "denied"):  # those ended at a valid point
-                for event in settle(stage):
-                    run.say(event)
+            _settle(stage, run, ending)
             if stage.hooks.given:
                 try:
                     await _tell_the_end(stage, run, ending)
@@ -1058,7 +1097,7 @@ class Session:
         self._asking.remember(past.asked, past.waiting.questions if past.waiting is not None else ())
         self._meter = past.meter
         if any(isinstance(fact, CompactionUndone | ContextMarked) for fact in past.context):
-            self._meter = Meter(self.view.tokens)
+            self._meter = Meter(self.view.tokens, sent=past.meter.sent)
         self._ended = past.ended
         self._offer_recall()
         self._kept.update(past.kept)
@@ -1072,29 +1111,11 @@ class Session:
 
     def _restore(self) -> None:
         """Leave out of what an earlier process left whatever the policy does not want."""
-        policy = self.agent.runtime.session_restore
-        changes = policy.changes(self.conversation.messages, self.view.pinned, self.view.hidden)
-        left = self._show_less(f"{RESTORE}{policy.kind}", changes, "an earlier process") if changes else None
+        left = restoring(self.view, self.agent.runtime.session_restore)
         self._restored = left.id if left is not None else ""
-
-    def _question_of(self, message: Message, now: View) -> tuple[Fact, ...]:
-        """What shows the question again that a short answer answers, where it was not restored."""
-        if not self._restored:
-            return ()
-        known = self.conversation.messages
-        asked = answers_what([*known, message]) - now.hidden
-        whole = {one.first for one in now.items() if not one.changed}
-        if asked <= whole:
-            return ()
-        policy, view, undone = (
-            self.agent.runtime.session_restore,
-            copy_of(now),
-            CompactionUndone(self._restored),
-        )
-        view.take(undone)
-        changes = policy.changes(known, now.pinned | asked, now.hidden)
-        told = "a short answer keeps its question"
-        return (undone, tried(view, f"{RESTORE}{policy.kind}", changes, view.tokens, told)[0])
+        if left is not None:
+            self._take(left)
+            self._offer_recall()
 
     def _add(self, message: Message) -> None:
         self.view.add(message)
@@ -1241,6 +1262,15 @@ async def _tell_the_end(stage: Stage, run: Run, ending: _Ending) -> None:
     if finished.status == "failed":
         await tell(stage, "run_error", error=ending.error, result=told)
     await tell(stage, "after_run", result=told)
+
+
+def _settle(stage: Stage, run: Run, ending: "_Ending") -> None:
+    """Bring the conversation to a valid point, where the run did not end at one."""
+    stage.closed = True
+    stage.deadlines.close()
+    if ending.finished.status not in ("completed", "denied"):
+        for event in settle(stage):
+            run.say(event)
 
 
 async def _is_left(unless: Callable[[], bool], ending: "_Ending") -> bool:

@@ -1,7 +1,7 @@
 """Stage: all that the loop works with in one run."""
 
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -176,6 +176,8 @@ class Stage(msgspec.Struct, eq=False):
     """In the first turn of a run that another process had begun."""
     partitions: tuple[PartitionItem, ...] = ()
     """The texts of capabilities that are part of the instructions."""
+    weighed: tuple[str, Sequence[Any], Any, int] | None = None
+    """Instructions, tools and form of an answer, with their tokens."""
     made: Products | None = None
     """What its calls made beside what they returned, once one did."""
     closed: bool = False
@@ -238,11 +240,24 @@ class Stage(msgspec.Struct, eq=False):
         """Tokens of a request, estimated but for what a vendor has counted."""
         if request is not self.request:
             return request.tokens
-        return self.meter.tokens + (0 if self.meter.exact else request.head_tokens)
+        return self.meter.tokens + (0 if self.meter.exact else self.head())
+
+    def head(self) -> int:
+        """`head_tokens` of the run's request: reckoned once for the same instructions, tools and form."""
+        request, known = self.request, self.weighed
+        if (
+            known is None
+            or known[0] is not request.system
+            or known[1] is not request.tools
+            or known[2] is not request.output
+        ):
+            known = self.weighed = (request.system, request.tools, request.output, request.head_tokens)
+        return known[3]
 
     def add(self, message: Message) -> None:
         """Append a message to the conversation."""
         self.view.add(message)
+        self.request.conversation = self.view.shown
         self.meter.tail.append(message)
 
     def finished(

@@ -547,6 +547,19 @@ def test_a_result_is_not_shown_beside_the_calls_of_another_turn():
     assert calls == results
 
 
+def test_what_was_drawn_before_its_results_came_is_drawn_with_them():
+    """A fact may be taken between a call and its result: a view that has grown is one that was made anew."""
+    messages = [user("look"), asked(1), answered(1, "one"), asked(2), answered(2, "two"), user("and now?")]
+    for gone in (1, 2):
+        for at in range(gone + 1, len(messages) + 1):
+            view = View(Conversation(messages[:at]))
+            view.take(ContextCompacted("c1", "left out", "", (Change(gone, gone),), 1, 1))
+            for message in messages[at:]:
+                view.add(message)
+                assert list(view.shown) == [item.message for item in view.items()]
+            assert valid(view.shown)
+
+
 def test_a_run_that_was_left_out_counts_among_the_compactions():
     view = View(
         Conversation([user("one"), Message("assistant", (TextPart("1"),)), user("two"), user("three")])

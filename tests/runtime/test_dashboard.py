@@ -290,6 +290,32 @@ def test_nothing_is_told_of_what_a_person_keeps_from_the_model(how):
     assert set(told(dashboard_of(Course.of(events), view, around()))) == {"state"}
 
 
+@pytest.mark.parametrize("withheld", [[1], [2]], ids=["the call", "its result"])
+def test_a_question_goes_with_the_call_that_asked_it(withheld):
+    ask = QuestionAsked(Question("q1", "text", "is the secret right?", asked_by="ask_user"))
+    said = turn(fails("ask_user", call="a"))
+    events = [*begin(), *said[:3], ask, QuestionAnswered("q1", "nobody"), *said[3:]]
+    view = view_of(events)
+    assert [one.title for one in board_of(events, view=view).questions] == ["is the secret right?"]
+
+    view.take(*(ContextMarked(number, "hidden") for number in withheld))
+
+    assert board_of(events, view=view).questions == ()
+
+
+def test_failures_of_an_earlier_attempt_that_is_not_shown_are_no_streak():
+    before = [*begin(), *turn(fails(call="a"), fails(call="b"))]
+    again = [MessageAdded(Message("user", (TextPart("again", Origin("system")),))), AttemptStarted(2, True)]
+    events = [*before, *again, *turn(fails(call="c"), fails(call="d"), number=2)]
+    view = view_of(events)
+    assert board_of(events, view=view).streak == 4
+
+    view.take(ContextCompacted("c1", "attempt", "made anew", (Change(1, 2),), 9, 5))
+
+    assert board_of(events, view=view).streak == 2
+    assert "the last 2 calls failed" in told(board_of(events, view=view))["state"].text
+
+
 def test_a_note_that_was_replaced_by_a_withheld_one_stands_again():
     view = View(Conversation([user("go"), user("on")]))
     view.notes += [(0, NotesWritten("first")), (1, NotesWritten("second", "replace"))]

@@ -27,8 +27,8 @@ from loom_nb.events import (
 )
 from loom_nb.messages import DataPart, Origin
 from loom_nb.models.scripted import Call
-from loom_nb.runtime.compaction import LADDER
-from loom_nb.runtime.large_requests import thousands
+from loom_nb.runtime.compaction import LADDER, tried
+from loom_nb.runtime.large_requests import heavy, thousands, without_part
 from loom_nb.testing.clock import ManualClock
 
 LONG = "station reading 17.4 " * 8_000
@@ -144,6 +144,97 @@ async def test_of_several_results_only_the_large_one_is_left_out():
     _, result = await chosen(spec, "leave")
     assert result.status == "completed"
     assert [len(part.text) for part in saw[-1].parts] == [20_000, len("[left out by the person]")]
+
+
+@tool(read_only=True, max_chars=1_000_000)
+def tell(word: str, times: int) -> str:
+    return f"{word} " * times
+
+
+@tool(read_only=True, max_chars=400)
+def tell_cut(word: str, times: int) -> str:
+    if word == "TORN":
+        raise ValueError(f"{word} " * times)
+    return f"{word} " * times
+
+
+BOTH = [
+    Call("tell", {"word": "FIRST", "times": 9_000}, "a"),
+    Call("tell", {"word": "OTHER", "times": 8_000}, "b"),
+]
+
+
+def telling(*replies, **options) -> Agent:
+    return Agent(
+        Model.scripted(replies),
+        tools=[tell, tell_cut],
+        session_store=MemoryStore(),
+        runtime=Runtime(preflight=SMALL, **options),
+    )
+
+
+async def test_of_two_large_results_each_is_named_and_shortened_by_itself():
+    saw = []
+    spec = telling(BOTH, lambda messages: saw.extend(messages) or "done")
+    _, result = await chosen(spec, "head", "send")
+    first, second = [one.question for one in of(result, QuestionAsked)]
+    assert first.text.startswith("The largest in it:\nm3.1 output of tell: 14k\nm3.2 output of tell: 12k")
+    assert [option.label for option in first.options][1:3] == ["Leave m3.1 out", "Only the head of m3.1"]
+    assert second.options[1].label == "Leave m3.2 out"
+    assert [len(part.text) < 2_400 for part in saw[-1].parts] == [True, False]
+
+
+async def test_a_part_that_is_left_out_is_given_back_by_no_tool_and_told_by_no_list():
+    search, item = Call("recall", {"query": "FIRST FIRST"}), Call("recall", {"item": "m3"})
+    saw = []
+    spec = telling(BOTH, search, item, lambda messages: saw.extend(messages) or "done", "so")
+    session, result = await chosen(spec, "leave", "send")
+    assert result.status == "completed", result.reason
+    found, read = [part.text for message in saw if message.role == "tool" for part in message.parts][2:]
+    assert "FIRST FIRST FIRST" not in found + read and "OTHER OTHER" in read
+    assert session.view.withholds_result("a") and not session.view.withholds_result("b")
+
+    await session.run("and now?")
+    (taken,) = await session.compact("collapse")
+    listed = str(taken.changes[0].messages)
+    assert "OTHER OTHER" in listed and "FIRST FIRST FIRST" not in listed
+    await session.undo_compaction(taken.id)
+    await session.undo_compaction()
+    assert not session.view.withholds_result("a")
+
+
+async def test_the_dashboard_tells_nothing_of_a_part_that_is_left_out():
+    both = [
+        Call("read_file", {"path": "p"}, "a"),
+        Call("tell", {"word": "OTHER", "times": 9_000}, "b"),
+        Call("tell_cut", {"word": "TORN", "times": 40}, "c"),
+    ]
+    spec = Agent(
+        Model.scripted([both, "done"]),
+        tools=[tell, tell_cut, read_file],
+        session_store=MemoryStore(),
+        runtime=Runtime(preflight=SMALL),
+    )
+    session, result = await chosen(spec, "leave", "send")
+    assert result.status == "completed", result.reason
+    board = await session.dashboard()
+    assert [one.tool for one in board.evidence] == ["tell"]
+    assert [one.tool for one in board.errors] == ["tell_cut"]
+    items = session.view.items()
+    torn = next(one for one in heavy(items, 0, 1) if (one.number, one.part) == (2, 2))
+    left, _ = tried(session.view, "leave out", (without_part(items, torn),), 9, "")
+    session.view.take(left)
+    assert (await session.dashboard()).errors == ()
+
+
+async def test_a_compaction_that_frees_nothing_is_said_and_not_offered_again():
+    _, result = await chosen(agent(READ, "done"), "compact", "send")
+    first, second = [one.question for one in of(result, QuestionAsked)]
+    assert "compact" in [option.value for option in first.options]
+    assert "compact" not in [option.value for option in second.options]
+    assert [one.text for one in of(result, Noticed)] == [
+        "Nothing could be shortened: the request is as large as before."
+    ]
 
 
 async def test_a_compaction_first_is_one_that_can_be_undone():
@@ -264,6 +355,36 @@ async def test_below_the_threshold_nothing_is_looked_at():
     _, result = await chosen(spec)
     assert result.status == "completed"
     assert of(result, Noticed, QuestionAsked) == []
+
+
+async def test_long_instructions_are_asked_about_before_they_are_sent_the_first_time():
+    spec = Agent(
+        Model.scripted(["done"]),
+        instructions="rule " * 60_000,
+        session_store=MemoryStore(),
+        runtime=Runtime(preflight=SMALL),
+    )
+    _, result = await chosen(spec, "stop")
+    (question,) = [one.question for one in of(result, QuestionAsked)]
+    assert (result.status, of(result, TurnStarted)) == ("stopped", [])
+    assert question.title == "This will send about 75k tokens"
+    assert question.text == "The largest in it:\ninstructions and tools: 75k"
+    _, result = await chosen(spec, "send")
+    (sent,) = of(result, TurnStarted)
+    assert sent.tokens == result.usage.input_tokens
+
+
+async def test_a_pin_does_not_make_a_session_that_was_opened_again_ask_of_its_size_again(tmp_path):
+    store = SqliteStore(tmp_path / "loom.db")
+    first = agent(READ, "done", store=store)
+    session, _ = await chosen(first, "send")
+    await session.mark(1, "pinned")
+    await session.close()
+    again = agent("done", store=store).session(SessionConfig(session.id))
+    _, result = await chosen(None, task="and?", session=again)
+    assert result.status == "completed" and of(result, QuestionAsked) == []
+    await again.close()
+    store.close()
 
 
 async def test_room_is_still_made_where_a_budget_of_the_context_is_small():

@@ -2,12 +2,22 @@
 
 import pytest
 
-from loom_nb import Agent, MemoryStore, Model, Runtime, SessionConfig, SessionRestorePolicy, tool
+from loom_nb import (
+    Agent,
+    ContextProtocol,
+    MemoryStore,
+    Model,
+    Runtime,
+    SessionConfig,
+    SessionRestorePolicy,
+    tool,
+)
 from loom_nb.errors import LoomUsageError
-from loom_nb.events import ContextCompacted
+from loom_nb.events import CallFinished, ContextCompacted
 from loom_nb.messages import ToolResultPart
 from loom_nb.models.scripted import Call
 from loom_nb.runtime.context import words_of
+from loom_nb.runtime.past_ledger import past_request
 
 
 @tool(read_only=True)
@@ -133,3 +143,65 @@ def test_limits_that_mean_nothing_are_refused():
     assert SessionRestorePolicy.window(max_messages=12, max_chars=8000).describe() == (
         "the latest exchanges, at most 12 messages, 8,000 characters"
     )
+
+
+# -- what is told of the next request is what is sent --------------------------------------------------------
+
+
+def cut_off(store, kind):
+    """The log as it stood when the process died behind the last event of a kind."""
+    log = list(store.read("s"))
+    end = max(place for place, entry in enumerate(log) if isinstance(entry.event, kind))
+    cut = MemoryStore()
+    lease = cut.acquire("s")
+    cut.append(lease, log[: end + 1])
+    cut.release(lease)
+    return cut
+
+
+@pytest.mark.parametrize("dashboard", [False, True])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        SessionRestorePolicy.none(),
+        SessionRestorePolicy.window(max_transcripts=1),
+        SessionRestorePolicy.transcript_only(),
+    ],
+    ids=lambda policy: policy.kind,
+)
+async def test_a_preview_is_what_is_sent_also_while_an_interrupted_run_waits(policy, dashboard):
+    store, saw = cut_off(await earlier(), CallFinished), []
+    agent = Agent(
+        Model.scripted([lambda messages: saw.extend(messages) or "done"]),
+        tools=[look],
+        session_store=store,
+        runtime=Runtime(session_restore=policy, context=ContextProtocol(dashboard=dashboard)),
+    )
+    async with agent.session(SessionConfig("s")) as session:
+        request, _ = await session.preview("now something else")
+        ledger = await session.ledger("now something else")
+        known = len(session.conversation)
+        result = await session.run("now something else")
+        assert known < len(session.conversation) and session.conversation.messages[known].role == "tool"
+        sent = past_request(session.events(), result.id)
+        assert list(request.conversation) == saw
+        assert ledger.tokens == request.tokens == sent.ledger.tokens
+        assert [one.name for one in ledger.items if one.section == "tools"] == ["tool:look", "tool:recall"]
+
+
+async def test_the_ledger_of_a_short_answer_holds_the_question_that_it_answers():
+    store = MemoryStore()
+    runtime = Runtime(session_restore=SessionRestorePolicy.window(max_chars=300))
+
+    def agent(*replies):
+        return Agent(Model.scripted(replies), session_store=store, runtime=runtime)
+
+    async with agent("Here is much to say. " * 60 + "Shall I delete the stones?").session(
+        SessionConfig("s")
+    ) as session:
+        await session.run("look at the stones " * 20)
+    async with agent("done").session(SessionConfig("s")) as session:
+        request, _ = await session.preview("yes")
+        ledger = await session.ledger("yes")
+        assert "Shall I delete" in request.conversation.messages[1].text
+        assert ledger.tokens == request.tokens
