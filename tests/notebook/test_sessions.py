@@ -112,8 +112,8 @@ def test_a_purge_asks_first_and_leaves_no_byte(home):
 
         assert "nothing is deleted" in one.run("%loom sessions purge").text
         assert "1 conversation of" in one.run("%loom sessions").text
-    kept = [file for place in home.glob("loom.db*") for file in (place, *place.rglob("*")) if file.is_file()]
-    assert kept
+    kept = [file for file in home.rglob("*") if file.is_file() and "loom.db" in str(file)]
+    assert len(kept) > 1
     for file in kept:
         for word in (b"apples", b"pears", ids["apples"].encode()):
             assert word not in file.read_bytes(), file
