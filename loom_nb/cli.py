@@ -16,7 +16,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from loom_nb import __version__
 from loom_nb.errors import LoomError, LoomUsageError, SetupError
 from loom_nb.settings import load
+from loom_nb.wording import moment
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -417,7 +417,7 @@ def _runs(options: argparse.Namespace, console: "Console") -> int:
         console.print(f"No runs in {home} yet.", markup=False)
         return 0
     for row in rows:
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.started))
+        when = moment(row.started)
         goal = " ".join(row.goal.split())
         line = f"{when}  {row.run:<8} {row.status:<11} {row.model:<24} {goal}"
         console.print(Text(line if len(line) <= 100 else line[:99] + "…"))

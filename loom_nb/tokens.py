@@ -16,6 +16,8 @@ from loom_nb.messages import (
 
 CHARS_PER_TOKEN = 4.0
 """For ASCII text; measured vendors lie between 3.5 and 4.5 for English and code."""
+OTHERS_PER_TOKEN = 1.5
+"""Characters that are not ASCII."""
 IMAGE_TOKENS = 1_000
 """What an image of usual size costs with the large vendors."""
 MESSAGE_TOKENS = 4
@@ -41,7 +43,7 @@ def estimate(text: str) -> int:
     if text.isascii():
         return int(len(text) / CHARS_PER_TOKEN) or 1
     ascii_chars = len(text.encode("ascii", "ignore"))
-    return max(1, round(ascii_chars / CHARS_PER_TOKEN + (len(text) - ascii_chars) / 1.5))
+    return max(1, round(ascii_chars / CHARS_PER_TOKEN + (len(text) - ascii_chars) / OTHERS_PER_TOKEN))
 
 
 def estimate_message(message: Message) -> int:

@@ -16,6 +16,7 @@ from loom_nb.notebook import past
 from loom_nb.notebook.card import Card, Table
 from loom_nb.questions import Decision, Question, Scope
 from loom_nb.settings import MODE_WORDS, MODES
+from loom_nb.wording import one_line
 
 if TYPE_CHECKING:
     from loom_nb.events import LogEntry
@@ -357,18 +358,13 @@ def _decision(event: QuestionAnswered) -> str:
 
 def _what(question: Question) -> str:
     if question.approval is None:
-        return _short(question.title)
+        return one_line(question.title, 80)
     arguments = ", ".join(
         f"{name}={json.dumps(value, ensure_ascii=False, default=str)}"
         for name, value in question.approval.arguments.items()
     )
-    return _short(f"{question.approval.tool}({arguments})")
+    return one_line(f"{question.approval.tool}({arguments})", 80)
 
 
 def _why(question: Question) -> str:
-    return _short("; ".join(question.approval.reasons)) if question.approval is not None else ""
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 80 else line[:79] + "…"
+    return one_line("; ".join(question.approval.reasons), 80) if question.approval is not None else ""

@@ -18,11 +18,10 @@ from loom_nb.runtime.dashboard import (
     done_so_far,
     items,
     named,
-    one_line,
     question_lines,
     told_of,
 )  # fmt: skip
-from loom_nb.wording import percent
+from loom_nb.wording import one_line, percent
 
 if TYPE_CHECKING:
     from loom_nb.notebook.workbench import Workbench

@@ -4,7 +4,6 @@ import fnmatch
 import inspect
 import itertools
 import shlex
-import time
 import traceback
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -15,6 +14,7 @@ from loom_nb.notebook import approvals
 from loom_nb.notebook import cell as cells
 from loom_nb.notebook.card import Card, Table
 from loom_nb.notebook.tour import LESSONS, NAMES
+from loom_nb.wording import moment, one_line
 
 if TYPE_CHECKING:
     from loom_nb.notebook.workbench import Workbench
@@ -222,7 +222,7 @@ def _tools(bench: "Workbench", _: list[str]) -> Card:
 
 def _runs(bench: "Workbench", _: list[str]) -> Card:
     rows = tuple(
-        (row.run, _clock(row.started), row.status, row.model, row.session, _short(row.goal))
+        (row.run, moment(row.started), row.status, row.model, row.session, one_line(row.goal, 50))
         for row in bench.store.runs(limit=30)
     )
     table = Table("the newest first", ("run", "started", "status", "model", "conversation", "prompt"), rows)
@@ -420,16 +420,7 @@ def _budget(bench: "Workbench", arguments: list[str]) -> Card:
 
 
 def _first_line(text: str) -> str:
-    return _short(text.strip().splitlines()[0]) if text.strip() else ""
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 50 else line[:49] + "…"
-
-
-def _clock(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+    return one_line(text.strip().splitlines()[0], 50) if text.strip() else ""
 
 
 COMMANDS: Mapping[str, Command] = MappingProxyType(

@@ -10,7 +10,7 @@ from loom_nb.notebook.card import Card, Table, cut
 from loom_nb.notebook.render.strict_markdown import visible
 from loom_nb.runtime.artifacts import size_in_words
 from loom_nb.runtime.session_facts import SessionFacts
-from loom_nb.wording import counted
+from loom_nb.wording import counted, moment
 
 SHOWN = 30
 """Conversations of a list that is printed."""
@@ -35,7 +35,7 @@ def row_of(one: SessionFacts, current: str = "") -> tuple[str, ...]:
         f"{one.tokens:,}",
         cost_of(one),
         size_of(one.row.size),
-        clock(one.row.updated),
+        moment(one.row.updated),
     )
 
 
@@ -67,11 +67,6 @@ def lately(seconds: float, now: float) -> str:
     then = time.localtime(seconds)
     today = time.localtime(now)[:3] == then[:3]
     return time.strftime("%H:%M" if today else "%Y-%m-%d", then)
-
-
-def clock(seconds: float) -> str:
-    """A moment in the local time."""
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
 def list_card(
@@ -165,7 +160,7 @@ def deleted_card(gone: Sequence[SessionFacts]) -> Card:
     if not gone:
         return Card("nothing is deleted", steps=(("%loom sessions", "what there is"),))
     rows = tuple(
-        (*row_of(one)[:3], size_of(one.row.size), clock(one.row.deleted or 0.0)) for one in gone[:SHOWN]
+        (*row_of(one)[:3], size_of(one.row.size), moment(one.row.deleted or 0.0)) for one in gone[:SHOWN]
     )
     table = Table(
         "the last deleted first",
@@ -188,7 +183,7 @@ def deleted_card(gone: Sequence[SessionFacts]) -> Card:
 
 def purge_card(gone: Sequence[SessionFacts], typed: str) -> Card:
     """What a purge would remove: the question before it."""
-    rows = tuple((*row_of(one)[:3], size_of(one.row.size), clock(one.row.deleted or 0.0)) for one in gone)
+    rows = tuple((*row_of(one)[:3], size_of(one.row.size), moment(one.row.deleted or 0.0)) for one in gone)
     columns = ("conversation", "title", "runs", "size", "deleted")
     table = Table("what would be removed", columns, rows, frozenset({2, 3}))
     return Card(

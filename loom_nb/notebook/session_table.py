@@ -15,7 +15,7 @@ from loom_nb.notebook import sessions
 from loom_nb.notebook.render.strict_markdown import visible
 from loom_nb.notebook.table import Action, Column, Contents, Details, Receipt, Row
 from loom_nb.runtime.session_facts import SessionFacts, purge
-from loom_nb.wording import counted
+from loom_nb.wording import counted, moment
 
 if TYPE_CHECKING:
     from loom_nb.notebook.workbench import Workbench
@@ -93,8 +93,8 @@ def details_of(one: SessionFacts) -> Details:
     facts = [
         ("conversation", one.id),
         ("notebook", cards.file_of(one.notebook) or "none"),
-        ("begun", cards.clock(one.row.started)),
-        ("last used", cards.clock(one.row.updated)),
+        ("begun", moment(one.row.started)),
+        ("last used", moment(one.row.updated)),
         ("model calls", f"{one.turns:,}"),
         ("entries", f"{one.row.entries:,}"),
     ]

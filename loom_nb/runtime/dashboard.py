@@ -37,7 +37,7 @@ from loom_nb.runtime.limits import Limits
 from loom_nb.runtime.quality import task_of
 from loom_nb.runtime.rules import whence
 from loom_nb.tokens import MESSAGE_TOKENS, estimate_part
-from loom_nb.wording import counted, percent
+from loom_nb.wording import counted, one_line, percent
 
 MOST = 600
 """Tokens of a dashboard in a request; less where that is more than an eighth of what it may have."""
@@ -284,12 +284,6 @@ _STEPS: dict[type[Any], Callable[[Course, Any], None]] = {
 
 def _origin(result: ToolResultPart) -> Origin:
     return result.parts[0].origin if result.parts else result.origin
-
-
-def one_line(text: str, chars: int) -> str:
-    """A text in one line of at most so many characters."""
-    line = " ".join(text[: chars * 4].split())
-    return line if len(line) <= chars and len(text) <= chars * 4 else f"{line[: chars - 1]}…"
 
 
 # -- where that leaves the run ---------------------------------------------------------------------------

@@ -17,8 +17,6 @@ LARGEST = 10_000_000
 """Bytes of one."""
 ALL = 50_000_000
 """Bytes of all that a run keeps so."""
-CELLS = 50_000
-"""Of a table: of a larger one the first rows are kept."""
 
 
 class Products:

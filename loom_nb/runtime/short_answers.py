@@ -28,8 +28,8 @@ def answers_what(messages: Sequence[Message]) -> frozenset[int]:
     """The numbers of the messages without which a short answer of the person says nothing.
 
     Where the latest instruction is short: the words of the model before it, if they ask something or the
-    instruction is hardly a word. Where the last question that
-    the model asked by a tool since then got a short answer: the call and its result.
+    instruction is hardly a word. Where the last question that the model asked by a tool since then got a
+    short answer: the call and its result.
     """
     latest = last_instruction(messages)
     kept: set[int] = set()

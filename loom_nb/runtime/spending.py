@@ -18,11 +18,10 @@ from loom_nb.events import CallDelta, Delta
 from loom_nb.messages import Usage
 from loom_nb.protocols import Book, LanguageModel, Reply, Request, Spent
 from loom_nb.settings import Cap
+from loom_nb.tokens import CHARS_PER_TOKEN, OTHERS_PER_TOKEN
 
 STEP = 256
 """Tokens of an answer after which they are put down, and what others spent is read."""
-PER_TOKEN = 4.0
-"""Characters of ASCII to a token; of others one and a half."""
 _PROBE = 1_000
 _QUOTED = '"20k"'
 
@@ -315,7 +314,7 @@ class Outlay:
     def wrote(self, delta: Delta) -> bool:
         """Count a piece of the answer; whether it passes a cap."""
         text = delta.arguments if isinstance(delta, CallDelta) else delta.text
-        self._written += len(text) / (PER_TOKEN if text.isascii() else 1.5)
+        self._written += len(text) / (CHARS_PER_TOKEN if text.isascii() else OTHERS_PER_TOKEN)
         if self._written - self._put_down >= self._next:
             found = self._put()
             self.limited = self._purse.passed(found, self._each)

@@ -24,7 +24,6 @@ _MAGIC = b"loomidx1"
 _SIZE = _RECORD.size
 _LOOSE = 1024
 """So many records may be out of order, or an eighth of those that are in order, if that is more."""
-NAME_LIMIT = 80
 
 
 @dataclass(frozen=True, slots=True)

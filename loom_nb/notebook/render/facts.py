@@ -64,7 +64,6 @@ _WORDS = {
     "stopped": "stopped",
     "lost": "outcome unknown",
 }
-WORDS_TO_OUTCOMES = {word: outcome for outcome, word in _WORDS.items()}
 
 
 def icon(card: Card, marks: Glyphs) -> str:
