@@ -74,7 +74,7 @@ def test_none_gives_not_even_what_the_prompt_names_and_a_plus_gives_what_it_does
     assert "what is df?" in none.text
     assert "first 2 rows" not in none.text
     plus = live("c3", "%%loom -n --ctx +df\nwhat is there?")
-    assert re.search(r"m1\.2 +history +data .* df: DataFrame", plus.text)
+    assert re.search(r"m1\.2 +data .* df: DataFrame", plus.text)
     assert "did you mean df?" in live("c4", "%%loom --ctx +dff\nx").error
     assert "--ctx above" in live("c5", "%%loom --ctx abov\nx").error
 
@@ -151,6 +151,15 @@ def test_a_file_that_was_written_to_since_it_was_read_is_told(live, home):
     assert "stale" not in before
     live("c3", "import os\nopen('notes.txt', 'w').write('second')\nos.utime('notes.txt', (4e9, 4e9))")
     assert "notes.txt was written to since it was read" in live("c2", "%loom context").text
+
+
+def test_a_variable_or_cell_that_is_not_there_cannot_be_left_out(live):
+    live("c1", LOAD)
+    assert "--ctx -df" in live("c2", "%%loom -n --ctx above,-dff\nwhat?").error
+    assert "--ctx -cell:c1" in live("c3", "%%loom -n --ctx -cell:c11\nwhat?").error
+    assert live("c4", "%%loom -n --ctx above,-df,-cell:c1\nwhat?").status == "ok"
+    assert live("c5", "%loom context default above,-later").status == "ok"
+    assert live("c6", "%%loom -n\nwhat?").status == "ok"
 
 
 async def test_two_kernels_without_a_person_give_the_same_bytes_and_no_marks(tmp_path):
