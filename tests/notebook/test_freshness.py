@@ -143,6 +143,25 @@ def test_running_all_cells_again_in_order_raises_no_alarm(live):
         assert not [cell for cell, one in texts.items() if "stale" in one.text]
 
 
+def test_a_change_through_another_name_blames_no_innocent_cell(live):
+    book = {
+        "c1": "l = []\nm = l\nd = {'l': l}",
+        "c2": "m.append(1)",
+        "c3": "print('innocent')",
+        "c4": "print(len(l), d)",
+        "c5": "n = [len(d['l'])]",
+    }
+    for _ in range(2):
+        for cell, code in book.items():
+            assert live(cell, code).status == "ok"
+    for cell in ("c1", "c2"):
+        live(cell, book[cell])
+    assert "stale" not in live("c6", "%%loom\nsee {l}, {m}, {d} and {n}").text
+    assert "stale" not in live("c7", "%loom context").text
+    live("c2", "m.append(2)")
+    assert "stale" in live("c6", "%%loom\nsee {l} and {m}").text
+
+
 def test_a_file_that_was_written_to_since_it_was_read_is_told(live, home):
     (home / "notes.txt").write_text("first", encoding="utf-8")
     live("c1", "%%loom -t files\nread the file notes.txt")
