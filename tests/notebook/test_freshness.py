@@ -162,6 +162,19 @@ def test_a_change_through_another_name_blames_no_innocent_cell(live):
     assert "stale" in live("c6", "%%loom\nsee {l} and {m}").text
 
 
+def test_a_hidden_cell_is_not_given_through_a_variable_that_holds_all_cells(live):
+    live("c1", "plan = 1\n'HUSH ' + 'OUT'", "loom-exclude")
+    live("c2", "import sys\nspace = globals()\nmain = sys.modules['__main__']\nmine = {'In': 3, '_i1': 4}")
+    live("c3", "copied = {k: v for k, v in space.items() if k[0] != '_'}; held = [space]")
+    for path in ("space", "copied", "held", "main", "space['In']", "space['_oh']", "main._ih", "main.Out"):
+        body = sent(live("c4", "%%loom -n\nwhat is in {" + path + "}?"))
+        assert "HUSH" not in body, path
+    look = (
+        "from loom_nb.capabilities.describe import describe\nprint(describe(mine).text, describe(space).size)"
+    )
+    assert "'_i1': 4" in live("c5", look).text
+
+
 def test_a_file_that_was_written_to_since_it_was_read_is_told(live, home):
     (home / "notes.txt").write_text("first", encoding="utf-8")
     live("c1", "%%loom -t files\nread the file notes.txt")
