@@ -108,6 +108,11 @@ def money(dollars: float) -> str:
     return f"${dollars:,.2f}" if dollars >= 1 or not dollars else f"${dollars:.4f}"
 
 
+def waiting_time(seconds: float) -> str:
+    """`10 min`, and below a minute `20 s`."""
+    return f"{seconds / 60:g} min" if seconds >= 60 else f"{seconds:g} s"
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The settings in force."""

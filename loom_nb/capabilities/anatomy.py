@@ -17,7 +17,7 @@ import sys
 import types
 import uuid
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 TIMES = "\u00d7"
@@ -39,6 +39,9 @@ _STRONG_PAIRS = re.compile(
 )
 _WEAK = frozenset({"key", "keys", "token", "tokens", "apikey", "credentials", "auth"})
 _SEQUENCES: tuple[type, ...] = (list, tuple, set, frozenset, deque)
+_HISTORIES = frozenset({"In", "Out", "_ih", "_oh"})
+_HISTORY = re.compile(r"In|Out|_(?:ih|oh|dh|_{0,2}|i{1,3}|i?\d+)")
+_MOST_NAMES = 5_000
 _RECORD_MARKS = ("__dataclass_fields__", "__attrs_attrs__", "__struct_fields__", "__pydantic_fields__")
 
 
@@ -147,8 +150,26 @@ def _is_number(value: Any) -> bool:
 
 
 def dict_items(value: Any, most: int) -> list[tuple[Any, Any]]:
-    """The first items of a dict or of a class built on it, from the dict's own storage."""
-    return list(itertools.islice(dict.items(value), most))
+    """The first items of a dict or of a class built on it, from the dict's own storage.
+
+    Of a notebook's namespace without what IPython keeps there of all cells: hidden ones are among them.
+    """
+    pairs: Iterable[tuple[Any, Any]] = dict.items(value)
+    if _is_namespace(value):
+        pairs = (pair for pair in pairs if type(pair[0]) is not str or not _HISTORY.fullmatch(pair[0]))
+    return list(itertools.islice(pairs, most))
+
+
+def is_history(value: Any, key: Any) -> bool:
+    """Whether a key of a dict stands for what IPython keeps there of the cells: `In`, `_oh`, `_i3`, …"""
+    return type(key) is str and _HISTORY.fullmatch(key) is not None and _is_namespace(value)
+
+
+def _is_namespace(value: Any) -> bool:
+    """Whether a dict is the namespace of IPython, or a copy of it."""
+    some = itertools.islice(dict.items(value), _MOST_NAMES)
+    held = {name: type(one) for name, one in some if type(name) is str and name in _HISTORIES}
+    return {"_ih", "_oh"} <= held.keys() or (held.get("In") is list and held.get("Out") is dict)
 
 
 def sequence_items(value: Any, most: int) -> list[Any]:

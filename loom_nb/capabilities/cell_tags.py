@@ -6,7 +6,8 @@ from collections.abc import Iterable
 HIDE = frozenset({"loom-exclude", "loom-hide", "loom-hidden"})
 PIN = frozenset({"loom-pin", "loom-pinned"})
 TAGS = {
-    "loom-exclude": "no agent is given this cell: not by --ctx, not by the tools that read cells",
+    "loom-exclude": "no agent is given this cell: not by --ctx, not by the tools that read cells; the "
+    "variables and functions that it makes are not hidden, nor is the first line of a docstring",
     "loom-pin": "on a %%loom cell: its turn is never compacted; on any other: read_cells always shows it",
 }
 """What a person may write, with what it means."""

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from loom_nb.capabilities.anatomy import is_history, module_dict
 from loom_nb.errors import LoomUsageError, NotBuiltError, SetupError
 from loom_nb.settings import MODES, REPLAYS, Cap, Mode, Replay
 
@@ -137,8 +138,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog=(
             "In the prompt: {df}, {cfg.field}, {d['key']} and {rows[0]} hand over the value beside the\n"
             "instruction; {{df}} writes {df}; names that do not exist and code spans stay as typed.\n\n"
-            "Tags of cells: loom-exclude keeps a cell from the model; loom-pin on a %%loom cell keeps its\n"
-            "turn from compaction.\n\n"
+            "Tags of cells: loom-exclude keeps a cell from the model, not the variables and functions\n"
+            "that it makes; loom-pin on a %%loom cell keeps its turn from compaction.\n\n"
             "    %%loom -t my_function -o answer\n"
             "    What changed in {df} since last week?"
         ),
@@ -456,6 +457,8 @@ def _attribute(value: Any, name: str) -> Any:
     if isinstance(plain, types.MemberDescriptorType | _TUPLE_FIELD):
         return plain.__get__(value, type(value))
     if isinstance(value, types.ModuleType):
+        if is_history(module_dict(value), name):
+            raise AttributeError(name)
         return plain
     own = inspect.getattr_static(value, "__dict__", None)
     own = own if isinstance(own, dict) else _instance_dict(value)
@@ -489,6 +492,8 @@ def _item(value: Any, key: str | int) -> Any:
         raise TypeError(type(value).__name__)
     if isinstance(value, dict) and not dict.__contains__(value, key):
         raise KeyError(key)  # before a defaultdict makes one
+    if isinstance(value, dict) and is_history(value, key):
+        raise KeyError(key)  # it holds hidden cells as well
     return value[key]
 
 

@@ -73,6 +73,19 @@ def choose(
     return _fitted(spec, left, here_place(cells, here), tuple(known))
 
 
+def refuse_absent(spec: ContextSpec, cells: Sequence[CellView]) -> None:
+    """Raises LoomUsageError where a spec leaves out a cell that there never was."""
+    newest = max((cell.number or 0 for cell in cells), default=0)
+    ids = [cell.id for cell in cells if cell.id]
+    for one in spec.without:
+        if one.id not in ids if one.id else one.first > newest:
+            raise LoomUsageError(
+                f"--ctx -cell:{one}: there is no such cell",
+                cause=f"In[1] to In[{newest}] have run" if newest else "no cell has run yet",
+                fixes=[f"--ctx -cell:{name}" for name in near(one.id, ids)],
+            )
+
+
 def here_place(cells: Sequence[CellView], here: int | None) -> list[CellView]:
     """The cells by their distance: those right above first, then those above, then those below."""
     place = len(cells) if here is None else here

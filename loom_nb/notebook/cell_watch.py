@@ -13,7 +13,7 @@ from typing import Any
 from loom_nb.capabilities.cell_names import CellNames, names_of
 from loom_nb.capabilities.fingerprint import fingerprint
 from loom_nb.notebook.cells_of_notebook import NotebookCells
-from loom_nb.notebook.lineage import GONE, MOST_RUNS, CellRun, Lineage
+from loom_nb.notebook.lineage import GONE, MOST_RUNS, UNSURE, CellRun, Lineage
 
 MOST_NAMES = 200
 """Variables that are looked at for one cell."""
@@ -105,14 +105,16 @@ class CellWatch:
         self._open[id(info)] = _Opened(run, told, {name: id(value) for name, value in names.items()})
 
     def _catch_up(self, mentioned: Iterable[str], names: Mapping[str, Any]) -> None:
-        """What the cell before changed without a word of it belongs to that cell."""
-        changed = {}
+        """What changed without a word of any cell belongs to none: nothing is told of it."""
         for name in sorted(self._prints.keys() & set(mentioned) & names.keys())[:MOST_NAMES]:
             now = fingerprint(names[name])
-            if now != self._prints[name]:
-                changed[name] = self._prints[name] = now
-        if changed and self.runs:
-            self.runs[-1] = replace(self.runs[-1], writes={**self.runs[-1].writes, **changed})
+            if now == self._prints[name]:
+                continue
+            self._prints[name] = now
+            place = next((n for n in reversed(range(len(self.runs))) if name in self.runs[n].writes), -1)
+            if place >= 0:
+                run = self.runs[place]
+                self.runs[place] = replace(run, writes={**run.writes, name: UNSURE})
 
     def _has_run(self, result: Any) -> None:
         opened = self._open.pop(id(getattr(result, "info", None)), None)
@@ -129,6 +131,7 @@ class CellWatch:
         fresh = {name for name, value in names.items() if opened.before.get(name) != id(value)}
         mine = opened.names.binds if not failed else frozenset()
         looked = (fresh | self._touched | opened.names.mentions | mine) & names.keys()
+        looked |= self._aliases(looked, names)
         writes = {name: GONE for name in opened.before.keys() - names.keys() if name in self._prints}
         for name in writes:
             del self._prints[name]
@@ -143,6 +146,11 @@ class CellWatch:
         self._touched.clear()
         self._read.clear()
         self._forget()
+
+    def _aliases(self, looked: Iterable[str], names: Mapping[str, Any]) -> set[str]:
+        """Other names of the same values, of which there is a fingerprint."""
+        same = {id(names[name]) for name in looked}
+        return {name for name in self._prints.keys() & names.keys() if id(names[name]) in same}
 
     def _forget(self) -> None:
         over = len(self.runs) - MOST_RUNS

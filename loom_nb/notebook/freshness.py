@@ -17,7 +17,7 @@ from loom_nb.errors import LoomUsageError
 from loom_nb.messages import DataPart, Part, TextPart, ToolResultPart
 from loom_nb.notebook import context_spec
 from loom_nb.notebook.cell import CellRequest, Reference, interpolate, near
-from loom_nb.notebook.cell_parts import Chosen, Given, choose
+from loom_nb.notebook.cell_parts import Chosen, Given, choose, refuse_absent
 from loom_nb.notebook.cell_secrets import secret_texts
 from loom_nb.notebook.cell_watch import CellWatch
 from loom_nb.notebook.context_spec import ContextSpec
@@ -92,6 +92,8 @@ class Freshness:
             LoomUsageError: the spec says nothing, or names what is not there.
         """
         spec = context_spec.parse(default if request.ctx is None else request.ctx, names)
+        if request.ctx is not None:  # what a default leaves out may come later
+            self._refuse_absent(spec, names)
         given, prompt = [], request.prompt
         for one in request.references:
             if spec.base == "none" or one.path in spec.names:
@@ -128,6 +130,13 @@ class Freshness:
             return part
         words = f"stale: {told}"
         return msgspec.structs.replace(part, summary=f"{part.summary}; {words}" if part.summary else words)
+
+    def _refuse_absent(self, spec: ContextSpec, names: Mapping[str, Any]) -> None:
+        if spec.without:
+            refuse_absent(spec, self._cells.cells(answers=False))
+        for path in spec.names:
+            if _root(path) not in names:
+                raise _no_variable("-", path, names)
 
     def _choose(self, spec: ContextSpec, names: Mapping[str, Any]) -> Chosen:
         here = self._cells.id_now
@@ -255,11 +264,15 @@ def _variable(path: str, names: Mapping[str, Any]) -> Reference:
     _, found, slips = interpolate("{" + path + "}", names)
     if found:
         return found[0]
+    raise _no_variable("+", path, names, "; ".join(slips))
+
+
+def _no_variable(sign: str, path: str, names: Mapping[str, Any], cause: str = "") -> LoomUsageError:
     mine = [name for name in names if not name.startswith("_")]
-    raise LoomUsageError(
-        f"--ctx +{path}: there is no such variable",
-        cause="; ".join(slips),
-        fixes=[f"--ctx +{name}" for name in near(path, mine)],
+    return LoomUsageError(
+        f"--ctx {sign}{path}: there is no such variable",
+        cause=cause,
+        fixes=[f"--ctx {sign}{name}" for name in near(path, mine)],
     )
 
 

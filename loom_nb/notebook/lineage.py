@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 GONE = "gone"
 """The fingerprint of a variable that was deleted."""
+UNSURE = "?"
+"""The fingerprint of a variable whose value was changed later, nobody knows by which cell."""
 MOST_RUNS = 1_000
 """Runs of cells that are remembered."""
 
@@ -198,12 +200,13 @@ class Lineage:
         return values[at - 1] if at else None
 
     def _alike(self, one: _Value, other: _Value | _Unseen | None) -> bool:
-        """Whether both are the same value; of what cannot be looked into: the same cell made it anew."""
+        """Whether both are the same value; of what cannot be told: the same cell made it anew."""
         if not isinstance(other, _Value):
             return False
         if one.print == other.print:
             return True
-        if not (one.print.startswith("@") and other.print.startswith("@")):
+        opaque = one.print.startswith("@") and other.print.startswith("@")
+        if not opaque and UNSURE not in (one.print, other.print):
             return False
         a, b = self._runs[one.place], self._runs[other.place]
         return a.key == b.key and not _differ(a, b)

@@ -27,6 +27,7 @@ from loom_nb.runtime.governance import sound, together
 from loom_nb.runtime.rules import OWN_RESULTS, whence
 from loom_nb.runtime.stage import Stage
 from loom_nb.runtime.threads import in_thread
+from loom_nb.settings import waiting_time
 from loom_nb.tools import Assessment, Tool
 
 MAX_ROUNDS = 5
@@ -273,8 +274,8 @@ def _decide(stage: Stage, ready: Ready, reply: Reply) -> bool:
         by = reply.by
         reason += f": {said}" if said else ""
     elif reply.how == "timeout":
-        minutes = stage.governance.answer_within / 60
-        reason, by = f"nobody answered within {minutes:g} min", "timeout"
+        waited = waiting_time(stage.governance.answer_within)
+        reason, by = f"nobody answered within {waited}", "timeout"
         text = f"{name} was refused: {reason}."
     else:
         reason, by = f"it asks ({ready.verdict.reason}) and nobody can be asked here", "nobody"

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from loom_nb.errors import LoomUsageError
 from loom_nb.messages import canonical
 from loom_nb.protocols import LAYERS, Call, Rule, Verdict
-from loom_nb.settings import MODES, Mode
+from loom_nb.settings import MODES, Mode, waiting_time
 from loom_nb.tools import Tool
 
 DECISIONS = ("allow", "ask", "deny")
@@ -157,7 +157,7 @@ class GovernancePolicy:
         rest = _REST[self.mode]
         told[rest[0]].append(rest[1])
         if rest[0] == "asked":
-            minutes = f"{self.answer_within / 60:g} min"
+            minutes = waiting_time(self.answer_within)
             alone = "refused at once" if self.unattended == "deny" else f"waited for, {minutes} at most"
             told["asked"].append(f"a person has {minutes} to answer; without one: {alone}")
         return {fate: tuple(words) for fate, words in told.items()}

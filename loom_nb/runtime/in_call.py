@@ -15,6 +15,7 @@ from loom_nb.runtime.artifact_tables import described
 from loom_nb.runtime.artifacts import Packed, packed, stored
 from loom_nb.runtime.products import Kind
 from loom_nb.runtime.stage import Stage
+from loom_nb.settings import waiting_time
 
 
 class InCall(msgspec.Struct, frozen=True, eq=False):
@@ -60,7 +61,7 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
         if reply.how == "person" or reply.value is not None:
             return reply.value
         if reply.how == "timeout":
-            raise Unanswered(f"Nobody answered within {policy.answer_within / 60:g} min: {asked.title}")
+            raise Unanswered(f"Nobody answered within {waiting_time(policy.answer_within)}: {asked.title}")
         raise Unanswered(
             f"Nobody can be asked here: {asked.title}", cause="no face that shows questions is connected"
         )

@@ -31,7 +31,7 @@ from loom_nb.runtime.recall import recall_tool
 from loom_nb.runtime.spending import at_most, plays
 from loom_nb.runtime.stage import Stage
 from loom_nb.runtime.working import draw
-from loom_nb.settings import money
+from loom_nb.settings import money, waiting_time
 from loom_nb.tokens import estimate_message, estimate_part
 
 HEADING = "instructions and tools"
@@ -240,7 +240,7 @@ def question_of(
 
 
 def _not_sent(late: bool, told: str, policy: Preflight) -> RunStopped:
-    why = f"nobody answered within {policy.answer_within / 60:g} min" if late else "you chose to stop"
+    why = f"nobody answered within {waiting_time(policy.answer_within)}" if late else "you chose to stop"
     return RunStopped("the request was not sent", reason=f"{why}: a request of {told} was not sent")
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from loom_nb.errors import LoomUsageError
-from loom_nb.settings import money
+from loom_nb.settings import money, waiting_time
 
 ABOVE = 30_000
 """Tokens."""
@@ -53,8 +53,7 @@ class Preflight:
         if not large:
             return "never"
         times = f"{self.times:g} times the one before"
-        minutes = f"{self.answer_within / 60:g} min"
         told = f"a request of {' or '.join(large)} that is {times}"
         if not self.ask:
             return f"nobody: {told}, is sent and said"
-        return f"{told}; without an answer in {minutes} it is not sent"
+        return f"{told}; without an answer in {waiting_time(self.answer_within)} it is not sent"

@@ -25,7 +25,7 @@ import msgspec
 
 from loom_nb.errors import StoreError
 from loom_nb.events import LogEntry, event_from_json
-from loom_nb.stores.damage import Damage
+from loom_nb.stores.damage import Damage, unread
 from loom_nb.stores.disk import ELSEWHERE
 from loom_nb.stores.encoding import event_bytes, no_json
 from loom_nb.stores.leases import out_of_order
@@ -92,7 +92,7 @@ class Line:
         try:
             return LogEntry(session, self.seq, self.run, self.time, event_from_json(self.event))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return Damage(session, self.seq, f"no event that this version knows: {error}")
+            return unread(session, self.seq, error)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from loom_nb.database import Database
 from loom_nb.errors import StoreDamaged, StoreError
 from loom_nb.events import LogEntry, RunFinished, RunInterrupted, RunStarted, event_from_json
 from loom_nb.protocols import Lease, RunRow, SessionRow
-from loom_nb.stores.damage import FIXES, Damage
+from loom_nb.stores.damage import FIXES, Damage, unread
 from loom_nb.stores.encoding import event_bytes
 from loom_nb.stores.labels import as_name, is_deleted, not_deleted, unknown
 from loom_nb.stores.leases import HeldLease, LeaseRow, Leases, out_of_order
@@ -480,7 +480,7 @@ def _entry(session: str, row: _Row, previous: bytes) -> LogEntry | Damage:
     try:
         return LogEntry(session, seq, run.decode(), ts, event_from_json(json))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return Damage(session, seq, f"no event that this version knows: {error}")
+        return unread(session, seq, error)
 
 
 def _run_row(db: "Connection", start: tuple[Any, ...], live: Mapping[str, bool]) -> RunRow:

@@ -6,7 +6,7 @@ from loom_nb.capabilities.cells import CellView
 from loom_nb.errors import LoomUsageError
 from loom_nb.messages import Origin
 from loom_nb.notebook import cell_parts
-from loom_nb.notebook.cell_parts import choose
+from loom_nb.notebook.cell_parts import choose, refuse_absent
 from loom_nb.notebook.cell_secrets import secret_texts, without_secrets
 from loom_nb.notebook.context_spec import parse
 
@@ -84,6 +84,18 @@ def test_a_cell_that_cannot_be_given_is_refused_and_a_hidden_one_is_as_good_as_a
     assert "cells:c3" not in " ".join(caught.value.fixes)
     if spec == "cells:latr":
         assert "--ctx cells:later" in caught.value.fixes
+
+
+@pytest.mark.parametrize("spec", ["all,-cell:latr", "-cell:99", "-cell:zzz", "above,-cells:90-99"])
+def test_a_cell_that_is_left_out_and_never_was_there_is_refused(spec):
+    with pytest.raises(LoomUsageError, match="there is no such cell") as caught:
+        refuse_absent(parse(spec), CELLS)
+    assert ("--ctx -cell:later" in caught.value.fixes) == ("latr" in spec)
+
+
+@pytest.mark.parametrize("spec", ["all,-cell:later", "all,-cell:7,-cell:3", "all,-cells:2-99", "above"])
+def test_a_cell_that_is_left_out_may_be_any_that_there_is_or_was(spec):
+    refuse_absent(parse(spec), CELLS)
 
 
 def test_nothing_to_be_given_is_said():

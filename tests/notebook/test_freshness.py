@@ -143,6 +143,38 @@ def test_running_all_cells_again_in_order_raises_no_alarm(live):
         assert not [cell for cell, one in texts.items() if "stale" in one.text]
 
 
+def test_a_change_through_another_name_blames_no_innocent_cell(live):
+    book = {
+        "c1": "l = []\nm = l\nd = {'l': l}",
+        "c2": "m.append(1)",
+        "c3": "print('innocent')",
+        "c4": "print(len(l), d)",
+        "c5": "n = [len(d['l'])]",
+    }
+    for _ in range(2):
+        for cell, code in book.items():
+            assert live(cell, code).status == "ok"
+    for cell in ("c1", "c2"):
+        live(cell, book[cell])
+    assert "stale" not in live("c6", "%%loom\nsee {l}, {m}, {d} and {n}").text
+    assert "stale" not in live("c7", "%loom context").text
+    live("c2", "m.append(2)")
+    assert "stale" in live("c6", "%%loom\nsee {l} and {m}").text
+
+
+def test_a_hidden_cell_is_not_given_through_a_variable_that_holds_all_cells(live):
+    live("c1", "plan = 1\n'HUSH ' + 'OUT'", "loom-exclude")
+    live("c2", "import sys\nspace = globals()\nmain = sys.modules['__main__']\nmine = {'In': 3, '_i1': 4}")
+    live("c3", "copied = {k: v for k, v in space.items() if k[0] != '_'}; held = [space]")
+    for path in ("space", "copied", "held", "main", "space['In']", "space['_oh']", "main._ih", "main.Out"):
+        body = sent(live("c4", "%%loom -n\nwhat is in {" + path + "}?"))
+        assert "HUSH" not in body, path
+    look = (
+        "from loom_nb.capabilities.describe import describe\nprint(describe(mine).text, describe(space).size)"
+    )
+    assert "'_i1': 4" in live("c5", look).text
+
+
 def test_a_file_that_was_written_to_since_it_was_read_is_told(live, home):
     (home / "notes.txt").write_text("first", encoding="utf-8")
     live("c1", "%%loom -t files\nread the file notes.txt")
@@ -151,6 +183,15 @@ def test_a_file_that_was_written_to_since_it_was_read_is_told(live, home):
     assert "stale" not in before
     live("c3", "import os\nopen('notes.txt', 'w').write('second')\nos.utime('notes.txt', (4e9, 4e9))")
     assert "notes.txt was written to since it was read" in live("c2", "%loom context").text
+
+
+def test_a_variable_or_cell_that_is_not_there_cannot_be_left_out(live):
+    live("c1", LOAD)
+    assert "--ctx -df" in live("c2", "%%loom -n --ctx above,-dff\nwhat?").error
+    assert "--ctx -cell:c1" in live("c3", "%%loom -n --ctx -cell:c11\nwhat?").error
+    assert live("c4", "%%loom -n --ctx above,-df,-cell:c1\nwhat?").status == "ok"
+    assert live("c5", "%loom context default above,-later").status == "ok"
+    assert live("c6", "%%loom -n\nwhat?").status == "ok"
 
 
 async def test_two_kernels_without_a_person_give_the_same_bytes_and_no_marks(tmp_path):

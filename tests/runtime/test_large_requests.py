@@ -403,6 +403,8 @@ def test_it_says_in_words_what_it_does():
         "a request of 30,000 tokens or $0.5000 that is 2 times the one before; "
         "without an answer in 10 min it is not sent"
     )
+    assert Preflight(answer_within=0.2).describe().endswith("without an answer in 0.2 s it is not sent")
+    assert Preflight(answer_within=90).describe().endswith("without an answer in 1.5 min it is not sent")
     assert Preflight(ask=False).describe().startswith("nobody: ")
     assert Runtime().describe()["asked before it is sent"] == Preflight().describe()
     for wrong in ({"above": 0}, {"cost": -1.0}, {"times": 1.0}, {"answer_within": 0}):

@@ -1378,8 +1378,10 @@ class TestRefusals:
         lease = kept.acquire("s")
         kept.append(lease, log("s", Noticed("one"), FromTheFuture("two"), Noticed("three")))
 
-        with pytest.raises(StoreDamaged, match="no event that this version knows"):
+        with pytest.raises(StoreDamaged, match="written by a newer loom_nb") as refused:
             list(kept.read("s"))
+        assert "no event that this version knows" in (refused.value.cause or "")
+        assert any("upgrade" in fix for fix in refused.value.fixes)
         assert [found.seq for found in kept.check("s")] == [2]
 
     def test_an_interrupt_in_the_middle_of_an_append_undoes_it(
