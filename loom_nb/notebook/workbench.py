@@ -298,6 +298,7 @@ class Workbench:
             row = self.find_run(request.continues, "%%loom --continue {}")
             told = [text for text in [self.remark_on(row, request.continues)] if text]
             if self.session is None or self.session.id != row.session:
+                self.store.release(self.store.acquire(row.session))  # refused as the run would be
                 return apart(self.plain_agent(), row.session, self._entries(row.session)), told
         elif request.new or self.session is None:
             return apart(self.plain_agent(), into), told
