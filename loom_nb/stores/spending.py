@@ -36,10 +36,19 @@ def book_beside(store: Store) -> Book:
     path = getattr(store, "path", None)
     if isinstance(path, Path):
         return FileBook(path.with_name(f"{path.name}.spending"))
-    known = _IN_MEMORY.get(store)
+    known = _IN_MEMORY.get(id(store))
     if known is None:
-        known = _IN_MEMORY.setdefault(store, MemoryBook())
-    return known
+        known = _IN_MEMORY.setdefault(id(store), (_kept_for(store), MemoryBook()))
+    return known[1]
+
+
+def _kept_for(store: Store) -> object:
+    """What drops the book of a store with it; the store itself where nothing can tell of its end."""
+    key = id(store)
+    try:
+        return weakref.ref(store, lambda _: _IN_MEMORY.pop(key, None))
+    except TypeError:  # a class of the user's with slots: then both stay as long as the process
+        return store
 
 
 class MemoryBook:
@@ -57,7 +66,8 @@ class MemoryBook:
             return [self._accounts[account] for account in accounts]
 
 
-_IN_MEMORY: "weakref.WeakKeyDictionary[Store, MemoryBook]" = weakref.WeakKeyDictionary()
+_IN_MEMORY: dict[int, tuple[object, MemoryBook]] = {}
+"""By identity: a store of the user's may be equal to others, or have no hash."""
 
 
 class _Slot(msgspec.Struct, frozen=True):

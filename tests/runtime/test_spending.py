@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import dataclass
 
 import pytest
 
@@ -490,3 +491,39 @@ def test_a_chain_costs_at_most_what_its_dearest_model_costs():
     assert Model.fallback(dear, Model.ollama("llama3.2")).cost_at_most(usage) == dear.cost(usage)
     assert Model.ollama("llama3.2").cost_at_most(usage) is None
     assert Model.offline().cost_at_most(usage) == 0.0
+
+
+# -- stores of the user's own ----------------------------------------------------------------------
+
+
+@dataclass
+class Plain:
+    """Equal to others, and so without a hash."""
+
+    inner: MemoryStore
+    durable = True
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
+class Slotted:
+    """Cannot be weakly referred to."""
+
+    __slots__ = ("inner",)
+    durable = True
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
+@pytest.mark.parametrize("kind", [Plain, Slotted])
+async def test_any_durable_store_has_a_book_of_its_own(kind):
+    store, other = kind(MemoryStore()), kind(MemoryStore())
+    result = await session_of(agent("hello", store=store)).run("go")
+    assert result.status == "completed"
+    assert spent(store).tokens == result.usage.total_tokens
+    assert spent(other) == Spent()
