@@ -387,6 +387,8 @@ class RunFinished(_Fact, frozen=True):
     seconds: float = 0.0
     data: Any = None
     """The structured output, where the run asked for one."""
+    estimated: int = 0
+    """Tokens of the usage that are estimated: of calls that were cut off, so that nobody counted them."""
 
 
 class TextDelta(_Fact, frozen=True, gc=False):

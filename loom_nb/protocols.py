@@ -287,8 +287,13 @@ class Book(Protocol):
     def change(self, change: Spent, accounts: Sequence[str]) -> list[Spent]:
         """Add the same to each of the accounts, all at once, and give what each comes to.
 
-        Nothing to add only reads. Raises StoreError where it cannot be read or kept.
+        Nothing to add only reads. It may wait for another process. Raises StoreError where it cannot
+        be read or kept.
         """
+        ...
+
+    def change_now(self, change: Spent, accounts: Sequence[str]) -> list[Spent] | None:
+        """`change` without waiting; None, and nothing is changed, while somebody else writes."""
         ...
 
 

@@ -35,7 +35,9 @@ class Circle:
         self.itself = self
 
 
-def test_a_finalizer_in_the_middle_of_a_transaction_of_another_object_on_the_file_waits(tmp_path: Path):
+def test_a_finalizer_in_the_middle_of_a_transaction_of_another_object_on_the_file_waits(
+    tmp_path: Path,
+) -> None:
     with closing(opened(tmp_path / "a")) as one, closing(opened(tmp_path / "a")) as other:
         assert lines(other) == []
         circle = Circle()
@@ -47,7 +49,7 @@ def test_a_finalizer_in_the_middle_of_a_transaction_of_another_object_on_the_fil
         assert lines(one) == ["first", "late"]
 
 
-def test_what_is_put_off_waits_for_the_outermost_transaction(tmp_path: Path):
+def test_what_is_put_off_waits_for_the_outermost_transaction(tmp_path: Path) -> None:
     done: list[str] = []
     with closing(opened(tmp_path / "a")) as one, closing(opened(tmp_path / "b")) as other:
         with one.transaction("IMMEDIATE"):
@@ -57,7 +59,7 @@ def test_what_is_put_off_waits_for_the_outermost_transaction(tmp_path: Path):
         assert done == ["late"]
 
 
-def test_another_thread_puts_nothing_off(tmp_path: Path):
+def test_another_thread_puts_nothing_off(tmp_path: Path) -> None:
     done: list[str] = []
     with closing(opened(tmp_path / "a")) as one, one.transaction("IMMEDIATE"):
         thread = threading.Thread(target=one.soon, args=(lambda: done.append("at once"),))
@@ -66,10 +68,15 @@ def test_another_thread_puts_nothing_off(tmp_path: Path):
         assert done == ["at once"]
 
 
-def test_it_is_done_after_a_transaction_that_failed_too(tmp_path: Path):
+def test_it_is_done_after_a_transaction_that_failed_too(tmp_path: Path) -> None:
     done: list[str] = []
     with closing(opened(tmp_path / "a")) as one:
-        with pytest.raises(StoreError), one.transaction("IMMEDIATE") as db:
-            one.soon(lambda: done.append("late"))
-            db.execute("no SQL")
+
+        def fail() -> None:
+            with one.transaction("IMMEDIATE") as db:
+                one.soon(lambda: done.append("late"))
+                db.execute("no SQL")
+
+        with pytest.raises(StoreError):
+            fail()
         assert done == ["late"]

@@ -35,7 +35,7 @@ from loom_nb.runtime.output import OutputType
 from loom_nb.runtime.policies import Runtime
 from loom_nb.runtime.products import Products
 from loom_nb.runtime.run import Run
-from loom_nb.runtime.spending import Priced, Purse, Watched
+from loom_nb.runtime.spending import Priced, Purse, Watched, at_most, weight
 from loom_nb.runtime.tally import Tally
 from loom_nb.runtime.toolkit import Toolkit
 from loom_nb.tokens import estimate_message
@@ -184,6 +184,8 @@ class Stage(msgspec.Struct, eq=False):
     usage: Usage = Usage()
     cost: float | None = None
     """US dollars so far; None where a price is not known."""
+    estimated: int = 0
+    """Tokens of the usage that nobody counted, of calls that were cut off."""
     results: list[ToolResultPart] = msgspec.field(default_factory=list)
     """Results of the calls of the turn in progress."""
     denied: list[str] = msgspec.field(default_factory=list)
@@ -214,7 +216,7 @@ class Stage(msgspec.Struct, eq=False):
 
     def watched(self, model: LanguageModel, priced: Priced) -> LanguageModel:
         """The model, its calls paid from the run's purse where there is one."""
-        return model if self.purse is None else Watched(model, priced, self.purse, self.size)
+        return model if self.purse is None else Watched(model, priced, self.purse, self.size, self.estimate)
 
     def size(self, request: Request) -> int:
         """Tokens of a request, estimated but for what a vendor has counted."""
@@ -232,7 +234,20 @@ class Stage(msgspec.Struct, eq=False):
     ) -> RunFinished:
         """The run's last event."""
         seconds = self.clock.monotonic() - self.started
-        return RunFinished(status, output, reason, fault, self.usage, self.cost, self.replies, seconds, data)
+        if self.purse is None and self.deltas:  # else the purse has told of it
+            written = int(sum(map(weight, self.deltas)))
+            self.estimate(Usage(self.size(self.request), written), self.priced)
+        return RunFinished(
+            status, output, reason, fault, self.usage, self.cost, self.replies, seconds, data, self.estimated
+        )
+
+    def estimate(self, usage: Usage, model: Priced) -> None:
+        """Count a call that was cut off, so that nobody told what it came to."""
+        cost, first = at_most(model, usage), not self.paid
+        self.paid += 1
+        self.estimated += usage.total_tokens
+        self.usage = self.usage + usage
+        self.cost = cost if first else None if cost is None or self.cost is None else self.cost + cost
 
     def spend(
         self,

@@ -18,7 +18,7 @@ import msgspec
 
 from loom_nb.errors import StoreError
 from loom_nb.protocols import Book, Spent, Store
-from loom_nb.stores.disk import locked, open_file, read_at, told, write_at
+from loom_nb.stores.disk import Occupied, locked, open_file, read_at, told, write_at
 
 SLOT = 512
 """Bytes."""
@@ -65,6 +65,10 @@ class MemoryBook:
                 self._accounts[account] = self._accounts.get(account, Spent()) + change
             return [self._accounts[account] for account in accounts]
 
+    def change_now(self, change: Spent, accounts: Sequence[str]) -> list[Spent] | None:
+        """See `Book`."""
+        return self.change(change, accounts)
+
 
 _IN_MEMORY: dict[int, tuple[object, MemoryBook]] = {}
 """By identity: a store of the user's may be equal to others, or have no hash."""
@@ -106,11 +110,21 @@ class FileBook:
 
     def change(self, change: Spent, accounts: Sequence[str]) -> list[Spent]:
         """See `Book`. What is damaged is told, not guessed."""
+        return self._change(change, accounts, self._patience)
+
+    def change_now(self, change: Spent, accounts: Sequence[str]) -> list[Spent] | None:
+        """See `Book`."""
+        try:
+            return self._change(change, accounts, 0.0)
+        except Occupied:
+            return None
+
+    def _change(self, change: Spent, accounts: Sequence[str], patience: float) -> list[Spent]:
         try:
             if not change and not self.folder.exists():
                 return [Spent() for _ in accounts]
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with locked(self.folder / "lock", self._patience, make=True):
+            with locked(self.folder / "lock", patience, make=True):
                 before = [self._read(account) for account in accounts]
                 if not change:
                     return [slot.spent for slot in before]
