@@ -1189,6 +1189,8 @@ def _take_up(stage: Stage, past: Waiting) -> None:
     for entry in past.entries:
         if isinstance(entry.event, TurnFinished):
             stage.turns += 1
+            for one in entry.event.discarded:
+                stage.spend(one.usage, one.model, aside=True)
             stage.spend(entry.event.usage, entry.event.model)
         elif isinstance(entry.event, QualityChecked):
             stage.spend(entry.event.usage)

@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 
 from loom_nb.errors import LoomUsageError, RunLimited, SetupError, StoreError
 from loom_nb.events import CallDelta, Delta
-from loom_nb.messages import Usage
+from loom_nb.messages import Discarded, Usage
 from loom_nb.protocols import Book, LanguageModel, Reply, Request, Spent
 from loom_nb.settings import Cap
 
@@ -203,6 +203,13 @@ class Purse:
     async def paid(self, usage: Usage, cost: float | None) -> None:
         """A call ended for which nothing was put down: there is no cap."""
         await self.put(Spent(usage.total_tokens, cost or 0.0, usage.total_tokens if cost is None else 0))
+
+    async def discarded(self, one: Discarded, model: Priced) -> None:
+        """Another answer to the same call was paid for, too: at most, where its price is not known."""
+        cost = model.cost(one.usage, one.model)
+        tokens = one.usage.total_tokens
+        most = cost if cost is not None or not self.in_dollars else at_most(model, one.usage)
+        await self.put(Spent(tokens, most or 0.0, tokens if cost is None else 0))
 
     def settled(self, usage: Usage, answered: str, held: Spent, model: Priced) -> Spent:
         """What a call came to, for which this much was put down."""
@@ -460,6 +467,7 @@ class Watched:
                 self._unended(Usage(tokens, outlay.written), self._priced)
             await outlay.broken_off()
             raise
+        await self._discard(reply)
         await outlay.ended(reply.usage, reply.model)
         return reply
 
@@ -480,8 +488,14 @@ class Watched:
                 self._unended(usage, self._priced)
                 await self._purse.paid(usage, at_most(self._priced, usage))
             raise
+        await self._discard(reply)
         await self._purse.paid(reply.usage, self._priced.cost(reply.usage, reply.model))
         return reply
+
+    async def _discard(self, reply: Reply) -> None:
+        """Put down what was answered and not taken."""
+        for one in reply.discarded:
+            await self._purse.discarded(one, self._priced)
 
     def plays(self, request: Request) -> bool:
         """Whether nothing is sent."""

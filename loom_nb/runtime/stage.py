@@ -20,7 +20,7 @@ from loom_nb.messages import (
     ToolResultPart,
     Usage,
 )
-from loom_nb.protocols import Clock, LanguageModel, PartitionItem, Request
+from loom_nb.protocols import Clock, LanguageModel, PartitionItem, Reply, Request
 from loom_nb.runtime.artifact_files import Files
 from loom_nb.runtime.asking import Asking
 from loom_nb.runtime.context import View
@@ -274,6 +274,19 @@ class Stage(msgspec.Struct, eq=False):
         self.usage = self.usage + usage
         self.cost = None if cost is None or self.cost is None else self.cost + cost
         return cost
+
+
+def pay(
+    stage: Stage,
+    reply: Reply,
+    price: Callable[[Usage, str], float | None] | None = None,
+    *,
+    aside: bool = False,
+) -> float | None:
+    """Count a reply like `Stage.spend`, and before it those that were discarded for it."""
+    for one in reply.discarded:
+        stage.spend(one.usage, one.model, price, aside=True)
+    return stage.spend(reply.usage, reply.model, price, aside=aside)
 
 
 def cleaned(message: Message) -> Message:

@@ -24,10 +24,10 @@ from loom_nb import (
     tool,
 )
 from loom_nb.errors import LoomUsageError, StoreError
-from loom_nb.events import MessageAdded, Noticed, TextDelta
-from loom_nb.messages import Usage
+from loom_nb.events import MessageAdded, Noticed, TextDelta, TurnFinished
+from loom_nb.messages import Message, Usage
 from loom_nb.models.scripted import Call
-from loom_nb.protocols import Spent
+from loom_nb.protocols import Reply, Spent
 from loom_nb.runtime.session import Session
 from loom_nb.runtime.spending import STEP, Purse, day_account, notebook_account
 from loom_nb.stores.disk import locked
@@ -573,6 +573,23 @@ async def test_a_stopped_call_is_told_where_nobody_keeps_a_book():
         if event.type == "TextDelta":
             run.stop()
     assert run.result.usage.total_tokens == run.result.finished.estimated >= 10
+
+
+@pytest.mark.parametrize("caps", [None, SpendingCaps(day="200k")], ids=["no cap", "capped"])
+async def test_an_answer_that_was_refused_is_paid_though_another_model_gave_one(caps, tmp_path):
+    refusal = Reply(Message("assistant", ()), Usage(50_000, 10), "refusal", "first")
+    group = Model.fallback(Model.scripted([refusal]), Model.scripted(["fine"]), on=["content_filter"])
+    store = STORES["sqlite"](tmp_path)
+    session = session_of(agent(model=group, store=store, caps=caps))
+    result = await session.run("go")
+    turn = next(one.event for one in result.events if isinstance(one.event, TurnFinished))
+    await session.close()
+
+    assert (result.status, result.output, result.turns) == ("completed", "fine", 1)
+    assert [one.usage for one in turn.discarded] == [Usage(50_000, 10)]
+    assert result.usage.total_tokens == 50_010 + turn.usage.total_tokens
+    assert result.cost == pytest.approx(result.usage.total_tokens * 0.001)
+    assert spent(store) == Spent(result.usage.total_tokens, pytest.approx(result.cost))
 
 
 # -- stores of the user's own ----------------------------------------------------------------------
