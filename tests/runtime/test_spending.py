@@ -573,6 +573,7 @@ async def test_a_stopped_call_is_told_where_nobody_keeps_a_book():
         if event.type == "TextDelta":
             run.stop()
     assert run.result.usage.total_tokens == run.result.finished.estimated >= 10
+    assert " · ~" in repr(run.result)
 
 
 @pytest.mark.parametrize("caps", [None, SpendingCaps(day="200k")], ids=["no cap", "capped"])
