@@ -27,6 +27,40 @@ class Schema:
     """The statements that each version adds to the one before. The first makes `meta (key, value)`."""
 
 
+class Inside(threading.local):
+    """Whether this thread holds a lock of a file, and what it is to do when it holds none any more.
+
+    The garbage collector may run the finalizer of one object in the middle of what another one does,
+    in the same thread and on the same file: to wait there would be to wait for itself.
+    """
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._late: deque[Callable[[], None]] = deque()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Inside, until the end of the block."""
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+            while not self._depth and self._late:
+                self._late.popleft()()
+
+    def soon(self, action: Callable[[], None]) -> None:
+        """Call `action` now, or when this thread holds no lock any more. For finalizers."""
+        if self._depth:
+            self._late.append(action)
+        else:
+            action()
+
+
+INSIDE = Inside()
+"""One for all stores of the process, whatever object they were opened by."""
+
+
 class Database:
     """One connection, opened at its first use, shared by all threads through a lock.
 
@@ -43,8 +77,6 @@ class Database:
         self._pragmas = pragmas
         self._busy_seconds = busy_seconds
         self._lock = threading.RLock()  # a finalizer may come by at any moment: see `soon`
-        self._inside = False
-        self._postponed: deque[Callable[[], None]] = deque()
         self._connection: Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._closing: weakref.finalize[..., Database] | None = None
@@ -93,15 +125,11 @@ class Database:
                 raise told(error, self.path) from error
 
     def soon(self, action: Callable[[], None]) -> None:
-        """Call `action` now, or after the transaction in whose middle this thread is.
+        """Call `action` now, or after the transaction, of whatever database, in whose middle this thread is.
 
         For finalizers, which the garbage collector may run anywhere.
         """
-        with self._lock:
-            if self._inside:
-                self._postponed.append(action)
-                return
-        action()
+        INSIDE.soon(action)
 
     def checkpoint(self) -> None:
         """Bring what is in the log of the database into its file, and cut the log. Raises `StoreError`."""
@@ -120,23 +148,8 @@ class Database:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        try:
-            with self._lock:
-                self._inside = True
-                try:
-                    yield
-                finally:
-                    self._inside = False
-        finally:
-            self._catch_up()
-
-    def _catch_up(self) -> None:
-        while True:
-            try:
-                action = self._postponed.popleft()
-            except IndexError:
-                return
-            action()
+        with INSIDE.turn(), self._lock:
+            yield
 
     def _ready(self) -> "Connection":
         if self._connection is None:

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from loom_nb.errors import Fault
-from loom_nb.messages import Message, ToolResultPart, Usage
+from loom_nb.messages import Discarded, Message, ToolResultPart, Usage
 from loom_nb.questions import Question
 
 SCHEMA = 1
@@ -115,6 +115,8 @@ class TurnFinished(_Fact, frozen=True, gc=False):
     seconds: float = 0.0
     cost: float | None = None
     """US dollars of this call alone; None where the price is not known, or was not noted."""
+    discarded: tuple[Discarded, ...] = ()
+    """Answers of others to the same request that were paid for and not taken."""
 
 
 class CallJudged(_Fact, frozen=True, gc=False):
@@ -389,6 +391,8 @@ class RunFinished(_Fact, frozen=True):
     seconds: float = 0.0
     data: Any = None
     """The structured output, where the run asked for one."""
+    estimated: int = 0
+    """Tokens of the usage that are estimated: of calls that were cut off, so that nobody counted them."""
 
 
 class TextDelta(_Fact, frozen=True, gc=False):

@@ -164,6 +164,14 @@ class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         return self.input_tokens + self.output_tokens
 
 
+class Discarded(msgspec.Struct, frozen=True):
+    """What an answer used that nobody was shown: a model refused, and another one was asked instead."""
+
+    usage: Usage
+    model: str = ""
+    """Who gave it: whose price counts."""
+
+
 _NOTHING: dict[int, tuple["Message", bytes]] = {}
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 import msgspec
 
 from loom_nb.events import Delta, LogEntry, NotesWritten, PlanUpdated, StopReason, VariablesChanged
-from loom_nb.messages import Conversation, Message, Origin, Usage
+from loom_nb.messages import Conversation, Discarded, Message, Origin, Usage
 from loom_nb.questions import Question
 from loom_nb.settings import Cap, Mode, money
 from loom_nb.tokens import estimate, estimate_message
@@ -82,6 +82,8 @@ class Reply(msgspec.Struct, frozen=True):
     model: str = ""
     notices: tuple[str, ...] = ()
     """What the reader should know, for example an option that was dropped."""
+    discarded: tuple[Discarded, ...] = ()
+    """Answers of others to the same request that were paid for and not taken."""
 
 
 class LanguageModel(Protocol):
@@ -287,8 +289,13 @@ class Book(Protocol):
     def change(self, change: Spent, accounts: Sequence[str]) -> list[Spent]:
         """Add the same to each of the accounts, all at once, and give what each comes to.
 
-        Nothing to add only reads. Raises StoreError where it cannot be read or kept.
+        Nothing to add only reads. It may wait for another process. Raises StoreError where it cannot
+        be read or kept.
         """
+        ...
+
+    def change_now(self, change: Spent, accounts: Sequence[str]) -> list[Spent] | None:
+        """`change` without waiting; None, and nothing is changed, while somebody else writes."""
         ...
 
 

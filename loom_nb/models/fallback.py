@@ -16,7 +16,7 @@ import msgspec
 
 from loom_nb.errors import Fault, LoomKeyError, LoomUsageError, ModelError
 from loom_nb.events import Delta
-from loom_nb.messages import Conversation, ThinkingPart
+from loom_nb.messages import Conversation, Discarded, ThinkingPart
 from loom_nb.models.registry import Model
 from loom_nb.protocols import Clock, LanguageModel, Reply, Request
 
@@ -165,8 +165,12 @@ class Members:
         """The reply with the name of who gave it, and notices before its own."""
         if calls := reply.message.calls:
             self._caller = (number, calls[0].id)
-        model = self.candidates[number].answers or reply.model
+        model = self.name_of(number, reply)
         return msgspec.structs.replace(reply, model=model, notices=(*notices, *reply.notices))
+
+    def name_of(self, number: int, reply: Reply) -> str:
+        """Who gave a reply, as prices are known."""
+        return self.candidates[number].answers or reply.model
 
     async def close(self) -> None:
         """Let go of the connections of all."""
@@ -195,6 +199,8 @@ class _Failure:
 
     number: int
     error: ModelError | LoomKeyError
+    discarded: tuple[Discarded, ...] = ()
+    """What it used all the same."""
 
     @property
     def fault(self) -> Fault:
@@ -323,7 +329,9 @@ class FallbackModel:
         if another and reply.stop_reason in ("refusal", "content_filter") and not turn.watch.shown:
             spent = reply.usage.input_tokens + reply.usage.output_tokens
             failure = _Failure(
-                number, ModelError(f"it refused, for {spent:,} tokens", fault="content_filter")
+                number,
+                ModelError(f"it refused, for {spent:,} tokens", fault="content_filter"),
+                (*reply.discarded, Discarded(reply.usage, self._members.name_of(number, reply))),
             )
             if self._goes_on(failure):
                 return failure
@@ -368,6 +376,9 @@ class FallbackModel:
                 notices.append(f"{self._label(number)} answers again")
         self._answered = number
         self._health.rests.pop(number, None)
+        left = tuple(one for failure in turn.failures for one in failure.discarded)
+        if left:
+            reply = msgspec.structs.replace(reply, discarded=(*left, *reply.discarded))
         return self._members.signed(number, reply, notices)
 
     def _given_up(self, failures: Sequence[_Failure]) -> ModelError | LoomKeyError:

@@ -42,7 +42,7 @@ from loom_nb.runtime.quality import (
     with_criteria,
 )
 from loom_nb.runtime.restore import settle
-from loom_nb.runtime.stage import Stage
+from loom_nb.runtime.stage import Stage, pay
 from loom_nb.runtime.threads import in_thread
 
 Turns = Callable[[Stage], Awaitable[RunFinished]]
@@ -370,7 +370,7 @@ class _Attempts:
                 stage.say(RetryScheduled(attempt + 1, delay, error.fault, error.title))
                 await stage.clock.sleep(delay)
                 continue
-            stage.spend(reply.usage, reply.model, by.cost if isinstance(by, Judge) else None)
+            pay(stage, reply, by.cost if isinstance(by, Judge) else None)
             return reply
 
     async def _by_function(self, function: Callable[..., Any], candidate: Candidate) -> Acceptance | None:

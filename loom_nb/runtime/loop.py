@@ -28,7 +28,7 @@ from loom_nb.runtime.heads import note_head
 from loom_nb.runtime.large_requests import ready
 from loom_nb.runtime.limits import Streak
 from loom_nb.runtime.pressure import overflowed
-from loom_nb.runtime.stage import Stage, cleaned, so_far
+from loom_nb.runtime.stage import Stage, cleaned, pay, so_far
 from loom_nb.runtime.working import draw
 
 MAX_REPAIRS = 2
@@ -125,11 +125,17 @@ async def _turn(stage: Stage) -> Reply:
     if message is not reply.message:
         reply = msgspec.structs.replace(reply, message=message)
     _add(stage, message)
-    cost = stage.spend(reply.usage, reply.model)
+    cost = pay(stage, reply)
     stage.meter.counted_by_vendor(reply.usage)
     stage.say(
         TurnFinished(
-            stage.turns, reply.usage, reply.stop_reason, reply.model, stage.clock.monotonic() - started, cost
+            stage.turns,
+            reply.usage,
+            reply.stop_reason,
+            reply.model,
+            stage.clock.monotonic() - started,
+            cost,
+            reply.discarded,
         )
     )
     for notice in reply.notices:

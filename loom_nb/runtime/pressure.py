@@ -16,7 +16,7 @@ from loom_nb.runtime.context import View, item_name, last_instruction, words_of
 from loom_nb.runtime.continuity import ContinuityPolicy
 from loom_nb.runtime.harness import begins_again
 from loom_nb.runtime.recall import recall_tool
-from loom_nb.runtime.stage import Stage
+from loom_nb.runtime.stage import Stage, pay
 from loom_nb.runtime.working import draw
 from loom_nb.tokens import estimate, estimate_message, room_in
 
@@ -90,7 +90,7 @@ async def _shrink(
 
     async def summarise(text: str) -> str:
         reply = await handoff(stage.model, stage.request.generation, policy, budget, text)
-        stage.spend(reply.usage, reply.model, aside=True)
+        pay(stage, reply, aside=True)
         written.append(reply.usage)
         return reply.message.text.strip()
 

@@ -241,7 +241,7 @@ class RunResult(msgspec.Struct, frozen=True, eq=False):
     def __repr__(self) -> str:
         turns = f"{self.turns} turn{'' if self.turns == 1 else 's'}"
         cost = "" if self.cost is None else f" · ${self.cost:.4g}"
-        tokens = _thousands(self.usage.total_tokens)
+        tokens = f"{'~' if self.finished.estimated else ''}{_thousands(self.usage.total_tokens)}"
         return f"<Run {self.id} {self.status} · {self.model} · {turns} · {tokens} tok{cost}>"
 
 

@@ -232,6 +232,8 @@ class Session:
         """Kept alive until what was noted between two runs is durable."""
         self._waiting: Waiting | None = None
         """A run of the log that waits for a person and was begun by another process."""
+        self._given_up = ""
+        """The run of another process that ended here because another one began."""
         self._runs: int | None = None if config.id else 0
         """The last n of the runs called `rn`; None while the log of an old session was not asked."""
         self._ended: set[str] = set()
@@ -414,7 +416,9 @@ class Session:
         if past is None or past.run != run_id:
             waits = f"{past.run} was interrupted" if past is not None else "none of its runs was interrupted"
             raise LoomUsageError(f"run {run_id} of session {self.id} cannot be resumed", cause=waits)
-        self._waiting = None  # it is taken up once
+        if any(run.id == run_id for run in self._active):
+            cause = "it is being resumed already"
+            raise LoomUsageError(f"run {run_id} of session {self.id} cannot be resumed", cause=cause)
         agent = agent or self.agent
         loop = asyncio.get_running_loop()
         run = Run(self.id, run_id, agent.model.name, loop, self._log.note)
@@ -858,6 +862,9 @@ class Session:
     ) -> Stage:
         """Say that the run begins or goes on, and set its stage."""
         if isinstance(work, Waiting):
+            if work.run == self._given_up:
+                raise LoomUsageError(f"run {work.run} cannot be resumed", cause="another run began before it")
+            self._waiting = None  # not sooner: a run that is stopped before its turn can be resumed again
             run.say(RunResumed())
             if work.told is not None:
                 run.say(work.told)
@@ -892,8 +899,9 @@ class Session:
 
     def _close_waiting(self, run: Run, past: "_Beginning | Waiting") -> None:
         """A run that could not be taken up: its calls get results and its questions an end."""
-        if not isinstance(past, Waiting):
+        if not isinstance(past, Waiting) or past.run == self._given_up:
             return
+        self._waiting = None
         self._asking.forget_waiting()
         for event in past.repairs:
             if isinstance(event, RunInterrupted):
@@ -904,7 +912,7 @@ class Session:
 
     def _give_up_waiting(self, past: Waiting) -> None:
         """A run that waited for a person ends here, because another one begins."""
-        self._waiting = None
+        self._waiting, self._given_up = None, past.run
         self._asking.forget_waiting()
         for event in past.repairs:
             self._log.note(past.run, event)
@@ -981,7 +989,7 @@ class Session:
                     await _tell_the_end(stage, run, ending)
                 except asyncio.CancelledError as stop:
                     ending.cancelled = stop
-        if not self._log.is_open:
+        if not self._log.is_open or run.id == self._given_up:  # that one has its end in the log
             return
         run.entries.append(self._log.note(run.id, ending.finished))
         try:
@@ -1247,6 +1255,8 @@ def _take_up(stage: Stage, past: Waiting) -> None:
     for entry in past.entries:
         if isinstance(entry.event, TurnFinished):
             stage.turns += 1
+            for one in entry.event.discarded:
+                stage.spend(one.usage, one.model, aside=True)
             stage.spend(entry.event.usage, entry.event.model)
         elif isinstance(entry.event, QualityChecked):
             stage.spend(entry.event.usage)

@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 
 from loom_nb.errors import LoomUsageError, RunLimited, SetupError, StoreError
 from loom_nb.events import CallDelta, Delta
-from loom_nb.messages import Usage
+from loom_nb.messages import Discarded, Usage
 from loom_nb.protocols import Book, LanguageModel, Reply, Request, Spent
 from loom_nb.settings import Cap
 from loom_nb.tokens import CHARS_PER_TOKEN, OTHERS_PER_TOKEN
@@ -181,7 +181,7 @@ class Purse:
         )
         return RunLimited(f"the budget of {_NAMES[scope]} cannot be counted", reason=told, fault="cost")
 
-    def begin(self, tokens: int, model: Priced) -> "Outlay":
+    async def begin(self, tokens: int, model: Priced) -> "Outlay":
         """Put down a request before it is sent.
 
         Raises:
@@ -190,19 +190,25 @@ class Purse:
         """
         request = self.guess(Usage(input_tokens=tokens), model)
         accounts = self._accounts()
-        found = self.put(request, accounts)
+        found = await self.put(request, accounts)
         for scope, cap, spent in self._held(found):
             if cap.dollars is not None and not request.dollars:
                 continue  # it is free
             if spent.left(cap) <= 0:  # nothing would be left for the answer
-                self.put(Spent() - request, accounts)
+                await self.put(Spent() - request, accounts)
                 raise _limited(cap, scope, _refusal(cap, scope, spent - request, request))
         return Outlay(self, model, accounts, request, tokens, found)
 
-    def paid(self, usage: Usage, answered: str, model: Priced) -> None:
+    async def paid(self, usage: Usage, cost: float | None) -> None:
         """A call ended for which nothing was put down: there is no cap."""
-        cost = model.cost(usage, answered)
-        self.put(Spent(usage.total_tokens, cost or 0.0, usage.total_tokens if cost is None else 0))
+        await self.put(Spent(usage.total_tokens, cost or 0.0, usage.total_tokens if cost is None else 0))
+
+    async def discarded(self, one: Discarded, model: Priced) -> None:
+        """Another answer to the same call was paid for, too: at most, where its price is not known."""
+        cost = model.cost(one.usage, one.model)
+        tokens = one.usage.total_tokens
+        most = cost if cost is not None or not self.in_dollars else at_most(model, one.usage)
+        await self.put(Spent(tokens, most or 0.0, tokens if cost is None else 0))
 
     def settled(self, usage: Usage, answered: str, held: Spent, model: Priced) -> Spent:
         """What a call came to, for which this much was put down."""
@@ -212,29 +218,58 @@ class Purse:
             return Spent(usage.total_tokens, held.dollars, usage.total_tokens)
         return Spent(usage.total_tokens, cost or 0.0, usage.total_tokens if cost is None else 0)
 
-    def put(self, change: Spent, accounts: Sequence[str] = ()) -> list[Spent]:
-        """Add to the run and to the accounts of the book; what those come to."""
+    async def put(self, change: Spent, accounts: Sequence[str] = ()) -> list[Spent]:
+        """Add to the run and to the accounts of the book; what those come to.
+
+        While another process writes it is waited for beside the event loop. What was begun is put down
+        even if nobody waits for it any more.
+        """
         found: list[Spent] = []
         if self._book is not None:
+            accounts = accounts or self._accounts()
             try:
-                found = self._book.change(change, accounts or self._accounts())
+                now = self._book.change_now(change, accounts)
+                if now is None and not self._told:  # once is enough to wait in vain
+                    work = asyncio.ensure_future(asyncio.to_thread(self._book.change, change, accounts))
+                    work.add_done_callback(_look_away)
+                    now = await asyncio.shield(work)
+                found = now or []
             except StoreError as error:
-                if self.caps.notebook is not None or self.caps.day is not None:
-                    raise  # a cap that cannot be watched covers nothing
-                if not self._told:
-                    self._told = True
-                    self._tell(f"what was spent could not be put down: {error.title}")
+                self._not_put(error)
+            except asyncio.CancelledError:
+                self.run = self.run + change
+                raise
         self.run = self.run + change
         return found
 
-    def passed(self, found: Sequence[Spent], each: float) -> RunLimited | None:
+    def put_now(self, change: Spent, accounts: Sequence[str]) -> list[Spent] | None:
+        """`put` without waiting; None, and nothing is put down, while another process writes."""
+        found: list[Spent] | None = []
+        if self._book is not None:
+            try:
+                found = self._book.change_now(change, accounts)
+            except StoreError as error:
+                self._not_put(error)
+        if found is not None:
+            self.run = self.run + change
+        return found
+
+    def _not_put(self, error: StoreError) -> None:
+        if self.caps.notebook is not None or self.caps.day is not None:
+            raise error  # a cap that cannot be watched covers nothing
+        if not self._told:
+            self._told = True
+            self._tell(f"what was spent could not be put down: {error.title}")
+
+    def passed(self, found: Sequence[Spent], each: float, more: Spent | None = None) -> RunLimited | None:
         """The cap that an answer which is being written has passed, if it has passed one.
 
         Args:
             found: what the accounts have come to.
             each: dollars of a token.
+            more: of the run, not put down yet.
         """
-        for scope, cap, spent in self._held(found):
+        for scope, cap, spent in self._held(found, more):
             if cap.dollars is not None and not each:
                 continue
             if spent.left(cap) <= 0:
@@ -258,10 +293,11 @@ class Purse:
             room = min(room, left if cap.tokens is not None else left / each if each else STEP)
         return max(1, int(room))
 
-    def _held(self, found: Sequence[Spent]) -> list[tuple[Scope, Cap, Spent]]:
+    def _held(self, found: Sequence[Spent], more: Spent | None = None) -> list[tuple[Scope, Cap, Spent]]:
         """Each cap with what was spent of it."""
-        day, notebook = found or (self.run, self.run)
-        spent = (self.run, notebook, day)
+        run = self.run if more is None else self.run + more
+        day, notebook = found or (run, run)
+        spent = (run, notebook, day)
         return [(scope, cap, one) for (scope, cap), one in zip(self._caps(), spent, strict=True) if cap]
 
     def _caps(self) -> tuple[tuple[Scope, Cap | None], ...]:
@@ -271,6 +307,11 @@ class Purse:
         return day_account(self._now()), self._place
 
 
+def _look_away(work: "asyncio.Future[list[Spent]]") -> None:
+    if not work.cancelled():
+        work.exception()
+
+
 def _refusal(cap: Cap, scope: Scope, before: Spent, request: Spent) -> str:
     if before.left(cap) <= 0:
         return f"the budget of {_NAMES[scope]} is spent: {before.of(cap)}"
@@ -278,11 +319,18 @@ def _refusal(cap: Cap, scope: Scope, before: Spent, request: Spent) -> str:
     return f"the budget of {_NAMES[scope]} does not cover this request of about {request.told(cap)}: {spent}"
 
 
+def weight(delta: Delta) -> float:
+    """Tokens of a piece of an answer, estimated."""
+    text = delta.arguments if isinstance(delta, CallDelta) else delta.text
+    return len(text) / (CHARS_PER_TOKEN if text.isascii() else OTHERS_PER_TOKEN)
+
+
 class Outlay:
     """One model call: what was put down for it so far. It belongs to the day on which it began."""
 
     __slots__ = (
-        "_accounts", "_each", "_model", "_next", "_purse", "_put_down", "_written", "held", "limited",
+        "_accounts", "_each", "_found", "_model", "_next", "_purse", "_put_down", "_written", "held",
+        "limited",
     )  # fmt: skip
 
     def __init__(
@@ -309,43 +357,63 @@ class Outlay:
         self._written = 0.0
         """Tokens of the answer so far."""
         self._put_down = 0
+        self._found = found
+        """What the accounts had come to when they were looked at last."""
         self._next = purse.room(found, self._each)
+
+    @property
+    def written(self) -> int:
+        """Tokens of the answer so far, estimated."""
+        return int(self._written)
 
     def wrote(self, delta: Delta) -> bool:
         """Count a piece of the answer; whether it passes a cap."""
-        text = delta.arguments if isinstance(delta, CallDelta) else delta.text
-        self._written += len(text) / (CHARS_PER_TOKEN if text.isascii() else OTHERS_PER_TOKEN)
+        self._written += weight(delta)
         if self._written - self._put_down >= self._next:
-            found = self._put()
+            more = self._more()
+            found = self._purse.put_now(more, self._accounts)
+            if found is None:  # it is put down with the next piece, and looked at as if it were alone
+                known = [one + more for one in self._found]
+                self.limited = self._purse.passed(known, self._each, more)
+                return self.limited is not None
+            self._took(more, found)
             self.limited = self._purse.passed(found, self._each)
             self._next = self._purse.room(found, self._each)
         return self.limited is not None
 
-    def _put(self) -> list[Spent]:
+    def _more(self) -> Spent:
+        """What was written and is not put down."""
         new = int(self._written) - self._put_down
-        more = Spent(new, new * self._each)
-        self._put_down += new
-        self.held = self.held + more
-        return self._purse.put(more, self._accounts)
+        return Spent(new, new * self._each)
 
-    def broken_off(self) -> None:
+    def _took(self, more: Spent, found: Sequence[Spent]) -> None:
+        self._put_down += more.tokens
+        self.held = self.held + more
+        self._found = found
+
+    async def _put(self) -> None:
+        more = self._more()
+        self._took(more, ())  # before it is waited for: a stop meanwhile does not undo it
+        await self._purse.put(more, self._accounts)
+
+    async def broken_off(self) -> None:
         """The call has no end that tells what it came to: the estimate counts, or nothing if nothing came."""
         if self._written:
-            self._put()
+            await self._put()
         else:
-            self._purse.put(Spent() - self.held, self._accounts)
+            await self._purse.put(Spent() - self.held, self._accounts)
 
-    def stopped(self) -> None:
+    async def stopped(self) -> None:
         """The call was sent and nobody waits for its end: it counts as estimated."""
-        self._put()
+        await self._put()
 
-    def ended(self, usage: Usage, answered: str) -> None:
+    async def ended(self, usage: Usage, answered: str) -> None:
         """The call ended."""
         if not usage.total_tokens:  # nobody counted
-            self._put()
+            await self._put()
             return
         came_to = self._purse.settled(usage, answered, self.held, self._model)
-        self._purse.put(came_to - self.held, self._accounts)
+        await self._purse.put(came_to - self.held, self._accounts)
 
 
 class Watched:
@@ -356,16 +424,23 @@ class Watched:
         priced: what it costs.
         purse: pays.
         tokens: of a request, estimated.
+        unended: is told, as estimated, what a call came to that nobody counted: it was cut off.
     """
 
     def __init__(
-        self, model: LanguageModel, priced: Priced, purse: Purse, tokens: Callable[[Request], int]
+        self,
+        model: LanguageModel,
+        priced: Priced,
+        purse: Purse,
+        tokens: Callable[[Request], int],
+        unended: Callable[[Usage, Priced], None] = lambda usage, priced: None,
     ) -> None:
         self.model = model
         self.name = model.name
         self._priced = priced
         self._purse = purse
         self._tokens = tokens
+        self._unended = unended
 
     async def reply(self, request: Request, emit: Callable[[Delta], None]) -> Reply:
         """See `LanguageModel`.
@@ -377,20 +452,49 @@ class Watched:
         if plays(self.model, request):  # nothing is sent
             return await self.model.reply(request, emit)
         if not self._purse.caps:
-            reply = await self.model.reply(request, emit)
-            self._purse.paid(reply.usage, reply.model, self._priced)
-            return reply
-        outlay = self._purse.begin(self._tokens(request), self._priced)
+            return await self._uncapped(request, emit)
+        tokens = self._tokens(request)
+        outlay = await self._purse.begin(tokens, self._priced)
         try:
             reply = await _within(outlay, self.model, request, emit)
         except (RunLimited, asyncio.CancelledError):
-            outlay.stopped()
+            self._unended(Usage(tokens, outlay.written), self._priced)
+            await outlay.stopped()
             raise
         except BaseException:
-            outlay.broken_off()
+            if outlay.written:
+                self._unended(Usage(tokens, outlay.written), self._priced)
+            await outlay.broken_off()
             raise
-        outlay.ended(reply.usage, reply.model)
+        await self._discard(reply)
+        await outlay.ended(reply.usage, reply.model)
         return reply
+
+    async def _uncapped(self, request: Request, emit: Callable[[Delta], None]) -> Reply:
+        """The reply, put down when it has come; as estimated where it has no end."""
+        written = 0.0
+
+        def count(delta: Delta) -> None:
+            nonlocal written
+            written += weight(delta)
+            emit(delta)
+
+        try:
+            reply = await self.model.reply(request, count)
+        except BaseException as error:
+            if written or isinstance(error, asyncio.CancelledError):
+                usage = Usage(self._tokens(request), int(written))
+                self._unended(usage, self._priced)
+                await self._purse.paid(usage, at_most(self._priced, usage))
+            raise
+        await self._discard(reply)
+        await self._purse.paid(reply.usage, self._priced.cost(reply.usage, reply.model))
+        return reply
+
+    async def _discard(self, reply: Reply) -> None:
+        """Put down what was answered and not taken."""
+        for one in reply.discarded:
+            await self._purse.discarded(one, self._priced)
 
     def plays(self, request: Request) -> bool:
         """Whether nothing is sent."""

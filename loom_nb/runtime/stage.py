@@ -21,7 +21,7 @@ from loom_nb.messages import (
     ToolResultPart,
     Usage,
 )
-from loom_nb.protocols import Clock, LanguageModel, PartitionItem, Request
+from loom_nb.protocols import Clock, LanguageModel, PartitionItem, Reply, Request
 from loom_nb.runtime.artifact_files import Files
 from loom_nb.runtime.asking import Asking
 from loom_nb.runtime.context import View
@@ -36,7 +36,7 @@ from loom_nb.runtime.output import OutputType
 from loom_nb.runtime.policies import Runtime
 from loom_nb.runtime.products import Products
 from loom_nb.runtime.run import Run
-from loom_nb.runtime.spending import Priced, Purse, Watched
+from loom_nb.runtime.spending import Priced, Purse, Watched, at_most, weight
 from loom_nb.runtime.tally import Tally
 from loom_nb.runtime.toolkit import Toolkit
 from loom_nb.tokens import estimate_message
@@ -190,6 +190,8 @@ class Stage(msgspec.Struct, eq=False):
     usage: Usage = Usage()
     cost: float | None = None
     """US dollars so far; None where a price is not known."""
+    estimated: int = 0
+    """Tokens of the usage that nobody counted, of calls that were cut off."""
     results: list[ToolResultPart] = msgspec.field(default_factory=list)
     """Results of the calls of the turn in progress."""
     denied: list[str] = msgspec.field(default_factory=list)
@@ -234,7 +236,7 @@ class Stage(msgspec.Struct, eq=False):
 
     def watched(self, model: LanguageModel, priced: Priced) -> LanguageModel:
         """The model, its calls paid from the run's purse where there is one."""
-        return model if self.purse is None else Watched(model, priced, self.purse, self.size)
+        return model if self.purse is None else Watched(model, priced, self.purse, self.size, self.estimate)
 
     def size(self, request: Request) -> int:
         """Tokens of a request, estimated but for what a vendor has counted."""
@@ -265,7 +267,20 @@ class Stage(msgspec.Struct, eq=False):
     ) -> RunFinished:
         """The run's last event."""
         seconds = self.clock.monotonic() - self.started
-        return RunFinished(status, output, reason, fault, self.usage, self.cost, self.replies, seconds, data)
+        if self.purse is None and self.deltas:  # else the purse has told of it
+            written = int(sum(map(weight, self.deltas)))
+            self.estimate(Usage(self.size(self.request), written), self.priced)
+        return RunFinished(
+            status, output, reason, fault, self.usage, self.cost, self.replies, seconds, data, self.estimated
+        )
+
+    def estimate(self, usage: Usage, model: Priced) -> None:
+        """Count a call that was cut off, so that nobody told what it came to."""
+        cost, first = at_most(model, usage), not self.paid
+        self.paid += 1
+        self.estimated += usage.total_tokens
+        self.usage = self.usage + usage
+        self.cost = cost if first else None if cost is None or self.cost is None else self.cost + cost
 
     def spend(
         self,
@@ -292,6 +307,19 @@ class Stage(msgspec.Struct, eq=False):
         self.usage = self.usage + usage
         self.cost = None if cost is None or self.cost is None else self.cost + cost
         return cost
+
+
+def pay(
+    stage: Stage,
+    reply: Reply,
+    price: Callable[[Usage, str], float | None] | None = None,
+    *,
+    aside: bool = False,
+) -> float | None:
+    """Count a reply like `Stage.spend`, and before it those that were discarded for it."""
+    for one in reply.discarded:
+        stage.spend(one.usage, one.model, price, aside=True)
+    return stage.spend(reply.usage, reply.model, price, aside=aside)
 
 
 def cleaned(message: Message) -> Message:

@@ -79,6 +79,10 @@ def create(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+class Occupied(StoreError):
+    """Somebody held a lock for as long as one was ready to wait."""
+
+
 @contextmanager
 def locked(path: Path, patience: float, *, make: bool) -> Iterator[int]:
     """A descriptor of the file, locked against all other processes and threads that lock it.
@@ -133,8 +137,8 @@ def _is_at(descriptor: int, path: Path) -> bool:
 def _wait(attempt: Callable[[], bool], patience: float, path: Path) -> None:
     deadline, pause = time.monotonic() + patience, 0.0005
     while not attempt():
-        if time.monotonic() > deadline:
-            raise StoreError(
+        if not patience or time.monotonic() > deadline:
+            raise Occupied(
                 f"{path} is locked by another process",
                 cause=f"it was not let go of for {patience:g} s",
                 fixes=("run again", "look for a process that was stopped in the middle of a write"),

@@ -13,14 +13,13 @@ different sessions do not wait for each other's disk.
 
 import os
 import re
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from loom_nb.database import INSIDE
 from loom_nb.errors import StoreError
 from loom_nb.events import LogEntry, RunFinished, RunStarted
 from loom_nb.protocols import Lease, RunRow, SessionRow
@@ -79,7 +78,6 @@ class FileSessionStore:
         self._busy_seconds = busy_seconds
         self._now = now
         self._leases = Leases(str(self.path), seconds=lease_seconds, now=now, host=host)
-        self._inside = _Inside()
         self._starts = Timeline(self.path / "runs.index", self._index, lambda: self._survey(STARTS))
         self._asked = Timeline(self.path / "questions.index", self._index, lambda: self._survey(QUESTIONS))
         self._touched = Timeline(
@@ -114,7 +112,7 @@ class FileSessionStore:
         """Give the right back. Never raises: one that cannot be given back ends with this process."""
         self._leases.drop(lease)
         session, fence = lease.session, lease.fence
-        self._inside.soon(lambda: self._give_back(session, fence))
+        INSIDE.soon(lambda: self._give_back(session, fence))
 
     def append(self, lease: Lease, entries: Sequence[LogEntry]) -> None:
         """Keep entries, all or none; they are on disk when this returns. The lease is renewed by it, too.
@@ -307,7 +305,7 @@ class FileSessionStore:
             path = self._sessions / (name + _LEASE)
             with (
                 suppress(FileNotFoundError, PermissionError),  # Windows keeps what is open: it is empty then
-                self._inside.turn(),
+                INSIDE.turn(),
                 locked(path, self._busy_seconds, make=False) as descriptor,
             ):
                 note = read_note(descriptor, self._now())
@@ -348,7 +346,7 @@ class FileSessionStore:
     def _noted(self, session: str, *, make: bool = False) -> Iterator[tuple[int, Note]]:
         """What is noted about a session, and the descriptor to note more, while nobody else may."""
         path = self._file(session, _LEASE)
-        with self._inside.turn(), locked(path, self._busy_seconds, make=make) as descriptor:
+        with INSIDE.turn(), locked(path, self._busy_seconds, make=make) as descriptor:
             yield descriptor, read_note(descriptor, self._now())
 
     @contextmanager
@@ -382,7 +380,7 @@ class FileSessionStore:
 
     @contextmanager
     def _index(self) -> Iterator[None]:
-        with self._inside.turn(), locked(self.path / "index.lock", self._busy_seconds, make=True):
+        with INSIDE.turn(), locked(self.path / "index.lock", self._busy_seconds, make=True):
             yield
 
     def _note(self, name: str) -> Note:
@@ -545,31 +543,6 @@ class FileSessionStore:
                 return _run_rows(segment, _starts(segment, limit), live)
         except (FileNotFoundError, Damaged):
             return []
-
-
-class _Inside(threading.local):
-    """Whether this thread holds a lock: the garbage collector may give a lease back in the middle."""
-
-    def __init__(self) -> None:
-        self._depth = 0
-        self._late: deque[Callable[[], None]] = deque()
-
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        self._depth += 1
-        try:
-            yield
-        finally:
-            self._depth -= 1
-            while not self._depth and self._late:
-                self._late.popleft()()
-
-    def soon(self, action: Callable[[], None]) -> None:
-        """Call it now, or when this thread holds no lock any more."""
-        if self._depth:
-            self._late.append(action)
-        else:
-            action()
 
 
 def file_name(session: str) -> str:

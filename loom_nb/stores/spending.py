@@ -18,7 +18,7 @@ import msgspec
 
 from loom_nb.errors import StoreError
 from loom_nb.protocols import Book, Spent, Store
-from loom_nb.stores.disk import locked, open_file, read_at, told, write_at
+from loom_nb.stores.disk import Occupied, locked, open_file, read_at, told, write_at
 
 SLOT = 512
 """Bytes."""
@@ -36,10 +36,19 @@ def book_beside(store: Store) -> Book:
     path = getattr(store, "path", None)
     if isinstance(path, Path):
         return FileBook(path.with_name(f"{path.name}.spending"))
-    known = _IN_MEMORY.get(store)
+    known = _IN_MEMORY.get(id(store))
     if known is None:
-        known = _IN_MEMORY.setdefault(store, MemoryBook())
-    return known
+        known = _IN_MEMORY.setdefault(id(store), (_kept_for(store), MemoryBook()))
+    return known[1]
+
+
+def _kept_for(store: Store) -> object:
+    """What drops the book of a store with it; the store itself where nothing can tell of its end."""
+    key = id(store)
+    try:
+        return weakref.ref(store, lambda _: _IN_MEMORY.pop(key, None))
+    except TypeError:  # a class of the user's with slots: then both stay as long as the process
+        return store
 
 
 class MemoryBook:
@@ -56,8 +65,13 @@ class MemoryBook:
                 self._accounts[account] = self._accounts.get(account, Spent()) + change
             return [self._accounts[account] for account in accounts]
 
+    def change_now(self, change: Spent, accounts: Sequence[str]) -> list[Spent] | None:
+        """See `Book`."""
+        return self.change(change, accounts)
 
-_IN_MEMORY: "weakref.WeakKeyDictionary[Store, MemoryBook]" = weakref.WeakKeyDictionary()
+
+_IN_MEMORY: dict[int, tuple[object, MemoryBook]] = {}
+"""By identity: a store of the user's may be equal to others, or have no hash."""
 
 
 class _Slot(msgspec.Struct, frozen=True):
@@ -96,11 +110,21 @@ class FileBook:
 
     def change(self, change: Spent, accounts: Sequence[str]) -> list[Spent]:
         """See `Book`. What is damaged is told, not guessed."""
+        return self._change(change, accounts, self._patience)
+
+    def change_now(self, change: Spent, accounts: Sequence[str]) -> list[Spent] | None:
+        """See `Book`."""
+        try:
+            return self._change(change, accounts, 0.0)
+        except Occupied:
+            return None
+
+    def _change(self, change: Spent, accounts: Sequence[str], patience: float) -> list[Spent]:
         try:
             if not change and not self.folder.exists():
                 return [Spent() for _ in accounts]
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with locked(self.folder / "lock", self._patience, make=True):
+            with locked(self.folder / "lock", patience, make=True):
                 before = [self._read(account) for account in accounts]
                 if not change:
                     return [slot.spent for slot in before]

@@ -144,6 +144,8 @@ async def test_an_answer_that_is_refused_before_its_first_word_counts_where_it_i
     assert kept.stop_reason == "refusal"
     assert left.message.text == "two"
     assert "content_filter: it refused, for 35 tokens" in left.notices[0]
+    assert [(one.usage, one.model) for one in left.discarded] == [(Usage(30, 5), "scripted:script")]
+    assert kept.discarded == ()
 
 
 async def test_after_the_first_delta_no_other_model_speaks():

@@ -1,5 +1,6 @@
 """A run whose process was killed goes on in the next one; nothing is done twice unasked."""
 
+import asyncio
 import subprocess
 import sys
 import textwrap
@@ -10,7 +11,8 @@ from loom_nb import Agent, Decision, MemoryStore, Model, Runtime, SessionConfig,
 from loom_nb.errors import LoomUsageError
 from loom_nb.events import LogEntry, MessageAdded, RunResumed, RunStarted, SessionOpened
 from loom_nb.inputs import Answer
-from loom_nb.messages import MODEL, Message, TextPart, user
+from loom_nb.messages import MODEL, Message, TextPart, ToolResultPart, user
+from loom_nb.runtime.fairness import fair_queue
 
 CHILD = """
 import asyncio, os, sys
@@ -173,3 +175,55 @@ async def test_the_governance_still_counts_when_a_run_goes_on(tmp_path):
         result = await (await session.resume("r1"))
     assert result.status == "denied"
     assert marks(tmp_path) == {"first": 1, "second": 1}
+
+
+def calls_and_results(session):
+    """The ids of all calls of a conversation, and those of all results, in order."""
+    calls = [call.id for message in session.conversation.messages for call in message.calls]
+    parts = [part for message in session.conversation.messages for part in message.parts]
+    return calls, [part.call_id for part in parts if isinstance(part, ToolResultPart)]
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before its first step", "in the queue"])
+async def test_a_resumed_run_that_is_stopped_before_its_turn_leaves_no_call_without_a_result(tmp_path, late):
+    killed(tmp_path, "tool")
+    async with agent_of(tmp_path, ["hello"]).session(SessionConfig("s")) as session:
+        queue = fair_queue(asyncio.get_running_loop())
+        run = await session.resume("r1")
+        if late:
+            while not queue.must_wait():
+                pass  # others took all steps of this iteration
+            run.stop()
+        else:
+            run.task.cancel()
+        await asyncio.wait([run.ended])
+        following = await session.run("next")
+        calls, results = calls_and_results(session)
+    assert (run.result.status, following.status) == ("stopped", "completed")
+    assert calls == results
+
+
+async def test_a_resumed_run_that_was_stopped_before_its_turn_can_be_resumed_again(tmp_path):
+    killed(tmp_path, "model")
+    async with agent_of(tmp_path, ["all done now"]).session(SessionConfig("s")) as session:
+        first = await session.resume("r1")
+        with pytest.raises(LoomUsageError, match="cannot be resumed"):
+            await session.resume("r1")  # not while it is
+        first.task.cancel()
+        await asyncio.wait([first.ended])
+        again = await (await session.resume("r1"))
+    assert (first.result.status, again.status, again.output) == ("stopped", "completed", "all done now")
+
+
+async def test_a_run_that_begins_before_the_resumed_one_ends_that(tmp_path):
+    killed(tmp_path, "tool")
+    async with agent_of(tmp_path, ["hello"]).session(SessionConfig("s")) as session:
+        resumed = await session.resume("r1")
+        following = await session.run("next")  # enters at once: the other has not taken its first step
+        late = await resumed
+        calls, results = calls_and_results(session)
+        rows = {row.run: row.status for row in session.store.runs("s")}
+    assert (following.status, late.status) == ("completed", "failed")
+    assert "another run began" in late.error.cause
+    assert calls == results
+    assert rows == {"r1": "interrupted", "r2": "completed"}

@@ -5,6 +5,8 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import ExitStack
+from dataclasses import dataclass
 
 import pytest
 
@@ -22,13 +24,14 @@ from loom_nb import (
     tool,
 )
 from loom_nb.errors import LoomUsageError, StoreError
-from loom_nb.events import MessageAdded, Noticed
-from loom_nb.messages import Usage
+from loom_nb.events import MessageAdded, Noticed, TextDelta, TurnFinished
+from loom_nb.messages import Message, Usage
 from loom_nb.models.scripted import Call
-from loom_nb.protocols import Spent
+from loom_nb.protocols import Reply, Spent
 from loom_nb.runtime.session import Session
-from loom_nb.runtime.spending import STEP, day_account, notebook_account
-from loom_nb.stores.spending import book_beside
+from loom_nb.runtime.spending import STEP, Purse, day_account, notebook_account
+from loom_nb.stores.disk import locked
+from loom_nb.stores.spending import FileBook, book_beside
 from loom_nb.testing import Say, WireServer
 from loom_nb.testing.clock import ManualClock
 
@@ -490,3 +493,137 @@ def test_a_chain_costs_at_most_what_its_dearest_model_costs():
     assert Model.fallback(dear, Model.ollama("llama3.2")).cost_at_most(usage) == dear.cost(usage)
     assert Model.ollama("llama3.2").cost_at_most(usage) is None
     assert Model.offline().cost_at_most(usage) == 0.0
+
+
+# -- while another process writes ------------------------------------------------------------------
+
+
+async def test_a_run_waits_for_a_locked_book_and_the_event_loop_does_not(tmp_path):
+    store = STORES["sqlite"](tmp_path)
+    await session_of(agent("one", store=store)).run("go")
+    before, answered = spent(store).tokens, asyncio.Event()
+
+    def answer(request):
+        answered.set()
+        return "two"
+
+    session = session_of(agent(answer, store=store))
+    with locked(tmp_path / "loom.db.spending" / "lock", 1.0, make=True):
+        run = session.start("go")
+        await answered.wait()
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert not run.done
+    result = await run
+    assert not [one for one in result.events if isinstance(one.event, Noticed)]
+    assert spent(store).tokens == before + result.usage.total_tokens
+
+
+async def test_an_answer_goes_on_while_the_book_is_locked_and_is_put_down_after(tmp_path):
+    store = STORES["sqlite"](tmp_path)
+    model = Model.scripted(["word " * 4_000], chunk=50)
+    run = session_of(agent(model=model, store=store, caps=SpendingCaps(day="50k"))).start("go")
+    with ExitStack() as stack:
+        seen = 0
+        async for event in run.events():
+            if event.type == "TextDelta":
+                seen += 1
+                if seen == 1:
+                    stack.enter_context(locked(tmp_path / "loom.db.spending" / "lock", 1.0, make=True))
+                if seen == 200:
+                    stack.close()
+    assert (run.result.status, seen) == ("completed", 400)
+    assert spent(store).tokens == run.result.usage.total_tokens
+
+
+async def test_an_answer_passes_no_cap_by_itself_while_the_book_is_locked(tmp_path):
+    purse = Purse(SpendingCaps(day="1k"), FileBook(tmp_path), "here", lambda: NOON, print)
+    outlay = await purse.begin(100, Priced(Model.scripted([])))
+    with locked(tmp_path / "lock", 1.0, make=True):
+        pieces = 0
+        while not outlay.wrote(TextDelta("word")):
+            pieces += 1
+            assert pieces <= 900
+    await outlay.stopped()
+    assert purse.run.tokens == 1_000
+    assert FileBook(tmp_path).change(Spent(), [DAY]) == [Spent(1_000)]
+
+
+# -- calls that have no end ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("caps", [None, SpendingCaps(day="50k")], ids=["no cap", "capped"])
+async def test_a_stopped_call_is_told_and_put_down_as_estimated(caps, tmp_path):
+    store = STORES["sqlite"](tmp_path)
+    model = Model.scripted(["word " * 400], chunk=50, delay=0.01)
+    run = session_of(agent(model=model, store=store, caps=caps)).start("go")
+    async for event in run.events():
+        if event.type == "TextDelta":
+            run.stop()
+    result = run.result
+    assert result.status == "stopped"
+    assert result.usage.total_tokens == result.finished.estimated >= 10
+    assert result.cost > 0
+    assert spent(store).tokens == result.usage.total_tokens
+
+
+async def test_a_stopped_call_is_told_where_nobody_keeps_a_book():
+    run = session_of(agent(model=Model.scripted(["word " * 400], chunk=50, delay=0.01))).start("go")
+    async for event in run.events():
+        if event.type == "TextDelta":
+            run.stop()
+    assert run.result.usage.total_tokens == run.result.finished.estimated >= 10
+    assert " · ~" in repr(run.result)
+
+
+@pytest.mark.parametrize("caps", [None, SpendingCaps(day="200k")], ids=["no cap", "capped"])
+async def test_an_answer_that_was_refused_is_paid_though_another_model_gave_one(caps, tmp_path):
+    refusal = Reply(Message("assistant", ()), Usage(50_000, 10), "refusal", "first")
+    group = Model.fallback(Model.scripted([refusal]), Model.scripted(["fine"]), on=["content_filter"])
+    store = STORES["sqlite"](tmp_path)
+    session = session_of(agent(model=group, store=store, caps=caps))
+    result = await session.run("go")
+    turn = next(one.event for one in result.events if isinstance(one.event, TurnFinished))
+    await session.close()
+
+    assert (result.status, result.output, result.turns) == ("completed", "fine", 1)
+    assert [one.usage for one in turn.discarded] == [Usage(50_000, 10)]
+    assert result.usage.total_tokens == 50_010 + turn.usage.total_tokens
+    assert result.cost == pytest.approx(result.usage.total_tokens * 0.001)
+    assert spent(store) == Spent(result.usage.total_tokens, pytest.approx(result.cost))
+
+
+# -- stores of the user's own ----------------------------------------------------------------------
+
+
+@dataclass
+class Plain:
+    """Equal to others, and so without a hash."""
+
+    inner: MemoryStore
+    durable = True
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
+class Slotted:
+    """Cannot be weakly referred to."""
+
+    __slots__ = ("inner",)
+    durable = True
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
+@pytest.mark.parametrize("kind", [Plain, Slotted])
+async def test_any_durable_store_has_a_book_of_its_own(kind):
+    store, other = kind(MemoryStore()), kind(MemoryStore())
+    result = await session_of(agent("hello", store=store)).run("go")
+    assert result.status == "completed"
+    assert spent(store).tokens == result.usage.total_tokens
+    assert spent(other) == Spent()

@@ -1425,6 +1425,29 @@ class TestRefusals:
 
             assert {row.id: bool(row.writer) for row in store.sessions()} == {"a": False, "b": True}
 
+    def test_a_session_that_is_dropped_in_the_middle_of_another_store_on_the_same_file_waits_for_it(
+        self, make: Callable[..., Kept_], tmp_path: Path
+    ) -> None:
+        """Each of two agents has a store of its own; the thread may not wait for itself."""
+        late: list[Callable[[], object]] = []
+
+        def now() -> float:
+            while late:
+                late.pop()()
+            return 1.0
+
+        with (
+            closing(make(tmp_path, now=now, host=HERE)) as store,
+            closing(make(tmp_path, now=lambda: 1.0, host=HERE, busy_seconds=0.05)) as other,
+            closing(make(tmp_path, now=lambda: 1.0, host="elsewhere")) as elsewhere,
+        ):
+            lease = store.acquire("b")
+            late.append(lambda: other.release(lease))
+
+            store.append(lease, log("b", Noticed("one")))
+
+            assert [row.writer for row in elsewhere.sessions()] == [""]  # it was not given up
+
     def test_a_folder_that_may_not_be_made_is_refused_with_what_to_do(
         self, make: Callable[..., Kept_], tmp_path: Path
     ) -> None:
