@@ -79,7 +79,7 @@ from loom_nb.runtime.recall import recall_tool
 from loom_nb.runtime.restore import Past, Waiting, form_to_keep, settle
 from loom_nb.runtime.run import GRACE_SECONDS, MOMENT, Run, RunResult
 from loom_nb.runtime.short_answers import answers_what
-from loom_nb.runtime.spending import Purse, Watched
+from loom_nb.runtime.spending import Purse, Watched, records
 from loom_nb.runtime.stage import Meter, Stage, cleaned, so_far
 from loom_nb.runtime.tally import Tally
 from loom_nb.runtime.toolkit import Toolkit
@@ -800,7 +800,7 @@ class Session:
             stage.room = 0
         if isinstance(work, Waiting):
             _take_up(stage, work)
-        if self.store.durable or agent.runtime.caps:
+        if self.store.durable or agent.runtime.caps or records(stage.model):
             before = Spent(stage.usage.total_tokens, stage.cost or 0.0)
             stage.purse = self._purse(agent, lambda words: run.say(Noticed(words, "warning")), before)
             stage.model = stage.watched(stage.model, agent.model)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from loom_nb.errors import LoomUsageError, RunLimited, SetupError, StoreError
+from loom_nb.errors import LoomUsageError, RunFailed, RunLimited, RunStopped, SetupError, StoreError
 from loom_nb.events import CallDelta, Delta
 from loom_nb.messages import Usage
 from loom_nb.protocols import Book, LanguageModel, Reply, Request, Spent
@@ -362,7 +362,8 @@ class Watched:
     def __init__(
         self, model: LanguageModel, priced: Priced, purse: Purse, tokens: Callable[[Request], int]
     ) -> None:
-        self.model = model
+        under: Callable[[str], LanguageModel] | None = getattr(model, "under", None)  # of a recording alone
+        self.model = model if under is None else under(purse.caps.describe())
         self.name = model.name
         self._priced = priced
         self._purse = purse
@@ -377,6 +378,24 @@ class Watched:
         """
         if plays(self.model, request):  # nothing is sent
             return await self.model.reply(request, emit)
+        shown: list[Delta] = []
+
+        def show(delta: Delta) -> None:
+            shown.append(delta)
+            emit(delta)
+
+        try:
+            return await self._paid(request, show)
+        except RunLimited as limit:
+            broke_off(self.model, request, shown, limit)
+            raise
+        except asyncio.CancelledError as stop:
+            reason = str(stop.args[0]) if stop.args and stop.args[0] else "it was stopped"
+            broke_off(self.model, request, shown, RunStopped("the run was stopped", reason=reason))
+            raise
+
+    async def _paid(self, request: Request, emit: Callable[[Delta], None]) -> Reply:
+        """The reply of a model that is asked."""
         if not self._purse.caps:
             reply = await self.model.reply(request, emit)
             self._purse.paid(reply.usage, reply.model, self._priced)
@@ -433,3 +452,15 @@ def plays(model: LanguageModel, request: Request) -> bool:
     """Whether the answer is one that was recorded, so that nothing is sent."""
     known: Callable[[Request], bool] | None = getattr(model, "plays", None)  # of a recording alone
     return known is not None and known(request)
+
+
+def broke_off(model: LanguageModel, request: Request, shown: Sequence[Delta], end: RunFailed) -> None:
+    """Tell a model that records that there will be no whole reply."""
+    known: Callable[[Request, Sequence[Delta], RunFailed], None] | None = getattr(model, "broke_off", None)
+    if known is not None:
+        known(request, shown, end)
+
+
+def records(model: LanguageModel) -> bool:
+    """Whether a model keeps what was broken off."""
+    return hasattr(model, "broke_off")
