@@ -8,6 +8,7 @@ each, and by what an estimate of a request was wrong.
 """
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from loom_nb.errors import LoomUsageError, RunFailed, RunLimited, RunStopped, Se
 from loom_nb.events import CallDelta, Delta
 from loom_nb.messages import Usage
 from loom_nb.protocols import Book, LanguageModel, Reply, Request, Spent
-from loom_nb.settings import Cap
+from loom_nb.settings import MOST_TOKENS, Cap
 
 STEP = 256
 """Tokens of an answer after which they are put down, and what others spent is read."""
@@ -96,9 +97,12 @@ _FIXES: dict[Scope, str] = {
 
 def _more(cap: Cap, scope: Scope) -> str:
     """How to raise a cap."""
-    twice = Cap(tokens=2 * cap.tokens) if cap.tokens is not None else Cap(dollars=2 * (cap.dollars or 0.0))
-    quoted = f'"{twice.typed}"' if twice.tokens is not None else twice.typed
-    return _FIXES[scope].format(twice.typed, quoted)
+    if cap.tokens is not None:
+        twice = Cap(tokens=min(2 * cap.tokens, MOST_TOKENS))
+    else:
+        twice = Cap(dollars=min(2 * (cap.dollars or 0.0), sys.float_info.max))
+    plain = twice.typed.replace(".", "", 1).isdecimal()
+    return _FIXES[scope].format(twice.typed, twice.typed if plain else f'"{twice.typed}"')
 
 
 def _limited(cap: Cap, scope: Scope, told: str) -> RunLimited:
