@@ -52,7 +52,7 @@ GONE_ACTIONS = (
     Action(
         "purge",
         "Remove for good …",
-        "its bytes are removed from the store; there is no undo",
+        "its bytes leave the store, artifacts in files of their own stay; there is no undo",
         asks="Type yes to remove for good",
     ),
 )
