@@ -82,12 +82,11 @@ class Cap:
         """
         if isinstance(value, Cap):
             return value
-        plain = (
-            isinstance(value, int | float)
-            and not isinstance(value, bool)
-            and 0 <= value <= sys.float_info.max
-        )
-        text = _digits(value) if plain else str(value).strip() if isinstance(value, str) else ""
+        text = ""
+        if isinstance(value, str):
+            text = value.strip()
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            text = _digits(value) if 0 <= value <= sys.float_info.max else ""
         found = _AMOUNT.fullmatch(text[:_LONGEST])
         if found is None or len(text) > _LONGEST:
             raise SetupError(
