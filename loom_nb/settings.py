@@ -11,9 +11,12 @@ import difflib
 import math
 import os
 import re
+import sys
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -46,12 +49,15 @@ PREFIX = "LOOM_NB_"
 
 
 _AMOUNT = re.compile(
-    r"(?P<dollar>\$)?\s*(?P<number>\d[\d,]*(?:\.\d+)?|\.\d+)\s*(?P<times>[km])?\s*(?P<unit>tok(?:ens?)?)?",
+    r"(?P<dollar>\$)?\s*(?P<number>\d[\d,]*(?:\.\d+)?|\.\d+)\s*(?P<times>[km])?\s*"
+    r"(?P<unit>tok(?:ens?)?|usd|dollars?)?",
     re.IGNORECASE,
 )
 _TIMES = {"k": 1_000, "m": 1_000_000}
 MOST_DOLLARS = 1_000
 """A larger number without a unit is more likely meant as tokens."""
+MOST_TOKENS = 10**15
+"""More than that is a slip of the finger, and no longer exact where it is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,44 +69,77 @@ class Cap:
 
     def __post_init__(self) -> None:
         given = [one for one in (self.dollars, self.tokens) if one is not None]
-        if len(given) != 1 or not 0 < given[0] < math.inf:
+        most = math.inf if self.tokens is None else MOST_TOKENS + 1
+        if len(given) != 1 or not 0 < given[0] < most:
             raise SetupError("a budget is a positive number of dollars or of tokens", fixes=["0.05", "20k"])
 
     @classmethod
     def of(cls, value: "Cap | str | float") -> "Cap":
-        """A cap as a person writes it: `0.05` and `$2` are dollars, `20k`, `1.5m` and `500 tok` tokens.
+        """A cap as a person writes it: `0.05`, `$2` and `1500usd` are dollars, `20k` and `500 tok` tokens.
 
         Raises:
             SetupError: it is neither.
         """
         if isinstance(value, Cap):
             return value
-        text = str(value).strip() if isinstance(value, str | int | float) else ""
-        found = _AMOUNT.fullmatch(text) if not isinstance(value, bool) else None
-        if found is None:
-            raise SetupError(f"{value!r} is no budget", cause="dollars or tokens", fixes=["0.05", "20k"])
-        number = float(found["number"].replace(",", ""))
-        if found["times"] or found["unit"]:
-            if found["dollar"]:
+        text = ""
+        if isinstance(value, str):
+            text = value.strip()
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            text = _digits(value) if 0 <= value <= sys.float_info.max else ""
+        found = _AMOUNT.fullmatch(text[:_LONGEST])
+        if found is None or len(text) > _LONGEST:
+            raise SetupError(
+                f"{_short(value)} is no budget", cause="dollars or tokens", fixes=["0.05", "20k"]
+            )
+        number = Fraction(found["number"].replace(",", ""))
+        unit = (found["unit"] or "").lower()
+        in_dollars = bool(found["dollar"]) or unit.startswith(("usd", "dollar"))
+        if found["times"] or unit.startswith("tok"):
+            if in_dollars:
                 raise SetupError(f"{text!r} is dollars and tokens at once", fixes=["0.05", "20k"])
             return cls(tokens=round(number * _TIMES.get((found["times"] or "").lower(), 1)))
-        if number >= MOST_DOLLARS and not found["dollar"]:
+        dollars = float(number) if number <= sys.float_info.max else math.inf
+        if number >= MOST_DOLLARS and not in_dollars:
+            fixes = [cls(tokens=round(number)).typed] if number < MOST_TOKENS else ["20k"]
             raise SetupError(
-                f"{text!r}: dollars or tokens?", fixes=[f"{number / 1_000:g}k", f"${number:g} for dollars"]
+                f"{_short(value)}: dollars or tokens?",
+                fixes=[*fixes, cls(dollars=dollars).typed if number < MOST_TOKENS else "5.00"],
             )
-        return cls(dollars=number)
+        return cls(dollars=dollars)
 
     def __str__(self) -> str:
         if self.tokens is not None:
             return f"{self.tokens:,} tokens"
-        return money(self.dollars or 0.0)
+        dollars = self.dollars or 0.0
+        return money(dollars) if dollars >= _SMALL else f"${_digits(dollars)}"
 
     @property
     def typed(self) -> str:
-        """As a person writes it."""
+        """As a person writes it: one word that means the same everywhere, in a shell as well."""
         if self.tokens is None:
-            return f"{self.dollars:g}"
-        return f"{self.tokens // 1_000}k" if self.tokens % 1_000 == 0 else f"{self.tokens} tok"
+            dollars = self.dollars or 0.0
+            return _digits(dollars) + ("usd" if dollars >= MOST_DOLLARS else "")
+        return f"{self.tokens // 1_000}k" if self.tokens % 1_000 == 0 else f"{self.tokens}tok"
+
+
+_LONGEST = 400
+"""Characters of an amount."""
+_SMALL = 0.0001
+"""Dollars: below, four digits say nothing."""
+
+
+def _digits(number: float) -> str:
+    """A number without an exponent, to the last digit."""
+    text = f"{Decimal(repr(number)):f}" if isinstance(number, float) else str(number)
+    return text.rstrip("0").removesuffix(".") if "." in text else text
+
+
+def _short(value: object) -> str:
+    if isinstance(value, int) and abs(value) > MOST_TOKENS:
+        return "a number of that size"
+    text = repr(value) if isinstance(value, str | int | float) else type(value).__name__
+    return text if len(text) <= 40 else f"{text[:40]}…"
 
 
 def money(dollars: float) -> str:

@@ -351,12 +351,16 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no plain form")
 
 
+_MOST_COLUMNS = 200
+"""Of a table that a model reads."""
+
+
 def _table(value: Any) -> str:
     """The first rows of a frame or series, cells between bars: short, and easy to read for a model."""
     frame = value.to_frame() if hasattr(value, "to_frame") and not hasattr(value, "columns") else value
     if not hasattr(frame, "columns"):
         return repr(value)
-    head = frame.head(50)
+    head = frame.iloc[:50, :_MOST_COLUMNS]
     if type(frame.index).__name__ != "RangeIndex":
         head = head.reset_index()
     lines = [f"{type(value).__name__}, {frame.shape[0]:,} rows x {frame.shape[1]:,} columns"]
@@ -364,6 +368,8 @@ def _table(value: Any) -> str:
     lines += [" | ".join(map(_cell, row)) for row in head.itertuples(index=False, name=None)]
     if len(head) < len(frame):
         lines.append(f"... first {len(head)} rows of {len(frame):,}")
+    if frame.shape[1] > _MOST_COLUMNS:
+        lines.append(f"... first {_MOST_COLUMNS} columns of {frame.shape[1]:,}")
     return "\n".join(lines)
 
 

@@ -1,13 +1,16 @@
 """Settings: four sources, one order, and an origin for every value."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from loom_nb.errors import SetupError
-from loom_nb.settings import NAMES, ProjectFile, Settings, load, project_files, read
+from loom_nb.settings import MOST_TOKENS, NAMES, Cap, ProjectFile, Settings, load, project_files, read
 
 LOOM = Path("/project/loom.toml")
 PYPROJECT = Path("/project/pyproject.toml")
@@ -160,3 +163,34 @@ def test_the_environment_says_what_runs_unasked_and_a_file_may_be_stricter():
     assert read({"LOOM_NB_APPROVE": "all", "LOOM_NB_ALLOW": "a, b_*"}).approve == "all"
     assert read({"LOOM_NB_ALLOW": "a, b_*"}).allow == ("a", "b_*")
     assert read({}, [ProjectFile(Path("loom.toml"), "approve = 'read-only'")]).approve == "read-only"
+
+
+@given(
+    st.one_of(
+        st.floats(min_value=0, exclude_min=True, allow_infinity=False, allow_nan=False).map(
+            lambda dollars: Cap(dollars=dollars)
+        ),
+        st.integers(min_value=1, max_value=MOST_TOKENS).map(lambda tokens: Cap(tokens=tokens)),
+    )
+)
+@example(Cap(dollars=1500.0))
+@example(Cap(dollars=1e-7))
+@example(Cap(tokens=1_800))
+def test_a_cap_as_it_is_printed_can_be_pasted(cap):
+    assert Cap.of(cap.typed) == cap
+    assert re.fullmatch(r"[0-9a-z.]+", cap.typed)  # one word, for a shell as well
+
+
+@pytest.mark.parametrize(
+    "amount", ["9" * 350, "9" * 350 + "k", "$" + "9" * 350, "9" * 5_000, pytest.param(10**5_000, id="int")]
+)
+def test_an_amount_beyond_all_numbers_is_refused_in_words(amount):
+    with pytest.raises(SetupError) as caught:
+        Cap.of(amount)
+    assert len(str(caught.value)) < 1_000
+
+
+def test_a_large_number_without_a_unit_says_how_both_are_written():
+    with pytest.raises(SetupError) as caught:
+        Cap.of(1e6)
+    assert [Cap.of(fix) for fix in caught.value.fixes] == [Cap(tokens=1_000_000), Cap(dollars=1e6)]

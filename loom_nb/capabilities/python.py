@@ -60,6 +60,8 @@ class PythonCapability:
     name: str = field(default="python", init=False)
     rollback: Rollback = field(init=False, repr=False)
     """The last steps, to be kept or taken back by a person."""
+    _told_large: list[bool] = field(default_factory=list, init=False, repr=False, compare=False)
+    """Whether it was told that the folder is too large to be followed; once is enough."""
     turn: asyncio.Lock = field(init=False, repr=False)
     """One piece of code at a time, of all conversations: else nobody knows who changed what."""
 
@@ -146,6 +148,9 @@ class PythonCapability:
             told.append(EARLIER)
         if context is not None:
             told += await asyncio.to_thread(_kept_products, context, work, files)
+            if files is not None and not files.was_followed and not self._told_large:
+                self._told_large.append(True)
+                told.append(f"Note: {files.left_out}")
         if not parts and work.ended == "done":
             told.insert(0, "(no output)")
         return [*parts, TextPart("\n".join(text for text in told if text), ORIGIN)]
@@ -198,7 +203,10 @@ def _kept_products(context: CallContext, work: Work, files: Written | None) -> l
         if data is None:
             told.append(f"{name} has {size:,} bytes: too large to be kept with the run")
         else:
-            told.append(context.product("file", data, clean(name)))
+            why, shown = context.product("file", data, clean(name)), " ".join(clean(name).split())
+            told.append(f"{shown} is not kept: {why}" if why and shown not in why else why)
+    if files is not None and files.was_followed:
+        told.append(files.left_out)
     return [f"Note: {text}" for text in dict.fromkeys(told) if text]
 
 

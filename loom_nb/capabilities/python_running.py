@@ -36,6 +36,8 @@ MOST_OUTPUT = 200_000
 """Bytes of printed output that are kept: its beginning and its end."""
 MOST_PARTS = 20
 """Displays and figures that are kept."""
+MOST_COLUMNS = 1_000
+"""Of a table that is kept."""
 MOST_CELLS = 50_000
 """Of a table that is shown: of a larger one the first rows are kept."""
 _NUMBERED = re.compile(r"(figure \d+)?")
@@ -111,6 +113,10 @@ class Work:
             return
         if len(self.products) >= MOST_PARTS:
             return
+        if value.ndim > 1 and value.shape[1] > MOST_COLUMNS:
+            wide, value = value.shape[1], value.iloc[:, :MOST_COLUMNS]
+            words = f"(of a table of {wide:,} columns the first {MOST_COLUMNS:,} are kept with the run)"
+            self._parts.append(TextPart(words, ORIGIN))
         rows = max(1, MOST_CELLS // max(1, value.shape[1] if value.ndim > 1 else 1))
         self.products.append(
             ("table", value.iloc[:rows].copy(), name, len(value) if len(value) > rows else 0)

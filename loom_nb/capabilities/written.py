@@ -30,13 +30,28 @@ class Written:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._before = _stamps(root)
+        self.left_out = ""
+        """Why `since` did not give all, in words."""
+
+    @property
+    def was_followed(self) -> bool:
+        """Whether the folder was small enough at first."""
+        return self._before is not None
 
     def since(self) -> list[tuple[str, int, bytes | None]]:
         """What was written since, by its path from the root, with its bytes; None for a file too large."""
         now = _stamps(self.root) if self._before is not None else None
         if self._before is None or now is None:
+            self.left_out = (
+                f"the folder {self.root.name} holds more than {MOST_SEEN:,} files and folders: "
+                "what was written there is not kept with the run"
+            )
             return []
         new = sorted(name for name, stamp in now.items() if self._before.get(name) != stamp)
+        if len(new) > MOST:
+            more = f"{len(new) - MOST:,} more file{'s were' if len(new) > MOST + 1 else ' was'} written"
+            self.left_out = f"{more} and {'are' if len(new) > MOST + 1 else 'is'} not kept with the run: "
+            self.left_out += f"of one call {MOST} are"
         found = ((name, now[name][1], _content(self.root / name)) for name in new[:MOST])
         return [(name, size, data) for name, size, data in found if data is not None or size > LARGEST]
 

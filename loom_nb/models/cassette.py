@@ -3,8 +3,14 @@
 A request is known by the hash of its canonical form: model, system text, tools, messages, options,
 with the values of secret environment variables blotted out, as far as `Blotter` finds them. A
 request that the file does not hold is drift: an error that shows what changed since the recording.
+
+A reply that was broken off is recorded too, and played up to where it was: by a cap, as long as the
+caps are the same; by a person, or before it was sent, where an answer was recorded after it. At the
+end of a recording `auto` asks for those anew.
 """
 
+import asyncio
+import copy
 import difflib
 import hashlib
 import os
@@ -16,7 +22,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from loom_nb.border import parse_object
-from loom_nb.errors import BorderError, LoomUsageError, ReplayDrift
+from loom_nb.errors import BorderError, LoomUsageError, ReplayDrift, RunFailed, RunLimited, RunStopped
 from loom_nb.events import CallDelta, Delta, TextDelta, ThinkingDelta
 from loom_nb.models.blotting import Blotter
 from loom_nb.models.plain import plain_request
@@ -33,13 +39,40 @@ _MAX_DIFF_LINES = 40
 _WIDTH = 96
 
 
-class Interaction(msgspec.Struct, frozen=True):
-    """One recorded model call."""
+class Broken(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a model call ended that has no whole reply."""
+
+    status: Literal["limit", "stopped"]
+    title: str
+    reason: str = ""
+    fault: str = ""
+    caps: str = ""
+    """Under which a limit was reached: under others it may not be."""
+
+    def error(self) -> RunFailed:
+        """The same end again."""
+        kind = RunLimited if self.status == "limit" else RunStopped
+        return kind(self.title, reason=self.reason, fault=self.fault)
+
+
+class Interaction(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One recorded model call: its reply, or what was shown of it and how it was broken off."""
 
     key: str
     request: dict[str, Any]
     deltas: list[TextDelta | ThinkingDelta | CallDelta]
-    reply: Reply
+    reply: Reply | None = None
+    broken: Broken | None = None
+
+    def is_played(self, key: str, caps: str) -> bool:
+        """Whether it is what comes of a request under these caps."""
+        limited = self.broken is not None and self.broken.status == "limit"
+        return self.key == key and not (limited and self.broken and self.broken.caps != caps)
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether it may end otherwise next time: a person stopped it, or it was not even sent."""
+        return self.broken is not None and (self.broken.status == "stopped" or not self.deltas)
 
 
 class Cassette:
@@ -74,17 +107,17 @@ class Cassette:
             self._known = [] if self.mode == "record" else _read(self.path)
         return self._known
 
-    def play(self, key: str) -> Interaction | None:
+    def play(self, key: str, caps: str = "") -> Interaction | None:
         """The next recording of a request; the last one again where it was recorded less often."""
         if self.mode == "record":
             return None
         if self.mode == "strict":
             here = self.interactions[self.place : self.place + 1]
-            if not here or here[0].key != key:
+            if not here or not here[0].is_played(key, caps):
                 return None
             self.place += 1
             return here[0]
-        places = [place for place, one in enumerate(self.interactions) if one.key == key]
+        places = self._places(key, caps)
         if not places:
             return None
         turn = self._played.get(key, 0)
@@ -93,16 +126,24 @@ class Cassette:
         self.place = place + 1
         return self.interactions[place]
 
-    def holds(self, key: str) -> bool:
+    def holds(self, key: str, caps: str = "") -> bool:
         """Whether `play` would give a recording of a request."""
-        return self.mode != "record" and any(one.key == key for one in self.interactions)
+        return self.mode != "record" and bool(self._places(key, caps))
+
+    def _places(self, key: str, caps: str) -> list[int]:
+        """Where a request was recorded. What was stopped last of all, `auto` asks for anew."""
+        known = self.interactions
+        end = _settled(known) if self.mode == "auto" else len(known)
+        return [place for place in range(end) if known[place].is_played(key, caps)]
 
     def add(self, interaction: Interaction) -> None:
         """Record one more, on disk at once and beside what other processes have recorded meanwhile."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with _alone(self.path):
             begins = self.mode == "record" and not self.interactions
-            self._known = [*([] if begins else _read(self.path)), interaction]
+            before = [] if begins else _read(self.path)
+            anew = (n for n in range(_settled(before), len(before)) if before[n].key == interaction.key)
+            self._known = [*before[: next(anew, len(before))], interaction]
             document = {"loom_cassette": VERSION, "interactions": self._known}
             text = msgspec.json.format(msgspec.json.encode(document, order="sorted"), indent=1)
             temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
@@ -141,18 +182,28 @@ class CassetteModel:
         self._options = dict(options or {})
         self._key_env = tuple(key_env)
         self._environment = environment
+        self._caps = ""
+
+    def under(self, caps: str) -> "CassetteModel":
+        """It, as it answers where these caps are watched. It is closed with this one."""
+        other = copy.copy(self)
+        other._open_model, other._caps = self._opened, caps
+        return other
 
     async def reply(self, request: Request, emit: Callable[[Delta], None]) -> Reply:
         """The recorded reply, or the model's own where the mode allows to ask it.
 
         Raises:
             ReplayDrift: the request is not in the recording; says what differs.
+            RunLimited, RunStopped: the recorded reply was broken off so.
         """
         blotter, canonical, key = self._key(request)
-        recorded = self._cassette.play(key)
+        recorded = self._cassette.play(key, self._caps)
         if recorded is not None:
             for delta in recorded.deltas:
                 emit(delta)
+            if recorded.reply is None:
+                raise (recorded.broken or Broken("stopped", "the reply was broken off")).error()
             return recorded.reply
         if self._cassette.mode in ("replay", "strict"):
             raise self._drift(canonical)
@@ -163,13 +214,32 @@ class CassetteModel:
             emit(delta)
 
         reply = await self._opened().reply(request, note)
+        await asyncio.sleep(0)  # whoever broke it off meanwhile is heard before it is recorded as whole
         hidden = msgspec.convert(blotter.blot(msgspec.to_builtins(reply)), Reply)
         self._cassette.add(Interaction(key, canonical, blotter.blot_deltas(deltas), hidden))
         return reply
 
+    def broke_off(self, request: Request, deltas: Sequence[Delta], end: RunFailed) -> None:
+        """Record a reply that has no end, as far as it was shown.
+
+        Args:
+            request: that was asked, or that was not sent because a cap does not cover it.
+            deltas: what was shown.
+            end: why there was no more.
+        """
+        if self._cassette.mode in ("replay", "strict"):
+            return
+        blotter, canonical, key = self._key(request)
+        limited = isinstance(end, RunLimited)
+        broken = Broken(
+            "limit" if limited else "stopped", end.title, end.reason, end.fault, self._caps if limited else ""
+        )
+        self._cassette.add(Interaction(key, canonical, blotter.blot_deltas(list(deltas)), broken=broken))
+
     def plays(self, request: Request) -> bool:
         """Whether this request would be answered from the recording, or not at all: nothing is sent."""
-        return self._cassette.mode in ("replay", "strict") or self._cassette.holds(self._key(request)[2])
+        cassette = self._cassette
+        return cassette.mode in ("replay", "strict") or cassette.holds(self._key(request)[2], self._caps)
 
     def _key(self, request: Request) -> tuple[Blotter, dict[str, Any], str]:
         """What hides secrets, the request without them, and what it is found by."""
@@ -209,6 +279,14 @@ class CassetteModel:
 
     def __repr__(self) -> str:
         return f"<CassetteModel {self.name} from {self._cassette.path.name}, {self._cassette.mode}>"
+
+
+def _settled(known: Sequence[Interaction]) -> int:
+    """How many come before those at the end on which nothing that was answered rests."""
+    end = len(known)
+    while end and known[end - 1].may_go_on:
+        end -= 1
+    return end
 
 
 class _Document(msgspec.Struct):

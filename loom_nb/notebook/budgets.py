@@ -133,7 +133,8 @@ def _ask(bench: "Workbench", amount: str) -> Card:
             fixes=["%loom budget ask 50k", "%loom budget ask off"],
         )
     off = amount.lower() in _OFF
-    cap = None if off else _cap(f"{amount} tok" if amount.isdecimal() else amount, "%loom budget ask {}")
+    tokens = f"{amount} tok" if amount.isdecimal() else amount
+    cap = None if off else _cap(tokens, "%loom budget ask {}", ("50k", "off"))
     if cap is not None and cap.tokens is None:
         raise LoomUsageError("%loom budget ask takes tokens", fixes=["%loom budget ask 50k"])
     above = cap.tokens if cap is not None else None
@@ -143,13 +144,12 @@ def _ask(bench: "Workbench", amount: str) -> Card:
     )
 
 
-def _cap(text: str, form: str) -> Cap:
+def _cap(text: str, form: str, instead: tuple[str, ...] = ()) -> Cap:
     try:
         return Cap.of(text)
     except SetupError as error:
-        raise LoomUsageError(
-            f"%loom budget: {error.title}", cause=error.cause, fixes=[form.format(fix) for fix in error.fixes]
-        ) from None
+        fixes = [form.format(fix) for fix in instead or error.fixes]
+        raise LoomUsageError(f"%loom budget: {error.title}", cause=error.cause, fixes=fixes) from None
 
 
 def _no_scope(words: list[str]) -> LoomUsageError:

@@ -18,6 +18,8 @@ CELL = "cell"
 """The key in a run's metadata under which the flags of its cell stand."""
 LOOKED_AT = 1_000
 """Runs, newest first, among which one is looked for."""
+MOST_GONE = 50
+"""Deleted conversations in which a run is looked for."""
 
 
 def notebook_name(names: dict[str, Any]) -> str:
@@ -52,12 +54,33 @@ def find(store: "Store", name: str, *, mine: Sequence[str], notebook: str, form:
         rows += others
     if row is not None:
         return row
+    _refuse_deleted(store, session, run, mine)
     where = f" in conversation {session}" if session else ""
     near = [f"{session}/{one}" if session else one for one in cells.near(run, [row.run for row in rows])]
     raise LoomUsageError(
         f"there is no run '{run}'{where}",
         fixes=[*(form.format(one) for one in near), "%loom runs   lists those there are"],
     )
+
+
+def _refuse_deleted(store: "Store", session: str, run: str, mine: Sequence[str]) -> None:
+    """Say of a run whose conversation was deleted that it was, and how that is taken back."""
+    gone = [row.id for row in store.deleted(limit=LOOKED_AT)]
+    if session or run in gone:
+        found = [one for one in (session or run,) if one in gone]
+    else:
+        ours = sorted(gone, key=lambda one: one not in mine)[:MOST_GONE]
+        found = [
+            one
+            for one in ours
+            if (run == "last" and one in mine) or any(entry.run == run for entry in store.landmarks(one))
+        ]
+    if found:
+        raise LoomUsageError(
+            f"the conversation {found[0]} was deleted",
+            cause=f"'{run}' is in it" if run != found[0] else "nothing of it is lost until it is purged",
+            fixes=[f"%loom sessions undo {found[0]}", "%loom sessions deleted"],
+        )
 
 
 def remark(store: "Store", row: "RunRow", name: str, *, mine: Sequence[str], notebook: str) -> str:

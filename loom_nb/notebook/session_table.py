@@ -53,7 +53,7 @@ GONE_ACTIONS = (
     Action(
         "purge",
         "Remove for good …",
-        "its bytes are removed from the store; there is no undo",
+        "its bytes leave the store, artifacts in files of their own stay; there is no undo",
         asks="Type yes to remove for good",
     ),
 )
@@ -232,14 +232,14 @@ def _renamed(bench: "Workbench", session: str, name: str) -> Receipt:
     async def back() -> Receipt:
         if sessions.one_of(bench, session).row.name != now:
             raise LoomUsageError(
-                "it was named otherwise since", fixes=[f'%loom sessions rename {session} "{before}"']
+                "it was named otherwise since", fixes=[sessions.named_again(session, before)]
             )
         return _renamed(bench, session, before)
 
     words = (
         f"{visible(session)} is called: {visible(now)}" if now else f"{visible(session)} has no name any more"
     )
-    return Receipt(words, (f'%loom sessions rename {session} "{before}"',), back)
+    return Receipt(words, (sessions.named_again(session, before),), back)
 
 
 async def _deleted(bench: "Workbench", rows: Sequence[str]) -> Receipt:

@@ -1,7 +1,7 @@
 """`%loom sessions`: the conversations that are kept: look through them, open, name, delete and bring back."""
 
 import shlex
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from loom_nb.errors import LoomUsageError, SessionBusy, StoreError
@@ -145,12 +145,11 @@ async def _rename(bench: "Workbench", words: list[str]) -> Card:
     session = named(bench, words[0], "rename")
     before = rename(bench, session, " ".join(words[1:]))
     found = one_of(bench, session)
-    back = f'%loom sessions rename {session} "{before}"' if before else f'%loom sessions rename {session} ""'
     return Card(
         f"{session} is called: {cards.title_of(found)}"
         if found.row.name
         else f"{session} has no name any more",
-        steps=((back, "as it was called before"),),
+        steps=((named_again(session, before), "as it was called before"),),
     )
 
 
@@ -159,6 +158,11 @@ def rename(bench: "Workbench", session: str, name: str) -> str:
     before = one_of(bench, session).row.name
     bench.store.rename(session, name)
     return before
+
+
+def named_again(session: str, name: str) -> str:
+    """The line that gives a conversation this name; for the same person to paste."""
+    return f"%loom sessions rename {shlex.quote(session)} {shlex.quote(name)}"
 
 
 # -- deleting, and back ----------------------------------------------------------------------------------
@@ -305,13 +309,21 @@ def _hits(those: Sequence[SessionFacts], word: str) -> list[SessionFacts]:
 
 def one_of(bench: "Workbench", session: str) -> SessionFacts:
     """One conversation. Raises LoomUsageError where there is none."""
-    for row in bench.store.sessions(limit=LOOKED_AT):
+    for row in _pages(bench):
         if row.id == session:
             return facts_of(row, bench.store.landmarks(session))
     marks = bench.store.landmarks(session)
     if not marks:
         raise LoomUsageError(f"there is no conversation '{session}'", fixes=["%loom sessions --all"])
     return facts_of(SessionRow(session, marks[-1].seq, marks[0].time, marks[-1].time), marks)
+
+
+def _pages(bench: "Workbench") -> Iterator[SessionRow]:
+    """The conversations of the store, newest first, as far as they are asked for."""
+    last: SessionRow | None = None
+    while page := bench.store.sessions(limit=LOOKED_AT, before=last):
+        yield from page
+        last = page[-1]
 
 
 def _one(words: list[str], verb: str) -> tuple[str]:

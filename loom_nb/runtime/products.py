@@ -25,7 +25,9 @@ class Products:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._digests: dict[str, set[str]] = {}
-        """By kind, of what was kept; of files with their names."""
+        """By kind, of what was kept."""
+        self._files: dict[str, str] = {}
+        """The last digest of each file: one that is written back to what it was has a version more."""
         self._numbers: dict[str, int] = {}
         self._count = 0
         self._bytes = 0
@@ -33,10 +35,9 @@ class Products:
     def admit(self, kind: Kind, made: Packed) -> Packed | str | None:
         """It with its name, None where the run has it already, or in words why it is not kept."""
         with self._lock:
-            named = f"{made.name}\n" if kind == "file" else ""
-            digest = named + hashlib.sha256(made.data).hexdigest()
+            digest = hashlib.sha256(made.data).hexdigest()
             known = self._digests.setdefault(kind, set())
-            if digest in known:
+            if self._files.get(made.name) == digest if kind == "file" else digest in known:
                 return None
             told = made.name or f"a {kind}"
             if len(made.data) > LARGEST:
@@ -47,7 +48,10 @@ class Products:
             if self._count >= MOST or self._bytes + len(made.data) > ALL:
                 most = f"{MOST} figures, tables and files, {size_in_words(ALL)}"
                 return f"{told} is not kept: the run keeps {most}"
-            known.add(digest)
+            if kind == "file":
+                self._files[made.name] = digest
+            else:
+                known.add(digest)
             self._count += 1
             self._bytes += len(made.data)
             if made.name:
@@ -64,5 +68,7 @@ class Products:
             if kind in ("figure", "table") and number.isdecimal():
                 self._numbers[kind] = max(self._numbers.get(kind, 0), int(number))
                 self._digests.setdefault(kind, set()).add(entry.event.sha256)
+            else:
+                self._files[entry.event.name] = entry.event.sha256
             self._count += 1
             self._bytes += entry.event.size

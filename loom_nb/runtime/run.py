@@ -429,7 +429,7 @@ class Run:
             return  # its task may be one that goes on with something else by now
         self.stop_reason, self.unless = reason, unless
         if self.task is not None:
-            self.task.cancel()
+            self.task.cancel(reason)
 
     def __repr__(self) -> str:
         return f"<Run {self.id} {self.result.status if self.result else 'running'} · {self.model}>"

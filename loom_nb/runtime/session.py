@@ -89,7 +89,7 @@ from loom_nb.runtime.recall import recall_tool
 from loom_nb.runtime.restore import Past, Waiting, form_to_keep, settle
 from loom_nb.runtime.restored import keeping_the_question, restoring
 from loom_nb.runtime.run import GRACE_SECONDS, MOMENT, Run, RunResult
-from loom_nb.runtime.spending import Purse, Watched
+from loom_nb.runtime.spending import Purse, Watched, records
 from loom_nb.runtime.stage import Meter, Stage, cleaned, so_far
 from loom_nb.runtime.tally import Tally
 from loom_nb.runtime.toolkit import Toolkit
@@ -187,7 +187,7 @@ class Session:
 
     __slots__ = (  # of objects with more than 30 attributes, Python finds each one slowly
         "__weakref__", "_active", "_asking", "_book", "_book_of", "_clock", "_closed", "_deadlines",
-        "_describe", "_ended", "_fair", "_files", "_kept", "_kits", "_latest", "_log", "_loop",
+        "_describe", "_ended", "_fair", "_files", "_given_up", "_kept", "_kits", "_latest", "_log", "_loop",
         "_meter", "_models", "_noting", "_origins", "_owns_store", "_restored", "_runs", "_stages",
         "_tally", "_turnstile", "_used", "_waiting", "agent", "conversation", "id", "metadata",
         "store", "view",
@@ -1031,7 +1031,7 @@ class Session:
             room=self._unseen(agent.runtime),
             price=agent.model.cost,
             priced=agent.model,
-            counted=self.store.durable or bool(agent.runtime.caps),
+            counted=self.store.durable or bool(agent.runtime.caps) or records(model),
             random=random.random,
             request=_NO_REQUEST,
             files=self._files,

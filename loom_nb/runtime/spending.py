@@ -8,16 +8,17 @@ each, and by what an estimate of a request was wrong.
 """
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from loom_nb.errors import LoomUsageError, RunLimited, SetupError, StoreError
+from loom_nb.errors import LoomUsageError, RunFailed, RunLimited, RunStopped, SetupError, StoreError
 from loom_nb.events import CallDelta, Delta
 from loom_nb.messages import Discarded, Usage
 from loom_nb.protocols import Book, LanguageModel, Reply, Request, Spent
-from loom_nb.settings import Cap
+from loom_nb.settings import MOST_TOKENS, Cap
 from loom_nb.tokens import CHARS_PER_TOKEN, OTHERS_PER_TOKEN
 
 STEP = 256
@@ -95,9 +96,12 @@ _FIXES: dict[Scope, str] = {
 
 def _more(cap: Cap, scope: Scope) -> str:
     """How to raise a cap."""
-    twice = Cap(tokens=2 * cap.tokens) if cap.tokens is not None else Cap(dollars=2 * (cap.dollars or 0.0))
-    quoted = f'"{twice.typed}"' if twice.tokens is not None else twice.typed
-    return _FIXES[scope].format(twice.typed, quoted)
+    if cap.tokens is not None:
+        twice = Cap(tokens=min(2 * cap.tokens, MOST_TOKENS))
+    else:
+        twice = Cap(dollars=min(2 * (cap.dollars or 0.0), sys.float_info.max))
+    plain = twice.typed.replace(".", "", 1).isdecimal()
+    return _FIXES[scope].format(twice.typed, twice.typed if plain else f'"{twice.typed}"')
 
 
 def _limited(cap: Cap, scope: Scope, told: str) -> RunLimited:
@@ -435,7 +439,8 @@ class Watched:
         tokens: Callable[[Request], int],
         unended: Callable[[Usage, Priced], None] = lambda usage, priced: None,
     ) -> None:
-        self.model = model
+        under: Callable[[str], LanguageModel] | None = getattr(model, "under", None)  # of a recording alone
+        self.model = model if under is None else under(purse.caps.describe())
         self.name = model.name
         self._priced = priced
         self._purse = purse
@@ -451,6 +456,24 @@ class Watched:
         """
         if plays(self.model, request):  # nothing is sent
             return await self.model.reply(request, emit)
+        shown: list[Delta] = []
+
+        def show(delta: Delta) -> None:
+            shown.append(delta)
+            emit(delta)
+
+        try:
+            return await self._paid(request, show)
+        except RunLimited as limit:
+            broke_off(self.model, request, shown, limit)
+            raise
+        except asyncio.CancelledError as stop:
+            reason = str(stop.args[0]) if stop.args and stop.args[0] else "it was stopped"
+            broke_off(self.model, request, shown, RunStopped("the run was stopped", reason=reason))
+            raise
+
+    async def _paid(self, request: Request, emit: Callable[[Delta], None]) -> Reply:
+        """The reply of a model that is asked."""
         if not self._purse.caps:
             return await self._uncapped(request, emit)
         tokens = self._tokens(request)
@@ -536,3 +559,15 @@ def plays(model: LanguageModel, request: Request) -> bool:
     """Whether the answer is one that was recorded, so that nothing is sent."""
     known: Callable[[Request], bool] | None = getattr(model, "plays", None)  # of a recording alone
     return known is not None and known(request)
+
+
+def broke_off(model: LanguageModel, request: Request, shown: Sequence[Delta], end: RunFailed) -> None:
+    """Tell a model that records that there will be no whole reply."""
+    known: Callable[[Request, Sequence[Delta], RunFailed], None] | None = getattr(model, "broke_off", None)
+    if known is not None:
+        known(request, shown, end)
+
+
+def records(model: LanguageModel) -> bool:
+    """Whether a model keeps what was broken off."""
+    return hasattr(model, "broke_off")

@@ -11,7 +11,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from loom_nb import Agent, MemoryStore, Model
+from loom_nb import Agent, MemoryStore, Model, RunResult, Runtime, SpendingCaps
 from loom_nb.errors import LoomUsageError, ModelError, ReplayDrift
 from loom_nb.events import CallDelta, Delta, TextDelta, ThinkingDelta
 from loom_nb.messages import Conversation, ImagePart, Message, Part, user
@@ -148,6 +148,85 @@ async def test_a_whole_run_with_tools_is_played_without_its_model(path: Path):
 
     assert (first.output, first.status) == ("It is 3.", "completed")
     assert (second.messages, second.usage, second.status) == (first.messages, first.usage, "completed")
+
+
+def capped(recorded: Model, most: str) -> Agent:
+    return Agent(recorded, session_store=MemoryStore(), runtime=Runtime(caps=SpendingCaps(run=most)))
+
+
+@pytest.mark.parametrize("mode", ["auto", "strict", "replay"])
+async def test_an_answer_that_a_cap_broke_off_is_played_as_far_as_it_came(path: Path, mode: Mode):
+    async def runs(recorded: Model) -> list[RunResult]:
+        async with capped(recorded, "1k").session() as session:
+            return [await session.run("long"), await session.run("more", agent=capped(recorded, "9k"))]
+
+    first = await runs(model(path, "record", "word " * 4_000, "on it goes", chunk=50))
+    again = await runs(model(path, mode))
+
+    assert [one.status for one in first] == ["limit", "completed"]
+    for one, other in zip(first, again, strict=True):
+        assert (other.status, other.reason, other.fault) == (one.status, one.reason, one.fault)
+        assert other.messages == one.messages
+
+
+async def test_with_a_higher_cap_auto_asks_anew(path: Path):
+    await capped(model(path, "record", "word " * 4_000, chunk=50), "1k").run("long")
+
+    result = await capped(model(path, "auto", "short"), "9k").run("long")
+
+    assert (result.status, result.output) == ("completed", "short")
+
+
+async def test_a_request_that_a_cap_did_not_cover_is_refused_again_where_an_answer_followed(path: Path):
+    async def refused(recorded: Model, *, then: bool) -> list[str]:
+        async with capped(recorded, "1 tok").session() as session:
+            results = [await session.run("hi")]
+            if then:
+                results.append(await session.run("hi?", agent=capped(recorded, "9k")))
+        return [one.status for one in results]
+
+    await refused(model(path, "auto"), then=False)
+    await refused(model(path, "auto"), then=False)
+    assert len(Cassette(path).interactions) == 1  # asked anew, and refused again
+    assert await refused(model(path, "auto", "yes"), then=True) == ["limit", "completed"]
+    assert await refused(model(path, "strict"), then=True) == ["limit", "completed"]
+    assert len(Cassette(path).interactions) == 2
+
+
+def slowly(path: Path, *replies: str) -> Model:
+    return Model.cassette(path, Model.scripted(replies, chunk=50, delay=0.001), "auto")
+
+
+async def stop_in_the_middle(recorded: Model, *, then: str = "") -> list[RunResult]:
+    async with Agent(recorded, session_store=MemoryStore()).session() as session:
+        run = session.start("long")
+        async for event in run.events():
+            if isinstance(event, TextDelta):
+                run.stop("stopped by you")
+        results = [await run.wait()]
+        if then:
+            results.append(await session.run(then))
+    return results
+
+
+async def test_an_answer_that_a_person_stopped_is_played_so_where_an_answer_followed(path: Path):
+    first = await stop_in_the_middle(slowly(path, "word " * 4_000, "on it goes"), then="go on")
+    async with Agent(model(path, "auto"), session_store=MemoryStore()).session() as session:
+        again = [await session.run("long"), await session.run("go on")]
+
+    assert [one.status for one in first] == ["stopped", "completed"]
+    for one, other in zip(first, again, strict=True):
+        assert (other.status, other.reason) == (one.status, one.reason)
+        assert other.messages == one.messages
+
+
+async def test_an_answer_that_was_stopped_last_of_all_is_asked_for_anew(path: Path):
+    await stop_in_the_middle(slowly(path, "word " * 4_000))
+
+    again = await Agent(model(path, "auto", "whole"), session_store=MemoryStore()).run("long")
+
+    assert (again.status, again.output) == ("completed", "whole")
+    assert [one.broken for one in Cassette(path).interactions] == [None]
 
 
 async def test_drift_ends_a_run_as_failed(path: Path):

@@ -82,6 +82,59 @@ async def test_what_code_draws_shows_and_writes_is_kept_by_name_and_only_once(he
         _ = kept["sales"].table
 
 
+async def test_a_file_that_is_written_back_has_that_as_its_last_version(here):
+    calls = [
+        Call("run_python", {"code": f"import pathlib\npathlib.Path('out.txt').write_text({text!r})"})
+        for text in "ABBA"
+    ]
+
+    kept = (await agent_of(here, *calls).run("write")).artifacts
+
+    assert (here / "out.txt").read_text() == "A"
+    assert kept["out.txt"].text == "A"
+    assert kept["out.txt"].version == 3
+
+
+async def test_files_that_are_left_out_are_told(here):
+    code = "import pathlib\nfor n in range(25): pathlib.Path(f'f{n:02}.txt').write_text(str(n))"
+    result = await agent_of(here, Call("run_python", {"code": code})).run("write")
+
+    assert len(result.artifacts) == 20
+    assert (
+        "5 more files were written and are not kept with the run: of one call 20 are"
+        in result.tools[0].result
+    )
+
+
+async def test_in_a_folder_with_too_many_files_it_is_told_that_none_are_followed(here):
+    code = "import pathlib\nfor n in range(5_001): pathlib.Path(f'f{n}.txt').touch()"
+    again = "pathlib.Path('one.txt').write_text('1')"
+    calls = [Call("run_python", {"code": one}) for one in (code, again, again)]
+    result = await agent_of(here, *calls).run("write")
+
+    words = "holds more than 5,000 files and folders: what was written there is not kept"
+    assert [words in call.result for call in result.tools] == [True, True, False]
+
+
+async def test_a_file_whose_name_cannot_be_kept_is_told_and_the_others_are_kept(here):
+    code = "import pathlib\nfor n in ('a\\nb.txt', 'z.txt'): pathlib.Path(n).write_text('x')"
+    result = await agent_of(here, Call("run_python", {"code": code})).run("write")
+
+    assert result.artifacts.names == ["z.txt"]
+    assert "a b.txt is not kept" in result.tools[0].result
+
+
+@pytest.mark.parametrize("columns", [1_000, 200_000])
+async def test_a_table_with_very_many_columns_is_shown_and_kept_in_part(here, columns):
+    code = f"import pandas as pd, numpy as np\npd.DataFrame(np.zeros((60, {columns})))"
+    result = await agent_of(here, Call("run_python", {"code": code})).run("show")
+
+    assert result.status == "completed"
+    assert f"60 rows x {columns:,} columns" in result.tools[0].result
+    assert f"first 200 columns of {columns:,}" in result.tools[0].result
+    assert len(result.tools[0].result) < 200_000
+
+
 async def test_of_a_large_table_the_first_rows_are_kept_and_all_are_counted(here):
     code = "import pandas as pd\npd.DataFrame({'n': range(200_000)})"
     result = await agent_of(here, Call("run_python", {"code": code})).run("show")
