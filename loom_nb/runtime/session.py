@@ -376,7 +376,7 @@ class Session:
         """What a run that begins with this message would send first, and its view before the message."""
         view = self._begun(message, after)
         request = _request(agent, kit, partitions, view.shown.edited([*view.shown, message]), output)
-        if view.numbers and kit.get("recall") is None:
+        if self._waiting is not None and view.numbers and kit.get("recall") is None:  # as `_restore` does
             request.tools = (*request.tools, recall_tool(view))
         request.system = with_criteria(request.system, agent.runtime.gate, task_of(message))
         origins = self._origins if view.conversation is self.conversation else Origins(view.conversation)
