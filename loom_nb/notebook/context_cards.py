@@ -138,8 +138,7 @@ def _title(setting: Setting) -> str:
 
 def _stale(ledger: Ledger) -> Iterator[Table]:
     """What is not what it was when the model was given it, and why; nothing where all is."""
-    rows = [(one.name, facts.clipped(one.source, 40), facts.clipped(one.stale, 160)) for one in ledger.items
-            if is_stale(one)]  # fmt: skip
+    rows = stale_items(ledger)
     more = [("…", f"{len(rows) - TAIL:,} more", "%loom context show ITEM")] if len(rows) > TAIL else []
     if rows:
         columns = ("item", "what", "why")
@@ -232,6 +231,15 @@ def _tokens(item: Item) -> str:
 def state(item: Item) -> str:
     """``sent``, ``shortened by c1``, ``left out by c1``, ``hidden by you``; ``sent, stale``."""
     return _fate_word(item) + (", stale" if is_stale(item) else "")
+
+
+def stale_items(ledger: Ledger) -> list[tuple[str, str, str]]:
+    """(item, what it comes from, why it is stale) of all that are."""
+    return [
+        (one.name, facts.clipped(one.source, 40), facts.clipped(one.stale, 160))
+        for one in ledger.items
+        if is_stale(one)
+    ]
 
 
 def is_stale(item: Item) -> bool:

@@ -12,7 +12,7 @@ from loom_nb.errors import LoomUsageError
 from loom_nb.events import Change, Mark
 from loom_nb.notebook import contexts
 from loom_nb.notebook.card import Card
-from loom_nb.notebook.context_cards import Setting, is_stale, ledger_card, told_of
+from loom_nb.notebook.context_cards import Setting, is_stale, ledger_card, stale_items, told_of
 from loom_nb.notebook.render.strict_markdown import visible
 from loom_nb.notebook.table import Action, Bar, Column, Contents, Details, Receipt, Row, Segment
 from loom_nb.runtime.ledger import SECTIONS, Item, Ledger
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from loom_nb.notebook.workbench import Workbench
     from loom_nb.runtime.session import Session
 
+STALE = 5
+"""Stale items whose reasons stand above the table."""
 COLUMNS = (
     Column("item", "item", 8.8),
     Column("section", "section", 6.2, choose=True, swatch=True),
@@ -65,10 +67,19 @@ def contents_of(ledger: Ledger, setting: Setting, marks: Mapping[int, Mark], car
         columns=COLUMNS,
         rows=tuple(_rows(ledger, marks)),
         noun=("item", "items"),
-        facts=tuple(told_of(ledger, setting)),
+        facts=(*told_of(ledger, setting), *_stale(ledger)),
         bar=bar_of(ledger, setting),
         actions=ACTIONS,
     )
+
+
+def _stale(ledger: Ledger) -> Iterator[tuple[str, str]]:
+    """The reasons of the first few that are stale; the others tell theirs when they are opened."""
+    found = stale_items(ledger)
+    for name, _, why in found[:STALE]:
+        yield "stale", f"{name}: {why}"
+    if len(found) > STALE:
+        yield "stale", f"{len(found) - STALE:,} more: open an item to read why"
 
 
 def _rows(ledger: Ledger, marks: Mapping[int, Mark]) -> Iterator[Row]:
