@@ -76,8 +76,8 @@ class Secret:
     type: SecretType
     _values: tuple[tuple[str, str], ...]
 
-    def __init__(self, type: SecretType, values: Mapping[str, str]) -> None:  # noqa: A002  the word of the API
-        object.__setattr__(self, "type", type)
+    def __init__(self, of: SecretType, values: Mapping[str, str]) -> None:
+        object.__setattr__(self, "type", of)
         object.__setattr__(self, "_values", tuple(sorted(values.items())))
 
     def reveal(self, field: str = "value") -> str:
@@ -139,23 +139,22 @@ class Secret:
         return format(repr(self), spec)
 
 
-def secret(type: str, fields: Mapping[str, object]) -> Secret:  # noqa: A002  the word of the API
+def secret(of_type: str, fields: Mapping[str, object]) -> Secret:
     """A secret whose fields have been checked.
 
     Args:
-        type: one of `SECRET_TYPES`.
+        of_type: one of `SECRET_TYPES`.
         fields: text each; `scopes` may be a list of texts, `ttl_seconds` and `expires_at` may be numbers.
 
     Raises:
         LoomUsageError: the type is not known, or a field is missing, unknown or of the wrong form. The
             message names the field and never its value.
     """
-    known = FIELDS.get(type)  # type: ignore[call-overload]  # any text may be asked for
-    if known is None:
-        raise LoomUsageError(
-            f"there is no secret of type {type!r}", cause=f"types: {', '.join(SECRET_TYPES)}"
-        )
-    of = next(name for name in SECRET_TYPES if name == type)
+    of = next((name for name in SECRET_TYPES if name == of_type), None)
+    if of is None:
+        types = ", ".join(SECRET_TYPES)
+        raise LoomUsageError(f"there is no secret of type {of_type!r}", cause=f"types: {types}")
+    known = FIELDS[of]
     unknown = sorted(fields.keys() - {*known.required, *known.optional})
     if unknown:
         names = ", ".join((*known.required, *known.optional))

@@ -1,13 +1,14 @@
 """`%loom budget`: what was spent in the last cell, in this notebook and today, and what may be."""
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from loom_nb.errors import LoomUsageError, SetupError
 from loom_nb.notebook import cell as cells
 from loom_nb.notebook.card import Card, Drawn
+from loom_nb.notebook.render.meter import html_meter, meter_marks, text_meter
 from loom_nb.settings import PREFIX, Cap, Settings, money
+from loom_nb.wording import percent
 
 if TYPE_CHECKING:
     from loom_nb.notebook.workbench import Workbench
@@ -249,12 +250,11 @@ def _spent(bench: "Workbench") -> "dict[Scope, Spent | None]":
 
 def bars_text(lines: list[Line], *, ascii: bool = False) -> str:  # noqa: A002  the name of the option
     """A bar for each scope as text."""
-    full, free = ("#", ".") if ascii else ("█", "·")
+    marks = meter_marks(ascii)
     wide = max(len(name) for name in _NAMES.values())
     rows = []
     for line in lines:
-        filled = min(BAR, math.ceil(line.share * BAR)) if line.cap is not None else 0
-        bar = f"[{full * filled:{free}<{BAR}}]" if line.cap is not None else " " * (BAR + 2)
+        bar = text_meter(line.share, BAR, marks) if line.cap is not None else " " * (BAR + 2)
         rows.append(f"  {_NAMES[line.scope]:<{wide}}  {bar}  {line.words}")
     return "\n".join(rows)
 
@@ -264,13 +264,7 @@ def bars_html(lines: list[Line]) -> str:
     rows = []
     for line in lines:
         shade = _COLOURS[0 if line.share < NEAR else 1 if line.share < 1 else 2]
-        bar = (
-            f'<div title="{min(line.share, 1):.0%}" style="height:0.9em;width:16em;overflow:hidden;'
-            f'border:1px solid {_EDGE};border-radius:4px;background:rgba(128,128,128,0.12)">'
-            f'<div style="height:100%;width:{min(line.share, 1) * 100:.1f}%;background:{shade}"></div></div>'
-            if line.cap is not None
-            else ""
-        )
+        bar = html_meter(line.share, percent(min(line.share, 1)), shade) if line.cap is not None else ""
         rows.append(
             f'<tr><th scope="row" style="text-align: left">{_NAMES[line.scope]}</th>'
             f'<td style="text-align: left">{bar}</td><td style="text-align: left">{line.words}</td></tr>'

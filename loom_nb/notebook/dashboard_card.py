@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from loom_nb.notebook.card import Card, Drawn, Table
 from loom_nb.notebook.render import acts, facts
+from loom_nb.notebook.render.meter import html_meter, meter_marks, text_meter
 from loom_nb.notebook.render.strict_markdown import escape, visible
 from loom_nb.runtime.context import item_name
 from loom_nb.runtime.dashboard import (
@@ -55,7 +56,7 @@ def dashboard_card(board: Dashboard, *, ascii: bool = False) -> Card:  # noqa: A
         ascii: bars and marks as text without a mark that is not ASCII.
     """
     meters = list(_meters(board))
-    drawn = Drawn("\n".join(_bar_text(*one, ascii=ascii) for one in meters), _bars_html(meters))
+    drawn = Drawn("\n".join(_bar_text(*one, meter_marks(ascii)) for one in meters), _bars_html(meters))
     newest = [one.number for one in board.errors] + [one.numbers[-1] for one in board.evidence] + [0]
     return Card(
         f"dashboard: where {'the latest run' if board.goal or board.status else 'the next run'} stands",
@@ -131,20 +132,16 @@ def _meters(board: Dashboard) -> Iterator[tuple[str, float, str, bool]]:
         yield "context", board.pressure, percent(board.pressure), board.pressure >= NEARLY
 
 
-def _bar_text(name: str, share: float, words: str, tight: bool, *, ascii: bool) -> str:  # noqa: A002
-    full, free = ("#", ".") if ascii else ("█", "·")
-    filled = min(BAR, round(share * BAR)) or (1 if share > 0 else 0)
-    return f"  {name:<18} [{full * filled:{free}<{BAR}}] {words}{' !' if tight else ''}"
+def _bar_text(name: str, share: float, words: str, tight: bool, marks: tuple[str, str]) -> str:
+    return f"  {name:<18} {text_meter(share, BAR, marks)} {words}{' !' if tight else ''}"
 
 
 def _bars_html(meters: list[tuple[str, float, str, bool]]) -> str:
     rows = "".join(
         f'<div style="clear:both;overflow:hidden;margin:0.15em 0">'
         f'<div style="float:left;width:11em">{escape(name)}</div>'
-        f'<div title="{escape(words)}" style="float:left;width:16em;height:0.8em;margin:0.35em 0.8em 0 0;'
-        f"overflow:hidden;border:1px solid rgba(128,128,128,0.35);border-radius:4px;"
-        f'background:rgba(128,128,128,0.12)"><div style="height:100%;width:{min(share, 1) * 100:.1f}%;'
-        f'background:{_TIGHT if tight else _CALM}"></div></div>'
+        f'<div style="float:left;margin:0.35em 0.8em 0 0">'
+        f"{html_meter(share, words, _TIGHT if tight else _CALM)}</div>"
         f"<div>{escape(words)}{' · nearly used up' if tight else ''}</div></div>"
         for name, share, words, tight in meters
     )

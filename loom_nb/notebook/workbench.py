@@ -289,7 +289,7 @@ class Workbench:
         from loom_nb.notebook.dry_run import apart
         from loom_nb.runtime.fork import copies
 
-        into, told = f"nb-{uuid.uuid4().hex[:12]}", list[str]()
+        into, here, told = f"nb-{uuid.uuid4().hex[:12]}", self.session, list[str]()
         if request.fork is not None:
             row = self.find_run(request.fork, "%%loom --fork {}")
             copy = copies(self._entries(row.session), row.session, into, through=row.run)
@@ -297,13 +297,11 @@ class Workbench:
         if request.continues is not None:
             row = self.find_run(request.continues, "%%loom --continue {}")
             told = [text for text in [self.remark_on(row, request.continues)] if text]
-            if self.session is None or self.session.id != row.session:
-                self.store.release(self.store.acquire(row.session))  # refused as the run would be
-                return apart(self.plain_agent(), row.session, self._entries(row.session)), told
-        elif request.new or self.session is None:
-            return apart(self.plain_agent(), into), told
-        assert self.session is not None  # noqa: S101  where it is None, the ways above have returned
-        return self.session, told
+            if here is not None and here.id == row.session:
+                return here, told
+            self.store.release(self.store.acquire(row.session))  # refused as the run would be
+            return apart(self.plain_agent(), row.session, self._entries(row.session)), told
+        return (apart(self.plain_agent(), into) if request.new or here is None else here), told
 
     def _entries(self, session: str) -> "list[LogEntry]":
         """The log of a conversation, with what is not on the disk yet."""

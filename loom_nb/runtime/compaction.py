@@ -495,18 +495,22 @@ async def _taken(
     compaction: Compaction, situation: Situation
 ) -> tuple[tuple[Change, ...], tuple[tuple[int, int], ...]]:
     """The changes of a strategy, and the messages of which its notes may tell."""
-    read = False
-    ask = situation.summarise
-
-    async def summarise(text: str) -> str:
-        nonlocal read
-        read = True
-        assert ask is not None  # noqa: S101  tells the type checker
-        return await ask(text)
-
-    given = compaction.compact(dataclasses.replace(situation, summarise=summarise if ask else None))
+    read: list[str] = []
+    if situation.summarise is not None:
+        situation = dataclasses.replace(situation, summarise=_noted(situation.summarise, read))
+    given = compaction.compact(situation)
     changes = tuple(await given if inspect.isawaitable(given) else given)
-    return changes, _tells(situation, changes, read=read)
+    return changes, _tells(situation, changes, read=bool(read))
+
+
+def _noted(ask: Callable[[str], Awaitable[str]], read: list[str]) -> Callable[[str], Awaitable[str]]:
+    """The same, and each text that it was given is put into a list."""
+
+    def summarise(text: str) -> Awaitable[str]:
+        read.append(text)
+        return ask(text)
+
+    return summarise
 
 
 def _tells(situation: Situation, changes: Sequence[Change], *, read: bool) -> tuple[tuple[int, int], ...]:
