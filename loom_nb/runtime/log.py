@@ -29,12 +29,9 @@ class Log:
         self._now = clock.now
         self._seq = 0
         self._lease: Lease | None = None
-        self._if_dropped: weakref.finalize[Any, Log] | None = None
-
-    @property
-    def is_open(self) -> bool:
+        self.is_open = False
         """Whether this process is the writer."""
-        return self._lease is not None
+        self._if_dropped: weakref.finalize[Any, Log] | None = None
 
     async def open(self) -> Past | None:
         """Become the writer and read what is there; None where nothing is.
@@ -52,6 +49,7 @@ class Log:
         else:
             lease, past = self._acquire()
         self._lease = lease
+        self.is_open = True
         if self._store.durable:  # a lease that is dropped is free in this process: others are to be told
             self._if_dropped = weakref.finalize(self, self._store.release, lease)
         self._seq = past.seq if past is not None else 0
@@ -147,6 +145,7 @@ class Log:
 
     def _forget_lease(self) -> None:
         self._lease = None
+        self.is_open = False
         if self._if_dropped is not None:
             self._if_dropped.detach()
             self._if_dropped = None

@@ -311,9 +311,10 @@ class Session:
         schema: Any,
     ) -> tuple[Run, Coroutine[Any, Any, None]]:
         """A new run of this session, and the work that carries it out."""
-        self._refuse_if_closed()
+        if self._closed:
+            self._refuse_if_closed()
         message = _first_message(task, context, self._describe)
-        metadata = _plain_metadata(task)
+        metadata = {} if isinstance(task, str) else _plain_metadata(task)
         output = OutputType(schema) if schema is not None else None
         if loop is not self._loop:
             self._move_to(loop)
@@ -322,7 +323,8 @@ class Session:
         self._runs += 1
         run = Run(self.id, run_id or f"r{self._runs}", agent.model.name, loop, self._log.note)
         self._active.append(run)
-        return run, self._drive(run, agent, _Beginning(message, metadata, form_to_keep(output)), output)
+        form = None if output is None else form_to_keep(output)
+        return run, self._drive(run, agent, _Beginning(message, metadata, form), output)
 
     async def stream(self, task: str | RuntimeTask, **options: Any) -> AsyncIterator[Event]:
         """`start`, and every event as it happens. Leaving the iteration early stops the run."""
@@ -800,13 +802,15 @@ class Session:
             await self._turnstile.acquire()  # behind the runs of this session that came before
             stage: Stage | None = None
             watches: Sequence[_Watch] = ()
+            limit = agent.runtime.limits.timeout
             try:
                 if self._fair.must_wait():  # for those of others on this loop
                     await self._fair.turn()
                 try:
                     if not self._log.is_open:
                         await self._open()
-                    watches = self._watch(run, agent.runtime.limits.timeout)
+                    if limit is not None or self.store.durable:
+                        watches = self._watch(run, limit)
                     stage = await self._set_out(run, agent, work, output)
                     if stage.hooks.given:
                         await tell(stage, "before_run", goal=work.goal)
@@ -924,10 +928,11 @@ class Session:
         if self._waiting is not None:
             self._give_up_waiting(self._waiting)
         message = work.message
-        facts = keeping_the_question(self.view, self.agent.runtime.session_restore, self._restored, message)
-        self._restored = ""
-        if facts:
-            self._take(*facts)
+        if self._restored:
+            restored, self._restored = self._restored, ""
+            self._take(
+                *keeping_the_question(self.view, self.agent.runtime.session_restore, restored, message)
+            )
         self._name(run)
         run.say(RunStarted(run.model, message.text, work.metadata, work.form))
         self._add(message)
@@ -1216,9 +1221,9 @@ def _first_message(
     return cleaned(user(goal, *task.attachments, *parts))
 
 
-def _plain_metadata(task: str | RuntimeTask) -> dict[str, Any]:
+def _plain_metadata(task: RuntimeTask) -> dict[str, Any]:
     """The metadata of a task as the log keeps it: plain JSON, checked before the run begins."""
-    if isinstance(task, str) or not task.metadata:
+    if not task.metadata:
         return {}
     try:
         return parse_object(to_json(dict(task.metadata)), what="RuntimeTask.metadata")

@@ -63,11 +63,12 @@ class Meter:
 
     def counted_by_vendor(self, usage: Usage) -> None:
         """A reply, already added, told what its request and itself weighed."""
-        if usage.input_tokens:
-            self.counted = usage.input_tokens + usage.output_tokens
-            self.counted = max(0, self.counted - self.working)
+        sent = usage.input_tokens
+        if sent:
+            counted = sent + usage.output_tokens - self.working
+            self.counted = counted if counted > 0 else 0
             self.exact = True
-            self.sent = usage.input_tokens
+            self.sent = sent
             self.tail.clear()
         else:
             self.sent = self.tokens
