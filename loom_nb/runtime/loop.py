@@ -128,7 +128,7 @@ async def _turn(stage: Stage) -> Reply:
     if message is not reply.message:
         reply = msgspec.structs.replace(reply, message=message)
     _add(stage, message)
-    cost = pay(stage, reply)
+    cost = pay(stage, reply) if reply.discarded else stage.spend(reply.usage, reply.model)
     stage.meter.counted_by_vendor(reply.usage)
     stage.say(
         TurnFinished(

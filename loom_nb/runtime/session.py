@@ -12,7 +12,6 @@ import random
 import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -321,7 +320,7 @@ class Session:
         if self._runs is None:
             self._runs = _last_number(self.store, self.id)
         self._runs += 1
-        run = Run(self.id, run_id or f"r{self._runs}", agent.model.name, loop, self._log.note)
+        run = Run(self.id, run_id or f"r{self._runs}", agent.model.name, loop, self._log)
         self._active.append(run)
         form = None if output is None else form_to_keep(output)
         return run, self._drive(run, agent, _Beginning(message, metadata, form), output)
@@ -423,7 +422,7 @@ class Session:
             raise LoomUsageError(f"run {run_id} of session {self.id} cannot be resumed", cause=cause)
         agent = agent or self.agent
         loop = asyncio.get_running_loop()
-        run = Run(self.id, run_id, agent.model.name, loop, self._log.note)
+        run = Run(self.id, run_id, agent.model.name, loop, self._log)
         run.entries = list(past.entries)
         self._active.append(run)
         run.task = loop.create_task(self._drive(run, agent, past, past.output))
@@ -802,15 +801,13 @@ class Session:
             await self._turnstile.acquire()  # behind the runs of this session that came before
             stage: Stage | None = None
             watches: Sequence[_Watch] = ()
-            limit = agent.runtime.limits.timeout
             try:
                 if self._fair.must_wait():  # for those of others on this loop
                     await self._fair.turn()
                 try:
                     if not self._log.is_open:
                         await self._open()
-                    if limit is not None or self.store.durable:
-                        watches = self._watch(run, limit)
+                    watches = self._watch(run, agent.runtime.limits.timeout)
                     stage = await self._set_out(run, agent, work, output)
                     if stage.hooks.given:
                         await tell(stage, "before_run", goal=work.goal)
@@ -1155,8 +1152,7 @@ class _Beginning(msgspec.Struct, frozen=True):
 _CUT_OFF = RunFinished("stopped", reason="its task was cancelled")
 
 
-@dataclass(slots=True)
-class _Ending:
+class _Ending(msgspec.Struct):
     """How a run comes to its end, while it does."""
 
     finished: RunFinished = _CUT_OFF
