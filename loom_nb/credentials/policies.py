@@ -15,6 +15,8 @@ PolicyMode = Literal["autonomous", "notify_before", "notify_after", "time_boxed"
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = get_args(Day)
 _HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:.]+\]")
+_USER = re.compile(r"[^\s:@/\x00-\x1f\x7f]{1,100}")
+_HOST_KEY = re.compile(r"SHA256:[A-Za-z0-9+/]{43}|[a-z0-9@.-]{3,60} AAAA[A-Za-z0-9+/]{20,8000}={0,2}")
 _CLOCK = re.compile(r"([01]\d|2[0-3]):[0-5]\d|24:00")
 _WAY = re.compile(
     r"bearer|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+(=[\x20-\x7e]*)?|query:[^\s&=#]+|body:\S+|path:/\S*"
@@ -115,6 +117,12 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
     """Where an API key goes, if not into `Authorization: Bearer …`: `header:X-API-Key`,
     `header:Authorization=Token {value}`, `query:key`, `path:/bot{value}` (before the path), `body:key` (a
     field of a form or of a JSON object)."""
+    user: str = ""
+    """Who logs in over SSH; a secret without one is not used for SSH."""
+    host_keys: tuple[str, ...] = ()
+    """Keys by which the SSH server is known: `SHA256:…`, or `ssh-ed25519 AAAA…` as in a .pub file."""
+    known_hosts: bool = False
+    """Whether `~/.ssh/known_hosts` of this machine may vouch for the SSH server where no key is pinned."""
 
     def __post_init__(self) -> None:
         for host in self.hosts:
@@ -134,6 +142,18 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
         for method in self.methods:
             if not re.fullmatch(r"[A-Z]+", method):
                 raise LoomUsageError(f"{method!r} is no HTTP method", fixes=["GET", "POST"])
+        self._check_login()
+
+    def _check_login(self) -> None:
+        if self.user and not _USER.fullmatch(self.user):
+            raise LoomUsageError(f"{self.user!r} is no name of a user", fixes=["deploy"])
+        for key in self.host_keys:
+            if not _HOST_KEY.fullmatch(key):
+                raise LoomUsageError(
+                    f"{key[:60]!r} is no key of an SSH server",
+                    cause="its fingerprint, or its type and the key itself without a comment",
+                    fixes=["SHA256:… as ssh-keygen -lf prints it", "ssh-ed25519 AAAA…"],
+                )
 
     def _check_way(self) -> None:
         way, _, place = self.apply.partition(":")
