@@ -136,6 +136,9 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
         for method in self.methods:
             if not re.fullmatch(r"[A-Z]+", method):
                 raise LoomUsageError(f"{method!r} is no HTTP method", fixes=["GET", "POST"])
+        self._check_login()
+
+    def _check_login(self) -> None:
         if self.user and not _USER.fullmatch(self.user):
             raise LoomUsageError(f"{self.user!r} is no name of a user", fixes=["deploy"])
         for key in self.host_keys:
