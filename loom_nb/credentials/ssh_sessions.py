@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from loom_nb.credentials.policies import SecretFacts
 from loom_nb.credentials.remote import Ended, Filters, Output, Ran, UntilMark
 from loom_nb.credentials.secrets import Secret
-from loom_nb.credentials.ssh import Ear, Link, LinkKey, Ssh, fresh_mark, hang_up, link_key
+from loom_nb.credentials.ssh import Ear, Link, Ssh, fresh_mark, hang_up, link_key
 from loom_nb.credentials.ssh_login import asyncssh
 from loom_nb.errors import ToolError
 
@@ -136,6 +136,8 @@ class Session:
     """One shell over there, one command at a time."""
 
     def __init__(self, ssh: Ssh, link: Link, ear: _ShellEar) -> None:
+        self.name = fresh_mark()
+        """By which it is asked for; nobody can guess it."""
         self.link = link
         self._ssh = ssh
         self._ear = ear
@@ -260,7 +262,7 @@ class Session:
             err_bytes=running.err.received,
             late=late,
             seconds=round(time.monotonic() - began, 3),
-            open=self.alive,
+            session=self.name if self.alive else "",
         )
 
 
@@ -277,8 +279,12 @@ class Sessions:
         self._sweep()
         return len(self._open) + self._opening
 
-    async def open(self, facts: SecretFacts, secret: Secret) -> str:
-        """Open a session; its id.
+    def __contains__(self, name: str) -> bool:
+        self._sweep()
+        return name in self._open
+
+    async def open(self, facts: SecretFacts, secret: Secret) -> Session:
+        """Open a session.
 
         Raises:
             ToolError: there are too many, or what answers is no shell; and as `Ssh.call`.
@@ -290,46 +296,49 @@ class Sessions:
             )
         self._opening += 1
         try:
-            return await self._opened(facts, secret)
+            ear = _ShellEar(self.ssh.filters)
+            link = await self.ssh.start(facts, secret, ear, SHELL)
+            session = Session(self.ssh, link, ear)
+            try:
+                await session.introduce(self.ssh.limits.connect)
+            except BaseException:
+                hang_up(ear)
+                self.ssh.links.give_back(link)
+                raise
         finally:
             self._opening -= 1
-
-    async def _opened(self, facts: SecretFacts, secret: Secret) -> str:
-        ear = _ShellEar(self.ssh.filters)
-        link = await self.ssh.start(facts, secret, ear, SHELL)
-        session = Session(self.ssh, link, ear)
-        try:
-            await session.introduce(self.ssh.limits.connect)
-        except BaseException:
-            hang_up(ear)
-            self.ssh.links.give_back(link)
-            raise
-        name = fresh_mark()
-        self._open[name] = session
+        self._open[session.name] = session
         self._look_later()
-        return name
+        return session
 
-    async def send(self, name: str, facts: SecretFacts, command: str, *, seconds: float) -> Ran:
+    async def send(
+        self, name: str, facts: SecretFacts, secret: Secret, command: str, *, seconds: float
+    ) -> Ran:
         """Run a command in a session.
 
         Args:
-            name: its id.
+            name: of the session; empty to open one, which is then named in what is returned.
             facts: of the secret as it is now: one that was changed does not go on with an old session.
+            secret: to open one.
             command: for the shell.
             seconds: after which it is interrupted.
 
         Raises:
-            ToolError: there is no such session any more.
+            ToolError: there is no such session any more: nothing was run.
         """
         self._sweep()
-        session = self._open.get(name)
+        session = self._open.get(name) if name else await self.open(facts, secret)
         if session is not None and session.link.key != link_key(facts):
             await self.end(name)
             session = None
         if session is None:
-            raise ToolError("this session has ended", fixes=["open another one"])
+            raise gone()
         try:
             return await session.run(command, seconds)
+        except asyncio.CancelledError:
+            if not name:  # nobody learns of it
+                self.ssh.in_background(self._ended(session.name), session.link)
+            raise
         finally:
             self._sweep()
 
@@ -350,10 +359,6 @@ class Sessions:
             self._watch.cancel()
         await asyncio.gather(*(self.end(name) for name in tuple(self._open)))
 
-    def of(self, key: LinkKey) -> int:
-        """How many there are of a secret."""
-        return sum(session.link.key == key for session in self._open.values())
-
     def _sweep(self) -> None:
         """Take out those that have ended by themselves, and end those that nobody used for long."""
         now = time.monotonic()
@@ -365,7 +370,7 @@ class Sessions:
                 hang_up(session._ear)
                 self.ssh.links.give_back(session.link)
             elif now - session.used >= self.ssh.limits.session:
-                self.ssh.in_background(_ended(self, name), session.link)
+                self.ssh.in_background(self._ended(name), session.link)
 
     def _look_later(self) -> None:
         """Look after idle ones now and then, as long as there are any."""
@@ -377,6 +382,13 @@ class Sessions:
             loop = asyncio.get_running_loop()
             self._watch = loop.call_later(max(self.ssh.limits.session / 4, 0.05), self._look_later)
 
+    async def _ended(self, name: str) -> None:
+        await self.end(name)
 
-async def _ended(sessions: Sessions, name: str) -> None:
-    await sessions.end(name)
+
+def gone() -> ToolError:
+    """The error for a session that is no more."""
+    return ToolError(
+        "nothing was run: this session has ended",
+        cause="nobody used it for long, or its secret was changed; what it knew is gone",
+    )

@@ -12,8 +12,10 @@ from typing import Any
 import msgspec
 
 from loom_nb.credentials.broker import frames, operations
-from loom_nb.credentials.broker.operations import Done, Failed, Operation
+from loom_nb.credentials.broker.operations import Done, Failed, Operation, SshCall, SshClose, SshSend
+from loom_nb.credentials.broker.shells import HungUp, Shells, unless_hung_up
 from loom_nb.credentials.chosen_key import ChosenKey
+from loom_nb.credentials.remote import Unfiltered
 from loom_nb.credentials.secrets import Secret
 from loom_nb.credentials.store import SqliteSecretStore
 from loom_nb.errors import CredentialError, LoomError
@@ -34,6 +36,7 @@ class Desk:
         home = Path(hello.home)
         self._key = ChosenKey(home, hello.master, hello.handed)
         self.store = SqliteSecretStore(home / FILE, self._key)
+        self._shells = Shells(self.store, lambda scope, values: None, Unfiltered)
         self._tasks: set[asyncio.Task[None]] = set()
         self._decode = msgspec.json.Decoder(Operation).decode
         self._blocking: Mapping[type, Callable[[Any], object]] = {
@@ -75,6 +78,10 @@ class Desk:
             else:
                 line.close()
 
+    async def hang_up(self) -> None:
+        """End what runs on other machines; takes seconds at most."""
+        await self._shells.close()
+
     def close(self) -> None:
         """Let go of the store and of the keys."""
         self._key.words = ""
@@ -85,12 +92,17 @@ class Desk:
     ) -> None:
         name = type(asked).__name__
         try:
-            answer: Done | Failed = Done(msgspec.Raw(msgspec.json.encode(await self._carried_out(asked))))
+            answer: Done | Failed = Done(
+                msgspec.Raw(msgspec.json.encode(await self._carried_out(asked, reader)))
+            )
             # those are so many that the log would tell of nothing else
             log.log(logging.DEBUG if isinstance(asked, operations.LOOKS) else logging.INFO, "%s", name)
         except LoomError as error:
             log.info("%s: %s", name, type(error).__name__)
             answer = Failed.of(error)
+        except HungUp:
+            log.info("%s: given up", name)
+            return
         except Exception as error:  # noqa: BLE001  the border: what goes wrong here is told there
             log.error("%s: %s", name, failure(error))  # noqa: TRY400  its words may hold a value
             answer = Failed.of(
@@ -102,11 +114,18 @@ class Desk:
         writer.write(frames.packed(frames.JSON, msgspec.json.encode(answer)))
         await writer.drain()
 
-    async def _carried_out(self, asked: Operation) -> object:
+    async def _carried_out(self, asked: Operation, reader: asyncio.StreamReader) -> object:
+        if isinstance(asked, SshCall | SshSend | SshClose):
+            return await unless_hung_up(reader, self._shells.carry_out(asked))
         act = self._blocking.get(type(asked))
         if act is None:
             raise CredentialError(f"the broker of secrets cannot {type(asked).__name__} yet")
-        return await asyncio.to_thread(act, asked)
+        done = await asyncio.to_thread(act, asked)
+        if isinstance(asked, operations.Rotate | operations.Change | operations.Revoke):
+            self._shells.forget(asked.scope)
+        elif isinstance(asked, operations.Lock):
+            self._shells.forget()
+        return done
 
     # -- operations --------------------------------------------------------------------------------------
 
