@@ -52,7 +52,8 @@ def without_key_forms(text: str) -> tuple[str, int]:
     found = key_forms(text)
     if not found:
         return text, 0
-    made, done = [], 0
+    made: list[str] = []
+    done = 0
     for one in found:
         made += (text[done : one.start], f"[secret? {one.kind}]")
         done = one.end
@@ -244,12 +245,13 @@ def _in_address(data: bytes, place: int) -> _Place | None:
 # -- behind a name ---------------------------------------------------------------------------------------
 
 _NAMES = tuple(
-    "passw passphrase pwd secret token api_key apikey api-key access_key accesskey access-key private_key"
-    " privatekey credential authkey auth_key authtoken encryption_key signing_key accountkey account_key"
-    " _authtoken authorization subscription-key jwt_key session_key master_key sessionid".encode().split()
+    b"passw passphrase pwd secret token api_key apikey api-key access_key accesskey access-key private_key"
+    b" privatekey credential authkey auth_key authtoken encryption_key signing_key accountkey account_key"
+    b" _authtoken authorization subscription-key jwt_key session_key master_key sessionid".split()
 )
 _NAMED = re.compile(
-    rb"(?P<name>[A-Za-z][\w.-]{0,60})(?P<close>[\"']?\]?)(?P<mid>[ \t]{0,20}(?:=>|:=|=|:)[ \t]{0,8}(?:(?i:token|apikey|key)[ \t]+)?)"
+    rb"(?P<name>[A-Za-z][\w.-]{0,60})(?P<close>[\"']?\]?)"
+    rb"(?P<mid>[ \t]{0,20}(?:=>|:=|=|:)[ \t]{0,8}(?:(?i:token|apikey|key)[ \t]{1,8})?)"
     rb"(?:(?:[rbuf]{0,2})[\"'](?P<quoted>[^\"'\s]{6,64})|(?P<bare>[^\s\"'<>{}()\[\],;&`|\\]{6,64}))"
 )
 """Of a long value only the beginning: whether it is one is seen there."""
@@ -337,7 +339,8 @@ def _mixed(value: bytes) -> bool:
 
 def _masked(value: bytes) -> bool:
     """`****`, `xxxxxxxx`, `<password>`, `${PASSWORD}`, `{{ password }}`."""
+    small = value.lower()
     return (
-        len(set(value)) < 4 or b"**" in value or b"xxx" in value.lower() or b"..." in value
-        or value[:1] in b"<{$" or value.lower().startswith((b"your", b"my_", b"my-", b"[secret", b"[withheld"))
+        len(set(value)) < 4 or b"**" in value or b"xxx" in small or b"..." in value or value[:1] in b"<{$"
+        or small.startswith((b"your", b"my_", b"my-", b"[secret", b"[withheld"))
     )  # fmt: skip
