@@ -3,9 +3,9 @@
 Pure functions from facts to texts and cards. No value of a secret comes here: there is none in the facts.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 
 from loom_nb.credentials.policies import Binding, CredentialPolicy, SecretFacts
 from loom_nb.credentials.uses import AuditRow, Use
@@ -88,7 +88,7 @@ def grant_words(grants: Sequence[str]) -> str:
 
 def _named(kind: str, name: str) -> str:
     """A notebook by its file; another front end may call it by a long path."""
-    return os.path.basename(name) or name if kind == "notebook" else name
+    return Path(name).name or name if kind == "notebook" else name
 
 
 def who_words(who: str) -> str:
@@ -167,7 +167,7 @@ def list_card(
     rows = tuple(cells_of(one, used.get(one.scope), now) for one in kept)
     title = f"{counted(len(kept), 'secret')} kept on this machine" if kept else "no secret is kept yet"
     table = Table("values are never shown", COLUMNS, rows, numbers=frozenset({5}))
-    steps = (
+    steps: tuple[tuple[str, str], ...] = (
         ("%loom key set anthropic", "asks for the key of a model, hidden"),
         ("%loom key set NAME --host H", "a secret for tools, bound to a host"),
     )
@@ -229,7 +229,9 @@ def log_card(rows: Sequence[AuditRow], name: str = "") -> Card:
     left = len(rows) - len(shown)
     table = Table("the newest first", LOG_COLUMNS, tuple(log_cells(row) for row in shown))
     facts = (("left out", f"{left:,} older rows"),) if left else ()
-    return Card(f"audit{of}: {counted(len(rows), 'row')}", facts, (table,), steps=(("%loom key", "what is kept"),))
+    return Card(
+        f"audit{of}: {counted(len(rows), 'row')}", facts, (table,), steps=(("%loom key", "what is kept"),)
+    )
 
 
 def log_text(rows: Sequence[AuditRow]) -> str:

@@ -131,8 +131,12 @@ def checked_name(name: str, verb: str) -> str:
     """A name as a secret may have it here. Raises LoomUsageError for what looks like a value."""
     if _SCOPE.fullmatch(name) and not looks_like_a_value(name):
         return name
-    raise refuse_value(verb) if looks_like_a_value(name) or len(name) > 40 else LoomUsageError(
-        f"%loom key {verb}: a name is letters, digits and . _ - / @, such as github.read",
+    raise (
+        refuse_value(verb)
+        if looks_like_a_value(name) or len(name) > 40
+        else LoomUsageError(
+            f"%loom key {verb}: a name is letters, digits and . _ - / @, such as github.read",
+        )
     )
 
 
@@ -152,7 +156,9 @@ def looks_like_a_value(name: str) -> bool:
     """Whether a word that should be a name is rather a secret."""
     from loom_nb.capabilities.key_forms import KEY_LIKE
 
-    return bool(KEY_LIKE.search(name)) or (len(name) >= 24 and bool(re.search(r"\d", name)) and "." not in name)
+    return bool(KEY_LIKE.search(name)) or (
+        len(name) >= 24 and bool(re.search(r"\d", name)) and "." not in name
+    )
 
 
 def _no_flag(verb: str, flag: str, known: Mapping[str, Takes]) -> LoomUsageError:

@@ -49,7 +49,9 @@ ACTIONS = (
     ),
     Action("here", "Only here", "grants it to this notebook; no other may use it then", "g"),
     Action("not_here", "Not here", "takes it from this notebook", "g"),
-    Action("rm", "Forget …", "its value is gone then; there is no undo", "x", asks="Type yes to forget for good"),
+    Action(
+        "rm", "Forget …", "its value is gone then; there is no undo", "x", asks="Type yes to forget for good"
+    ),
 )
 LOG = (
     Column("when", "when", 9.5, number=True),
@@ -124,7 +126,9 @@ class KeyRows:
         facts = await in_thread(self.bench.secrets.facts, scope=row)
         rows = await in_thread(self.bench.secrets.log, scope=row, limit=100)
         told = cards.facts_of(facts, cards.last_used(rows).get(row), time.time())
-        return Details(told, (("what became of it, the newest first", cards.log_text(rows) or "nothing yet"),))
+        return Details(
+            told, (("what became of it, the newest first", cards.log_text(rows) or "nothing yet"),)
+        )
 
     async def act(self, action: str, rows: Sequence[str], text: str) -> Receipt:
         """Give secrets another policy, grant them here or not, or forget them."""
@@ -141,7 +145,9 @@ class KeyRows:
         if text.strip().casefold() != "yes":
             raise LoomUsageError("nothing was forgotten: type yes to forget for good")
         gone = [one for one in rows if await in_thread(self.bench.secrets.revoke, scope=one)]
-        return Receipt(f"{' and '.join(gone) if len(gone) < 4 else counted(len(gone), 'secret')} forgotten for good")
+        return Receipt(
+            f"{' and '.join(gone) if len(gone) < 4 else counted(len(gone), 'secret')} forgotten for good"
+        )
 
     async def _ruled(self, rows: Sequence[str], policy: CredentialPolicy) -> Receipt:
         before = {one: (await in_thread(self.bench.secrets.facts, scope=one)).policy for one in rows}
@@ -245,5 +251,3 @@ class LogRows:
     async def act(self, action: str, rows: Sequence[str], text: str) -> Receipt:
         """Nothing can be done to what has happened."""
         raise LoomUsageError("the audit is not changed")
-
-
