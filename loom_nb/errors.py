@@ -20,6 +20,7 @@
     │   ├── ScopeNotFound         none is kept under this name
     │   ├── SecretsLocked         the master key is missing, or is another
     │   ├── SecretDamaged         a sealed record was changed
+    │   ├── HostKeyRefused        an SSH server is not, or is no longer, the one that was pinned
     │   └── CredentialDenied      a policy or a list of who may use it refuses
     ├── StoreError                the log could not be read or written
     │   ├── SessionBusy           another process writes this session
@@ -225,6 +226,12 @@ class CredentialDenied(CredentialError):
     """A policy, or the list of who may use it, refuses this use."""
 
     code = "L-CRED-05"
+
+
+class HostKeyRefused(CredentialError):
+    """An SSH server shows a key that nobody vouched for, or another than the one that is pinned."""
+
+    code = "L-CRED-06"
 
 
 class StoreError(LoomError):

@@ -48,14 +48,13 @@ class OutputSchema:
         return len(str(self.schema)) // 4
 
 
-@dataclass(slots=True)
-class Request:
+class Request(msgspec.Struct):
     """One model call. The conversation is shared and append-only: read it, never change it."""
 
     system: str
     conversation: Conversation
     tools: Sequence[Tool] = ()
-    generation: Generation = field(default_factory=Generation)
+    generation: Generation = Generation()
     output: OutputSchema | None = None
     working: Message | None = None
     """Sent behind the conversation, in this request alone: the dashboard, where a run has one."""

@@ -50,7 +50,7 @@ def estimate_message(message: Message) -> int:
     """Tokens of a whole message, its calls, results and images included."""
     total = MESSAGE_TOKENS
     for part in message.parts:
-        total += estimate_part(part)
+        total += estimate(part.text) if type(part) is TextPart else estimate_part(part)
     return total
 
 

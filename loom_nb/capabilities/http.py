@@ -13,7 +13,11 @@ from typing import Any
 from urllib.parse import unquote, urlencode
 
 from loom_nb.border import clean
-from loom_nb.capabilities.fetch import (
+from loom_nb.capabilities.outgoing import leaving
+from loom_nb.capabilities.pages import as_text, is_text
+from loom_nb.errors import LoomUsageError, ToolError
+from loom_nb.messages import FilePart, ImagePart, Origin, ResultPart, TextPart
+from loom_nb.network.fetch import (
     Client,
     Guard,
     Reply,
@@ -22,10 +26,6 @@ from loom_nb.capabilities.fetch import (
     checked_allow,
     checked_hosts,
 )
-from loom_nb.capabilities.outgoing import leaving
-from loom_nb.capabilities.pages import as_text, is_text
-from loom_nb.errors import LoomUsageError, ToolError
-from loom_nb.messages import FilePart, ImagePart, Origin, ResultPart, TextPart
 from loom_nb.protocols import Toolset
 from loom_nb.tools import MAX_ATTACHMENT_BYTES, Assessment, tool
 

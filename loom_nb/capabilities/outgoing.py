@@ -4,7 +4,7 @@ import re
 from urllib.parse import parse_qsl
 
 from loom_nb.border import clean
-from loom_nb.capabilities.fetch import SAFE_METHODS, Guard, Request
+from loom_nb.network.fetch import SAFE_METHODS, Guard, Request
 from loom_nb.tools import Assessment, Effect
 
 LONG_ADDRESS = 300

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from loom_nb.border import clean
-from loom_nb.capabilities.fetch import Client, Guard, Request, checked_allow, checked_hosts
 from loom_nb.capabilities.outgoing import leaving
 from loom_nb.capabilities.pages import as_text, is_text
 from loom_nb.errors import ToolError
 from loom_nb.messages import Origin, TextPart
+from loom_nb.network.fetch import Client, Guard, Request, checked_allow, checked_hosts
 from loom_nb.protocols import Toolset
 from loom_nb.tools import Assessment, tool
 

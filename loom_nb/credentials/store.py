@@ -3,6 +3,8 @@
 The secrets are sealed with a data key; the data key is sealed with the master key and lies in the same file.
 So another master key costs one small write, and another data key one transaction. A row is sealed together
 with its facts: neither can be changed, or put beside another, without being noticed at the next use.
+
+A use is one transaction: read, judged, written into the audit, counted; then the value is given out.
 """
 
 import os
@@ -13,12 +15,21 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from loom_nb.credentials import audit, gate
 from loom_nb.credentials.master_key import MasterKey
 from loom_nb.credentials.policies import Binding, CredentialPolicy, SecretFacts
 from loom_nb.credentials.sealing import SALT_BYTES, SealingKey
 from loom_nb.credentials.secrets import Secret
+from loom_nb.credentials.uses import AuditKind, AuditRow, Ruling, Use
 from loom_nb.database import Database, Schema
-from loom_nb.errors import LoomUsageError, ScopeNotFound, SecretDamaged, SecretsLocked
+from loom_nb.errors import (
+    CredentialDenied,
+    CredentialError,
+    LoomUsageError,
+    ScopeNotFound,
+    SecretDamaged,
+    SecretsLocked,
+)
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -36,6 +47,7 @@ SCHEMA = Schema(
             # a name that comes again goes on counting, so that nothing cached of an old one is taken for new
             "CREATE TABLE versions (scope TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID",
         ),
+        audit.TABLES,
     ),
 )
 # what was overwritten is not left in free pages, nor in the log of the database
@@ -86,6 +98,7 @@ class SqliteSecretStore:
             StoreError: the file cannot be written.
         """
         name = _scope(scope)
+        _check_zones(policy)
         self.unlock()
         with self._database.transaction("IMMEDIATE") as db:
             if db.execute("SELECT 1 FROM secrets WHERE scope = ?", (name,)).fetchone():
@@ -98,6 +111,7 @@ class SqliteSecretStore:
                 binding=binding or Binding(), policy=policy or CredentialPolicy(), grants=grants, note=note,
             )  # fmt: skip
             self._write(db, facts, secret)
+            self._note(db, "put", _by_person(name), facts, reason=secret.type)
         return facts
 
     def rotate(self, scope: str, secret: Secret) -> SecretFacts:
@@ -115,6 +129,7 @@ class SqliteSecretStore:
                 raise LoomUsageError(f"{scope} is of type {facts.type}, not {secret.type}")
             facts = msgspec.structs.replace(facts, version=_next_version(db, scope), updated=self._now())
             self._write(db, facts, secret)
+            self._note(db, "rotated", _by_person(scope), facts)
         return facts
 
     def change(
@@ -130,15 +145,105 @@ class SqliteSecretStore:
 
         Raises: as `rotate`.
         """
+        _check_zones(policy)
         self.unlock()
         given = {"binding": binding, "policy": policy, "grants": grants, "note": note}
+        given = {name: one for name, one in given.items() if one is not None}
         with self._database.transaction("IMMEDIATE") as db:
             facts, secret = self._read(db, scope)
-            facts = msgspec.structs.replace(
-                facts, updated=self._now(), **{name: one for name, one in given.items() if one is not None}
-            )
+            facts = msgspec.structs.replace(facts, updated=self._now(), **given)
             self._write(db, facts, secret)
+            self._note(
+                db, "changed", _by_person(scope), facts, reason=msgspec.json.encode(given).decode(),
+                clock_set=policy is not None,
+            )  # fmt: skip
         return facts
+
+    def take(self, use: Use) -> tuple[SecretFacts, Secret]:
+        """Use a secret: judged by its sealed facts, written into the audit, counted; then it is given out.
+
+        All of it is one transaction: of two who want the last use one gets it, and where the audit cannot be
+        written nobody gets anything. What is refused is written down, too.
+
+        Returns:
+            The facts, as they are after this use, and the value.
+
+        Raises:
+            CredentialDenied: the policy, the binding or the grants refuse it, or a person has to be asked.
+            ScopeNotFound, SecretsLocked, SecretDamaged: as for `get`.
+            StoreError: the audit cannot be written.
+        """
+        try:
+            self.unlock()
+        except SecretsLocked as locked:
+            with self._database.transaction("IMMEDIATE") as db:
+                self._note(db, "refused", use, reason=locked.title, keyed=False)
+            raise
+        with self._database.transaction("IMMEDIATE") as db:
+            facts, secret, refused = self._judged(db, use)
+        if secret is None or facts is None:
+            raise refused or CredentialError(f"{use.scope} cannot be used")
+        return facts, secret
+
+    def _judged(
+        self, db: "Connection", use: Use
+    ) -> tuple[SecretFacts | None, Secret | None, CredentialError | None]:
+        """The facts and the value; or why not, which is written down."""
+        try:
+            facts, secret = self._read(db, use.scope)
+        except CredentialError as error:
+            keyed = not isinstance(error, SecretsLocked)
+            self._note(db, "refused", use, reason=error.title, keyed=keyed)
+            return None, None, error
+        seen = audit.seen(db, lambda number: self._key(db, number))
+        verdict = gate.ruling(facts, use, self._now(), seen)
+        if verdict.decision != "allow":
+            self._note(db, "refused", use, facts, reason=verdict.reason)
+            return facts, None, _denied(facts, verdict)
+        if (left := facts.policy.uses) is not None:
+            policy = msgspec.structs.replace(facts.policy, uses=left - 1)
+            facts = msgspec.structs.replace(facts, policy=policy)
+            self._write(db, facts, secret)
+        self._note(db, "used", use, facts, reason=verdict.reason)
+        return facts, secret, None
+
+    def ruling(self, use: Use) -> Ruling:
+        """What the policy says of a use, without the master key and without using anything.
+
+        That a person has to be asked, or that it is refused, is written into the audit. It is only a
+        forecast: `take` judges again, by what was sealed.
+
+        Raises:
+            ScopeNotFound, SecretDamaged: as for `facts`.
+            StoreError: the audit cannot be read or written.
+        """
+        with self._database.transaction() as db:
+            facts = _facts(use.scope, _row(db, use.scope)[1])
+            verdict = gate.ruling(facts, use, self._now(), audit.seen(db, None))
+        if verdict.decision != "allow":
+            kind: AuditKind = "asked" if verdict.decision == "ask" else "refused"
+            with self._database.transaction("IMMEDIATE") as db:
+                self._note(db, kind, use, facts, reason=verdict.reason, keyed=False)
+        return verdict
+
+    def log(self, scope: str = "", *, limit: int = 100) -> tuple[AuditRow, ...]:
+        """The last rows of the audit, of one secret or of all; oldest first. Needs no key.
+
+        A row that is not as it was written is of kind "damaged": see `check_log`.
+        """
+        with self._database.transaction() as db:
+            return audit.log(db, scope, max(limit, 0))
+
+    def check_log(self) -> int:
+        """Read the whole audit; how many rows it has. The seal over it is checked where the key is at hand.
+
+        Raises:
+            StoreDamaged: it is not as it was written; the message names the first row that is not. The
+                secrets are not concerned.
+        """
+        with self._database.transaction() as db:
+            at_hand = self._opened is not None
+            return audit.check(db, self.path, (lambda number: self._key(db, number)) if at_hand else None)
 
     def get(self, scope: str) -> tuple[SecretFacts, Secret]:
         """The facts and the value that were sealed together.
@@ -186,6 +291,8 @@ class SqliteSecretStore:
         """Forget a secret; whether there was one. Needs no key. Its bytes are overwritten."""
         with self._database.transaction("IMMEDIATE") as db:
             gone = db.execute("DELETE FROM secrets WHERE scope = ?", (scope,)).rowcount > 0
+            if gone:
+                self._note(db, "revoked", _by_person(scope), keyed=False)
         if gone:
             self._database.checkpoint()
         return gone
@@ -210,6 +317,7 @@ class SqliteSecretStore:
             for facts, secret in rows:
                 self._write(db, facts, secret)
             db.executemany("DELETE FROM data_keys WHERE id = ?", [(number,) for number in old])
+            self._note(db, "rekeyed", _by_person(""), reason=f"{len(rows)} secrets")
         self._master = master or self._master
         self._database.checkpoint()
         return len(rows)
@@ -266,6 +374,17 @@ class SqliteSecretStore:
         )
         db.execute("INSERT OR REPLACE INTO versions VALUES (?, ?)", (facts.scope, facts.version))
 
+    def _note(
+        self, db: "Connection", kind: AuditKind, use: Use, facts: SecretFacts | None = None, *,
+        reason: str = "", keyed: bool = True, clock_set: bool = False,
+    ) -> None:  # fmt: skip
+        """Write a row of the audit, sealed where the key is at hand."""
+        row = AuditRow(
+            seq=0, moment=self._now(), kind=kind, use=use, version=facts.version if facts else 0,
+            mode=facts.policy.mode if facts else "", reason=reason,
+        )  # fmt: skip
+        audit.append(db, row, self._newest_key(db) if keyed else None, clock_set=clock_set)
+
     def _all(self, prefix: str) -> Iterator[tuple[str, SecretFacts | None]]:
         with self._database.transaction() as db:
             rows = db.execute("SELECT scope, facts FROM secrets ORDER BY scope").fetchall()
@@ -319,9 +438,10 @@ def _sealed_key(master: MasterKey) -> tuple[bytes, bytes, SealingKey]:
 
 
 def _row(db: "Connection", scope: str) -> tuple[int, bytes, bytes]:
-    row = db.execute("SELECT data_key, facts, box FROM secrets WHERE scope = ?", (scope,)).fetchone()
+    find = "SELECT data_key, facts, box FROM secrets WHERE scope = ?"
+    row = db.execute(find, (scope,)).fetchone() if _is_scope(scope) else None
     if row is None:
-        raise ScopeNotFound(f"no secret is kept as {scope!r}", fixes=["store.list()"])
+        raise ScopeNotFound(f"no secret is kept as {scope[:200]!r}", fixes=["%loom key"])
     if not isinstance(row[1], bytes) or not isinstance(row[2], bytes):
         raise _damage(scope)
     return row[0], row[1], row[2]
@@ -345,17 +465,35 @@ def _damage(scope: str) -> SecretDamaged:
     )
 
 
+def _denied(facts: SecretFacts, verdict: Ruling) -> CredentialDenied:
+    asks = verdict.decision == "ask"
+    return CredentialDenied(
+        f"{facts.scope} may not be used" + (" without a person's yes" if asks else ""),
+        cause=verdict.reason,
+        fixes=(f"%loom key show {facts.scope}", f"%loom key log {facts.scope}"),
+    )
+
+
+def _by_person(scope: str) -> Use:
+    return Use(scope=scope, who="person")
+
+
+def _check_zones(policy: CredentialPolicy | None) -> None:
+    """Raises `LoomUsageError` for a zone that this machine does not know: its window would never open."""
+    for window in policy.windows if policy else ():
+        window.holds(0.0)
+
+
 def _next_version(db: "Connection", scope: str) -> int:
     row = db.execute("SELECT version FROM versions WHERE scope = ?", (scope,)).fetchone()
     return (row[0] if row else 0) + 1
 
 
 def _scope(text: str) -> str:
-    if (
-        not isinstance(text, str)
-        or not 0 < len(text) <= 200
-        or text != text.strip()
-        or not text.isprintable()
-    ):
+    if not isinstance(text, str) or not _is_scope(text):
         raise LoomUsageError(_SCOPE)
     return text
+
+
+def _is_scope(text: str) -> bool:
+    return 0 < len(text) <= 200 and text == text.strip() and text.isprintable()

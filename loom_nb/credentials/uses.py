@@ -4,7 +4,8 @@ from typing import Literal
 
 import msgspec
 
-AuditKind = Literal["put", "used", "refused", "asked", "rotated", "changed", "revoked", "rekeyed"]
+AuditKind = Literal["put", "used", "refused", "asked", "rotated", "changed", "revoked", "rekeyed", "damaged"]
+"""What a row tells of; "damaged" is never written: it stands for a row that is not as it was written."""
 
 
 class Use(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -16,6 +17,8 @@ class Use(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`tool:http_request`, `model:anthropic`, `person`."""
     notebook: str = ""
     """Which notebook it is for, as the kernel names it; empty in a script."""
+    agent: str = ""
+    """The name of the agent whose run it is; empty: nobody gave it one."""
     session: str = ""
     run: str = ""
     call: str = ""

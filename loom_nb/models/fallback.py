@@ -157,7 +157,7 @@ class Members:
         call = _call_in_progress(request.conversation)
         if call is None or self._caller == (number, call):
             return request
-        return dataclasses.replace(
+        return msgspec.structs.replace(
             request, generation=dataclasses.replace(request.generation, thinking_tokens=None)
         )
 

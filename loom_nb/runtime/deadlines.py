@@ -31,8 +31,8 @@ class Deadlines:
 
     def close(self) -> None:
         """Watch nothing any more."""
-        self._due.clear()
         if self._timer is not None:
+            self._due.clear()
             self._timer.cancel()
             self._timer = None
 

@@ -26,15 +26,13 @@ class Log:
         """What was said and is not durable yet."""
         self._writing: asyncio.Future[None] | None = None
         self._store = store
-        self._now = clock.now
-        self._seq = 0
+        self.now = clock.now
+        self.seq = 0
+        """Of the last fact."""
         self._lease: Lease | None = None
-        self._if_dropped: weakref.finalize[Any, Log] | None = None
-
-    @property
-    def is_open(self) -> bool:
+        self.is_open = False
         """Whether this process is the writer."""
-        return self._lease is not None
+        self._if_dropped: weakref.finalize[Any, Log] | None = None
 
     async def open(self) -> Past | None:
         """Become the writer and read what is there; None where nothing is.
@@ -52,9 +50,10 @@ class Log:
         else:
             lease, past = self._acquire()
         self._lease = lease
+        self.is_open = True
         if self._store.durable:  # a lease that is dropped is free in this process: others are to be told
             self._if_dropped = weakref.finalize(self, self._store.release, lease)
-        self._seq = past.seq if past is not None else 0
+        self.seq = past.seq if past is not None else 0
         return past
 
     def _acquire(self) -> tuple[Lease, Past | None]:
@@ -69,8 +68,8 @@ class Log:
 
     def note(self, run: str, event: Kept) -> LogEntry:
         """Say a fact. It is durable after the next `commit`."""
-        self._seq = seq = self._seq + 1
-        entry = LogEntry(self.session, seq, run, self._now(), event)
+        self.seq = seq = self.seq + 1
+        entry = LogEntry(self.session, seq, run, self.now(), event)
         self.pending.append(entry)
         return entry
 
@@ -147,6 +146,7 @@ class Log:
 
     def _forget_lease(self) -> None:
         self._lease = None
+        self.is_open = False
         if self._if_dropped is not None:
             self._if_dropped.detach()
             self._if_dropped = None

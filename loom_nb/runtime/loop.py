@@ -27,6 +27,7 @@ from loom_nb.runtime.calls import perform, tell
 from loom_nb.runtime.heads import note_head
 from loom_nb.runtime.large_requests import ready
 from loom_nb.runtime.limits import Streak
+from loom_nb.runtime.output import OutputType
 from loom_nb.runtime.pressure import overflowed
 from loom_nb.runtime.stage import Stage, cleaned, pay, so_far
 from loom_nb.runtime.working import draw
@@ -54,15 +55,16 @@ async def turns(stage: Stage) -> RunFinished:
             if exceeded is not None:
                 return stage.finished("limit", fault=exceeded[0], reason=exceeded[1])
             reply = await _turn(stage)
-            if stage.fair.must_wait():
-                await stage.fair.turn()
             calls = reply.message.calls
             if calls and reply.stop_reason not in ("refusal", "content_filter"):
+                if stage.fair.must_wait():
+                    await stage.fair.turn()
                 results = await perform(stage, calls, cut=reply.stop_reason == "length")
                 ended = _take_in(stage, calls, results)
             else:
                 answers += 1
-                ended = _accept(stage, reply, repair=answers <= MAX_REPAIRS)
+                wrong = None if stage.output is None else _schema_problem(stage.output, reply)
+                ended = _accept(stage, reply, wrong, repair=answers <= MAX_REPAIRS)
             if ended is not None:
                 return ended
             if stage.commit is not None:
@@ -82,7 +84,8 @@ async def _take_up(stage: Stage) -> RunFinished | None:
     stage.resumed = None
     if last.role == "assistant" and not last.calls and not last.partial:
         reply = Reply(last, stop_reason=stop_reason)
-        return _ending(stage, reply, _schema_problem(stage, reply))
+        wrong = None if stage.output is None else _schema_problem(stage.output, reply)
+        return _ending(stage, reply, wrong)
     return None
 
 
@@ -125,7 +128,7 @@ async def _turn(stage: Stage) -> Reply:
     if message is not reply.message:
         reply = msgspec.structs.replace(reply, message=message)
     _add(stage, message)
-    cost = pay(stage, reply)
+    cost = pay(stage, reply) if reply.discarded else stage.spend(reply.usage, reply.model)
     stage.meter.counted_by_vendor(reply.usage)
     stage.say(
         TurnFinished(
@@ -192,9 +195,8 @@ def _take_in(
     return stage.finished("limit", fault="stuck", reason=stuck) if stuck else None
 
 
-def _accept(stage: Stage, reply: Reply, *, repair: bool) -> RunFinished | None:
+def _accept(stage: Stage, reply: Reply, wrong: str | None, *, repair: bool) -> RunFinished | None:
     """The end of the run, unless its answer is to be mended, which the model is told."""
-    wrong = _schema_problem(stage, reply)
     if wrong is None or not repair:
         return _ending(stage, reply, wrong)
     _add(stage, _mend(wrong))
@@ -226,12 +228,12 @@ def _stuck(stage: Stage, calls: Sequence[ToolCallPart], results: list[ToolResult
     return ""
 
 
-def _schema_problem(stage: Stage, reply: Reply) -> str | None:
+def _schema_problem(output: OutputType, reply: Reply) -> str | None:
     """Why the answer does not fit the schema that the run asked for, or None."""
-    if stage.output is None or reply.stop_reason not in ("end", "stop_sequence", "other"):
+    if reply.stop_reason not in ("end", "stop_sequence", "other"):
         return None
     try:
-        stage.output.accept(reply.message.text)
+        output.accept(reply.message.text)
     except ToolError as error:
         return error.title
     return None
@@ -254,7 +256,7 @@ def _ending(stage: Stage, reply: Reply, wrong: str | None) -> RunFinished:
             return stage.finished("failed", text, "content_filter", "the model refused to answer")
         case "tool_calls":
             return stage.finished("failed", text, "format", "the model announced tool calls and sent none")
-    if not text.strip() and stage.replies == 1:
+    if stage.replies == 1 and not text.strip():
         return stage.finished("failed", fault="format", reason="the model sent an empty answer")
     if wrong is not None:
         return stage.finished("failed", text, "format", f"the answer does not fit the schema: {wrong}")

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from loom_nb.events import Status  # quoted below: Jedi, which completes `run.`, trips over a Literal
     from loom_nb.runtime.difference import RunDifference
+    from loom_nb.runtime.log import Log
 
 _FAILURES: dict[str, type[RunFailed]] = {"stopped": RunStopped, "limit": RunLimited, "denied": RunDenied}
 
@@ -263,43 +264,30 @@ GRACE_SECONDS = 10.0
 """How long a cancelled waiter, or a session that closes, waits for a run that does not let go."""
 
 
-class Run:
+class Run(msgspec.Struct, eq=False, weakref=True):
     """One task being carried out in a session. Iterate its `events()`, `await` it for its result.
 
     A run never raises for the failure of its task: the result says how it ended.
     """
 
-    __slots__ = (
-        "__weakref__", "_ended", "_loop", "_note", "deltas", "entries", "expired", "id", "model", "result",
-        "session_id", "sinks", "stop_reason", "task", "unless",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        session_id: str,
-        run_id: str,
-        model: str,
-        loop: asyncio.AbstractEventLoop,
-        note: Callable[[str, Kept], LogEntry],
-    ) -> None:
-        self.id = run_id
-        self.session_id = session_id
-        self.model = model
-        self.result: RunResult | None = None
-        self.stop_reason: str | None = None
-        """Why it was asked to end, once it was."""
-        self.unless: Callable[[], bool] | None = None
-        """Whether the whole process is about to end: see `stop`."""
-        self.expired = False
-        """Whether it ran out of time."""
-        self.task: asyncio.Task[None] | None = None
-        self.sinks: tuple[Callable[[Event], None], ...] = ()
-        self.entries: list[LogEntry] = []
-        self.deltas: list[Delta] = []
-        """What the model has shown of a message that is not finished."""
-        self._loop = loop
-        self._ended: asyncio.Future[None] | None = None
-        self._note = note
+    session_id: str
+    id: str
+    model: str
+    _loop: asyncio.AbstractEventLoop
+    _log: "Log"
+    result: RunResult | None = None
+    stop_reason: str | None = None
+    """Why it was asked to end, once it was."""
+    unless: Callable[[], bool] | None = None
+    """Whether the whole process is about to end: see `stop`."""
+    expired: bool = False
+    """Whether it ran out of time."""
+    task: "asyncio.Task[None] | None" = None
+    sinks: tuple[Callable[[Event], None], ...] = ()
+    entries: list[LogEntry] = msgspec.field(default_factory=list)
+    deltas: list[Delta] = msgspec.field(default_factory=list)
+    """What the model has shown of a message that is not finished."""
+    _ended: "asyncio.Future[None] | None" = None
 
     @property
     def done(self) -> bool:
@@ -341,7 +329,11 @@ class Run:
 
     def say(self, event: Kept) -> None:
         """Keep a fact in the log and show it."""
-        self.entries.append(self._note(self.id, event))
+        log = self._log  # as `Log.note` does it: every fact of every run comes by here
+        log.seq = seq = log.seq + 1
+        entry = LogEntry(log.session, seq, self.id, log.now(), event)
+        log.pending.append(entry)
+        self.entries.append(entry)
         for sink in self.sinks:
             sink(event)
 

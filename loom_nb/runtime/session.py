@@ -12,7 +12,6 @@ import random
 import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -311,18 +310,20 @@ class Session:
         schema: Any,
     ) -> tuple[Run, Coroutine[Any, Any, None]]:
         """A new run of this session, and the work that carries it out."""
-        self._refuse_if_closed()
+        if self._closed:
+            self._refuse_if_closed()
         message = _first_message(task, context, self._describe)
-        metadata = _plain_metadata(task)
+        metadata = {} if isinstance(task, str) else _plain_metadata(task)
         output = OutputType(schema) if schema is not None else None
         if loop is not self._loop:
             self._move_to(loop)
         if self._runs is None:
             self._runs = _last_number(self.store, self.id)
         self._runs += 1
-        run = Run(self.id, run_id or f"r{self._runs}", agent.model.name, loop, self._log.note)
+        run = Run(self.id, run_id or f"r{self._runs}", agent.model.name, loop, self._log)
         self._active.append(run)
-        return run, self._drive(run, agent, _Beginning(message, metadata, form_to_keep(output)), output)
+        form = None if output is None else form_to_keep(output)
+        return run, self._drive(run, agent, _Beginning(message, metadata, form), output)
 
     async def stream(self, task: str | RuntimeTask, **options: Any) -> AsyncIterator[Event]:
         """`start`, and every event as it happens. Leaving the iteration early stops the run."""
@@ -421,7 +422,7 @@ class Session:
             raise LoomUsageError(f"run {run_id} of session {self.id} cannot be resumed", cause=cause)
         agent = agent or self.agent
         loop = asyncio.get_running_loop()
-        run = Run(self.id, run_id, agent.model.name, loop, self._log.note)
+        run = Run(self.id, run_id, agent.model.name, loop, self._log)
         run.entries = list(past.entries)
         self._active.append(run)
         run.task = loop.create_task(self._drive(run, agent, past, past.output))
@@ -924,10 +925,11 @@ class Session:
         if self._waiting is not None:
             self._give_up_waiting(self._waiting)
         message = work.message
-        facts = keeping_the_question(self.view, self.agent.runtime.session_restore, self._restored, message)
-        self._restored = ""
-        if facts:
-            self._take(*facts)
+        if self._restored:
+            restored, self._restored = self._restored, ""
+            self._take(
+                *keeping_the_question(self.view, self.agent.runtime.session_restore, restored, message)
+            )
         self._name(run)
         run.say(RunStarted(run.model, message.text, work.metadata, work.form))
         self._add(message)
@@ -1150,8 +1152,7 @@ class _Beginning(msgspec.Struct, frozen=True):
 _CUT_OFF = RunFinished("stopped", reason="its task was cancelled")
 
 
-@dataclass(slots=True)
-class _Ending:
+class _Ending(msgspec.Struct):
     """How a run comes to its end, while it does."""
 
     finished: RunFinished = _CUT_OFF
@@ -1216,9 +1217,9 @@ def _first_message(
     return cleaned(user(goal, *task.attachments, *parts))
 
 
-def _plain_metadata(task: str | RuntimeTask) -> dict[str, Any]:
+def _plain_metadata(task: RuntimeTask) -> dict[str, Any]:
     """The metadata of a task as the log keeps it: plain JSON, checked before the run begins."""
-    if isinstance(task, str) or not task.metadata:
+    if not task.metadata:
         return {}
     try:
         return parse_object(to_json(dict(task.metadata)), what="RuntimeTask.metadata")

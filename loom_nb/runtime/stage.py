@@ -63,11 +63,12 @@ class Meter:
 
     def counted_by_vendor(self, usage: Usage) -> None:
         """A reply, already added, told what its request and itself weighed."""
-        if usage.input_tokens:
-            self.counted = usage.input_tokens + usage.output_tokens
-            self.counted = max(0, self.counted - self.working)
+        sent = usage.input_tokens
+        if sent:
+            counted = sent + usage.output_tokens - self.working
+            self.counted = counted if counted > 0 else 0
             self.exact = True
-            self.sent = usage.input_tokens
+            self.sent = sent
             self.tail.clear()
         else:
             self.sent = self.tokens
@@ -103,6 +104,10 @@ class Resumed:
 
 
 _MAKING = threading.Lock()
+_NONE_YET: list[Any] = []
+_NONE_BEGUN: set[str] = set()
+"""Of all empty stages: nothing is put into them, `entered` gives a run its own. A session has fewer objects
+for the garbage collector so, whose pauses are what holds up a loop with a thousand of them."""
 
 
 def _unheard(event: object) -> None:
@@ -160,7 +165,7 @@ class Stage(msgspec.Struct, eq=False):
     """Show what a tool prints."""
     stopped: Callable[[], bool] = bool
     """Whether the run was told to end: asked before every turn, should a tool have swallowed the news."""
-    deltas: list[Delta] = msgspec.field(default_factory=list)
+    deltas: list[Delta] = msgspec.field(default_factory=lambda: _NONE_YET)
     """What the model has shown of a message that is not finished."""
     started: float = 0.0
     """Of the clock's monotonic seconds."""
@@ -170,7 +175,7 @@ class Stage(msgspec.Struct, eq=False):
     """The form that the answer must have."""
     value: Any = None
     """The answer as a value of that form."""
-    started_calls: set[str] = msgspec.field(default_factory=set)
+    started_calls: set[str] = msgspec.field(default_factory=lambda: _NONE_BEGUN)
     """Ids of the calls of the turn in progress whose tools have begun to run."""
     resumed: Resumed | None = None
     """In the first turn of a run that another process had begun."""
@@ -192,9 +197,9 @@ class Stage(msgspec.Struct, eq=False):
     """US dollars so far; None where a price is not known."""
     estimated: int = 0
     """Tokens of the usage that nobody counted, of calls that were cut off."""
-    results: list[ToolResultPart] = msgspec.field(default_factory=list)
+    results: list[ToolResultPart] = msgspec.field(default_factory=lambda: _NONE_YET)
     """Results of the calls of the turn in progress."""
-    denied: list[str] = msgspec.field(default_factory=list)
+    denied: list[str] = msgspec.field(default_factory=lambda: _NONE_YET)
     """Reasons of the calls that were refused in this run."""
     course: Course | None = None
     """What the dashboard tells of this run; None where no request holds one."""

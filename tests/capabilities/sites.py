@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from loom_nb.capabilities.fetch import resolve_host
+from loom_nb.network.fetch import resolve_host
 
 HTML = "text/html; charset=utf-8"
 

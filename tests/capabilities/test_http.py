@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from loom_nb.capabilities import http
-from loom_nb.capabilities.fetch import Client, Guard
 from loom_nb.capabilities.http import HttpCapability
 from loom_nb.errors import LoomUsageError, ToolError
 from loom_nb.messages import FilePart, ImagePart, Origin
+from loom_nb.network.fetch import Client, Guard
 from tests.capabilities.sites import Dialled, Site, resolver, self_signed, serving
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 20

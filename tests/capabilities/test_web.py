@@ -6,9 +6,9 @@ import zlib
 import pytest
 
 from loom_nb.capabilities import Capability, web
-from loom_nb.capabilities.fetch import Client, Guard
 from loom_nb.errors import LoomUsageError, ToolError
 from loom_nb.messages import Origin
+from loom_nb.network.fetch import Client, Guard
 from tests.capabilities.sites import Dialled, resolver, self_signed, serving
 
 

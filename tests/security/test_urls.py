@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from loom_nb.capabilities import http, web
-from loom_nb.capabilities.addresses import why_not_public
-from loom_nb.capabilities.fetch import Client, Guard
 from loom_nb.errors import ToolError
+from loom_nb.network.addresses import why_not_public
+from loom_nb.network.fetch import Client, Guard
 from tests import cost
 from tests.capabilities.sites import Dialled, resolver, serving
 

@@ -18,8 +18,8 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from loom_nb.border import clean
-from loom_nb.capabilities.addresses import why_not_named, why_not_public
 from loom_nb.errors import LoomUsageError, ToolError
+from loom_nb.network.addresses import why_not_named, why_not_public
 
 if TYPE_CHECKING:
     import ssl

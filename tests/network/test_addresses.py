@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from loom_nb.capabilities.addresses import why_not_named, why_not_public
+from loom_nb.network.addresses import why_not_named, why_not_public
 
 REFUSED = re.findall(
     r"\S+",

@@ -1,0 +1,152 @@
+"""The broker's side: carries out what the kernel asks, over the store that only it opens."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from loom_nb.credentials.broker import frames, operations
+from loom_nb.credentials.broker.operations import Done, Failed, Operation
+from loom_nb.credentials.chosen_key import ChosenKey
+from loom_nb.credentials.secrets import Secret
+from loom_nb.credentials.store import SqliteSecretStore
+from loom_nb.errors import CredentialError, LoomError
+
+log = logging.getLogger("loom_nb.broker")
+
+FILE = "secrets.db"
+
+
+class Desk:
+    """Every operation, for one home. Safe for any number of lines at once.
+
+    Args:
+        hello: where the secrets lie, and how they are opened.
+    """
+
+    def __init__(self, hello: operations.Hello) -> None:
+        home = Path(hello.home)
+        self._key = ChosenKey(home, hello.master, hello.handed)
+        self.store = SqliteSecretStore(home / FILE, self._key)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._decode = msgspec.json.Decoder(Operation).decode
+        self._blocking: Mapping[type, Callable[[Any], object]] = {
+            operations.Put: self._put,
+            operations.Rotate: lambda asked: self.store.rotate(asked.scope, _secret(asked.secret)),
+            operations.Change: self._change,
+            operations.Revoke: lambda asked: self.store.revoke(asked.scope),
+            operations.Facts: lambda asked: self.store.facts(asked.scope),
+            operations.List: lambda asked: self.store.list(asked.prefix),
+            operations.Damaged: lambda asked: self.store.damaged(),
+            operations.Rekey: lambda asked: self.store.rekey(),
+            operations.Lock: self._lock,
+            operations.Unlock: self._unlock,
+        }
+
+    def follow(self, line: socket.socket) -> None:
+        """Serve one more line, on the event loop that runs."""
+        task = asyncio.get_running_loop().create_task(self.serve(line))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def serve(self, line: socket.socket) -> None:
+        """One operation on a line of its own: read, carry out, answer. Never raises."""
+        writer = None
+        try:
+            line.setblocking(False)
+            reader, writer = await frames.streams(line)
+            kind, payload = await frames.read(reader)
+            if kind != frames.JSON:
+                return
+            await self._answer(self._decode(payload), reader, writer)
+        except (OSError, EOFError, msgspec.MsgspecError) as error:
+            log.info("a line ended: %s", type(error).__name__)
+        finally:
+            if writer is not None:
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+            else:
+                line.close()
+
+    def close(self) -> None:
+        """Let go of the store and of the keys."""
+        self._key.words = ""
+        self.store.close()
+
+    async def _answer(
+        self, asked: Operation, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        name = type(asked).__name__
+        try:
+            answer: Done | Failed = Done(msgspec.Raw(msgspec.json.encode(await self._carried_out(asked))))
+            # those are so many that the log would tell of nothing else
+            log.log(logging.DEBUG if isinstance(asked, operations.LOOKS) else logging.INFO, "%s", name)
+        except LoomError as error:
+            log.info("%s: %s", name, type(error).__name__)
+            answer = Failed.of(error)
+        except Exception as error:  # noqa: BLE001  the border: what goes wrong here is told there
+            log.error("%s: %s", name, failure(error))  # noqa: TRY400  its words may hold a value
+            answer = Failed.of(
+                CredentialError(
+                    f"the broker of secrets failed at {name}: {type(error).__name__}",
+                    cause="its log says where",
+                )
+            )
+        writer.write(frames.packed(frames.JSON, msgspec.json.encode(answer)))
+        await writer.drain()
+
+    async def _carried_out(self, asked: Operation) -> object:
+        act = self._blocking.get(type(asked))
+        if act is None:
+            raise CredentialError(f"the broker of secrets cannot {type(asked).__name__} yet")
+        return await asyncio.to_thread(act, asked)
+
+    # -- operations --------------------------------------------------------------------------------------
+
+    def _put(self, asked: operations.Put) -> object:
+        return self.store.put(
+            asked.scope,
+            _secret(asked.secret),
+            binding=asked.binding,
+            policy=asked.policy,
+            grants=asked.grants,
+            note=asked.note,
+        )
+
+    def _change(self, asked: operations.Change) -> object:
+        return self.store.change(
+            asked.scope, binding=asked.binding, policy=asked.policy, grants=asked.grants, note=asked.note
+        )
+
+    def _lock(self, asked: operations.Lock) -> None:
+        self._key.words = ""
+        self.store.lock()
+
+    def _unlock(self, asked: operations.Unlock) -> None:
+        if asked.passphrase:
+            self._key.given(asked.passphrase)
+        try:
+            self.store.unlock()
+        except BaseException:
+            self._key.words = ""
+            raise
+
+
+def _secret(raw: msgspec.Raw) -> Secret:
+    return Secret.from_json(bytes(raw))
+
+
+def failure(error: BaseException) -> str:
+    """An exception for the log: its classes and places, never its words, which may hold a value."""
+    places = " < ".join(
+        f"{Path(frame.filename).name}:{frame.lineno}"
+        for frame in reversed(traceback.extract_tb(error.__traceback__))
+    )
+    return f"{type(error).__name__} at {places}"

@@ -1,0 +1,187 @@
+"""Takes known secrets out of texts and of streams of bytes, in whatever form they stand there.
+
+A secret is found as it is, with escapes as in an address, in JSON, in HTML or in code, also twice over, in
+base64 at any place, and in hexadecimal digits. Of a long one, pieces are found. Not found are secrets of
+less than 8 bytes, and other changes: reversed, compressed, one letter at a time.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias
+
+from loom_nb.redaction.escapes import Places, aligned, begun, from_end, unescaped
+from loom_nb.redaction.forms import SHORTEST, forms
+
+_DEPTH = 2
+"""How often the escapes of a text are read: JSON within an address."""
+_STEM = 4
+_Spans: TypeAlias = list[tuple[int, int, int]]
+"""Each from where, up to where, which form."""
+
+
+def redactable(value: str) -> bool:
+    """Whether a secret is long enough to be looked for without blotting out ordinary words."""
+    return len(value.encode("utf-8", "surrogatepass")) >= SHORTEST
+
+
+class Redactor:
+    """Replaces each secret by `[secret NAME]`. It does not change: any thread may use it at any time.
+
+    Args:
+        secrets: names with their values, one or several. Those that are not `redactable` are passed over.
+    """
+
+    def __init__(self, secrets: Mapping[str, str | Iterable[str]]) -> None:
+        named: dict[bytes, str] = {}
+        for name, values in secrets.items():
+            for value in (values,) if isinstance(values, str) else values:
+                if redactable(value):
+                    for form in forms(value):
+                        named.setdefault(form, name)
+        self._forms = sorted(named)
+        self._names = [named[form] for form in self._forms]
+        self._marks = [f"[secret {name}]".encode() for name in self._names]
+        self._longest = max(map(len, self._forms), default=0)
+        self._find = _search(self._forms)
+        self._stems = _search(sorted({form[:_STEM] for form in self._forms}))
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to look for."""
+        return bool(self._forms)
+
+    def text(self, text: str) -> str:
+        """A text without the secrets; itself where it holds none."""
+        return self.counted(text)[0]
+
+    def counted(self, text: str) -> tuple[str, Counter[str]]:
+        """A text without the secrets, and how often each was taken out."""
+        if not self._forms:
+            return text, Counter()
+        stream = self.stream()
+        made = stream.feed(text.encode("utf-8", "surrogatepass"), last=True)
+        return (made.decode("utf-8", "replace") if stream.found else text), stream.found
+
+    def data(self, data: bytes) -> bytes:
+        """Bytes without the secrets."""
+        return self.stream().feed(data, last=True)
+
+    def stream(self) -> "RedactedStream":
+        """For bytes that come in pieces."""
+        return RedactedStream(self)
+
+    def names_in(self, text: str) -> frozenset[str]:
+        """Whose secrets stand in a text."""
+        spans, _ = self.look(text.encode("utf-8", "surrogatepass"), last=True)
+        return frozenset(self._names[form] for _, _, form in spans)
+
+    def mark(self, form: int) -> tuple[str, bytes]:
+        """The name of the secret that a form belongs to, and what stands in its place."""
+        return self._names[form], self._marks[form]
+
+    def look(self, text: bytes, *, last: bool, depth: int = _DEPTH) -> tuple[_Spans, int]:
+        """Where forms of secrets stand in a text, and from where on more text may make some.
+
+        Args:
+            text: begins where no escape is in progress.
+            last: nothing comes behind it.
+            depth: how often its escapes are read.
+        """
+        spans = self._find(text)
+        settled = len(text) if last else self._prefix(text)
+        if depth:
+            whole = text if last else text[: begun(text)]
+            settled = min(settled, len(whole))
+            reading = unescaped(whole)
+            if reading != text:  # also where only its last, unfinished escape is missing
+                inner, inner_settled = self.look(reading, last=last, depth=depth - 1)
+                if inner:
+                    places = Places(whole)
+                    spans += [(*places.of(start, end), form) for start, end, form in inner]
+                if inner_settled < len(reading):
+                    settled = min(settled, from_end(whole, len(reading) - inner_settled))
+            settled = aligned(text, settled)
+        return spans, settled
+
+    def _prefix(self, text: bytes) -> int:
+        """Where the first form begins that more text may complete."""
+        start = max(0, len(text) - self._longest + 1)
+        tail = text[start:]
+        begins = [place for place, _, _ in self._stems(tail)]
+        begins += range(max(0, len(tail) - _STEM + 1), len(tail))
+        return next((start + place for place in begins if self._begins(tail[place:])), len(text))
+
+    def _begins(self, text: bytes) -> bool:
+        """Whether a form begins so and goes on."""
+        place = bisect_left(self._forms, text)
+        if place < len(self._forms) and self._forms[place] == text:
+            place += 1
+        return place < len(self._forms) and self._forms[place].startswith(text)
+
+
+class RedactedStream:
+    """Bytes in pieces: what comes out, taken together, does not depend on where they were cut.
+
+    Only what may be the beginning of a secret is held back.
+    """
+
+    __slots__ = ("_covered", "_held", "_redactor", "found")
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._held = b""
+        self._covered = 0
+        """Bytes at the beginning of what is held that belong to a secret whose mark has been put."""
+        self.found: Counter[str] = Counter()
+        """How often each secret was taken out, by name."""
+
+    def feed(self, data: bytes, *, last: bool = False) -> bytes:
+        """The next piece; what of all so far is without a secret for certain comes out."""
+        if not self._redactor:
+            return data
+        text = self._held + data if self._held else data
+        spans, settled = self._redactor.look(text, last=last)
+        made: list[bytes] = []
+        done = covered = min(self._covered, len(text))
+        for start, end, form in sorted(spans, key=_leftmost_longest):
+            if start >= settled:
+                break
+            if start >= covered:
+                name, mark = self._redactor.mark(form)
+                self.found[name] += 1
+                made += (text[done:start], mark)
+            done = covered = max(covered, end)
+        if done < settled:
+            made.append(text[done:settled])
+        self._held, self._covered = text[settled:], max(0, covered - settled)
+        return b"".join(made)
+
+    def end(self) -> bytes:
+        """What was held back: nothing comes any more."""
+        return self.feed(b"", last=True)
+
+
+def _leftmost_longest(span: tuple[int, int, int]) -> tuple[int, int, int]:
+    return span[0], -span[1], span[2]
+
+
+def _search(words: list[bytes]) -> Callable[[bytes], _Spans]:
+    """Finds every place at which one of the words stands, also within another one, in linear time."""
+    if not words:
+        return lambda text: []
+    try:
+        from ahocorasick_rs import BytesAhoCorasick
+    except ImportError:  # where it cannot be had, as in a browser
+        return _slow_search(words)
+    find = BytesAhoCorasick(words).find_matches_as_indexes
+    return lambda text: [(start, end, word) for word, start, end in find(text, overlapping=True)]
+
+
+def _slow_search(words: list[bytes]) -> Callable[[bytes], _Spans]:
+    """The longest word at each place, by a regular expression."""
+    import re
+
+    numbers = {word: number for number, word in enumerate(words)}
+    longest_first = sorted(words, key=len, reverse=True)
+    pattern = re.compile(b"(?=(" + b"|".join(map(re.escape, longest_first)) + b"))")
+    return lambda text: [(*found.span(1), numbers[found[1]]) for found in pattern.finditer(text)]

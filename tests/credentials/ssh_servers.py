@@ -1,0 +1,254 @@
+"""SSH servers for tests: asyncssh's own in this process, and OpenSSH's sshd where it is installed."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncssh
+
+from loom_nb.credentials.policies import Binding, CredentialPolicy, SecretFacts
+from loom_nb.credentials.secrets import Secret, secret
+
+PASSWORD = "Canary-9f3b!kT7-passw0rd"
+USER = "deploy"
+
+
+def facts(binding: Binding, *, of_type: str = "password", scope: str = "prod.db", version: int = 1) -> SecretFacts:
+    """Facts as a store would give them."""
+    return SecretFacts(
+        scope=scope,
+        type=of_type,
+        version=version,
+        created=1.0,
+        updated=1.0,
+        binding=binding,
+        policy=CredentialPolicy(mode="autonomous"),
+    )
+
+
+def password(value: str = PASSWORD) -> Secret:
+    """A secret of type password."""
+    return secret("password", {"value": value})
+
+
+def private_key(key: asyncssh.SSHKey, passphrase: str = "", form: str = "pkcs8-pem") -> Secret:
+    """A secret of type ssh_private_key."""
+    pem = key.export_private_key(form, passphrase=passphrase or None).decode()
+    return secret("ssh_private_key", {"key_pem": pem, "passphrase": passphrase})
+
+
+@dataclass
+class Shells:
+    """An asyncssh server in this process: lets one user in, and hands commands to a real shell."""
+
+    port: int
+    host_key: asyncssh.SSHKey
+    acceptor: asyncssh.SSHAcceptor
+    commands: list[str] = field(default_factory=list)
+    logins: list[str] = field(default_factory=list)
+    environments: list[dict[str, str]] = field(default_factory=list)
+    connections: set[asyncssh.SSHServerConnection] = field(default_factory=set)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of its key."""
+        return self.host_key.get_fingerprint("sha256")
+
+    def bound(self, *keys: str, user: str = USER, known_hosts: bool = False) -> Binding:
+        """A binding to this server; without keys its own is pinned."""
+        return Binding(
+            hosts=(f"localhost:{self.port}",),
+            user=user,
+            host_keys=keys or (() if known_hosts else (self.fingerprint,)),
+            known_hosts=known_hosts,
+        )
+
+    def hang_up(self) -> None:
+        """Drop all connections without a word."""
+        for connection in tuple(self.connections):
+            connection.abort()
+
+
+async def _pump(child: asyncio.StreamReader, line: asyncssh.SSHWriter[bytes]) -> None:
+    with contextlib.suppress(OSError):
+        while data := await child.read(65_536):
+            line.write(data)
+            await line.drain()
+
+
+async def _hear(line: asyncssh.SSHReader[bytes], child: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError, asyncssh.Error):
+        while data := await line.read(65_536):
+            child.write(data)
+            await child.drain()
+    child.close()
+
+
+@contextlib.asynccontextmanager
+async def shells(
+    *,
+    host_key: asyncssh.SSHKey | None = None,
+    authorized: asyncssh.SSHKey | None = None,
+    port: int = 0,
+    shell: str = "/bin/sh",
+) -> AsyncIterator[Shells]:
+    """A server that runs what it is given in a shell, each command in a process group of its own."""
+    made: Shells
+
+    class Server(asyncssh.SSHServer):
+        def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+            self.connection = conn
+            made.connections.add(conn)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            made.connections.discard(self.connection)
+
+        def begin_auth(self, username: str) -> bool:
+            made.logins.append(username)
+            return True
+
+        def password_auth_supported(self) -> bool:
+            return authorized is None
+
+        def validate_password(self, username: str, password: str) -> bool:
+            return username == USER and password == PASSWORD
+
+        def public_key_auth_supported(self) -> bool:
+            return authorized is not None
+
+        def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+            return authorized is not None and username == USER and key == authorized.convert_to_public()
+
+    async def run(process: asyncssh.SSHServerProcess[bytes]) -> None:
+        command = process.command or ""
+        made.commands.append(command)
+        made.environments.append(dict(process.env))
+        child = await asyncio.create_subprocess_exec(
+            shell,
+            "-c",
+            command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert child.stdin and child.stdout and child.stderr
+        says = (
+            asyncio.ensure_future(_pump(child.stdout, process.stdout)),
+            asyncio.ensure_future(_pump(child.stderr, process.stderr)),
+        )
+        hears = asyncio.ensure_future(_hear(process.stdin, child.stdin))
+        try:
+            code = await child.wait()
+            await asyncio.wait(says)
+            if code < 0:
+                process.exit_with_signal(signal.Signals(-code).name.removeprefix("SIG"))
+            else:
+                process.exit(code)
+        finally:
+            for one in (*says, hears):
+                one.cancel()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+
+    key = host_key or asyncssh.generate_private_key("ssh-ed25519")
+    acceptor = await asyncssh.listen(
+        "127.0.0.1",
+        port,
+        server_host_keys=[key],
+        server_factory=Server,
+        process_factory=run,
+        encoding=None,
+        allow_pty=False,
+    )
+    made = Shells(acceptor.get_port(), key, acceptor)
+    try:
+        yield made
+    finally:
+        acceptor.close()
+        made.hang_up()
+        await acceptor.wait_closed()
+
+
+# -- OpenSSH -----------------------------------------------------------------------------------------
+
+SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+
+
+@dataclass
+class OpenSsh:
+    """A running sshd, in which this very user logs in with a key."""
+
+    port: int
+    user: str
+    key: asyncssh.SSHKey
+    fingerprints: dict[str, str]
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def bound(self, kind: str = "ed25519") -> Binding:
+        """A binding to it, by the fingerprint of one of its keys."""
+        return Binding(
+            hosts=(f"127.0.0.1:{self.port}",), user=self.user, host_keys=(self.fingerprints[kind],)
+        )
+
+    @property
+    def secret(self) -> Secret:
+        """The key that it takes."""
+        return private_key(self.key, form="openssh")
+
+
+@contextlib.contextmanager
+def openssh(folder: Path) -> Iterator[OpenSsh]:
+    """An sshd of its own, with its own keys, below a folder that nobody else can write."""
+    import pwd
+
+    assert SSHD is not None
+    user = pwd.getpwuid(os.getuid()).pw_name
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    fingerprints = {}
+    for kind in ("ed25519", "rsa", "ecdsa"):
+        path = folder / f"host_{kind}"
+        subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", path], check=True)
+        fingerprints[kind] = asyncssh.read_public_key(f"{path}.pub").get_fingerprint("sha256")
+    (folder / "authorized").write_bytes(key.export_public_key())
+    (folder / "authorized").chmod(0o600)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    config = folder / "sshd_config"
+    config.write_text(
+        f"Port {port}\nListenAddress 127.0.0.1\nPidFile none\nUsePAM no\nStrictModes no\n"
+        + "".join(f"HostKey {folder}/host_{kind}\n" for kind in fingerprints)
+        + f"AuthorizedKeysFile {folder}/authorized\nPasswordAuthentication no\nPermitRootLogin yes\n"
+        "KbdInteractiveAuthentication no\nAcceptEnv *\nPrintMotd no\nLogLevel VERBOSE\n"
+    )
+    if os.getuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where it separates its privileges
+    log = folder / "sshd.log"
+    process = subprocess.Popen([SSHD, "-D", "-E", log, "-f", config], stdin=subprocess.DEVNULL)
+    try:
+        _await_port(port, process)
+        yield OpenSsh(port, user, key, fingerprints, process, log)
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _await_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(200):
+        assert process.poll() is None, "sshd did not start"
+        with socket.socket() as line:
+            line.settimeout(1)
+            if line.connect_ex(("127.0.0.1", port)) == 0 and line.recv(4) == b"SSH-":
+                return
+        time.sleep(0.05)
+    raise AssertionError("sshd does not answer")
