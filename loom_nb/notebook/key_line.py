@@ -11,12 +11,15 @@ from datetime import datetime, time, timedelta, tzinfo
 from types import MappingProxyType
 from typing import Literal
 
-from loom_nb.credentials.policies import Binding, CredentialPolicy, PolicyMode
+from loom_nb.credentials.policies import DAYS, Binding, CredentialPolicy, Day, PolicyMode, Window
 from loom_nb.errors import LoomUsageError
 from loom_nb.notebook import cell as cells
 
 Takes = Literal["one", "many", "none"]
-BINDING: Mapping[str, Takes] = {"--host": "many", "--method": "many", "--path": "many", "--plain": "none"}
+BINDING: Mapping[str, Takes] = {
+    "--host": "many", "--method": "many", "--path": "many", "--plain": "none", "--apply": "one",
+    "--user": "one", "--host-key": "many", "--known-hosts": "none",
+}  # fmt: skip
 """Flags that say where a secret may go."""
 GRANT: Mapping[str, Takes] = {
     "--here": "none", "--tool": "many", "--agent": "many", "--model": "many", "--notebook": "many",
@@ -41,7 +44,7 @@ FLAGS: Mapping[str, Mapping[str, Takes]] = MappingProxyType(
         "bind": {**BINDING, "--any": "many"},
         "log": {"--refused": "none"},
         "lock": {},
-        "unlock": {},
+        "unlock": {"--passphrase": "none"},
         "rekey": {},
         "scan": {},
     }
@@ -179,6 +182,9 @@ def _examples(flag: str) -> list[str]:
         "--method": ["--method GET"],
         "--path": ["--path /repos/"],
         "--policy": ["--policy notify_before", "--policy one_shot:3", "--policy time_boxed:now..+2h"],
+        "--apply": ["--apply header:X-API-Key", "--apply query:key"],
+        "--user": ["--user deploy"],
+        "--host-key": ["--host-key SHA256:…   (as ssh-keygen -lf prints it)"],
         "--grant": ["--grant tool:http_request"],
         "--from-env": ["--from-env GITHUB_TOKEN", "--from-env client_secret=MY_SECRET"],
         "--from-dotenv": ["--from-dotenv .env:GITHUB_TOKEN"],
@@ -210,7 +216,16 @@ def binding_of(line: KeyLine, before: Binding) -> Binding:
         hosts = () if kind == "host" else hosts
         methods = () if kind == "method" else methods
         paths = () if kind == "path" else paths
-    return Binding(hosts=hosts, methods=methods, paths=paths, plain="--plain" in line.flags or before.plain)
+    return Binding(
+        hosts=hosts,
+        methods=methods,
+        paths=paths,
+        plain="--plain" in line.flags or before.plain,
+        apply=line.one("--apply") or before.apply,
+        user=line.one("--user") or before.user,
+        host_keys=line.flags.get("--host-key", ()) or before.host_keys,
+        known_hosts="--known-hosts" in line.flags or before.known_hosts,
+    )
 
 
 def _host(text: str) -> str:
@@ -315,11 +330,39 @@ def policy_of(text: str, now: datetime) -> CredentialPolicy:
     if mode == "one_shot":
         return CredentialPolicy(mode=mode, uses=_uses(more))
     if mode == "time_boxed":
+        if hours := _HOURS.fullmatch(more):
+            return CredentialPolicy(mode=mode, windows=(_daily(hours, now),))
         start, end = window(more, now)
         return CredentialPolicy(mode=mode, start=start, end=end)
     if more:
         raise LoomUsageError(f"{mode} takes nothing more", fixes=[mode])
     return CredentialPolicy(mode=mode)
+
+
+_HOURS = re.compile(
+    r"(?:(?P<days>[a-z]{3}(?:[,-][a-z]{3})*)\s+)?(?P<from>\d\d:\d\d)-(?P<to>\d\d:\d\d)(?:\s+(?P<zone>[\w/+-]+))?"
+)
+
+
+def _daily(hours: "re.Match[str]", now: datetime) -> Window:
+    """`mon-fri 09:00-17:00 Europe/Stockholm`; without a zone that of the time."""
+    days: list[Day] = []
+    for part in (hours["days"] or "").split(","):
+        first, _, last = part.partition("-")
+        known = [one for one in DAYS if one in (first, last or first)]
+        if part and len(known) != len({first, last or first}):
+            raise LoomUsageError(f"days are {', '.join(DAYS)}", fixes=["mon-fri 09:00-17:00"])
+        begin, end = (DAYS.index(one) for one in (known[0], known[-1])) if known else (0, -1)
+        days += DAYS[begin : end + 1]
+    zone = hours["zone"] or getattr(now.tzinfo, "key", "")
+    if not zone:
+        raise LoomUsageError(
+            "in which zone are these hours?",
+            fixes=[f"time_boxed:{hours[0]} {one}" for one in ("Europe/Stockholm", "UTC")],
+        )
+    made = Window(days=tuple(days), from_=hours["from"], to=hours["to"], zone=zone)
+    made.holds(now.timestamp())  # a zone that this machine does not know is said now
+    return made
 
 
 def _uses(text: str) -> int:
@@ -343,6 +386,7 @@ def window(text: str, now: datetime) -> tuple[float | None, float | None]:
     if not dots or not (first or last):
         raise LoomUsageError(
             "a time box is FROM..TO",
+            cause="or hours of the day: mon-fri 09:00-17:00 Europe/Stockholm",
             fixes=["time_boxed:now..+2h", "time_boxed:09:00..17:00", "time_boxed:..2026-12-01T18:00+01:00"],
         )
     start = _moment(first, now, now) if first else None

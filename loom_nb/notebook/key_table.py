@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from loom_nb.credentials.policies import CredentialPolicy, SecretFacts
 from loom_nb.credentials.uses import AuditRow
-from loom_nb.errors import LoomUsageError, SecretsLocked
+from loom_nb.errors import LoomUsageError
 from loom_nb.notebook import key_cards as cards
 from loom_nb.notebook import key_line as lines
 from loom_nb.notebook.table import Action, Column, Contents, Details, Receipt, Row
@@ -28,9 +28,9 @@ COLUMNS = (
     Column("name", "name", 9),
     Column("type", "type", 8.5, choose=True),
     Column("bound", "bound to"),
-    Column("policy", "policy", 13, choose=True),
+    Column("policy", "policy", 12.5, choose=True),
     Column("who", "who may use it"),
-    Column("version", "version", 4.5, number=True),
+    Column("version", "version", 5.2, number=True),
     Column("used", "last used", 6, number=True),
 )
 POLICIES = (
@@ -54,7 +54,7 @@ ACTIONS = (
     ),
 )
 LOG = (
-    Column("when", "when", 9.5, number=True),
+    Column("when", "when", 7.5, number=True),
     Column("secret", "secret", 8.5, choose=True),
     Column("who", "who", 8.5, choose=True),
     Column("what", "what for"),
@@ -81,6 +81,17 @@ def row_of(facts: SecretFacts, used: AuditRow | None, notebook: str, now: float)
     )
 
 
+def told_of(bench: "Workbench", *, any_kept: bool) -> tuple[tuple[str, str], ...]:
+    """Where the secrets are opened and by what, where there is something to say."""
+    from loom_nb.notebook.key_store import opened_by
+
+    tier, way = bench.secrets.tier, opened_by(bench.settings.home)
+    told = [("opened by", way)] if way and any_kept else []
+    if tier != "broker process":
+        told.append(("⚠ no broker process", f"they are opened in {tier}, where other code can reach them"))
+    return tuple(told)
+
+
 @dataclass(frozen=True, slots=True)
 class KeyRows:
     """The secrets that are kept, as a `Source`."""
@@ -94,10 +105,9 @@ class KeyRows:
 
     async def contents(self) -> Contents:
         """What is kept now."""
-        kept, rows, damaged = await in_thread(self._look)
+        kept, rows = await in_thread(self._look)
         used, now = cards.last_used(rows), time.time()
-        facts = self._told()
-        card = cards.list_card(kept, used, now, damaged=damaged, facts=facts)
+        card = cards.list_card(kept, used, now, facts=told_of(self.bench, any_kept=bool(kept)))
         return Contents(
             card=card,
             title=card.title,
@@ -109,26 +119,17 @@ class KeyRows:
             actions=ACTIONS,
         )
 
-    def _look(self) -> tuple[tuple[SecretFacts, ...], tuple[AuditRow, ...], tuple[str, ...]]:
-        secrets = self.bench.secrets
-        try:
-            damaged = secrets.damaged()
-        except SecretsLocked:
-            damaged = ()
-        return secrets.list(), secrets.log(limit=LOOKED_AT), damaged
-
-    def _told(self) -> tuple[tuple[str, str], ...]:
-        tier = self.bench.secrets.tier
-        return () if tier == "broker process" else (("kept by", f"{tier}: no broker process here"),)
+    def _look(self) -> tuple[tuple[SecretFacts, ...], tuple[AuditRow, ...]]:
+        return self.bench.secrets.list(), self.bench.secrets.log(limit=LOOKED_AT)
 
     async def details(self, row: str) -> Details:
         """A secret with what it was used for."""
         facts = await in_thread(self.bench.secrets.facts, scope=row)
-        rows = await in_thread(self.bench.secrets.log, scope=row, limit=100)
-        told = cards.facts_of(facts, cards.last_used(rows).get(row), time.time())
-        return Details(
-            told, (("what became of it, the newest first", cards.log_text(rows) or "nothing yet"),)
-        )
+        rows = cards.newest_first(await in_thread(self.bench.secrets.log, scope=row, limit=100))
+        now = time.time()
+        told = cards.facts_of(facts, cards.last_used(rows).get(row), now)
+        text = cards.log_text(rows, now) or "nothing yet"
+        return Details(told, (("what became of it, the newest first", text),))
 
     async def act(self, action: str, rows: Sequence[str], text: str) -> Receipt:
         """Give secrets another policy, grant them here or not, or forget them."""
@@ -213,23 +214,19 @@ class LogRows:
 
     async def contents(self) -> Contents:
         """The newest rows, newest first."""
-        rows = await in_thread(self.bench.secrets.log, scope=self.name, limit=LOOKED_AT)
-        rows = sorted(rows, key=lambda one: -one.seq)
+        rows = cards.newest_first(await in_thread(self.bench.secrets.log, scope=self.name, limit=LOOKED_AT))
         if self.refused:
             rows = [one for one in rows if one.kind in ("refused", "asked")]
-        card = cards.log_card(rows, self.name)
+        now = time.time()
+        card = cards.log_card(rows, now, self.name)
         return Contents(
             card=card,
             title=card.title,
             caption="the newest first",
             columns=LOG,
-            rows=tuple(self._row(one) for one in rows),
+            rows=tuple(Row(str(one.seq), cards.log_cells(one, now), {0: one.moment}) for one in rows),
             noun=("row", "rows"),
         )
-
-    @staticmethod
-    def _row(row: AuditRow) -> Row:
-        return Row(str(row.seq), cards.log_cells(row), {0: row.moment}, quiet=row.kind == "used")
 
     async def details(self, row: str) -> Details:
         """All that a row says."""

@@ -8,6 +8,7 @@ import os
 import shlex
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,21 +17,21 @@ import msgspec
 from loom_nb.credentials.policies import Binding, CredentialPolicy, SecretFacts
 from loom_nb.credentials.secrets import FIELDS, SECRET_TYPES, SecretType, secret
 from loom_nb.credentials.uses import AuditRow
-from loom_nb.errors import AnswerRefused, LoomUsageError, ScopeNotFound, SecretsLocked
+from loom_nb.errors import AnswerRefused, LoomUsageError, ScopeNotFound, SecretDamaged
 from loom_nb.notebook import cell as cells
 from loom_nb.notebook import key_cards as cards
 from loom_nb.notebook import key_line as lines
 from loom_nb.notebook import key_values as values
 from loom_nb.notebook.card import Card
 from loom_nb.notebook.key_line import KeyLine
+from loom_nb.notebook.key_opening import lock, rekey, under_key, unlock
+from loom_nb.notebook.key_store import is_begun
 from loom_nb.notebook.key_vendors import binding_of_vendor, vendor_named
 from loom_nb.notebook.session_cards import lately
 from loom_nb.questions import Question
 from loom_nb.runtime.threads import in_thread
-from loom_nb.wording import counted
 
 if TYPE_CHECKING:
-    from loom_nb.notebook.key_store import Secrets
     from loom_nb.notebook.workbench import Workbench
 
 LOOKED_AT = 1_000
@@ -66,8 +67,6 @@ def _no_verb(bench: "Workbench", verb: str) -> LoomUsageError:
 
 
 def _kept(bench: "Workbench") -> tuple[SecretFacts, ...]:
-    from loom_nb.notebook.key_store import is_begun
-
     return bench.secrets.list() if bench.has_secrets or is_begun(bench.settings.home) else ()
 
 
@@ -85,10 +84,10 @@ async def _list(bench: "Workbench", line: KeyLine) -> Card:
 
 async def _show(bench: "Workbench", line: KeyLine) -> Card:
     facts = await named(bench, line)
-    rows = await in_thread(bench.secrets.log, scope=facts.scope, limit=cards.MOST_IN_PRINT)
-    used = cards.last_used(rows).get(facts.scope)
-    shown = cards.log_card(rows, facts.scope)
-    return Card(facts.scope, cards.facts_of(facts, used, time.time()), shown.tables, steps=_steps(facts))
+    rows = cards.newest_first(await in_thread(bench.secrets.log, scope=facts.scope, limit=LOOKED_AT))
+    used, now = cards.last_used(rows).get(facts.scope), time.time()
+    shown = cards.log_card(rows, now, facts.scope)
+    return Card(facts.scope, cards.facts_of(facts, used, now), shown.tables, steps=_steps(facts))
 
 
 def _steps(facts: SecretFacts) -> tuple[tuple[str, str], ...]:
@@ -150,7 +149,7 @@ async def _set(bench: "Workbench", line: KeyLine) -> Card:
     else:
         return await _is_there(bench, facts, line, wanted)
     fields = await _fields(bench, line, wanted.type, _told(wanted, name), f"%loom key set {name}")
-    facts = await _under_key(
+    facts = await under_key(
         bench, f"%loom key set {name}",
         lambda: bench.secrets.put(
             name, wanted.type, fields, binding=wanted.binding, policy=wanted.policy,
@@ -271,12 +270,10 @@ def _after_set(line: KeyLine, facts: SecretFacts) -> list[tuple[str, str]]:
 
 
 def _and_where(bench: "Workbench", card: Card) -> Card:
-    """A card that says so where no process of its own keeps the secrets."""
-    if bench.secrets.tier == "broker process":
-        return card
-    from dataclasses import replace
+    """A card that says what opens the secrets, and so where no process of its own keeps them."""
+    from loom_nb.notebook.key_table import told_of
 
-    return replace(card, facts=(*card.facts, ("kept by", f"{bench.secrets.tier}: no broker process here")))
+    return replace(card, facts=(*card.facts, *told_of(bench, any_kept=True)))
 
 
 async def _rotate(bench: "Workbench", line: KeyLine) -> Card:
@@ -284,7 +281,7 @@ async def _rotate(bench: "Workbench", line: KeyLine) -> Card:
     of = next(one for one in SECRET_TYPES if one == facts.type)
     told = f"Takes the place of version {facts.version}; its binding, policy and grants stay."
     fields = await _fields(bench, line, of, told, f"%loom key rotate {facts.scope}")
-    now = await _under_key(
+    now = await under_key(
         bench, f"%loom key rotate {facts.scope}", lambda: bench.secrets.rotate(facts.scope, fields)
     )
     return cards.one_card(
@@ -330,20 +327,21 @@ async def _fields(
 
 
 async def _rm(bench: "Workbench", line: KeyLine) -> Card:
-    facts = await named(bench, line)
-    rows = await in_thread(bench.secrets.log, scope=facts.scope, limit=LOOKED_AT)
+    name = line.name
+    try:
+        facts = await named(bench, line)
+        rows = await in_thread(bench.secrets.log, scope=name, limit=LOOKED_AT)
+        told = _who_misses(facts, rows)
+    except SecretDamaged as damage:  # nothing can be read of it but its name
+        told = damage.title
     if "--yes" not in line.flags:
-        asked_by = f"%loom key rm {facts.scope}"
+        asked_by = f"%loom key rm {name}"
         question = Question(
-            asked_by,
-            "confirm",
-            f"Forget {facts.scope} for good?",
-            text=_who_misses(facts, rows),
-            asked_by=asked_by,
-        )
+            asked_by, "confirm", f"Forget {name} for good?", text=told, asked_by=asked_by
+        )  # fmt: skip
         if not await bench.ask(question, bool, (f"{asked_by} --yes",)):
-            return Card(f"{facts.scope} stays")
-    return removed(facts.scope, await in_thread(bench.secrets.revoke, scope=facts.scope))
+            return Card(f"{name} stays")
+    return removed(name, await in_thread(bench.secrets.revoke, scope=name))
 
 
 def _who_misses(facts: SecretFacts, rows: Sequence[AuditRow]) -> str:
@@ -385,7 +383,7 @@ async def _grant(bench: "Workbench", line: KeyLine) -> Card:
             cause=f"who may use it: {cards.grant_words(facts.grants)}",
         )
     grants = lines.revoked(before, named_here) if revoking else lines.granted(before, named_here)
-    now = await _under_key(
+    now = await under_key(
         bench, f"%loom key grant {facts.scope}", lambda: bench.secrets.change(facts.scope, grants=grants)
     )
     word = "opened to" if kinds and not named_here else "taken from" if revoking else "granted to"
@@ -452,7 +450,7 @@ async def changed(
     binding: Binding | None = None,
 ) -> Card:
     """Give a secret another policy or binding; the card says how it was."""
-    now = await _under_key(
+    now = await under_key(
         bench, line, lambda: bench.secrets.change(facts.scope, policy=policy, binding=binding)
     )
     moment = time.time()
@@ -462,66 +460,6 @@ async def changed(
     what = "policy" if policy is not None else "binding"
     card = cards.one_card(f"{facts.scope} has another {what}", now, None, moment)
     return Card(card.title, (*card.facts, (f"{what} before", before)), steps=(("%loom key", "what is kept"),))
-
-
-# -- the master key ------------------------------------------------------------------------------------------
-
-
-async def _lock(bench: "Workbench", line: KeyLine) -> Card:
-    _takes_nothing(line)
-    await in_thread(bench.secrets.lock)
-    return Card(
-        "the secrets are locked: nothing here uses one",
-        steps=(("%loom key unlock", "opens them again"), ("%loom key", "names and facts stay readable")),
-    )
-
-
-async def _unlock(bench: "Workbench", line: KeyLine) -> Card:
-    _takes_nothing(line)
-    await _under_key(bench, "%loom key unlock", bench.secrets.unlock)
-    return Card(
-        "the secrets are open", steps=(("%loom key", "what is kept"), ("%loom key lock", "closes them"))
-    )
-
-
-async def _rekey(bench: "Workbench", line: KeyLine) -> Card:
-    _takes_nothing(line)
-    count = await _under_key(bench, "%loom key rekey", bench.secrets.rekey)
-    return Card(
-        f"{counted(count, 'secret')} sealed anew with a fresh key",
-        (("before", "what was sealed with the old key opens with it no more"),),
-        steps=(("%loom key log", "every use and change"),),
-    )
-
-
-def _takes_nothing(line: KeyLine) -> None:
-    if line.names:
-        raise LoomUsageError(f"%loom key {line.verb} takes nothing more", fixes=[f"%loom key {line.verb}"])
-
-
-async def _under_key(bench: "Workbench", asked_by: str, act: Callable[[], Any]) -> Any:
-    """Do what needs the master key; where a passphrase opens it, that is asked for, hidden."""
-    try:
-        return await in_thread(act)
-    except SecretsLocked as error:
-        if not wants_passphrase(bench.secrets, error):
-            raise
-    question = Question(
-        asked_by, "secret", "The passphrase of your secrets", asked_by=asked_by,
-        text="It opens them for this kernel, and is kept nowhere.",
-    )  # fmt: skip
-
-    def take(words: str) -> str:
-        return words
-
-    words = await bench.ask(question, take, ("%loom key unlock   (in a notebook that somebody looks at)",))
-    await in_thread(bench.secrets.unlock, passphrase=words)
-    return await in_thread(act)
-
-
-def wants_passphrase(secrets: "Secrets", error: SecretsLocked) -> bool:
-    """Whether words of a person open the store."""
-    return "passphrase" in f"{error.title} {error.cause}"
 
 
 VERBS: Mapping[str, Callable[["Workbench", KeyLine], Awaitable[Card]]] = {
@@ -534,8 +472,8 @@ VERBS: Mapping[str, Callable[["Workbench", KeyLine], Awaitable[Card]]] = {
     "policy": _policy,
     "bind": _bind,
     "log": _log,
-    "lock": _lock,
-    "unlock": _unlock,
-    "rekey": _rekey,
+    "lock": lock,
+    "unlock": unlock,
+    "rekey": rekey,
 }
 """What stands behind `%loom key`."""

@@ -170,10 +170,10 @@ class Workbench:
     def secrets(self) -> "Secrets":
         """Where secrets are kept; nothing is started before it is used."""
         if self._secrets is None:
-            from loom_nb.credentials.broker import Broker
+            from loom_nb.credentials.broker import broker_at
             from loom_nb.notebook.key_store import folder
 
-            self._secrets = Broker(folder(self.settings.home))
+            self._secrets = broker_at(folder(self.settings.home))
         return self._secrets
 
     @secrets.setter
