@@ -78,7 +78,7 @@ def test_it_says_where_secrets_are_opened(tmp_path):
 def test_errors_are_those_of_the_store(broker):
     with pytest.raises(ScopeNotFound, match="no secret is kept as 'nope'") as told:
         broker.facts("nope")
-    assert told.value.fixes == ("store.list()",)
+    assert told.value.fixes == ("%loom key",)
     broker.put("a", "api_key", {"value": CANARY})
     with pytest.raises(LoomUsageError, match="there is a secret a already"):
         broker.put("a", "api_key", {"value": CANARY})
