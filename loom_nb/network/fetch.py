@@ -360,7 +360,9 @@ class Client:
 
         try:
             async with self._open(request, guard) as response:
-                headers = tuple((header_text(name).lower(), header_text(value)) for name, value in response.headers)
+                headers = tuple(
+                    (header_text(name).lower(), header_text(value)) for name, value in response.headers
+                )
                 reply = Reply(request.target, response.status, headers)
                 if reply.redirects:
                     return reply

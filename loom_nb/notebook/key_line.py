@@ -1,13 +1,15 @@
 """What a `%loom key` line says, as values: names, flags, when a secret may be used and where it may go.
 
-Pure: words, the time and the zone go in. Nothing of a line is repeated in a message that might be the
+Pure but for `here_and_now`: words, the time and the zone go in. Nothing of a line is repeated in a message that might be the
 value of a secret: what stands where no word is expected was probably meant to be one.
 """
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta, tzinfo
+from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
@@ -320,7 +322,7 @@ def policy_of(text: str, now: datetime) -> CredentialPolicy:
     Raises:
         LoomUsageError: it is none.
     """
-    word, _, more = text.strip().replace(" ", ":", 1).partition(":")
+    word, more = (re.split(r"[:\s]\s*", text.strip(), maxsplit=1) + [""])[:2]
     mode = MODES.get(word.replace("-", "_").lower())
     if mode is None:
         near = cells.near(word, MODES)
@@ -416,6 +418,18 @@ def _moment(text: str, now: datetime, after: datetime) -> datetime:
             "this is no moment", fixes=["now", "20:00", "2026-11-21T20:00", "2026-11-21T20:00+01:00"][1:]
         ) from None
     return said if said.tzinfo is not None else _local(said, now.tzinfo)
+
+
+def here_and_now() -> datetime:
+    """The time in the zone of this machine, by its name where that can be told."""
+    from zoneinfo import ZoneInfo
+
+    link = Path("/etc/localtime")
+    named = os.environ.get("TZ", "").lstrip(":") or (str(link.resolve()) if link.is_symlink() else "")
+    try:
+        return datetime.now(ZoneInfo(named.rpartition("zoneinfo/")[2]))
+    except (ValueError, OSError, LookupError):
+        return datetime.now().astimezone()
 
 
 def _local(said: datetime, zone: tzinfo | None) -> datetime:

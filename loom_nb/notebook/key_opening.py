@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from loom_nb.errors import AnswerRefused, KeyLocked, LoomUsageError, NobodyToAsk, SecretsLocked
 from loom_nb.notebook.card import Card
 from loom_nb.notebook.key_line import KeyLine
-from loom_nb.notebook.key_store import WAYS, way_of
+from loom_nb.notebook.key_places import WAYS, way_of
 from loom_nb.questions import Question
 from loom_nb.runtime.threads import in_thread
 from loom_nb.wording import counted

@@ -7,7 +7,6 @@ those of the lines `%loom key policy`, `grant` and `rm`: the same functions carr
 import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from loom_nb.credentials.policies import CredentialPolicy, SecretFacts
@@ -83,7 +82,7 @@ def row_of(facts: SecretFacts, used: AuditRow | None, notebook: str, now: float)
 
 def told_of(bench: "Workbench", *, any_kept: bool) -> tuple[tuple[str, str], ...]:
     """Where the secrets are opened and by what, where there is something to say."""
-    from loom_nb.notebook.key_store import opened_by
+    from loom_nb.notebook.key_places import opened_by
 
     tier, way = bench.secrets.tier, opened_by(bench.settings.home)
     told = [("opened by", way)] if way and any_kept else []
@@ -136,7 +135,7 @@ class KeyRows:
         if action == "rm":
             return await self._forgotten(rows, text)
         if action == "policy":
-            return await self._ruled(rows, lines.policy_of(text, datetime.now().astimezone()))
+            return await self._ruled(rows, lines.policy_of(text, lines.here_and_now()))
         here = (f"notebook:{self.bench.notebook}",)
         change = lines.granted if action == "here" else lines.revoked
         words = "granted to this notebook" if action == "here" else "taken from this notebook"

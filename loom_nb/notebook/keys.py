@@ -9,7 +9,6 @@ import shlex
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -25,7 +24,7 @@ from loom_nb.notebook import key_values as values
 from loom_nb.notebook.card import Card
 from loom_nb.notebook.key_line import KeyLine
 from loom_nb.notebook.key_opening import lock, rekey, under_key, unlock
-from loom_nb.notebook.key_store import is_begun
+from loom_nb.notebook.key_places import is_begun
 from loom_nb.notebook.key_vendors import binding_of_vendor, vendor_named
 from loom_nb.notebook.session_cards import lately
 from loom_nb.questions import Question
@@ -192,7 +191,7 @@ def _wanted(bench: "Workbench", line: KeyLine, name: str) -> _Wanted:
         grants = lines.granted((f"model:{vendor.name}",), grants)
     policy = line.one("--policy")
     usual = CredentialPolicy(mode="autonomous") if vendor is not None else CredentialPolicy()
-    made = lines.policy_of(policy, datetime.now().astimezone()) if policy else usual
+    made = lines.policy_of(policy, lines.here_and_now()) if policy else usual
     return _Wanted(known, binding, made, grants, line.one("--note"))
 
 
@@ -425,7 +424,7 @@ async def _policy(bench: "Workbench", line: KeyLine) -> Card:
                 for word in ("autonomous", "one_shot:3", "time_boxed now..+2h")
             ],
         )
-    policy = lines.policy_of(" ".join(words), datetime.now().astimezone())
+    policy = lines.policy_of(" ".join(words), lines.here_and_now())
     return await changed(bench, facts, f"%loom key policy {name}", policy=policy)
 
 

@@ -68,9 +68,7 @@ class Exchanges:
         now: seconds since 1970 (UTC).
     """
 
-    def __init__(
-        self, store: SqliteSecretStore, used: Used, now: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, store: SqliteSecretStore, used: Used, now: Callable[[], float] = time.time) -> None:
         self._store = store
         self._used = used
         self._now = now
@@ -167,9 +165,7 @@ class Exchanges:
             raise _broke(asked, f"the connection failed: {what}", broke, sent=sent) from None
         return None
 
-    async def _body(
-        self, response: "httpcore2.Response", reply: Reply, most: int | None, tell: Tell
-    ) -> None:
+    async def _body(self, response: "httpcore2.Response", reply: Reply, most: int | None, tell: Tell) -> None:
         stream = self._used.redactor.stream()
         packing = reply.header("content-encoding").strip().lower()
         left, whole = most, True
