@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
@@ -202,6 +203,19 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def end_by_signal(server: subprocess.Popen[str]) -> None:
+    """As a person does, more than once if need be: a server that is writing its log may lose the first."""
+    try:
+        for _ in range(12):
+            server.send_signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                server.communicate(timeout=10)
+                return
+        pytest.fail("it does not end")
+    finally:
+        server.kill()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_lab_serves_the_folder_on_its_port_and_a_signal_ends_all_of_it(here):
@@ -218,9 +232,8 @@ def test_lab_serves_the_folder_on_its_port_and_a_signal_ends_all_of_it(here):
             for line in lab.stdout:
                 seen.append(line)
                 if f":{port}/lab" in line:
-                    lab.send_signal(signal.SIGTERM)
                     break
-            lab.communicate(timeout=60)
+            end_by_signal(lab)
         if "already in use" not in "".join(seen):
             break
     address = seen[-1]
@@ -344,3 +357,27 @@ def test_help_names_every_command_and_loads_no_heavy_library():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert all(name in done.stdout for name in ("lab", "run", "runs", "doctor"))
+
+
+# --- scan
+
+
+def test_a_scan_names_the_cell_and_the_way_out_and_ends_with_1_but_shows_no_secret(here, capsys):
+    token = "ghp_" + "a1B2c3D4" * 5
+    dirty, clean = written(here / "dirty.ipynb", "1", f"t = '{token}'"), written(here / "clean.ipynb", "1")
+
+    assert main(["scan", str(clean)]) == 0
+    assert capsys.readouterr().out == ""
+
+    assert main(["scan", str(clean), str(dirty)]) == 1
+    told = capsys.readouterr().out
+    assert "dirty.ipynb: cell 2, source: GitHub token: t = 'ghp_" in told
+    assert "%loom key set" in told
+    assert token not in told
+
+
+def test_a_scan_of_what_cannot_be_read_is_a_mistake_of_use(here, capsys):
+    (here / "a.ipynb").write_text("not JSON")
+
+    assert main(["scan", "a.ipynb"]) == 2
+    assert main(["scan", "missing.ipynb"]) == 2
