@@ -7,6 +7,7 @@ import random
 import sys
 from pathlib import Path
 
+from loom_nb.credentials.keychain import KeychainStore
 from loom_nb.credentials.master_key import KeyFile
 from loom_nb.credentials.policies import Binding, CredentialPolicy
 from loom_nb.credentials.secrets import secret
@@ -19,7 +20,10 @@ FREE = CredentialPolicy(mode="autonomous")
 
 
 def opened(path):
+    """A file that is called facts.db is of a store that has its values in the keychain."""
     path = Path(path)
+    if path.name == "facts.db":
+        return KeychainStore(path, busy_seconds=120)
     return SqliteSecretStore(path, KeyFile(path.parent / "keys" / "master.key"), busy_seconds=120)
 
 

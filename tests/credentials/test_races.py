@@ -9,6 +9,7 @@ from collections import Counter
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
+import keyring
 import pytest
 
 from loom_nb.credentials.master_key import KeyFile
@@ -16,16 +17,30 @@ from loom_nb.credentials.policies import CredentialPolicy
 from loom_nb.credentials.sealing import SealingKey
 from loom_nb.credentials.store import SqliteSecretStore
 from loom_nb.errors import SecretsLocked
+from tests.credentials.file_keyring import VARIABLE, FileKeyring
 from tests.credentials.races import HERE, key, opened
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are of POSIX")
 KILLS = int(os.environ.get("LOOM_NB_KILLS", "60"))
 """Of the slow test; 200 for a release."""
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "home" / "secrets.db"
+
+
+@pytest.fixture
+def chained(tmp_path, monkeypatch):
+    """The same, of a store whose values are in a keychain."""
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "keychain.json"))
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "tests.credentials.file_keyring.FileKeyring")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    before = keyring.get_keyring()
+    keyring.set_keyring(FileKeyring())
+    yield tmp_path / "home" / "facts.db"
+    keyring.set_keyring(before)
 
 
 @contextmanager
@@ -161,6 +176,17 @@ def none_is_readable_without_the_key(path):
 def test_what_was_told_survives_sudden_deaths_and_no_use_is_without_its_row(path):
     killed(path, 4, seed=1)
     none_is_readable_without_the_key(path)
+
+
+@pytest.mark.timeout(120)
+def test_no_value_in_a_keychain_is_lost_by_sudden_deaths(chained):
+    killed(chained, 4, seed=3)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3_600)
+def test_no_value_in_a_keychain_is_lost_by_many_sudden_deaths(chained):
+    killed(chained, KILLS, seed=4)
 
 
 @pytest.mark.slow
