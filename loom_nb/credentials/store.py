@@ -183,9 +183,7 @@ class SealedRows(Generic[Held]):
         self.unlock()
         with self._holding(name, secret) as held, self._database.transaction("IMMEDIATE") as db:
             if db.execute("SELECT 1 FROM secrets WHERE scope = ?", (name,)).fetchone():
-                raise LoomUsageError(
-                    f"there is a secret {name} already", fixes=[f"store.rotate({name!r}, …)"]
-                )
+                raise LoomUsageError(f"there is a secret {name} already", fixes=[f"%loom key rotate {name}"])
             moment = self._now()
             facts = SecretFacts(
                 scope=name, type=secret.type, version=_next_version(db, name), created=moment, updated=moment,
@@ -631,7 +629,7 @@ def _damage(scope: str) -> SecretDamaged:
     return SecretDamaged(
         f"the record of {scope} was changed outside of loom_nb, or is damaged",
         cause="its value cannot be trusted and is not used; the other secrets are not concerned",
-        fixes=(f"store.revoke({scope!r})", "put back a copy of the store"),
+        fixes=(f"%loom key revoke {scope}", "put back a copy of the store"),
     )
 
 

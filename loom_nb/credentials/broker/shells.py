@@ -11,7 +11,7 @@ from loom_nb.credentials.broker.operations import SshCall, SshClose, SshSend
 from loom_nb.credentials.policies import SecretFacts
 from loom_nb.credentials.remote import MAX_COMMAND, MAX_SECONDS, Filter, Ran, audited, destination
 from loom_nb.credentials.secrets import Secret
-from loom_nb.credentials.store import SqliteSecretStore
+from loom_nb.credentials.store import SecretStore
 from loom_nb.credentials.uses import Use
 from loom_nb.errors import ToolError
 
@@ -32,7 +32,7 @@ class Shells:
 
     def __init__(
         self,
-        store: SqliteSecretStore,
+        store: SecretStore,
         seen: Callable[[str, Iterable[str]], object],
         filtered: Callable[[], Filter],
     ) -> None:
