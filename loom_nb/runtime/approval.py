@@ -62,10 +62,10 @@ class Ready(msgspec.Struct, eq=False):
     call: Call | None = None
     edited: tuple[str, ...] = ()
     """Names of the arguments that a person changed."""
-    approved: str = ""
-    """The question that a person answered with yes to it."""
     begun: bool = False
     """It ran when another process died: whether it has happened is not known."""
+    approved: str = ""
+    """The question by which a person allowed it; empty: nobody was asked."""
 
     @property
     def effects(self) -> tuple[str, ...]:
@@ -156,11 +156,10 @@ async def approved(stage: Stage, ready: Ready) -> None:
         whole = Grant(tool_key(ready.tool), stage.asking.session, rules)
         scopes: tuple[Scope, ...] = ("once",) if each else _scopes(call)
         before = (
-            ""
-            if attempt or each
-            else stage.asking.granted(*([mine, whole] if "tool" in scopes else [mine]))
+            "" if attempt or each else stage.asking.granted(*([mine, whole] if "tool" in scopes else [mine]))
         )
         if before:
+            ready.approved = before
             return _say(stage, ready, Verdict("allow", f"allowed before, by {before}", before))
         reply = await stage.asking.ask(
             _question(stage, ready, scopes),
@@ -319,6 +318,7 @@ async def _as_the_judge_sees_it(stage: Stage, ready: Ready) -> Call:
         MappingProxyType(ready.plain),
         stage.asking.notebook,
         stage.agent,
+        ready.approved,
     )
 
 
