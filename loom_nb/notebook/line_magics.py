@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 Command = Callable[["Workbench", list[str]], Any]
 
 LATER = (
-    "key", "memory", "fix", "cost", "knowledge",
+    "memory", "fix", "cost", "knowledge",
 )  # fmt: skip
 """Announced commands that this version refuses by name."""
 
 
-AWAITED = ("context", "compact", "dashboard", "resume", "fork", "sessions")
+AWAITED = ("context", "compact", "dashboard", "resume", "fork", "sessions", "key")
 """Commands that work on the open conversation, and so are awaited: `perform` gives a coroutine."""
 
 
@@ -389,6 +389,12 @@ async def _sessions(bench: "Workbench", arguments: list[str]) -> Card:
     return await sessions.sessions(bench, arguments)
 
 
+async def _key(bench: "Workbench", arguments: list[str]) -> Card:
+    from loom_nb.notebook import keys
+
+    return await keys.key(bench, arguments)
+
+
 def _replay(bench: "Workbench", arguments: list[str]) -> Card:
     from loom_nb.notebook import continuing
 
@@ -427,6 +433,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
         "model": _model,
         "models": _models,
+        "key": _key,
         "tools": _tools,
         "runs": _runs,
         "sessions": _sessions,
@@ -460,13 +467,13 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
 )
 _MANY = 1_000
 _TAKES = {
-    "model": 1, "models": 1, "show": 1, "why": 1, "tour": 1,
+    "model": 1, "models": 1, "key": _MANY, "show": 1, "why": 1, "tour": 1,
     "sessions": _MANY, "context": _MANY, "compact": _MANY, "resume": 1, "fork": 1, "replay": 1,
     "diff": 2, "export": 3, "artifacts": 5, "budget": _MANY,
     "approvals": 2, "approve": 2, "deny": _MANY, "answer": _MANY,
 }  # fmt: skip
 _ARGUMENT = {
-    "model": "[NAME]", "models": "[GLOB]", "sessions": "[--all] [WORD …]", "show": "[RUN]",
+    "model": "[NAME]", "models": "[GLOB]", "key": "[WORD …]", "sessions": "[--all] [WORD …]", "show": "[RUN]",
     "why": "[RUN]", "tour": "[N]",
     "approvals": "[MODE | forget ID]", "approve": "ID [once|notebook|session]", "deny": "ID [WHY]",
     "answer": "ID VALUE", "context": "[WORD …]",
@@ -477,6 +484,8 @@ _ARGUMENT = {
 _SAYS = {
     "model": "the model of cells that name none; with a name: use that one from now on",
     "models": "models to begin with, and whether there is a key",
+    "key": "secrets, never their values; set anthropic, set NAME --host H, rotate, rm, grant NAME --here, "
+    "policy, bind, log, lock, unlock, rekey, scan",
     "tools": "what the agent may call here, and how often it has",
     "runs": "the runs kept on this machine",
     "sessions": "the conversations of this notebook, or --all; find WORDS, open, rename, delete, undo, "

@@ -38,11 +38,13 @@ if TYPE_CHECKING:
     from loom_nb.notebook.asking import Faces, Pages
     from loom_nb.notebook.comm_gate import CommGate
     from loom_nb.notebook.dry_run import DryRun
+    from loom_nb.notebook.key_store import Secrets
     from loom_nb.notebook.painter import Bundle, Mode, Painter
     from loom_nb.notebook.stopping import StopBar
     from loom_nb.notebook.tables import Tables
     from loom_nb.notebook.transcript import Transcript
     from loom_nb.protocols import Capability, RunRow, Store
+    from loom_nb.questions import Question
     from loom_nb.runtime.policies import Runtime
     from loom_nb.runtime.run import Run, RunResult
     from loom_nb.runtime.session import Session
@@ -109,6 +111,7 @@ class Workbench:
         """Changes cells, where the front end offers to."""
         self.equipment.cells.front = self.front_cells
         self._tables: Tables | None = None
+        self._secrets: Secrets | None = None
         self._on_screen: type | None = None
 
     # -- what is set -------------------------------------------------------------------------------
@@ -162,6 +165,32 @@ class Workbench:
             return "none needed"
         found = [name for name in model.key_env if os.environ.get(name)]
         return f"{found[0]} is set" if found else f"{' or '.join(model.key_env)} is not set"
+
+    @property
+    def secrets(self) -> "Secrets":
+        """Where secrets are kept; nothing is started before it is used."""
+        if self._secrets is None:
+            from loom_nb.credentials.broker import Broker
+            from loom_nb.notebook.key_store import folder
+
+            self._secrets = Broker(folder(self.settings.home))
+        return self._secrets
+
+    @secrets.setter
+    def secrets(self, secrets: "Secrets") -> None:
+        self._secrets = secrets
+
+    @property
+    def has_secrets(self) -> bool:
+        """Whether any were looked for in this kernel."""
+        return self._secrets is not None
+
+    async def ask(self, question: "Question", take: Callable[[Any], Any], fixes: tuple[str, ...]) -> Any:
+        """Ask the person in front of the cell that runs now; see `inquiry.inquire`."""
+        from loom_nb.notebook.inquiry import inquire
+
+        faces = self._faces(self.mode(), background=False)
+        return await inquire(question, take, faces, self.shell, fixes=fixes)
 
     @property
     def store(self) -> "Store":
