@@ -1,4 +1,4 @@
-"""`http_request` with a secret by its name: the broker puts it in, so that no tool and no model ever has it."""
+"""`http_request` with a secret by its name: the broker puts it in, so that no tool and no model has it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from loom_nb.errors import CredentialError, ToolError
 from loom_nb.events import SecretUsed
 from loom_nb.network.fetch import SAFE_METHODS, Client, Guard, Reply, Request, next_hop
 from loom_nb.protocols import Call, current_call
-from loom_nb.tools import Assessment
+from loom_nb.tools import Assessment, Effect
 
 TOOL = "http_request"
 REDACTED = "[secret "
@@ -65,7 +65,7 @@ class Signed:
 
     def assessed(self, scope: str, method: str, url: str, **given: Any) -> Assessment:
         """What a request would do, told without asking anybody."""
-        effects = frozenset({"writes", "network"})
+        effects: frozenset[Effect] = frozenset({"writes", "network"})
         preview = clean(f"{method} {url}")[:500]
         try:
             request = self.request(scope, method, url, **given)
