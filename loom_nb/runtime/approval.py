@@ -150,6 +150,7 @@ async def approved(stage: Stage, ready: Ready) -> None:
     each = ready.begun
     for attempt in range(MAX_ROUNDS):
         each = each or ready.verdict.each
+        ready.approved = ""
         call = ready.call
         mine = Grant(_key(ready), stage.asking.place)
         rules = tuple(rule for rule in _rules(ready.verdict) if not rule.endswith(OWN_RESULTS))
@@ -169,6 +170,7 @@ async def approved(stage: Stage, ready: Ready) -> None:
             grant=partial(_grant, mine, whole, stage.clock.now),
             check=partial(_misfit, ready),
         )
+        ready.approved = reply.question  # of a refusal nothing comes
         same, verdict = await _decided(stage, ready, reply)
         if verdict is None:
             continue
@@ -185,7 +187,6 @@ async def approved(stage: Stage, ready: Ready) -> None:
             ready.verdict = Verdict("ask", "what it would change has changed since you were asked", "judge")
         else:
             how = "allowed" if same else "changed and allowed"
-            ready.approved = reply.question
             return _say(stage, ready, Verdict("allow", f"{how} by {reply.by}", reply.by))
     raise Refused(
         f"{ready.tool.name} was refused: it changed faster than it could be decided on", "it kept changing"
