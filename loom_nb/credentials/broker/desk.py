@@ -41,7 +41,7 @@ class Desk:
         self.used = Used()
         self._before = hello.used
         self.exchanges = Exchanges(self.store, self.used)
-        self._shells = Shells(self.store, self.used.add, lambda: self.used.redactor.stream())
+        self._shells = Shells(self.store, self.used)
         self._tasks: set[asyncio.Task[None]] = set()
         self._decode = msgspec.json.Decoder(Operation).decode
         self._blocking: Mapping[type, Callable[[Any], object]] = {
