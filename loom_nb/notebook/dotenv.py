@@ -1,7 +1,7 @@
-"""Reads one value by its name from a `.env` file: a strict, small subset, and it says what it does not read.
+r"""Reads one value by its name from a `.env` file: a strict, small subset, and it says what it does not read.
 
-Understood: `NAME=value`, `export NAME=value`, `NAME='literal'`, `NAME="with \\n \\t \\" \\\\ escapes"`, also over
-several lines between quotation marks, comments and blank lines. Not understood: `$NAME`, `${NAME}`,
+Understood: `NAME=value`, `export NAME=value`, `NAME='literal'`, `NAME="with \n \r \t \" \\ \$"`, over
+several lines too between quotation marks, comments and blank lines. Not understood: `$NAME`, `${NAME}`,
 commands, and blanks around `=`; a line with one of those is an error if it is the one that is asked for.
 No message holds a value.
 """
@@ -86,7 +86,7 @@ def _unescaped(text: str, path: Path, number: int) -> str:
         _refuse(path, number, "it refers to another value or a command ($, `), which is not carried out")
     unknown = re.search(r"\\(.)", re.sub(r'\\[nrt"\\$]', "", text), re.DOTALL)
     if unknown is not None:
-        _refuse(path, number, "it holds an escape other than \\n \\r \\t \\\" \\\\ \\$")
+        _refuse(path, number, 'it holds an escape other than \\n \\r \\t \\" \\\\ \\$')
     return re.sub(r"\\(.)", lambda escape: _ESCAPES[escape[1]], text)
 
 

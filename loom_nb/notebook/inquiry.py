@@ -46,7 +46,12 @@ async def inquire(question: Question, take: Take, faces: Faces, shell: Any, *, f
             fixes=fixes,
         )
     loop = asyncio.get_running_loop()
-    asked = loop.create_task(_by_card(question, take, faces, shell) if faces.cards else _typed(question, take, faces))
+    one = _One(question, take)
+    if faces.cards:
+        asked = loop.create_task(_by_card(one, faces, shell))
+    else:
+        assert faces.lines is not None  # noqa: S101  it was looked for above
+        asked = loop.create_task(_typed(one, faces.lines))
     stopped: asyncio.Future[None] = loop.create_future()
 
     def stop() -> None:
@@ -70,50 +75,42 @@ async def inquire(question: Question, take: Take, faces: Faces, shell: Any, *, f
         await asyncio.wait({asked})
 
 
-async def _typed(question: Question, take: Take, faces: Faces) -> Any:
-    lines = faces.lines
-    assert isinstance(lines, Lines)  # noqa: S101  there is one where there are no cards
-    lines.write(views.plain(question, _now()))
-    one = _One(question, take)
-    await converse(question, lines, one.submit)
+async def _typed(one: "_One", lines: Lines) -> Any:
+    lines.write(views.plain(one.question, Where("", 0, now=time.time())))
+    await converse(one.question, lines, one.submit)
     return one.answer.result()
 
 
-async def _by_card(question: Question, take: Take, faces: Faces, shell: Any) -> Any:
+async def _by_card(one: "_One", faces: Faces, shell: Any) -> Any:
     from loom_nb.notebook.painter import KernelOutlet
 
-    one = _One(question, take)
     desk = Desk("", one, _Slot(KernelOutlet(shell)), faces)
     try:
-        desk.take(QuestionAsked(question))
+        desk.take(QuestionAsked(one.question))
         made = await one.answer
-        desk.take(QuestionAnswered(question.id, "person"))
+        desk.take(QuestionAnswered(one.question.id, "person"))
         return made
     finally:
         desk.leave()
-
-
-def _now() -> Where:
-    return Where("", 0, now=time.time())
 
 
 class _One:
     """Takes the answer to one question, in place of a session."""
 
     def __init__(self, question: Question, take: Take) -> None:
-        self._question = question
+        self.question = question
         self._take = take
         self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     def send(self, what: Answer) -> None:
         """An answer of the card. Raises AnswerRefused where it does not fit."""
-        made = self._take(checked(self._question, what.value))
+        made = self._take(checked(self.question, what.value))
         if not self.answer.done():
             self.answer.set_result(made)
 
     def submit(self, entries: Entries) -> None:
         """What was typed. Raises EntriesRefused where it does not fit."""
-        views.submit(self._question, entries, self.send)
+        views.submit(self.question, entries, self.send)
 
     def attend(self) -> Callable[[], None]:
         """Nobody but this cell waits for the answer."""

@@ -3,9 +3,10 @@
 Pure functions from facts to texts and cards. No value of a secret comes here: there is none in the facts.
 """
 
-import os
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 
 from loom_nb.credentials.policies import Binding, CredentialPolicy, SecretFacts
 from loom_nb.credentials.uses import AuditRow, Use
@@ -29,14 +30,16 @@ def policy_words(policy: CredentialPolicy, now: float) -> str:
         case "autonomous":
             return "used without asking"
         case "notify_before":
-            return "asks you before each use"
+            return "asks before each use"
         case "notify_after":
-            return "used without asking, and you are told"
+            return "used, and you are told"
         case "one_shot":
             left = policy.uses or 0
             return f"{counted(left, 'more use')}, then never" if left else "used up: no more uses"
         case "time_boxed":
-            return _window_words(policy, now)
+            words = _window_words(policy, now)
+            hours = ", and ".join(map(str, policy.windows))
+            return f"{hours}; {words}" if hours and words else hours or words or "used without asking"
 
 
 def _window_words(policy: CredentialPolicy, now: float) -> str:
@@ -45,7 +48,7 @@ def _window_words(policy: CredentialPolicy, now: float) -> str:
     if policy.start is not None and policy.start > now:
         until = f" until {_at(policy.end)}" if policy.end is not None else " on"
         return f"not yet: from {_at(policy.start)}{until}"
-    return f"until {_at(policy.end)}" if policy.end is not None else "used without asking"
+    return f"until {_at(policy.end)}" if policy.end is not None else ""
 
 
 def _at(seconds: float) -> str:
@@ -68,13 +71,21 @@ def binding_words(binding: Binding) -> str:
         parts.append(", ".join(f"{path}…" for path in binding.paths))
     if binding.plain:
         parts.append("also plain http to this machine")
+    if binding.apply:
+        parts.append(f"as {binding.apply}")
+    if binding.user:
+        parts.append(f"user {binding.user}")
+    if binding.host_keys:
+        parts.append(counted(len(binding.host_keys), "pinned host key"))
+    if binding.known_hosts:
+        parts.append("hosts of known_hosts")
     return visible(" · ".join(parts))
 
 
 def grant_words(grants: Sequence[str]) -> str:
     """Who may use a secret: `model anthropic · notebook a.ipynb`."""
     if not grants:
-        return "whoever the policy lets"
+        return "anyone"
     told = []
     for kind in KINDS:
         names = [one.partition(":")[2] for one in grants if one.startswith(f"{kind}:")]
@@ -88,7 +99,7 @@ def grant_words(grants: Sequence[str]) -> str:
 
 def _named(kind: str, name: str) -> str:
     """A notebook by its file; another front end may call it by a long path."""
-    return os.path.basename(name) or name if kind == "notebook" else name
+    return Path(name).name or name if kind == "notebook" else name
 
 
 def who_words(who: str) -> str:
@@ -116,6 +127,7 @@ OUTCOMES: Mapping[str, str] = {
     "changed": "changed",
     "revoked": "removed",
     "rekeyed": "sealed anew",
+    "damaged": "⚠ changed from outside",
 }
 """What became of each kind of row in the audit."""
 
@@ -123,6 +135,11 @@ OUTCOMES: Mapping[str, str] = {
 def outcome(row: AuditRow) -> str:
     """How it ended, in a word."""
     return OUTCOMES.get(row.kind, row.kind)
+
+
+def newest_first(rows: Sequence[AuditRow]) -> list[AuditRow]:
+    """Rows of the audit in the order in which a person reads them."""
+    return sorted(rows, key=lambda one: -one.seq)
 
 
 def last_used(rows: Sequence[AuditRow]) -> dict[str, AuditRow]:
@@ -160,14 +177,13 @@ def list_card(
     used: Mapping[str, AuditRow],
     now: float,
     *,
-    damaged: Sequence[str] = (),
     facts: Sequence[tuple[str, str]] = (),
 ) -> Card:
     """All secrets that are kept, in print."""
     rows = tuple(cells_of(one, used.get(one.scope), now) for one in kept)
     title = f"{counted(len(kept), 'secret')} kept on this machine" if kept else "no secret is kept yet"
     table = Table("values are never shown", COLUMNS, rows, numbers=frozenset({5}))
-    steps = (
+    steps: tuple[tuple[str, str], ...] = (
         ("%loom key set anthropic", "asks for the key of a model, hidden"),
         ("%loom key set NAME --host H", "a secret for tools, bound to a host"),
     )
@@ -178,8 +194,7 @@ def list_card(
             ("%loom key log", "every use, refusal and change"),
             ("%loom key scan", "looks for keys in this notebook before it is shared"),
         )
-    told = [*facts, *(("damaged", f"{name}: %loom key rm {name}") for name in damaged)]
-    return Card(title, tuple(told), (table,) if kept else (), steps=steps)
+    return Card(title, tuple(facts), (table,) if kept else (), steps=steps)
 
 
 def facts_of(facts: SecretFacts, used: AuditRow | None, now: float) -> tuple[tuple[str, str], ...]:
@@ -211,30 +226,39 @@ def one_card(
 LOG_COLUMNS = ("when", "secret", "who", "what for", "outcome", "why")
 
 
-def log_cells(row: AuditRow) -> tuple[str, ...]:
+def log_cells(row: AuditRow, now: float) -> tuple[str, ...]:
     """One row of the audit under LOG_COLUMNS."""
     why = row.reason or (f"why it was wanted: {row.use.why}" if row.use.why and row.use.host else "")
     return (
-        moment(row.moment), row.use.scope or "all", who_words(row.use.who), for_words(row.use), outcome(row),
-        visible(why),
+        _when(row.moment, now), row.use.scope or "all", who_words(row.use.who), for_words(row.use),
+        outcome(row), visible(why),
     )  # fmt: skip
 
 
-def log_card(rows: Sequence[AuditRow], name: str = "") -> Card:
-    """The audit, the newest first."""
+def _when(seconds: float, now: float) -> str:
+    """The time of today to the second, else the day and the minute."""
+    then = time.localtime(seconds)
+    today = time.localtime(now)[:3] == then[:3]
+    return time.strftime("%H:%M:%S", then) if today else moment(seconds)
+
+
+def log_card(rows: Sequence[AuditRow], now: float, name: str = "") -> Card:
+    """The audit, in this order: the newest first."""
     shown = rows[:MOST_IN_PRINT]
     of = f" of {name}" if name else ""
     if not rows:
         return Card(f"nothing has happened{of}", steps=(("%loom key", "what is kept"),))
     left = len(rows) - len(shown)
-    table = Table("the newest first", LOG_COLUMNS, tuple(log_cells(row) for row in shown))
+    table = Table("the newest first", LOG_COLUMNS, tuple(log_cells(row, now) for row in shown))
     facts = (("left out", f"{left:,} older rows"),) if left else ()
-    return Card(f"audit{of}: {counted(len(rows), 'row')}", facts, (table,), steps=(("%loom key", "what is kept"),))
+    return Card(
+        f"audit{of}: {counted(len(rows), 'row')}", facts, (table,), steps=(("%loom key", "what is kept"),)
+    )
 
 
-def log_text(rows: Sequence[AuditRow]) -> str:
+def log_text(rows: Sequence[AuditRow], now: float) -> str:
     """The audit of one secret as lines of text."""
-    lines = [log_cells(row) for row in rows]
+    lines = [log_cells(row, now) for row in rows]
     return "\n".join(
         " · ".join(part for part in (when, how, who, what, why) if part)
         for when, _, who, what, how, why in lines

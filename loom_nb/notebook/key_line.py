@@ -1,22 +1,27 @@
 """What a `%loom key` line says, as values: names, flags, when a secret may be used and where it may go.
 
-Pure: words, the time and the zone go in. Nothing of a line is repeated in a message that might be the
+Pure but for `here_and_now`: words, the time and the zone go in. Nothing of a line is repeated in a message that might be the
 value of a secret: what stands where no word is expected was probably meant to be one.
 """
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta, tzinfo
+from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from loom_nb.credentials.policies import Binding, CredentialPolicy, PolicyMode
+from loom_nb.credentials.policies import DAYS, Binding, CredentialPolicy, Day, PolicyMode, Window
 from loom_nb.errors import LoomUsageError
 from loom_nb.notebook import cell as cells
 
 Takes = Literal["one", "many", "none"]
-BINDING: Mapping[str, Takes] = {"--host": "many", "--method": "many", "--path": "many", "--plain": "none"}
+BINDING: Mapping[str, Takes] = {
+    "--host": "many", "--method": "many", "--path": "many", "--plain": "none", "--apply": "one",
+    "--user": "one", "--host-key": "many", "--known-hosts": "none",
+}  # fmt: skip
 """Flags that say where a secret may go."""
 GRANT: Mapping[str, Takes] = {
     "--here": "none", "--tool": "many", "--agent": "many", "--model": "many", "--notebook": "many",
@@ -41,7 +46,7 @@ FLAGS: Mapping[str, Mapping[str, Takes]] = MappingProxyType(
         "bind": {**BINDING, "--any": "many"},
         "log": {"--refused": "none"},
         "lock": {},
-        "unlock": {},
+        "unlock": {"--passphrase": "none"},
         "rekey": {},
         "scan": {},
     }
@@ -131,8 +136,12 @@ def checked_name(name: str, verb: str) -> str:
     """A name as a secret may have it here. Raises LoomUsageError for what looks like a value."""
     if _SCOPE.fullmatch(name) and not looks_like_a_value(name):
         return name
-    raise refuse_value(verb) if looks_like_a_value(name) or len(name) > 40 else LoomUsageError(
-        f"%loom key {verb}: a name is letters, digits and . _ - / @, such as github.read",
+    raise (
+        refuse_value(verb)
+        if looks_like_a_value(name) or len(name) > 40
+        else LoomUsageError(
+            f"%loom key {verb}: a name is letters, digits and . _ - / @, such as github.read",
+        )
     )
 
 
@@ -152,7 +161,9 @@ def looks_like_a_value(name: str) -> bool:
     """Whether a word that should be a name is rather a secret."""
     from loom_nb.capabilities.key_forms import KEY_LIKE
 
-    return bool(KEY_LIKE.search(name)) or (len(name) >= 24 and bool(re.search(r"\d", name)) and "." not in name)
+    return bool(KEY_LIKE.search(name)) or (
+        len(name) >= 24 and bool(re.search(r"\d", name)) and "." not in name
+    )
 
 
 def _no_flag(verb: str, flag: str, known: Mapping[str, Takes]) -> LoomUsageError:
@@ -173,6 +184,9 @@ def _examples(flag: str) -> list[str]:
         "--method": ["--method GET"],
         "--path": ["--path /repos/"],
         "--policy": ["--policy notify_before", "--policy one_shot:3", "--policy time_boxed:now..+2h"],
+        "--apply": ["--apply header:X-API-Key", "--apply query:key"],
+        "--user": ["--user deploy"],
+        "--host-key": ["--host-key SHA256:…   (as ssh-keygen -lf prints it)"],
         "--grant": ["--grant tool:http_request"],
         "--from-env": ["--from-env GITHUB_TOKEN", "--from-env client_secret=MY_SECRET"],
         "--from-dotenv": ["--from-dotenv .env:GITHUB_TOKEN"],
@@ -204,7 +218,16 @@ def binding_of(line: KeyLine, before: Binding) -> Binding:
         hosts = () if kind == "host" else hosts
         methods = () if kind == "method" else methods
         paths = () if kind == "path" else paths
-    return Binding(hosts=hosts, methods=methods, paths=paths, plain="--plain" in line.flags or before.plain)
+    return Binding(
+        hosts=hosts,
+        methods=methods,
+        paths=paths,
+        plain="--plain" in line.flags or before.plain,
+        apply=line.one("--apply") or before.apply,
+        user=line.one("--user") or before.user,
+        host_keys=line.flags.get("--host-key", ()) or before.host_keys,
+        known_hosts="--known-hosts" in line.flags or before.known_hosts,
+    )
 
 
 def _host(text: str) -> str:
@@ -299,7 +322,7 @@ def policy_of(text: str, now: datetime) -> CredentialPolicy:
     Raises:
         LoomUsageError: it is none.
     """
-    word, _, more = text.strip().replace(" ", ":", 1).partition(":")
+    word, more = (re.split(r"[:\s]\s*", text.strip(), maxsplit=1) + [""])[:2]
     mode = MODES.get(word.replace("-", "_").lower())
     if mode is None:
         near = cells.near(word, MODES)
@@ -309,11 +332,39 @@ def policy_of(text: str, now: datetime) -> CredentialPolicy:
     if mode == "one_shot":
         return CredentialPolicy(mode=mode, uses=_uses(more))
     if mode == "time_boxed":
+        if hours := _HOURS.fullmatch(more):
+            return CredentialPolicy(mode=mode, windows=(_daily(hours, now),))
         start, end = window(more, now)
         return CredentialPolicy(mode=mode, start=start, end=end)
     if more:
         raise LoomUsageError(f"{mode} takes nothing more", fixes=[mode])
     return CredentialPolicy(mode=mode)
+
+
+_HOURS = re.compile(
+    r"(?:(?P<days>[a-z]{3}(?:[,-][a-z]{3})*)\s+)?(?P<from>\d\d:\d\d)-(?P<to>\d\d:\d\d)(?:\s+(?P<zone>[\w/+-]+))?"
+)
+
+
+def _daily(hours: "re.Match[str]", now: datetime) -> Window:
+    """`mon-fri 09:00-17:00 Europe/Stockholm`; without a zone that of the time."""
+    days: list[Day] = []
+    for part in (hours["days"] or "").split(","):
+        first, _, last = part.partition("-")
+        known = [one for one in DAYS if one in (first, last or first)]
+        if part and len(known) != len({first, last or first}):
+            raise LoomUsageError(f"days are {', '.join(DAYS)}", fixes=["mon-fri 09:00-17:00"])
+        begin, end = (DAYS.index(one) for one in (known[0], known[-1])) if known else (0, -1)
+        days += DAYS[begin : end + 1]
+    zone = hours["zone"] or getattr(now.tzinfo, "key", "")
+    if not zone:
+        raise LoomUsageError(
+            "in which zone are these hours?",
+            fixes=[f"time_boxed:{hours[0]} {one}" for one in ("Europe/Stockholm", "UTC")],
+        )
+    made = Window(days=tuple(days), from_=hours["from"], to=hours["to"], zone=zone)
+    made.holds(now.timestamp())  # a zone that this machine does not know is said now
+    return made
 
 
 def _uses(text: str) -> int:
@@ -337,6 +388,7 @@ def window(text: str, now: datetime) -> tuple[float | None, float | None]:
     if not dots or not (first or last):
         raise LoomUsageError(
             "a time box is FROM..TO",
+            cause="or hours of the day: mon-fri 09:00-17:00 Europe/Stockholm",
             fixes=["time_boxed:now..+2h", "time_boxed:09:00..17:00", "time_boxed:..2026-12-01T18:00+01:00"],
         )
     start = _moment(first, now, now) if first else None
@@ -366,6 +418,18 @@ def _moment(text: str, now: datetime, after: datetime) -> datetime:
             "this is no moment", fixes=["now", "20:00", "2026-11-21T20:00", "2026-11-21T20:00+01:00"][1:]
         ) from None
     return said if said.tzinfo is not None else _local(said, now.tzinfo)
+
+
+def here_and_now() -> datetime:
+    """The time in the zone of this machine, by its name where that can be told."""
+    from zoneinfo import ZoneInfo
+
+    link = Path("/etc/localtime")
+    named = os.environ.get("TZ", "").lstrip(":") or (str(link.resolve()) if link.is_symlink() else "")
+    try:
+        return datetime.now(ZoneInfo(named.rpartition("zoneinfo/")[2]))
+    except (ValueError, OSError, LookupError):
+        return datetime.now().astimezone()
 
 
 def _local(said: datetime, zone: tzinfo | None) -> datetime:

@@ -1,7 +1,6 @@
 """What the notebook needs of the place where secrets are kept: it looks at facts, and hands values in."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Protocol
 
 from loom_nb.credentials.policies import Binding, CredentialPolicy, SecretFacts
@@ -77,14 +76,3 @@ class Secrets(Protocol):
     def log(self, scope: str = "", *, limit: int = 100) -> tuple[AuditRow, ...]:
         """The newest rows of the audit, of one secret or of all."""
         ...
-
-
-def folder(home: Path) -> Path:
-    """Where secrets lie below the home of loom_nb."""
-    return home / "secrets"
-
-
-def is_begun(home: Path) -> bool:
-    """Whether anything was ever kept: costs one look at the disk, and starts nothing."""
-    place = folder(home)
-    return place.is_dir() and any(place.iterdir())

@@ -7,12 +7,11 @@ those of the lines `%loom key policy`, `grant` and `rm`: the same functions carr
 import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from loom_nb.credentials.policies import CredentialPolicy, SecretFacts
 from loom_nb.credentials.uses import AuditRow
-from loom_nb.errors import LoomUsageError, SecretsLocked
+from loom_nb.errors import LoomUsageError
 from loom_nb.notebook import key_cards as cards
 from loom_nb.notebook import key_line as lines
 from loom_nb.notebook.table import Action, Column, Contents, Details, Receipt, Row
@@ -28,9 +27,9 @@ COLUMNS = (
     Column("name", "name", 9),
     Column("type", "type", 8.5, choose=True),
     Column("bound", "bound to"),
-    Column("policy", "policy", 13, choose=True),
+    Column("policy", "policy", 12.5, choose=True),
     Column("who", "who may use it"),
-    Column("version", "version", 4.5, number=True),
+    Column("version", "version", 5.2, number=True),
     Column("used", "last used", 6, number=True),
 )
 POLICIES = (
@@ -49,10 +48,12 @@ ACTIONS = (
     ),
     Action("here", "Only here", "grants it to this notebook; no other may use it then", "g"),
     Action("not_here", "Not here", "takes it from this notebook", "g"),
-    Action("rm", "Forget …", "its value is gone then; there is no undo", "x", asks="Type yes to forget for good"),
+    Action(
+        "rm", "Forget …", "its value is gone then; there is no undo", "x", asks="Type yes to forget for good"
+    ),
 )
 LOG = (
-    Column("when", "when", 9.5, number=True),
+    Column("when", "when", 7.5, number=True),
     Column("secret", "secret", 8.5, choose=True),
     Column("who", "who", 8.5, choose=True),
     Column("what", "what for"),
@@ -79,6 +80,17 @@ def row_of(facts: SecretFacts, used: AuditRow | None, notebook: str, now: float)
     )
 
 
+def told_of(bench: "Workbench", *, any_kept: bool) -> tuple[tuple[str, str], ...]:
+    """Where the secrets are opened and by what, where there is something to say."""
+    from loom_nb.notebook.key_places import opened_by
+
+    tier, way = bench.secrets.tier, opened_by(bench.settings.home)
+    told = [("opened by", way)] if way and any_kept else []
+    if tier != "broker process":
+        told.append(("⚠ no broker process", f"they are opened in {tier}, where other code can reach them"))
+    return tuple(told)
+
+
 @dataclass(frozen=True, slots=True)
 class KeyRows:
     """The secrets that are kept, as a `Source`."""
@@ -92,10 +104,9 @@ class KeyRows:
 
     async def contents(self) -> Contents:
         """What is kept now."""
-        kept, rows, damaged = await in_thread(self._look)
+        kept, rows = await in_thread(self._look)
         used, now = cards.last_used(rows), time.time()
-        facts = self._told()
-        card = cards.list_card(kept, used, now, damaged=damaged, facts=facts)
+        card = cards.list_card(kept, used, now, facts=told_of(self.bench, any_kept=bool(kept)))
         return Contents(
             card=card,
             title=card.title,
@@ -107,31 +118,24 @@ class KeyRows:
             actions=ACTIONS,
         )
 
-    def _look(self) -> tuple[tuple[SecretFacts, ...], tuple[AuditRow, ...], tuple[str, ...]]:
-        secrets = self.bench.secrets
-        try:
-            damaged = secrets.damaged()
-        except SecretsLocked:
-            damaged = ()
-        return secrets.list(), secrets.log(limit=LOOKED_AT), damaged
-
-    def _told(self) -> tuple[tuple[str, str], ...]:
-        tier = self.bench.secrets.tier
-        return () if tier == "broker process" else (("kept by", f"{tier}: no broker process here"),)
+    def _look(self) -> tuple[tuple[SecretFacts, ...], tuple[AuditRow, ...]]:
+        return self.bench.secrets.list(), self.bench.secrets.log(limit=LOOKED_AT)
 
     async def details(self, row: str) -> Details:
         """A secret with what it was used for."""
         facts = await in_thread(self.bench.secrets.facts, scope=row)
-        rows = await in_thread(self.bench.secrets.log, scope=row, limit=100)
-        told = cards.facts_of(facts, cards.last_used(rows).get(row), time.time())
-        return Details(told, (("what became of it, the newest first", cards.log_text(rows) or "nothing yet"),))
+        rows = cards.newest_first(await in_thread(self.bench.secrets.log, scope=row, limit=100))
+        now = time.time()
+        told = cards.facts_of(facts, cards.last_used(rows).get(row), now)
+        text = cards.log_text(rows, now) or "nothing yet"
+        return Details(told, (("what became of it, the newest first", text),))
 
     async def act(self, action: str, rows: Sequence[str], text: str) -> Receipt:
         """Give secrets another policy, grant them here or not, or forget them."""
         if action == "rm":
             return await self._forgotten(rows, text)
         if action == "policy":
-            return await self._ruled(rows, lines.policy_of(text, datetime.now().astimezone()))
+            return await self._ruled(rows, lines.policy_of(text, lines.here_and_now()))
         here = (f"notebook:{self.bench.notebook}",)
         change = lines.granted if action == "here" else lines.revoked
         words = "granted to this notebook" if action == "here" else "taken from this notebook"
@@ -141,7 +145,9 @@ class KeyRows:
         if text.strip().casefold() != "yes":
             raise LoomUsageError("nothing was forgotten: type yes to forget for good")
         gone = [one for one in rows if await in_thread(self.bench.secrets.revoke, scope=one)]
-        return Receipt(f"{' and '.join(gone) if len(gone) < 4 else counted(len(gone), 'secret')} forgotten for good")
+        return Receipt(
+            f"{' and '.join(gone) if len(gone) < 4 else counted(len(gone), 'secret')} forgotten for good"
+        )
 
     async def _ruled(self, rows: Sequence[str], policy: CredentialPolicy) -> Receipt:
         before = {one: (await in_thread(self.bench.secrets.facts, scope=one)).policy for one in rows}
@@ -207,23 +213,19 @@ class LogRows:
 
     async def contents(self) -> Contents:
         """The newest rows, newest first."""
-        rows = await in_thread(self.bench.secrets.log, scope=self.name, limit=LOOKED_AT)
-        rows = sorted(rows, key=lambda one: -one.seq)
+        rows = cards.newest_first(await in_thread(self.bench.secrets.log, scope=self.name, limit=LOOKED_AT))
         if self.refused:
             rows = [one for one in rows if one.kind in ("refused", "asked")]
-        card = cards.log_card(rows, self.name)
+        now = time.time()
+        card = cards.log_card(rows, now, self.name)
         return Contents(
             card=card,
             title=card.title,
             caption="the newest first",
             columns=LOG,
-            rows=tuple(self._row(one) for one in rows),
+            rows=tuple(Row(str(one.seq), cards.log_cells(one, now), {0: one.moment}) for one in rows),
             noun=("row", "rows"),
         )
-
-    @staticmethod
-    def _row(row: AuditRow) -> Row:
-        return Row(str(row.seq), cards.log_cells(row), {0: row.moment}, quiet=row.kind == "used")
 
     async def details(self, row: str) -> Details:
         """All that a row says."""
@@ -245,5 +247,3 @@ class LogRows:
     async def act(self, action: str, rows: Sequence[str], text: str) -> Receipt:
         """Nothing can be done to what has happened."""
         raise LoomUsageError("the audit is not changed")
-
-

@@ -23,4 +23,5 @@ def binding_of_vendor(vendor: Vendor, environ: Mapping[str, str]) -> Binding:
     host = (parts.hostname or "").lower()
     host = f"[{host}]" if ":" in host else host
     port = f":{parts.port}" if parts.port else ""
-    return Binding(hosts=(f"{host}{port}",), plain=parts.scheme == "http")
+    apply = "header:x-api-key" if vendor.api == "messages" else ""
+    return Binding(hosts=(f"{host}{port}",), plain=parts.scheme == "http", apply=apply)

@@ -5,36 +5,36 @@ straight to where secrets are kept. It is no part of a cell, an output, an event
 """
 
 import os
+import shlex
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from loom_nb.credentials.policies import Binding, CredentialPolicy, SecretFacts
-from loom_nb.credentials.secrets import ALGORITHMS, FIELDS, SECRET_TYPES, SecretType, secret
+from loom_nb.credentials.secrets import FIELDS, SECRET_TYPES, SecretType, secret
 from loom_nb.credentials.uses import AuditRow
-from loom_nb.errors import AnswerRefused, LoomUsageError, ScopeNotFound, SecretsLocked
+from loom_nb.errors import AnswerRefused, LoomUsageError, ScopeNotFound, SecretDamaged
 from loom_nb.notebook import cell as cells
 from loom_nb.notebook import key_cards as cards
 from loom_nb.notebook import key_line as lines
+from loom_nb.notebook import key_values as values
 from loom_nb.notebook.card import Card
 from loom_nb.notebook.key_line import KeyLine
+from loom_nb.notebook.key_opening import lock, rekey, under_key, unlock
+from loom_nb.notebook.key_places import is_begun
 from loom_nb.notebook.key_vendors import binding_of_vendor, vendor_named
+from loom_nb.notebook.session_cards import lately
 from loom_nb.questions import Question
 from loom_nb.runtime.threads import in_thread
-from loom_nb.wording import counted
 
 if TYPE_CHECKING:
-    from loom_nb.notebook.key_store import Secrets
     from loom_nb.notebook.workbench import Workbench
 
 LOOKED_AT = 1_000
 """Rows of the audit, newest first, in which the last use of a secret is looked for."""
-MOST_BYTES = 100_000
-"""Of a file that holds a secret."""
 
 
 async def key(bench: "Workbench", words: list[str]) -> Card:
@@ -59,13 +59,13 @@ def _no_verb(bench: "Workbench", verb: str) -> LoomUsageError:
         near = [f"%loom key show {verb}", f"%loom key rotate {verb}"]
     words = ", ".join(one for one in VERBS if one)
     return LoomUsageError(
-        "%loom key has no such word", cause=f"words: {words}", fixes=near or ["%loom key set NAME", "%loom key"]
+        "%loom key has no such word",
+        cause=f"words: {words}",
+        fixes=near or ["%loom key set NAME", "%loom key"],
     )
 
 
 def _kept(bench: "Workbench") -> tuple[SecretFacts, ...]:
-    from loom_nb.notebook.key_store import is_begun
-
     return bench.secrets.list() if bench.has_secrets or is_begun(bench.settings.home) else ()
 
 
@@ -83,20 +83,22 @@ async def _list(bench: "Workbench", line: KeyLine) -> Card:
 
 async def _show(bench: "Workbench", line: KeyLine) -> Card:
     facts = await named(bench, line)
-    rows = await in_thread(bench.secrets.log, scope=facts.scope, limit=cards.MOST_IN_PRINT)
-    used = cards.last_used(rows).get(facts.scope)
-    shown = cards.log_card(rows, facts.scope)
-    return Card(facts.scope, cards.facts_of(facts, used, time.time()), shown.tables, steps=_steps(facts))
+    rows = cards.newest_first(await in_thread(bench.secrets.log, scope=facts.scope, limit=LOOKED_AT))
+    used, now = cards.last_used(rows).get(facts.scope), time.time()
+    shown = cards.log_card(rows, now, facts.scope)
+    return Card(facts.scope, cards.facts_of(facts, used, now), shown.tables, steps=_steps(facts))
 
 
 def _steps(facts: SecretFacts) -> tuple[tuple[str, str], ...]:
     name = facts.scope
     bind = () if facts.binding.hosts else ((f"%loom key bind {name} --host H", "until then it goes nowhere"),)
+    bound = any(one.startswith("notebook:") for one in facts.grants)
+    here = () if bound else ((f"%loom key grant {name} --here", "only in this notebook"),)
     return (
         *bind,
         (f"%loom key rotate {name}", "another value; all else stays"),
         (f"%loom key policy {name} one_shot:3", "when it may be used"),
-        (f"%loom key grant {name} --here", "only in this notebook"),
+        *here,
         (f"%loom key rm {name}", "forgets it"),
     )[:4]
 
@@ -146,7 +148,7 @@ async def _set(bench: "Workbench", line: KeyLine) -> Card:
     else:
         return await _is_there(bench, facts, line, wanted)
     fields = await _fields(bench, line, wanted.type, _told(wanted, name), f"%loom key set {name}")
-    facts = await _under_key(
+    facts = await under_key(
         bench, f"%loom key set {name}",
         lambda: bench.secrets.put(
             name, wanted.type, fields, binding=wanted.binding, policy=wanted.policy,
@@ -189,7 +191,7 @@ def _wanted(bench: "Workbench", line: KeyLine, name: str) -> _Wanted:
         grants = lines.granted((f"model:{vendor.name}",), grants)
     policy = line.one("--policy")
     usual = CredentialPolicy(mode="autonomous") if vendor is not None else CredentialPolicy()
-    made = lines.policy_of(policy, datetime.now().astimezone()) if policy else usual
+    made = lines.policy_of(policy, lines.here_and_now()) if policy else usual
     return _Wanted(known, binding, made, grants, line.one("--note"))
 
 
@@ -198,7 +200,9 @@ def _refuse_misspelt(line: KeyLine, name: str) -> None:
 
     if name in VENDORS:
         if not VENDORS[name].key_env and not line.one("--type"):
-            raise LoomUsageError(f"{name} needs no key: it runs on this machine", fixes=[f"%loom model {name}"])
+            raise LoomUsageError(
+                f"{name} needs no key: it runs on this machine", fixes=[f"%loom model {name}"]
+            )
         return
     near = cells.near(name, [one.name for one in VENDORS.values() if one.key_env], cutoff=0.8)
     if near and not line.flags:
@@ -231,10 +235,15 @@ async def _is_there(bench: "Workbench", facts: SecretFacts, line: KeyLine, wante
     steps = [(f"%loom key rotate {name}", "another value; all else stays")]
     if line.flags.keys() & lines.BINDING.keys() and wanted.binding != facts.binding:
         hosts = " ".join(f"--host {one}" for one in wanted.binding.hosts)
-        steps.append((f"%loom key bind {name} {hosts}", "it is bound elsewhere: this line did not change that"))
+        steps.append(
+            (f"%loom key bind {name} {hosts}", "it is bound elsewhere: this line did not change that")
+        )
     if line.one("--policy") and wanted.policy.mode != facts.policy.mode:
         steps.append(
-            (f"%loom key policy {name} {line.one('--policy')}", "it has another policy: this line did not change it")
+            (
+                f"%loom key policy {name} {line.one('--policy')}",
+                "it has another policy: this line did not change it",
+            )
         )
     if not set(lines.grants_of(line, bench.notebook)) <= set(facts.grants):
         steps.append((f"%loom key grant {name} …", "it is granted otherwise: this line did not change that"))
@@ -249,19 +258,21 @@ def _after_set(line: KeyLine, facts: SecretFacts) -> list[tuple[str, str]]:
     if not facts.binding.hosts:
         steps.append((f"%loom key bind {facts.scope} --host H", "until then it goes nowhere"))
     if "--from-env" in line.flags:
-        steps.append(("it is still in the environment", "where code in this kernel reads it: unset it in your shell"))
+        steps.append(
+            ("it is still in the environment", "where code in this kernel reads it: unset it in your shell")
+        )
     elif "--from-dotenv" in line.flags or "--from-file" in line.flags:
         steps.append(("it is still in that file", "where code of this user reads it"))
-    return [*steps, (f"%loom key grant {facts.scope} --here", "only in this notebook"), ("%loom key", "what is kept")]
+    if not any(one.startswith("notebook:") for one in facts.grants):
+        steps.append((f"%loom key grant {facts.scope} --here", "only in this notebook"))
+    return [*steps, ("%loom key", "what is kept")]
 
 
 def _and_where(bench: "Workbench", card: Card) -> Card:
-    """A card that says so where no process of its own keeps the secrets."""
-    if bench.secrets.tier == "broker process":
-        return card
-    from dataclasses import replace
+    """A card that says what opens the secrets, and so where no process of its own keeps them."""
+    from loom_nb.notebook.key_table import told_of
 
-    return replace(card, facts=(*card.facts, ("kept by", f"{bench.secrets.tier}: no broker process here")))
+    return replace(card, facts=(*card.facts, *told_of(bench, any_kept=True)))
 
 
 async def _rotate(bench: "Workbench", line: KeyLine) -> Card:
@@ -269,7 +280,7 @@ async def _rotate(bench: "Workbench", line: KeyLine) -> Card:
     of = next(one for one in SECRET_TYPES if one == facts.type)
     told = f"Takes the place of version {facts.version}; its binding, policy and grants stay."
     fields = await _fields(bench, line, of, told, f"%loom key rotate {facts.scope}")
-    now = await _under_key(
+    now = await under_key(
         bench, f"%loom key rotate {facts.scope}", lambda: bench.secrets.rotate(facts.scope, fields)
     )
     return cards.one_card(
@@ -278,7 +289,7 @@ async def _rotate(bench: "Workbench", line: KeyLine) -> Card:
     )  # fmt: skip
 
 
-# -- the value -----------------------------------------------------------------------------------------------
+# -- the value -------------------------------------------------------------------------------------------
 
 
 async def _fields(
@@ -290,183 +301,46 @@ async def _fields(
         LoomUsageError: a value cannot be found, or does not fit. No message holds one.
         NobodyToAsk: something is left to be typed, and nobody is there.
     """
-    found = given_fields(line, of, os.environ)
+    found = values.given_fields(line, of, os.environ)
     names = [*FIELDS[of].required, *FIELDS[of].optional]
     left = [name for name in names if name not in found]
     if not [name for name in FIELDS[of].required if name not in found]:
         secret(of, found)
         return found
-    question, main = question_for(of, left, line.name, told, asked_by), main_field(of)
+    question, main = values.question_for(of, left, line.name, told, asked_by), values.main_field(of)
 
     def take(answer: Any) -> dict[str, object]:
         entered = {main: answer} if question.kind == "secret" else dict(answer)
         try:
             secret(of, {**found, **entered})
         except LoomUsageError as error:
-            raise AnswerRefused("this is no such secret", cause=complaint(of, error)) from None
+            raise AnswerRefused("this is no such secret", cause=values.complaint(of, error)) from None
         return entered
 
-    variable = "VARIABLE" if len(FIELDS[of].required) == 1 else f"{main}=VARIABLE"
-    fixes = (f"{asked_by} --from-env {variable}", f"{asked_by} --from-dotenv .env:{variable.rpartition('=')[2]}")
+    field = "" if len(FIELDS[of].required) == 1 else f"{main}="
+    fixes = (f"{asked_by} --from-env {field}VARIABLE", f"{asked_by} --from-dotenv {field}.env:VARIABLE")
     return {**found, **await bench.ask(question, take, fixes)}
-
-
-def main_field(of: SecretType) -> str:
-    """The field of a type that is the secret itself."""
-    return next(name for name in FIELDS[of].required if name in FIELDS[of].hidden)
-
-
-def question_for(of: SecretType, names: Sequence[str], name: str, told: str, asked_by: str) -> Question:
-    """The question for some fields of a secret: one hidden line, or a form whose secret fields are hidden."""
-    if list(names) == [main_field(of)] and main_field(of) not in _LONG:
-        title = f"{name}: its {_TITLES.get(of, of)}"
-        return Question(asked_by, "secret", title, text=told, asked_by=asked_by)
-    schema = {
-        "type": "object",
-        "required": [one for one in names if one in FIELDS[of].required],
-        "properties": {one: _property(of, one) for one in names},
-    }
-    title = f"{name}: {_TITLES.get(of, of)}"
-    return Question(asked_by, "form", title, text=told, schema=schema, asked_by=asked_by)
-
-
-_TITLES = {
-    "password": "password",
-    "api_key": "API key",
-    "basic_auth": "user name and password",
-    "bearer_token": "bearer token",
-    "oauth2_client_credentials": "OAuth2 client",
-    "ssh_private_key": "private SSH key",
-    "aws_sigv4": "AWS access key",
-    "jwt_signing_key": "key that signs JWTs",
-}
-_LONG = frozenset({"key_pem", "private_key_pem"})
-_ABOUT = {
-    "key_pem": "In PEM form, with its lines -----BEGIN and -----END.",
-    "private_key_pem": "In PEM form; of HS256 the secret itself.",
-    "passphrase": "Of the private key, where it has one.",
-    "expires_at": "In seconds since 1970 (UTC).",
-    "token_url": "https://…",
-    "scopes": "With blanks between them.",
-    "ttl_seconds": "How long a token is good for.",
-    "session_token": "Of temporary credentials.",
-}
-
-
-def _property(of: SecretType, name: str) -> dict[str, Any]:
-    made: dict[str, Any] = {"type": "string", "title": name.replace("_", " ")}
-    if name in _ABOUT:
-        made["description"] = _ABOUT[name]
-    if name == "algorithm":
-        return {"enum": list(ALGORITHMS), "title": "algorithm"}
-    if name in FIELDS[of].hidden:
-        made["writeOnly"] = True
-    if name in _LONG:
-        made["maxLength"] = 65_536
-    return made
-
-
-def complaint(of: SecretType, error: LoomUsageError) -> str:
-    """What is wrong with a secret, as `field: what`; never a value."""
-    field, marked, rest = error.title.partition(f" of a secret of type {of} ")
-    if marked and field in (*FIELDS[of].required, *FIELDS[of].optional):
-        return f"{field}: {rest}"
-    needs, marked, names = error.title.partition(f"a secret of type {of} needs ")
-    if marked and not needs:
-        return "; ".join(f"{name}: this is needed" for name in names.split(", "))
-    return error.title
-
-
-def given_fields(line: KeyLine, of: SecretType, environ: Mapping[str, str]) -> dict[str, object]:
-    """The fields that the flags of a line say where to find.
-
-    Raises:
-        LoomUsageError: one cannot be found, or a hidden one stands in the line itself.
-    """
-    found: dict[str, object] = {}
-    for flag, fetch in _FETCH.items():
-        for text in line.flags.get(flag, ()):
-            field, equals, where = text.partition("=")
-            known = (*FIELDS[of].required, *FIELDS[of].optional)
-            if not equals or field not in known:
-                field, where = main_field(of), text
-            if flag == "--field":
-                field, where = _plain_field(text, of)
-            found[field] = fetch(where, environ)
-    return found
-
-
-def _plain_field(text: str, of: SecretType) -> tuple[str, str]:
-    field, equals, value = text.partition("=")
-    known = FIELDS[of]
-    open_ones = [one for one in (*known.required, *known.optional) if one not in known.hidden]
-    if field in known.hidden:
-        raise LoomUsageError(
-            f"--field: {field} is secret, and a cell is saved with the notebook",
-            cause="if that was it, take it out of the cell and have a new one made where it comes from",
-            fixes=[f"--from-env {field}=VARIABLE", "leave it out: it is asked for, hidden"],
-        )
-    if not equals or field not in open_ones:
-        raise LoomUsageError(
-            f"--field takes NAME=VALUE of a secret of type {of}",
-            cause=f"names: {', '.join(open_ones) or 'none: all of it is secret'}",
-        )
-    return field, value
-
-
-def _from_env(name: str, environ: Mapping[str, str]) -> str:
-    value = environ.get(name, "").strip()
-    if value:
-        return value
-    near = cells.near(name, [one for one, text in environ.items() if text.strip()], cutoff=0.7)
-    if not name.isidentifier() or lines.looks_like_a_value(name):
-        raise LoomUsageError("--from-env takes the name of a variable", fixes=["--from-env GITHUB_TOKEN"])
-    raise LoomUsageError(
-        f"{name} is not set in the environment of this kernel", fixes=[f"--from-env {one}" for one in near]
-    )
-
-
-def _from_dotenv(text: str, _: Mapping[str, str]) -> str:
-    from loom_nb.notebook.dotenv import value_in
-
-    file, colon, name = text.rpartition(":")
-    if not colon or not file or not name:
-        raise LoomUsageError("--from-dotenv takes FILE:NAME", fixes=["--from-dotenv .env:GITHUB_TOKEN"])
-    return value_in(Path(file).expanduser(), name)
-
-
-def _from_file(text: str, _: Mapping[str, str]) -> str:
-    path = Path(text).expanduser()
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise LoomUsageError(f"{path} holds no secret", cause=f"it has more than {MOST_BYTES:,} bytes")
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise LoomUsageError(f"{path} cannot be read", cause=type(error).__name__) from None
-
-
-_FETCH: Mapping[str, Callable[[str, Mapping[str, str]], str]] = {
-    "--field": lambda text, _: text,
-    "--from-env": _from_env,
-    "--from-dotenv": _from_dotenv,
-    "--from-file": _from_file,
-}
 
 
 # -- changing ------------------------------------------------------------------------------------------------
 
 
 async def _rm(bench: "Workbench", line: KeyLine) -> Card:
-    facts = await named(bench, line)
-    rows = await in_thread(bench.secrets.log, scope=facts.scope, limit=LOOKED_AT)
+    name = line.name
+    try:
+        facts = await named(bench, line)
+        rows = await in_thread(bench.secrets.log, scope=name, limit=LOOKED_AT)
+        told = _who_misses(facts, rows)
+    except SecretDamaged as damage:  # nothing can be read of it but its name
+        told = damage.title
     if "--yes" not in line.flags:
-        asked_by = f"%loom key rm {facts.scope}"
+        asked_by = f"%loom key rm {name}"
         question = Question(
-            asked_by, "confirm", f"Forget {facts.scope} for good?", text=_who_misses(facts, rows), asked_by=asked_by
-        )
+            asked_by, "confirm", f"Forget {name} for good?", text=told, asked_by=asked_by
+        )  # fmt: skip
         if not await bench.ask(question, bool, (f"{asked_by} --yes",)):
-            return Card(f"{facts.scope} stays")
-    return removed(facts.scope, await in_thread(bench.secrets.revoke, scope=facts.scope))
+            return Card(f"{name} stays")
+    return removed(name, await in_thread(bench.secrets.revoke, scope=name))
 
 
 def _who_misses(facts: SecretFacts, rows: Sequence[AuditRow]) -> str:
@@ -474,7 +348,7 @@ def _who_misses(facts: SecretFacts, rows: Sequence[AuditRow]) -> str:
     users = cards.users(facts, rows)
     told = [f"used by: {', '.join(users)}" if users else "nobody has used it"]
     if used is not None:
-        told.append(f"last used {cards.lately(used.moment, time.time())}: {cards.for_words(used.use)}")
+        told.append(f"last used {lately(used.moment, time.time())}: {cards.for_words(used.use)}")
     told.append("Its value is gone then. What it opens goes on knowing it until it is withdrawn there.")
     return "\n".join(told)
 
@@ -494,7 +368,10 @@ async def _grant(bench: "Workbench", line: KeyLine) -> Card:
     if not named_here and not kinds:
         raise LoomUsageError(
             f"%loom key grant {facts.scope}: to whom?",
-            fixes=[f"%loom key grant {facts.scope} {one}" for one in ("--here", "--tool http_request", "--any notebook")],
+            fixes=[
+                f"%loom key grant {facts.scope} {one}"
+                for one in ("--here", "--tool http_request", "--any notebook")
+            ],
         )
     before = lines.opened(facts.grants, kinds)
     revoking = "--revoke" in line.flags
@@ -505,18 +382,27 @@ async def _grant(bench: "Workbench", line: KeyLine) -> Card:
             cause=f"who may use it: {cards.grant_words(facts.grants)}",
         )
     grants = lines.revoked(before, named_here) if revoking else lines.granted(before, named_here)
-    now = await _under_key(
+    now = await under_key(
         bench, f"%loom key grant {facts.scope}", lambda: bench.secrets.change(facts.scope, grants=grants)
     )
     word = "opened to" if kinds and not named_here else "taken from" if revoking else "granted to"
     to = cards.grant_words(named_here) if named_here else ", ".join(f"any {kind}" for kind in kinds)
-    return cards.one_card(f"{facts.scope} is {word} {to}", now, None, time.time(), _grant_back(facts, named_here, revoking))
+    back = _grant_back(facts, named_here, bench.notebook, revoking=revoking)
+    return cards.one_card(f"{facts.scope} is {word} {to}", now, None, time.time(), back)
 
 
-def _grant_back(facts: SecretFacts, named_here: Sequence[str], revoking: bool) -> tuple[tuple[str, str], ...]:
+def _flag(grant: str, notebook: str) -> str:
+    """A grant as it is typed."""
+    kind, _, name = grant.partition(":")
+    return "--here" if grant == f"notebook:{notebook}" else f"--{kind} {shlex.quote(name)}"
+
+
+def _grant_back(
+    facts: SecretFacts, named_here: Sequence[str], notebook: str, *, revoking: bool
+) -> tuple[tuple[str, str], ...]:
     if not named_here:
         return (("%loom key", "who may use what"),)
-    flags = " ".join(f"--grant {one}" for one in named_here)
+    flags = " ".join(_flag(one, notebook) for one in named_here)
     if revoking:
         return ((f"%loom key grant {facts.scope} {flags}", "grants it again"),)
     kind = named_here[0].partition(":")[0]
@@ -533,9 +419,12 @@ async def _policy(bench: "Workbench", line: KeyLine) -> Card:
         raise LoomUsageError(
             f"%loom key policy {name}: which?",
             cause=f"now: {cards.policy_words(facts.policy, time.time())}",
-            fixes=[f"%loom key policy {name} {word}" for word in ("autonomous", "one_shot:3", "time_boxed now..+2h")],
+            fixes=[
+                f"%loom key policy {name} {word}"
+                for word in ("autonomous", "one_shot:3", "time_boxed now..+2h")
+            ],
         )
-    policy = lines.policy_of(" ".join(words), datetime.now().astimezone())
+    policy = lines.policy_of(" ".join(words), lines.here_and_now())
     return await changed(bench, facts, f"%loom key policy {name}", policy=policy)
 
 
@@ -560,7 +449,7 @@ async def changed(
     binding: Binding | None = None,
 ) -> Card:
     """Give a secret another policy or binding; the card says how it was."""
-    now = await _under_key(
+    now = await under_key(
         bench, line, lambda: bench.secrets.change(facts.scope, policy=policy, binding=binding)
     )
     moment = time.time()
@@ -570,64 +459,6 @@ async def changed(
     what = "policy" if policy is not None else "binding"
     card = cards.one_card(f"{facts.scope} has another {what}", now, None, moment)
     return Card(card.title, (*card.facts, (f"{what} before", before)), steps=(("%loom key", "what is kept"),))
-
-
-# -- the master key ------------------------------------------------------------------------------------------
-
-
-async def _lock(bench: "Workbench", line: KeyLine) -> Card:
-    _takes_nothing(line)
-    await in_thread(bench.secrets.lock)
-    return Card(
-        "the secrets are locked: nothing here uses one",
-        steps=(("%loom key unlock", "opens them again"), ("%loom key", "names and facts stay readable")),
-    )
-
-
-async def _unlock(bench: "Workbench", line: KeyLine) -> Card:
-    _takes_nothing(line)
-    await _under_key(bench, "%loom key unlock", lambda: bench.secrets.unlock())
-    return Card("the secrets are open", steps=(("%loom key", "what is kept"), ("%loom key lock", "closes them")))
-
-
-async def _rekey(bench: "Workbench", line: KeyLine) -> Card:
-    _takes_nothing(line)
-    count = await _under_key(bench, "%loom key rekey", lambda: bench.secrets.rekey())
-    return Card(
-        f"{counted(count, 'secret')} sealed anew with a fresh key",
-        (("before", "what was sealed with the old key opens with it no more"),),
-        steps=(("%loom key log", "every use and change"),),
-    )
-
-
-def _takes_nothing(line: KeyLine) -> None:
-    if line.names:
-        raise LoomUsageError(f"%loom key {line.verb} takes nothing more", fixes=[f"%loom key {line.verb}"])
-
-
-async def _under_key(bench: "Workbench", asked_by: str, act: Callable[[], Any]) -> Any:
-    """Do what needs the master key; where a passphrase opens it, that is asked for, hidden."""
-    try:
-        return await in_thread(act)
-    except SecretsLocked as error:
-        if not wants_passphrase(bench.secrets, error):
-            raise
-    question = Question(
-        asked_by, "secret", "The passphrase of your secrets", asked_by=asked_by,
-        text="It opens them for this kernel, and is kept nowhere.",
-    )  # fmt: skip
-
-    def take(words: str) -> str:
-        return words
-
-    words = await bench.ask(question, take, ("%loom key unlock   (in a notebook that somebody looks at)",))
-    await in_thread(bench.secrets.unlock, passphrase=words)
-    return await in_thread(act)
-
-
-def wants_passphrase(secrets: "Secrets", error: SecretsLocked) -> bool:
-    """Whether words of a person open the store."""
-    return "passphrase" in f"{error.title} {error.cause}"
 
 
 VERBS: Mapping[str, Callable[["Workbench", KeyLine], Awaitable[Card]]] = {
@@ -640,8 +471,8 @@ VERBS: Mapping[str, Callable[["Workbench", KeyLine], Awaitable[Card]]] = {
     "policy": _policy,
     "bind": _bind,
     "log": _log,
-    "lock": _lock,
-    "unlock": _unlock,
-    "rekey": _rekey,
+    "lock": lock,
+    "unlock": unlock,
+    "rekey": rekey,
 }
 """What stands behind `%loom key`."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from loom_nb.errors import LoomUsageError, NotBuiltError
+from loom_nb.errors import LoomError, LoomUsageError, NotBuiltError
 from loom_nb.notebook import approvals
 from loom_nb.notebook import cell as cells
 from loom_nb.notebook.card import Card, Table
@@ -105,7 +105,7 @@ def _status(bench: "Workbench", _: list[str]) -> Card:
     earlier = bench.earlier()
     facts = (
         ("model", bench.model_name + (" (demo, free)" if bench.model_name == "offline" else "")),
-        ("key", bench.key_state()),
+        ("key", _key_words(bench)),
         ("conversation", _conversation(bench)),
         ("spent here", f"${known:.4g}" + (f" and {unknown} runs of unknown price" if unknown else "")),
         ("tokens here", f"{tokens:,}"),
@@ -115,6 +115,15 @@ def _status(bench: "Workbench", _: list[str]) -> Card:
         *(("notice", notice) for notice in bench.notices),
     )
     return Card("loom_nb", facts, steps=_next_steps(bench, earlier))
+
+
+def _key_words(bench: "Workbench") -> str:
+    """How it stands with the key of the model, and what to type where it cannot be used."""
+    try:
+        state = bench.key_of(bench.model)
+    except LoomError as error:
+        return error.title
+    return state.words if state.usable or not state.fix else f"{state.words}: {state.fix}"
 
 
 def _budgets(bench: "Workbench") -> list[tuple[str, str]]:
@@ -162,16 +171,12 @@ def _model(bench: "Workbench", arguments: list[str]) -> Card:
     if arguments:
         bench.set_model(arguments[0])
     model = bench.model
-    facts = (("name", bench.model_name), ("key", bench.key_state()))
+    facts = (("name", bench.model_name), ("key", bench.key_state(model)))
     title = "the model from now on" if arguments else "the model of cells that name none"
-    if model.key_env and not model.has_key():
-        steps: tuple[tuple[str, str], ...] = (
-            (
-                f"%env {model.key_env[0]}=…",
-                "sets the key for this kernel (a cell that is saved: rather in your shell)",
-            ),
-            ("%loom model offline", "goes back to the demo"),
-        )
+    state = bench.key_of(model)
+    if not state.usable:
+        fix = ((state.fix, "then it can be used"),) if state.fix else ()
+        steps: tuple[tuple[str, str], ...] = (*fix, ("%loom model offline", "goes back to the demo"))
     else:
         steps = (("%loom models", "all names"),)
     return Card(title, facts, steps=steps)
@@ -179,7 +184,9 @@ def _model(bench: "Workbench", arguments: list[str]) -> Card:
 
 def _models(bench: "Workbench", arguments: list[str]) -> Card:
     from loom_nb.models.registry import VENDORS, Model
+    from loom_nb.notebook.key_states import kept_by
 
+    kept = kept_by(bench)
     pattern = arguments[0] if arguments else "*"
     rows = []
     for name in bench.known_models():
@@ -187,14 +194,23 @@ def _models(bench: "Workbench", arguments: list[str]) -> Card:
             continue
         value = bench.shell.user_ns.get(name)
         model = value if isinstance(value, Model) else Model.from_name(name)
-        kind = "demo, free" if name == "offline" else "variable" if value is model else "begin with this one"
-        rows.append((name, bench.key_state(model), kind))
+        kind = "demo, free" if name == "offline" else "variable" if value is model else ""
+        state = bench.key_of(model, kept)
+        rows.append((name, "none" if state.kind == "missing" else state.words, kind, state.fix))
     vendors = ", ".join(VENDORS)
     table = Table(
-        "models by name; any other of a vendor works too: vendor:name", ("name", "key", ""), tuple(rows)
+        "models by name; any other of a vendor works too: vendor:name",
+        ("name", "key", "", "what would give it one"),
+        tuple(rows),
     )
     return Card(
-        "models", (("vendors", vendors),), (table,), steps=(("%loom model NAME", "use one from now on"),)
+        "models",
+        (("vendors", vendors),),
+        (table,),
+        steps=(
+            ("%loom model NAME", "use one from now on"),
+            ("%loom key set anthropic", "keeps the key of a vendor, encrypted: asks for it, hidden"),
+        ),
     )
 
 

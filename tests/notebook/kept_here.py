@@ -25,7 +25,7 @@ class KeptHere:
 
     def note(self, kind: AuditKind, scope: str, **more: Any) -> None:
         use = more.pop("use", None) or Use(scope=scope, who="person")
-        self.rows.insert(0, AuditRow(seq=next(self._seq), moment=time.time(), kind=kind, use=use, **more))
+        self.rows.append(AuditRow(seq=next(self._seq), moment=time.time(), kind=kind, use=use, **more))
 
     def put(self, scope: str, secret_type: str, fields: Mapping[str, object], **about: Any) -> SecretFacts:
         facts = self.store.put(scope, secret(secret_type, fields), **about)
@@ -67,4 +67,4 @@ class KeptHere:
 
     def log(self, scope: str = "", *, limit: int = 100) -> tuple[AuditRow, ...]:
         rows = [row for row in self.rows if not scope or row.use.scope == scope]
-        return tuple(rows[:limit])
+        return tuple(rows[-limit:])

@@ -202,8 +202,7 @@ class SshClose(_Operation, frozen=True):
 
 
 Administration: TypeAlias = Put | Rotate | Change | Revoke | Facts | List | Damaged | Rekey | Lock | Unlock
-Ssh: TypeAlias = SshCall | SshSend | SshClose
-Operation: TypeAlias = Administration | Log | Find | Rule | Redact | Exchange | Ssh
+Operation: TypeAlias = Administration | Log | Find | Rule | Redact | Exchange | SshCall | SshSend | SshClose
 
 
 LOOKS = (Facts, List, Damaged, Log, Find, Rule, Redact)
