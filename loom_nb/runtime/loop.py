@@ -114,14 +114,14 @@ async def _turn(stage: Stage) -> Reply:
     note_head(stage)
     reply: Reply | None = None
     try:
-        reply = await stage.model.reply(stage.request, stage.show)
+        reply = await _reply(stage)
     except ModelError as error:
         if not await _may_pass(stage, error, 1):
             raise
     if reply is None:
         reply = await _ask_again(stage)
     stage.deltas.clear()
-    message = cleaned(reply.message)
+    message = await stage.redacting.message(cleaned(reply.message))
     if message is not reply.message:
         reply = msgspec.structs.replace(reply, message=message)
     _add(stage, message)
@@ -147,6 +147,16 @@ async def _turn(stage: Stage) -> Reply:
     return reply
 
 
+async def _reply(stage: Stage) -> Reply:
+    """What the model says, shown as it comes; what was held back of it is shown at its end."""
+    if stage.shown is None:
+        return await stage.model.reply(stage.request, stage.show)
+    try:
+        return await stage.model.reply(stage.request, stage.show)
+    finally:
+        stage.shown.end()
+
+
 def _weight(stage: Stage) -> int:
     """Tokens of the next request; its dashboard, where it has one, is drawn for that."""
     tokens = stage.meter.tokens if stage.course is None else draw(stage)
@@ -160,7 +170,7 @@ async def _ask_again(stage: Stage) -> Reply:
         attempt += 1
         note_head(stage)
         try:
-            return await stage.model.reply(stage.request, stage.show)
+            return await _reply(stage)
         except ModelError as error:
             if not await _may_pass(stage, error, attempt):
                 raise

@@ -341,9 +341,10 @@ class Run:
 
     def say(self, event: Kept) -> None:
         """Keep a fact in the log and show it."""
-        self.entries.append(self._note(self.id, event))
+        entry = self._note(self.id, event)
+        self.entries.append(entry)
         for sink in self.sinks:
-            sink(event)
+            sink(entry.event)
 
     def show(self, delta: Delta) -> None:
         """Show a piece of the message that is being written."""
