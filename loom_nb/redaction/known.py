@@ -3,6 +3,7 @@
 import os
 import re
 import threading
+import time
 from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from urllib.parse import unquote, urlsplit
@@ -14,6 +15,10 @@ _ADDRESSES = re.compile(r"UR[IL]|DSN|CONN|PROXY|DATABASE|BROKER|REDIS", re.IGNOR
 _PATH = re.compile(r"(?:~|\.{1,2}|[A-Za-z]:)?(?:[/\\][\w.@ -]+)*[/\\][A-Za-z_.][\w. -]{2,}[/\\]?")
 
 
+LOOK_SECONDS = 1.0
+"""How long a look at all variables lasts, while there are not more or fewer of them."""
+
+
 class KnownSecrets:
     """Secrets by name, and what takes all of them out of texts. Safe from any thread.
 
@@ -23,30 +28,38 @@ class KnownSecrets:
     """
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
-        self.redactor = Redactor({})
-        """As of the latest `refresh` or `add`; without anything to look for it is false."""
+        self.redactor: Redactor | None = None
+        """As of the latest `refresh` or `add`; None where there is nothing to look for."""
         self._environment = os.environ if environment is None else environment
         self._turn = threading.Lock()
         self._of_environment: dict[str, str] = {}
+        self._variables = -1
+        self._looked = 0.0
         self._told: dict[str, frozenset[str]] = {}
 
-    def refresh(self) -> Redactor:
-        """Look at the environment again."""
+    def refresh(self) -> None:
+        """Look at the environment again: at what it is known to hold, and once a second at the whole."""
+        held, environment, now = self._of_environment, self._environment, time.monotonic()
+        if (
+            len(environment) == self._variables
+            and now - self._looked < LOOK_SECONDS
+            and all(environment.get(name) == value for name, value in held.items())
+        ):
+            return
+        self._variables, self._looked = len(environment), now
         found = {name: self._environment.get(name, "") for name in self._environment if self._counts(name)}
         if found != self._of_environment:
             with self._turn:
                 self._of_environment = found
                 self._made()
-        return self.redactor
 
-    def add(self, name: str, *values: str) -> Redactor:
+    def add(self, name: str, *values: str) -> None:
         """From now on, these too."""
         kept = frozenset(filter(redactable, values))
         if not kept <= self._told.get(name, frozenset()):
             with self._turn:
                 self._told[name] = self._told.get(name, frozenset()) | kept
                 self._made()
-        return self.redactor
 
     @staticmethod
     @lru_cache(4096)
@@ -56,7 +69,7 @@ class KnownSecrets:
 
     def _made(self) -> None:
         secrets: dict[str, Iterable[str]] = dict(environment_secrets(self._of_environment))
-        self.redactor = Redactor(secrets | self._told)
+        self.redactor = Redactor(secrets | self._told) or None
 
     def __repr__(self) -> str:
         return f"<KnownSecrets {len(self._of_environment) + len(self._told)}>"

@@ -214,6 +214,8 @@ async def _run(stage: Stage, ready: Ready) -> ToolResultPart:
     started = clock()
     stage.started_calls.add(part.id)
     outcome, parts = await _within(stage, ready)
+    if ready.live is not None:
+        await ready.live.end()
     if ready.edited:
         now = to_json({name: ready.plain.get(name) for name in ready.edited}).decode()
         told = TextPart(
@@ -222,7 +224,7 @@ async def _run(stage: Stage, ready: Ready) -> ToolResultPart:
         parts = (told, TextPart(clean(now), USER), *parts)
     if stage.closed:  # it was left behind when the run ended, and has its result already
         return ToolResultPart(part.id, part.name, parts, outcome != "ok", tool.origin)
-    parts, taken = await stage.redacting.result(parts)
+    parts, taken = await stage.redacting.result(parts) if stage.redacting.suspects(parts) else (parts, 0)
     parts, chars = _shorten(stage, part.id, tool, parts)
     result = ToolResultPart(part.id, part.name, parts, outcome != "ok", tool.origin)
     stage.results.append(result)
@@ -242,8 +244,7 @@ async def _within(stage: Stage, ready: Ready) -> tuple[Outcome, tuple[ResultPart
     tool = ready.tool
     task = asyncio.current_task()
     assert task is not None  # noqa: S101  we are in a coroutine
-    live = stage.redacting.live(stage.stream, ready.part.id)
-    current_call.set(InCall(stage, ready, task, live))
+    current_call.set(InCall(stage, ready, task))
     late = stage.deadlines.clear
     stage.deadlines.set(task, tool.timeout)
     try:
@@ -268,7 +269,6 @@ async def _within(stage: Stage, ready: Ready) -> tuple[Outcome, tuple[ResultPart
             return "ok", parts
     finally:
         current_call.set(None)
-        await live.end()
     task.uncancel()  # it swallowed the news; its time was up all the same
     return "timeout", _too_late(tool)
 

@@ -25,7 +25,6 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
     _stage: Stage
     _ready: Ready
     _task: asyncio.Task[Any]
-    _live: Live
 
     @property
     def call_id(self) -> str:
@@ -120,7 +119,9 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
 
     def _show(self, event: CallOutput) -> None:
         if not self._stage.closed:
-            self._live.feed(event.text)
+            if self._ready.live is None:
+                self._ready.live = Live(self._stage.redacting, self._stage.stream, event.call_id)
+            self._ready.live.feed(event.text)
 
     def _keep(self, event: Kept) -> None:
         if self._stage.closed:

@@ -121,10 +121,8 @@ async def _turn(stage: Stage) -> Reply:
     if reply is None:
         reply = await _ask_again(stage)
     stage.deltas.clear()
-    message = await stage.redacting.message(cleaned(reply.message))
-    if message is not reply.message:
-        reply = msgspec.structs.replace(reply, message=message)
-    _add(stage, message)
+    reply = await _as_kept(stage, reply)
+    _add(stage, reply.message)
     cost = pay(stage, reply)
     stage.meter.counted_by_vendor(reply.usage)
     stage.say(
@@ -155,6 +153,14 @@ async def _reply(stage: Stage) -> Reply:
         return await stage.model.reply(stage.request, stage.show)
     finally:
         stage.shown.end()
+
+
+async def _as_kept(stage: Stage, reply: Reply) -> Reply:
+    """The reply as it may be kept and sent again."""
+    message = cleaned(reply.message)
+    if stage.redacting.at_work:
+        message = await stage.redacting.message(message)
+    return reply if message is reply.message else msgspec.structs.replace(reply, message=message)
 
 
 def _weight(stage: Stage) -> int:

@@ -7,7 +7,6 @@ the log. Known secrets are taken out everywhere, what only looks like one out of
 
 import asyncio
 import re
-from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -63,19 +62,23 @@ class Redacting:
         self.others = others
 
     @property
-    def redactor(self) -> Redactor:
-        """Of the secrets that this process knows."""
-        return self.known.redactor
-
-    @property
     def asks(self) -> bool:
         """Whether somebody else knows of secrets that were used."""
         return self.others is not None and self.others.in_use
 
+    @property
+    def at_work(self) -> bool:
+        """Whether there are known secrets at all."""
+        return self.known.redactor is not None or (self.others is not None and self.others.in_use)
+
+    def suspects(self, parts: tuple[ResultPart, ...]) -> bool:
+        """Whether what a tool gave is to be looked at more closely."""
+        return self.at_work or any(type(part) is TextPart and key_forms(part.text) for part in parts)
+
     def words(self, text: str) -> str:
         """A text without the secrets that this process knows."""
         redactor = self.known.redactor
-        return redactor.text(text) if redactor else text
+        return text if redactor is None else redactor.text(text)
 
     async def text(self, text: str) -> str:
         """A text without any known secret."""
@@ -100,14 +103,15 @@ class Redacting:
         if type(part) is TextPart or type(part) is DataPart:
             text = without_key_forms(await self.text(part.text))[0]
             return part if text == part.text else msgspec.structs.replace(part, text=text)
-        if type(part) is FilePart and part.media_type.startswith(_WORDS):
-            data = self.redactor.data(part.data)
+        redactor = self.known.redactor
+        if redactor is not None and type(part) is FilePart and part.media_type.startswith(_WORDS):
+            data = redactor.data(part.data)
             return part if data == part.data else msgspec.structs.replace(part, data=data)
         return part
 
     async def question(self, question: Question) -> Question:
         """What a person is shown; what an answer is held against stays as it is."""
-        if not self.redactor and not self.asks:
+        if not self.at_work:
             return question
         approval = question.approval
         if approval is not None:
@@ -124,28 +128,23 @@ class Redacting:
 
     def packed(self, kept: Packed) -> Packed:
         """An artifact; pictures and other data that are no words stay as they are."""
-        redactor = self.redactor
-        if not redactor or not (kept.kind in ("text", "json", "table") or kept.media_type.startswith(_WORDS)):
+        redactor = self.known.redactor
+        if redactor is None or not (
+            kept.kind in ("text", "json", "table") or kept.media_type.startswith(_WORDS)
+        ):
             return kept
         made: Packed = _without(redactor, kept)
         return made
-
-    def live(self, show: Callable[[CallOutput], None], call_id: str) -> "Live":
-        """What a call shows while it runs."""
-        return Live(self, show, call_id)
 
     # -- what is said ------------------------------------------------------------------------------
 
     async def message(self, message: Message) -> Message:
         """What the model said, or the user, without known secrets; values that travel with it are foreign."""
-        if not self.redactor and not self.asks:
+        if not self.at_work:
             return message
         parts = tuple([await self._said(part) for part in message.parts])
-        return (
-            message
-            if all(map(_same, parts, message.parts))
-            else msgspec.structs.replace(message, parts=parts)
-        )
+        same = all(map(_same, parts, message.parts))
+        return message if same else msgspec.structs.replace(message, parts=parts)
 
     async def _said(self, part: Part) -> Part:
         match part:
@@ -167,18 +166,19 @@ class Redacting:
     async def asked(self, message: Message) -> tuple[Message, str]:
         """The user's message without known secrets, and what the user should be told of it."""
         self.known.refresh()
+        if not self.at_work and not any(map(_doubtful, message.parts)):
+            return message, ""
         made = await self.message(message)
-        outside = [
-            await self._from_outside(part) if isinstance(part, DataPart) else part for part in made.parts
-        ]
-        if not all(map(_same, outside, made.parts)):
-            made = msgspec.structs.replace(made, parts=tuple(outside))
+        if len(made.parts) > 1:
+            outside = [
+                await self._from_outside(part) if type(part) is DataPart else part for part in made.parts
+            ]
+            if not all(map(_same, outside, made.parts)):
+                made = msgspec.structs.replace(made, parts=tuple(outside))
         taken = 0 if made is message else sum(map(_marks, made.parts)) - sum(map(_marks, message.parts))
         told = [f"{_count(taken)} taken out of what you sent."] if taken else []
-        kinds = Counter(
-            one.kind for part in made.parts if type(part) is TextPart for one in key_forms(part.text)
-        )
-        if kinds:
+        words = [part.text for part in made.parts if type(part) is TextPart]
+        if kinds := dict.fromkeys(one.kind for text in words for one in key_forms(text)):
             what = ", ".join(kinds)
             told.append(
                 f"The prompt holds what looks like a secret ({what}): the model reads it, and the notebook"
@@ -188,10 +188,10 @@ class Redacting:
 
     def kept(self, event: Kept) -> Kept:
         """A fact as the log may hold it."""
-        if isinstance(event, VariablesChanged):
-            event = _described(event)
         redactor = self.known.redactor
-        if not redactor:
+        if type(event) is VariablesChanged:
+            event = _described(event)
+        if redactor is None:
             return event
         try:
             if not redactor.holds(event_to_json(event)):
@@ -202,7 +202,8 @@ class Redacting:
 
     def deltas(self, show: Callable[[Delta], None]) -> "ShownDeltas | None":
         """Shows what a model says while it does; None where there is nothing to take out."""
-        return ShownDeltas(show, self.redactor) if self.redactor else None
+        redactor = self.known.redactor
+        return None if redactor is None else ShownDeltas(show, redactor)
 
 
 def taken_out(count: int, name: str) -> Noticed:
@@ -228,6 +229,10 @@ def _described(event: VariablesChanged) -> VariablesChanged:
         for one in event.changes
     )
     return event if changes == event.changes else msgspec.structs.replace(event, changes=changes)
+
+
+def _doubtful(part: Part) -> bool:
+    return type(part) is not TextPart or bool(key_forms(part.text))
 
 
 def _same(one: object, other: object) -> bool:
@@ -257,6 +262,7 @@ class ShownDeltas:
         self._last: dict[tuple[str, str], Delta] = {}
 
     def __call__(self, delta: Delta) -> None:
+        """The next piece."""
         channel = (delta.type, delta.call_id if isinstance(delta, CallDelta) else "")
         text = self._texts.get(channel)
         if text is None:
@@ -316,8 +322,9 @@ class Live:
 
     def feed(self, text: str) -> None:
         """The next piece. On the thread of the loop."""
-        if self._exact is None and self._redacting.redactor:
-            self._exact = RedactedText(self._redacting.redactor)
+        redactor = self._redacting.known.redactor
+        if self._exact is None and redactor is not None:
+            self._exact = RedactedText(redactor)
         self._take(self._exact.feed(text) if self._exact is not None else text)
 
     def _take(self, text: str, *, last: bool = False) -> None:

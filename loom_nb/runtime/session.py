@@ -193,8 +193,8 @@ class Session:
     __slots__ = (  # of objects with more than 30 attributes, Python finds each one slowly
         "__weakref__", "_active", "_asking", "_book", "_book_of", "_clock", "_closed", "_deadlines",
         "_describe", "_ended", "_fair", "_files", "_given_up", "_kept", "_kits", "_latest", "_log", "_loop",
-        "_meter", "_models", "_noting", "_origins", "_owns_store", "_redacting", "_restored", "_runs", "_stages",
-        "_tally", "_turnstile", "_used", "_waiting", "agent", "conversation", "id", "metadata",
+        "_meter", "_models", "_noting", "_origins", "_owns_store", "_redacting", "_restored", "_runs",
+        "_stages", "_tally", "_turnstile", "_used", "_waiting", "agent", "conversation", "id", "metadata",
         "store", "view",
     )  # fmt: skip
 
@@ -894,7 +894,8 @@ class Session:
             await self._log.commit()
         else:
             message, told = await self._redacting.asked(work.message)
-            self._begin(run, msgspec.structs.replace(work, message=message))
+            work = work if message is work.message else _Beginning(message, work.metadata, work.form)
+            self._begin(run, work)
             if told:
                 run.say(Noticed(told, "warning"))
             if self.store.durable:
