@@ -15,7 +15,6 @@ from typing import TypeAlias
 
 from loom_nb.redaction.search import Spans, search
 
-
 SHORTEST = 10
 """Characters of a text that may hold one: a password behind its name."""
 
