@@ -330,12 +330,13 @@ class Run(msgspec.Struct, eq=False, weakref=True):
     def say(self, event: Kept) -> None:
         """Keep a fact in the log and show it."""
         log = self._log  # as `Log.note` does it: every fact of every run comes by here
+        event = log.kept(event)
         log.seq = seq = log.seq + 1
         entry = LogEntry(log.session, seq, self.id, log.now(), event)
         log.pending.append(entry)
         self.entries.append(entry)
         for sink in self.sinks:
-            sink(event)
+            sink(entry.event)
 
     def show(self, delta: Delta) -> None:
         """Show a piece of the message that is being written."""
