@@ -360,10 +360,7 @@ class Client:
 
         try:
             async with self._open(request, guard) as response:
-                headers = tuple(
-                    (header_text(name).lower(), header_text(value)) for name, value in response.headers
-                )
-                reply = Reply(request.target, response.status, headers)
+                reply = head_of(request.target, response)
                 if reply.redirects:
                     return reply
                 body, whole = await self._body(response, reply.header("content-encoding").strip().lower())
@@ -500,7 +497,13 @@ def words(error: Exception) -> str:
     return clean(str(error))[:300] or type(error).__name__
 
 
-def header_text(value: bytes) -> str:
+def head_of(target: Target, response: "httpcore2.Response") -> Reply:
+    """An answer whose body is still to be read."""
+    headers = tuple((_text(name).lower(), _text(value)) for name, value in response.headers)
+    return Reply(target, response.status, headers)
+
+
+def _text(value: bytes) -> str:
     """A header's value, mostly ASCII; some servers write UTF-8."""
     try:
         return clean(value.decode())

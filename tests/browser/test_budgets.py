@@ -16,7 +16,7 @@ def look(page: int) -> str:
     """Look at a page."""
     return f"page {page}: " + " ".join(f"station {n} reads {n * 7 % 41 / 2}" for n in range(7_000))'''
 LOAD = "%load_ext loom_nb"
-CAPS = "%loom budget cell 200k\n%loom budget notebook 1.00\n%loom budget day 60k"
+CAPS = "%loom budget cell 200k\n%loom budget notebook 1.00\n%loom budget day 3m"
 ASK = "%%loom -t look\nplease look at page 1"
 
 
@@ -54,7 +54,7 @@ def test_who_stops_sees_why_and_the_bars_tell_what_is_left(lab: Lab):
     nb.run(4).wait(4)
     text = nb.output_text(4)
     assert re.search(r"last cell\s+[\d,]+ of 200,000 tokens", text)
-    assert re.search(r"today\s+[\d,]+ of 60,000 tokens, [\d,]+ tokens left", text)
+    assert re.search(r"today\s+[\d,]+ of 3,000,000 tokens, [\d,]+ tokens left", text)
     for theme in THEMES:
         look_at(nb, theme, 4)
         nb.screenshot(f"budget-{theme}")

@@ -1,6 +1,6 @@
 """What the kernel may ask of the broker, as values; and errors as they cross."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -9,7 +9,6 @@ from loom_nb import errors
 from loom_nb.credentials.policies import Binding, CredentialPolicy
 from loom_nb.credentials.uses import Use
 from loom_nb.errors import CredentialError, LoomError, ToolError
-
 
 Broke: TypeAlias = Literal["", "connect", "connect_timeout", "timeout", "network", "protocol"]
 
@@ -26,8 +25,8 @@ class _Operation(msgspec.Struct, frozen=True, tag=True, tag_field="op", omit_def
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"  # some of them hold a value
 
-    def __rich_repr__(self) -> Iterator[str]:
-        yield from ()
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return []
 
 
 class Hello(_Operation, frozen=True):
