@@ -1,7 +1,7 @@
 """What a `%loom key` line says, as values: names, flags, when a secret may be used and where it may go.
 
-Pure but for `here_and_now`: words, the time and the zone go in. Nothing of a line is repeated in a message that might be the
-value of a secret: what stands where no word is expected was probably meant to be one.
+Pure but for `here_and_now`: words, the time and the zone go in. Nothing of a line is repeated in a message
+that might be the value of a secret: what stands where no word is expected was probably meant to be one.
 """
 
 import os
@@ -322,7 +322,7 @@ def policy_of(text: str, now: datetime) -> CredentialPolicy:
     Raises:
         LoomUsageError: it is none.
     """
-    word, more = (re.split(r"[:\s]\s*", text.strip(), maxsplit=1) + [""])[:2]
+    word, more = [*re.split(r"[:\s]\s*", text.strip(), maxsplit=1), ""][:2]
     mode = MODES.get(word.replace("-", "_").lower())
     if mode is None:
         near = cells.near(word, MODES)

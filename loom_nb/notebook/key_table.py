@@ -239,8 +239,8 @@ class LogRows:
             ("secret", f"{use.scope}, version {found.version}" if found.version else use.scope),
             ("policy then", found.mode), ("who", cards.who_words(use.who)), ("notebook", use.notebook),
             ("run", "/".join(part for part in (use.session, use.run, use.call) if part)),
-            ("what for", cards.for_words(use)), ("approved by", use.approved), ("why", found.reason),
-            ("why it was wanted", use.why),
+            ("what for", cards.for_words(use)), ("approved by", use.approved),
+            ("why", cards.reason_words(found, time.time())), ("why it was wanted", use.why),
         ]  # fmt: skip
         return Details(tuple((name, words) for name, words in told if words))
 
