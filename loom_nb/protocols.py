@@ -10,7 +10,15 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
-from loom_nb.events import Delta, LogEntry, NotesWritten, PlanUpdated, StopReason, VariablesChanged
+from loom_nb.events import (
+    Delta,
+    LogEntry,
+    NotesWritten,
+    PlanUpdated,
+    SecretUsed,
+    StopReason,
+    VariablesChanged,
+)
 from loom_nb.messages import Conversation, Discarded, Message, Origin, Usage
 from loom_nb.questions import Question
 from loom_nb.settings import Cap, Mode, money
@@ -345,6 +353,10 @@ class Call(msgspec.Struct, frozen=True):
     scene: Scene = Scene()
     written: Mapping[str, Any] = {}
     """The arguments as plain data, as the model or a person wrote them."""
+    notebook: str = ""
+    """The notebook that the run is for; empty in a script."""
+    agent: str = ""
+    """The name of the agent whose run it is."""
 
     @property
     def effects(self) -> frozenset[Effect]:
@@ -372,6 +384,8 @@ class Verdict:
     arguments: Mapping[str, Any] | None = None
     """With "allow": call it with these instead; they are validated and judged again. The same ones as
     before are no opinion: who tidies arguments gives no leave."""
+    each: bool = False
+    """With "ask": each call is asked about; no leave is offered that holds for a later one."""
 
 
 Layer: TypeAlias = Literal["hook", "permission", "veto", "effect", "rate", "origin", "approval"]
@@ -408,6 +422,26 @@ class CallContext(Protocol):
         """The id of the session."""
         ...
 
+    @property
+    def run(self) -> str:
+        """The id of the run."""
+        ...
+
+    @property
+    def notebook(self) -> str:
+        """The notebook that the run is for; empty in a script."""
+        ...
+
+    @property
+    def agent(self) -> str:
+        """The name of the agent whose run it is."""
+        ...
+
+    @property
+    def approved(self) -> str:
+        """The question that a person answered with yes to this very call; empty: nobody was asked."""
+        ...
+
     async def ask(self, question: Question) -> Any:
         """The checked answer of a person, or the question's default. The time does not count as the tool's.
 
@@ -427,7 +461,7 @@ class CallContext(Protocol):
         """What stands on the agent's scratchpad."""
         ...
 
-    def say(self, event: PlanUpdated | NotesWritten | VariablesChanged) -> None:
+    def say(self, event: PlanUpdated | NotesWritten | VariablesChanged | SecretUsed) -> None:
         """Keep a fact about this call. May be called from any thread."""
         ...
 

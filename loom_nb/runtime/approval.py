@@ -62,6 +62,8 @@ class Ready(msgspec.Struct, eq=False):
     call: Call | None = None
     edited: tuple[str, ...] = ()
     """Names of the arguments that a person changed."""
+    approved: str = ""
+    """The question that a person answered with yes to it."""
     begun: bool = False
     """It ran when another process died: whether it has happened is not known."""
 
@@ -145,15 +147,17 @@ async def approved(stage: Stage, ready: Ready) -> None:
         ToolError, BorderError: it would fail now, or a rule changed its arguments to some that do not fit.
     """
     assert ready.call is not None  # noqa: S101  it was judged
+    each = ready.begun
     for attempt in range(MAX_ROUNDS):
+        each = each or ready.verdict.each
         call = ready.call
         mine = Grant(_key(ready), stage.asking.place)
         rules = tuple(rule for rule in _rules(ready.verdict) if not rule.endswith(OWN_RESULTS))
         whole = Grant(tool_key(ready.tool), stage.asking.session, rules)
-        scopes: tuple[Scope, ...] = ("once",) if ready.begun else _scopes(call)
+        scopes: tuple[Scope, ...] = ("once",) if each else _scopes(call)
         before = (
             ""
-            if attempt or ready.begun
+            if attempt or each
             else stage.asking.granted(*([mine, whole] if "tool" in scopes else [mine]))
         )
         if before:
@@ -169,6 +173,7 @@ async def approved(stage: Stage, ready: Ready) -> None:
         same, verdict = await _decided(stage, ready, reply)
         if verdict is None:
             continue
+        each = each or verdict.each
         if verdict.decision == "deny":
             _say(stage, ready, verdict)
             changed = "" if same else " as changed by the person"
@@ -181,6 +186,7 @@ async def approved(stage: Stage, ready: Ready) -> None:
             ready.verdict = Verdict("ask", "what it would change has changed since you were asked", "judge")
         else:
             how = "allowed" if same else "changed and allowed"
+            ready.approved = reply.question
             return _say(stage, ready, Verdict("allow", f"{how} by {reply.by}", reply.by))
     raise Refused(
         f"{ready.tool.name} was refused: it changed faster than it could be decided on", "it kept changing"
@@ -311,6 +317,8 @@ async def _as_the_judge_sees_it(stage: Stage, ready: Ready) -> Call:
         stage.kit.provided_by(ready.tool.name),
         scene,
         MappingProxyType(ready.plain),
+        stage.asking.notebook,
+        stage.agent,
     )
 
 

@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
 import msgspec
@@ -34,6 +34,8 @@ class Reply:
     how: How
     value: Any = field(repr=False)
     by: str = ""
+    question: str = ""
+    """The id of the question."""
 
 
 @dataclass(slots=True, eq=False)
@@ -65,6 +67,7 @@ class Asking:
         self._clock = clock
         self.session = session
         self.place = place or session
+        self.notebook = place
         self._elsewhere = granted_elsewhere
         self._open: dict[str, _Open] = {}
         self._early: dict[str, Answer] = {}
@@ -162,7 +165,7 @@ class Asking:
         say(QuestionAnswered(question.id, reply.how, _kept(question, reply.value), reply.by, given))
         if given is not None:
             self._here[given.key, given.place] = (question.id, given)
-        return reply
+        return replace(reply, question=question.id)
 
     def _take_what_came_early(self, answer: Answer, say: Callable[[Kept], None]) -> None:
         try:

@@ -8,7 +8,7 @@ import msgspec
 
 from loom_nb.border import clean
 from loom_nb.errors import LoomError, LoomUsageError, Unanswered
-from loom_nb.events import CallOutput, Kept, NotesWritten, PlanUpdated, VariablesChanged
+from loom_nb.events import CallOutput, Kept, NotesWritten, PlanUpdated, SecretUsed, VariablesChanged
 from loom_nb.questions import Question
 from loom_nb.runtime.approval import Ready
 from loom_nb.runtime.artifact_tables import described
@@ -34,6 +34,26 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
     def session(self) -> str:
         """The id of the session."""
         return self._stage.session
+
+    @property
+    def run(self) -> str:
+        """The id of the run."""
+        return self._stage.run
+
+    @property
+    def notebook(self) -> str:
+        """The notebook that the run is for; empty in a script."""
+        return self._stage.asking.notebook
+
+    @property
+    def agent(self) -> str:
+        """The name of the agent whose run it is."""
+        return self._stage.agent
+
+    @property
+    def approved(self) -> str:
+        """The question that a person answered with yes to this very call; empty: nobody was asked."""
+        return self._ready.approved
 
     async def ask(self, question: Question) -> Any:
         """The checked answer of a person, or the question's default; the wait is not the tool's time.
@@ -75,7 +95,7 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
         """What stands on the agent's scratchpad."""
         return "\n".join(text for _, text in self._stage.view.scratchpad)
 
-    def say(self, event: PlanUpdated | NotesWritten | VariablesChanged) -> None:
+    def say(self, event: PlanUpdated | NotesWritten | VariablesChanged | SecretUsed) -> None:
         """Keep a fact about this call. May be called from any thread."""
         self._on_the_loop(self._keep, event)
 

@@ -1037,6 +1037,7 @@ class Session:
             random=random.random,
             request=_NO_REQUEST,
             files=self._files,
+            agent=agent.name,
         )
         return stage
 
