@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 LOOKED_AT = 1_000
 """Rows of the audit, newest first, that are looked through."""
 COLUMNS = (
-    Column("name", "name", 9),
-    Column("type", "type", 8.5, choose=True),
+    Column("name", "name", 8),
+    Column("type", "type", 9.3, choose=True),
     Column("bound", "bound to"),
-    Column("policy", "policy", 12.5, choose=True),
+    Column("policy", "policy", 11.8, choose=True),
     Column("who", "who may use it"),
-    Column("version", "version", 5.2, number=True),
-    Column("used", "last used", 6, number=True),
+    Column("version", "version", 4.8, number=True),
+    Column("used", "last used", 5.6, number=True),
 )
 POLICIES = (
     ("notify_before", "ask me before each use"),

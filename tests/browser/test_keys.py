@@ -13,12 +13,17 @@ from tests.browser.lab import THEMES, Lab, Notebook
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 CANARY = "loomcanary0Zq7-" + "k4Xw9" * 5
-LOAD = """%load_ext loom_nb
-from tests.notebook.kept_here import KeptHere
+LOAD = """import os
+os.environ["LOOM_NB_HOME"] = os.environ["LOOM_NB_HOME"] + "/{name}"
+%load_ext loom_nb
+bench = get_ipython().loom_workbench"""
+HERE = """from pathlib import Path
+from loom_nb.credentials.policies import Binding, CredentialPolicy
 from loom_nb.credentials.uses import Use
-from pathlib import Path
-bench = get_ipython().loom_workbench
-bench.secrets = kept = KeptHere(Path.cwd() / "kept-{name}")"""
+from tests.notebook.kept_here import KeptHere
+bench.secrets = kept = KeptHere(bench.settings.home)
+"""
+"""Secrets in this process, so that their audit can be written by a test."""
 KEPT = """kept.put("anthropic", "api_key", {"value": "sk-one"}, binding=Binding(hosts=("api.anthropic.com",)),
     policy=CredentialPolicy(mode="autonomous"), grants=("model:anthropic",))
 kept.put("github", "bearer_token", {"token": "ghp-two"}, binding=Binding(hosts=("api.github.com",), methods=("GET",), paths=("/repos/",)))
@@ -28,7 +33,6 @@ kept.put("orphan", "password", {"value": "three"}, note="<b>not yet</b>")
 kept.note("used", "anthropic", use=Use(scope="anthropic", who="model:anthropic", method="POST", scheme="https", host="api.anthropic.com", path="/v1/messages"))
 kept.note("asked", "github", use=Use(scope="github", who="tool:http_request", method="GET", scheme="https", host="api.github.com", path="/repos/a/b"), reason="its policy asks before each use")
 kept.note("refused", "github", use=Use(scope="github", who="tool:http_request", method="GET", scheme="https", host="evil.example", path="/"), reason="github may go to api.github.com, not to evil.example")"""
-IMPORTS = "from loom_nb.credentials.policies import Binding, CredentialPolicy\n"
 
 
 def encodings(secret: str) -> list[str]:
@@ -155,13 +159,14 @@ def test_a_form_of_several_fields_hides_those_that_are_secret_and_says_what_is_w
     keys.press("Control+Enter")
     nb.wait(1)
     assert "erp is kept, encrypted" in nb.output_text(1)
-    assert nb.play(nb.append("print(kept.store.get('erp')[1].reveal('username'))")).strip() == "ada"
+    whole = "'the word ' + '-'.join(['loomcanary0Zq7', 'k4Xw9' * 5])"  # so that it stands in no cell
+    assert "'erp'" in nb.play(nb.append(f"print(bench.secrets.find([{whole}]))"))
     assert everywhere(nb, CANARY) == []
     assert Traffic.of(traffic.received, CANARY) == []
 
 
 def kept(lab: Lab) -> tuple[Notebook, int, Locator]:
-    nb, _ = opened(lab, IMPORTS + KEPT, "%loom key")
+    nb, _ = opened(lab, HERE + KEPT, "%loom key")
     nb.play(0)
     nb.play(1)
     nb.run(2).wait(2)
@@ -206,7 +211,7 @@ def test_a_policy_is_chosen_in_the_row_granted_here_and_forgotten_by_the_keyboar
     keys.press("ArrowDown")
     keys.press("Escape")
     expect(row(table, "github")).to_be_focused()
-    expect(row(table, "github")).to_contain_text("asks you before each use")
+    expect(row(table, "github")).to_contain_text("asks before each use")
     keys.press("p")
     keys.press("ArrowDown")
     keys.press("ArrowDown")
@@ -216,7 +221,7 @@ def test_a_policy_is_chosen_in_the_row_granted_here_and_forgotten_by_the_keyboar
     expect(row(table, "github")).to_be_focused()
     keys.press("z")
     receipt(table, "github as before")
-    expect(row(table, "github")).to_contain_text("asks you before each use")
+    expect(row(table, "github")).to_contain_text("asks before each use")
 
     keys.press("g")
     receipt(table, "github granted to this notebook")
@@ -237,13 +242,14 @@ def test_a_policy_is_chosen_in_the_row_granted_here_and_forgotten_by_the_keyboar
 
 
 def test_a_policy_is_chosen_by_the_mouse(lab: Lab):
-    _, _, table = kept(lab)
+    nb, _, table = kept(lab)
     row(table, "github").click()
     table.get_by_role("button", name=re.compile("^Policy")).click()
     choice = table.get_by_label("Policy of github")
-    choice.dispatch_event("pointerdown")
-    choice.select_option("one_shot:5")
-    receipt(table, "github: 5 more uses, then never")
+    choice.click()
+    nb.page.keyboard.press("End")
+    nb.page.keyboard.press("Enter")
+    receipt(table, "github: until ")
 
 
 def test_the_log_and_what_is_saved_say_who_what_and_why(lab: Lab):
@@ -273,9 +279,47 @@ def test_forgetting_asks_once_and_tells_what_used_it(lab: Lab):
     index = nb.append("%loom key rm anthropic")
     nb.run(index)
     shown = card(nb, index, "%loom key rm anthropic")
-    assert "model anthropic" in shown.inner_text()
+    assert "used by: model anthropic" in shown.inner_text()
     nb.screenshot("key-rm")
     nb.page.keyboard.press("n")
     nb.page.keyboard.press("Enter")
     nb.wait(index)
     assert "anthropic stays" in nb.output_text(index)
+
+
+def test_a_form_with_a_key_of_several_lines_can_be_read_in_every_theme(lab: Lab):
+    nb, _ = opened(lab, "%loom key set lab --type ssh_private_key --host lab.example --user ada")
+    nb.play(0)
+    nb.run(1)
+    shown = card(nb, 1, "%loom key set lab")
+    field = shown.get_by_label("private key")
+    field.fill("-----BEGIN PRIVATE KEY-----\\nAAAA\\n-----END PRIVATE KEY-----".replace("\\n", "\n"))
+    assert field.evaluate("node => getComputedStyle(node).webkitTextSecurity") == "disc"
+    for theme in THEMES:
+        nb.theme(theme)
+        nb.page.locator("#jupyterlab-splash").wait_for(state="detached")
+        nb.output(1).scroll_into_view_if_needed()
+        nb.screenshot(f"key-form-{theme}")
+        assert faint(nb, 1) == []
+    field.focus()
+    nb.page.keyboard.press("Control+Enter")
+    nb.wait(1)
+    assert "lab is kept, encrypted" in nb.output_text(1)
+
+
+def test_a_script_on_the_page_cannot_choose_a_policy_or_forget(lab: Lab):
+    nb, _, table = kept(lab)
+    row(table, "github").click()
+    for name in ("Policy", "Forget"):
+        button = table.get_by_role("button", name=re.compile(f"^{name}"))
+        button.evaluate("node => node.click()")
+        button.evaluate("node => node.dispatchEvent(new MouseEvent('click', { bubbles: true }))")
+    assert table.locator(".loom-table-choice, .loom-table-ask").count() == 0
+    table.get_by_role("button", name=re.compile("^Policy")).click()
+    choice = table.get_by_label("Policy of github")
+    choice.evaluate(
+        "node => { node.dispatchEvent(new PointerEvent('pointerdown')); node.value = 'autonomous';"
+        " node.dispatchEvent(new Event('change')); }"
+    )
+    nb.page.keyboard.press("Escape")
+    assert nb.play(nb.append("print(kept.facts('github').policy.mode, len(kept.list()))")).strip() == "notify_before 4"
