@@ -22,6 +22,7 @@ from loom_nb.notebook import key_cards as cards
 from loom_nb.notebook import key_line as lines
 from loom_nb.notebook import key_values as values
 from loom_nb.notebook.card import Card
+from loom_nb.notebook.key_findings import look_for_keys
 from loom_nb.notebook.key_line import KeyLine
 from loom_nb.notebook.key_opening import lock, rekey, under_key, unlock
 from loom_nb.notebook.key_places import is_begun
@@ -474,5 +475,6 @@ VERBS: Mapping[str, Callable[["Workbench", KeyLine], Awaitable[Card]]] = {
     "lock": lock,
     "unlock": unlock,
     "rekey": rekey,
+    "scan": look_for_keys,
 }
 """What stands behind `%loom key`."""

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from loom_nb.credentials.uses import Use
@@ -343,6 +344,46 @@ def test_loading_and_looking_around_begin_no_store(shell, tmp_path):
         typed(shell, line)
     assert not (tmp_path / "secrets").exists()
     assert not shell.loom_workbench.has_secrets
+
+
+# --- looking for keys --------------------------------------------------------------------------------
+
+
+def test_a_scan_names_each_cell_with_a_key_and_what_to_do(shell, kept, tmp_path, monkeypatch):
+    token = "ghp_" + "aB3dE6gH9jK2mN5pQ8sT1vW4xY7zA0cD3fG6"
+    file = tmp_path / "mine.ipynb"
+    node = nbformat.v4.new_notebook(metadata={"note": f"token = {token}"})
+    node.cells = [
+        nbformat.v4.new_code_cell("1 + 1"),
+        nbformat.v4.new_code_cell(
+            f"token = '{token}'", outputs=[nbformat.v4.new_output("stream", text=f"{CANARY}\n")]
+        ),
+    ]
+    nbformat.write(node, file)
+    monkeypatch.setenv("JPY_SESSION_NAME", str(file))
+    typed(shell, "key set github --host api.github.com --from-env MY_TOKEN")
+    shell.run_cell(f"password = 'q{token[4:20]}'", store_history=True)
+    card = typed(shell, "key scan")
+    rows = card.tables[0].rows
+    assert [row[0] for row in rows] == [
+        "the notebook, metadata",
+        "cell 2, source",
+        "cell 2, output",
+        "In[2], source",
+    ]
+    assert rows[2][1] == "stored secret github"
+    assert all(row[3] for row in rows)
+    for secret in (token, CANARY, token[4:20]):
+        assert secret not in str(card) + card.to_html()
+    assert "history file of IPython" in str(card)
+    assert typed(shell, f"key scan {file}").tables[0].rows[0][0] == "mine.ipynb, the notebook, metadata"
+
+
+def test_a_notebook_without_keys_is_told_so_and_a_file_that_is_none_too(shell, kept, tmp_path):
+    assert typed(shell, "key scan").title == "nothing in a.ipynb looks like a secret"
+    (tmp_path / "other.ipynb").write_text("[]")
+    assert "is no notebook" in refused(shell, f"key scan {tmp_path / 'other.ipynb'}").title
+    assert "can be read" in refused(shell, "key scan /not/there.ipynb").title
 
 
 # --- completion --------------------------------------------------------------------------------------
