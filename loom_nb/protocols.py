@@ -357,6 +357,8 @@ class Call(msgspec.Struct, frozen=True):
     """The notebook that the run is for; empty in a script."""
     agent: str = ""
     """The name of the agent whose run it is."""
+    approved: str = ""
+    """The question that a person answered with yes to this very call; empty: nobody was asked yet."""
 
     @property
     def effects(self) -> frozenset[Effect]:

@@ -62,10 +62,10 @@ class Ready(msgspec.Struct, eq=False):
     call: Call | None = None
     edited: tuple[str, ...] = ()
     """Names of the arguments that a person changed."""
-    approved: str = ""
-    """The question that a person answered with yes to it."""
     begun: bool = False
     """It ran when another process died: whether it has happened is not known."""
+    approved: str = ""
+    """The question by which a person allowed it; empty: nobody was asked."""
 
     @property
     def effects(self) -> tuple[str, ...]:
@@ -150,17 +150,17 @@ async def approved(stage: Stage, ready: Ready) -> None:
     each = ready.begun
     for attempt in range(MAX_ROUNDS):
         each = each or ready.verdict.each
+        ready.approved = ""
         call = ready.call
         mine = Grant(_key(ready), stage.asking.place)
         rules = tuple(rule for rule in _rules(ready.verdict) if not rule.endswith(OWN_RESULTS))
         whole = Grant(tool_key(ready.tool), stage.asking.session, rules)
         scopes: tuple[Scope, ...] = ("once",) if each else _scopes(call)
         before = (
-            ""
-            if attempt or each
-            else stage.asking.granted(*([mine, whole] if "tool" in scopes else [mine]))
+            "" if attempt or each else stage.asking.granted(*([mine, whole] if "tool" in scopes else [mine]))
         )
         if before:
+            ready.approved = before
             return _say(stage, ready, Verdict("allow", f"allowed before, by {before}", before))
         reply = await stage.asking.ask(
             _question(stage, ready, scopes),
@@ -170,6 +170,7 @@ async def approved(stage: Stage, ready: Ready) -> None:
             grant=partial(_grant, mine, whole, stage.clock.now),
             check=partial(_misfit, ready),
         )
+        ready.approved = reply.question  # of a refusal nothing comes
         same, verdict = await _decided(stage, ready, reply)
         if verdict is None:
             continue
@@ -186,7 +187,6 @@ async def approved(stage: Stage, ready: Ready) -> None:
             ready.verdict = Verdict("ask", "what it would change has changed since you were asked", "judge")
         else:
             how = "allowed" if same else "changed and allowed"
-            ready.approved = reply.question
             return _say(stage, ready, Verdict("allow", f"{how} by {reply.by}", reply.by))
     raise Refused(
         f"{ready.tool.name} was refused: it changed faster than it could be decided on", "it kept changing"
@@ -319,6 +319,7 @@ async def _as_the_judge_sees_it(stage: Stage, ready: Ready) -> Call:
         MappingProxyType(ready.plain),
         stage.asking.notebook,
         stage.agent,
+        ready.approved,
     )
 
 

@@ -67,7 +67,6 @@ class Asking:
         self._clock = clock
         self.session = session
         self.place = place or session
-        self.notebook = place
         self._elsewhere = granted_elsewhere
         self._open: dict[str, _Open] = {}
         self._early: dict[str, Answer] = {}
@@ -79,6 +78,11 @@ class Asking:
         """(key, place) -> (question, leave) of leaves given here, None for one taken back here."""
 
     # -- faces -------------------------------------------------------------------------------------
+
+    @property
+    def notebook(self) -> str:
+        """The notebook; empty in a script."""
+        return self.place if self.place != self.session else ""
 
     @property
     def attended(self) -> bool:

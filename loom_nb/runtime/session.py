@@ -127,6 +127,11 @@ class AgentDescription(Protocol):
     """What a session needs of an Agent."""
 
     @property
+    def name(self) -> str:
+        """What it is called."""
+        ...
+
+    @property
     def model(self) -> ModelReference:
         """Who speaks."""
         ...

@@ -22,6 +22,7 @@ from loom_nb.credentials.broker.process import Process
 from loom_nb.credentials.chosen_key import Way
 from loom_nb.credentials.master_key import ENVIRONMENT
 from loom_nb.credentials.policies import Binding, CredentialPolicy, SecretFacts
+from loom_nb.credentials.remote import Ran
 from loom_nb.credentials.secrets import Secret, secret
 from loom_nb.credentials.uses import AuditRow, Ruling, Use
 from loom_nb.errors import CredentialError, LoomError, LoomUsageError
@@ -187,6 +188,38 @@ class Broker:
     async def redact(self, text: str) -> str:
         """The text without any secret that was used, in any encoding."""
         return await self._asked(operations.Redact(text), str)
+
+    async def ssh_call(self, use: Use, command: str, *, seconds: float, raw: bool = False) -> Ran:
+        """Run a command on the machine that a secret is bound to; to cancel this ends it there.
+
+        Args:
+            use: the secret, who wants it and why; where it goes is told by the secret alone.
+            command: for the log-in shell of its user.
+            seconds: after which it is ended.
+            raw: sent as it is, to what is no shell; it may then outlive its time.
+
+        Raises:
+            CredentialDenied: the policy refuses it, or a person has to be asked.
+            HostKeyRefused: the machine is not the one that is pinned.
+            CredentialError: the machine does not take the secret.
+            ToolError: it cannot be reached.
+        """
+        return await self._asked(operations.SshCall(use, command, seconds, raw), Ran)
+
+    async def ssh_send(self, use: Use, command: str, *, seconds: float, session: str = "") -> Ran:
+        """Run a command in a shell that keeps its state. Raises as `ssh_call`.
+
+        Args:
+            use: as for `ssh_call`.
+            command: for the shell.
+            seconds: after which it is interrupted.
+            session: which shell, as an earlier answer named it; empty for a new one.
+        """
+        return await self._asked(operations.SshSend(use, command, seconds, session), Ran)
+
+    async def ssh_close(self, session: str) -> bool:
+        """End a session; whether there was one."""
+        return await self._asked(operations.SshClose(session), bool)
 
     def stop(self) -> None:
         """End the process. The next operation starts another one."""

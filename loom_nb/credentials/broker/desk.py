@@ -13,7 +13,8 @@ import msgspec
 
 from loom_nb.credentials.broker import frames, operations
 from loom_nb.credentials.broker.exchange import MAX_BODY, Exchanges
-from loom_nb.credentials.broker.operations import Done, Failed, Operation
+from loom_nb.credentials.broker.operations import Done, Failed, Operation, SshCall, SshClose, SshSend
+from loom_nb.credentials.broker.shells import HungUp, Shells, unless_hung_up
 from loom_nb.credentials.broker.used import Used
 from loom_nb.credentials.chosen_key import ChosenKey
 from loom_nb.credentials.secrets import Secret
@@ -40,6 +41,7 @@ class Desk:
         self.used = Used()
         self._before = hello.used
         self.exchanges = Exchanges(self.store, self.used)
+        self._shells = Shells(self.store, self.used)
         self._tasks: set[asyncio.Task[None]] = set()
         self._decode = msgspec.json.Decoder(Operation).decode
         self._blocking: Mapping[type, Callable[[Any], object]] = {
@@ -85,6 +87,10 @@ class Desk:
             else:
                 line.close()
 
+    async def hang_up(self) -> None:
+        """End what runs on other machines; takes seconds at most."""
+        await self._shells.close()
+
     def close(self) -> None:
         """Let go of the store and of the keys."""
         self._key.words = ""
@@ -99,12 +105,16 @@ class Desk:
                 await self._exchange(asked, reader, writer)
                 log.info("%s of %s", name, asked.use.scope)
                 return
-            answer: Done | Failed = Done(msgspec.Raw(msgspec.json.encode(await self._carried_out(asked))))
+            done = await self._carried_out(asked, reader)
+            answer: Done | Failed = Done(msgspec.Raw(msgspec.json.encode(done)))
             # those are so many that the log would tell of nothing else
             log.log(logging.DEBUG if isinstance(asked, operations.LOOKS) else logging.INFO, "%s", name)
         except LoomError as error:
             log.info("%s: %s", name, type(error).__name__)
             answer = Failed.of(error, self.used.redactor.text)
+        except HungUp:
+            log.info("%s: given up", name)
+            return
         except OSError:
             raise  # the line itself
         except Exception as error:  # noqa: BLE001  the border: what goes wrong here is told there
@@ -118,10 +128,15 @@ class Desk:
         writer.write(frames.packed(frames.JSON, msgspec.json.encode(answer)))
         await writer.drain()
 
-    async def _carried_out(self, asked: Operation) -> object:
+    async def _carried_out(self, asked: Operation, reader: asyncio.StreamReader) -> object:
+        if isinstance(asked, SshCall | SshSend | SshClose):
+            return await unless_hung_up(reader, self._shells.carry_out(asked))
         done = await asyncio.to_thread(self._blocking[type(asked)], asked)
         if isinstance(asked, operations.Rotate | operations.Change | operations.Revoke):
             self.exchanges.forget(asked.scope)
+            self._shells.forget(asked.scope)
+        elif isinstance(asked, operations.Lock):
+            self._shells.forget()
         return done
 
     async def _exchange(

@@ -19,8 +19,9 @@ from loom_nb.credentials.appliers import Material, Outgoing, applied
 from loom_nb.credentials.broker.operations import Broke, Ended, Exchange, ExchangeBroke, Head
 from loom_nb.credentials.broker.used import Used
 from loom_nb.credentials.oauth2 import OAuth2Tokens
-from loom_nb.credentials.places import NoPlace, canonical_host, place, split_port
+from loom_nb.credentials.places import place
 from loom_nb.credentials.policies import Binding, SecretFacts
+from loom_nb.credentials.reach import guard_of, used_for
 from loom_nb.credentials.secrets import Secret
 from loom_nb.credentials.store import SqliteSecretStore
 from loom_nb.credentials.uses import Use
@@ -209,17 +210,6 @@ class Exchanges:
             return response.status, None
 
 
-def guard_of(binding: Binding) -> Guard:
-    """What judges addresses: hosts that a binding names need not be public, if it names them one by one."""
-    pairs = set()
-    for host in binding.hosts:
-        name, port = split_port(host)
-        if not name.startswith("*"):
-            ports = (port,) if port else (443, 80) if binding.plain else (443,)
-            pairs |= {(canonical_host(name), one) for one in ports}
-    return Guard("http", "exchange", frozenset(pairs))
-
-
 def first_hop(asked: Exchange, body: bytes, guard: Guard, binding: Binding) -> Request:
     """The request that is asked for, as it is judged.
 
@@ -237,23 +227,6 @@ def first_hop(asked: Exchange, body: bytes, guard: Guard, binding: Binding) -> R
             cause="a header asks the server to take one method for another",
         )
     return Request(asked.method, target, headers, body)
-
-
-def used_for(use: Use, hop: Request) -> Use:
-    """A use with the place where its request goes, whatever was said of it before.
-
-    Raises:
-        CredentialDenied: the address is not one that everybody reads alike.
-    """
-    try:
-        to = place(str(hop.target))
-    except NoPlace as problem:
-        raise CredentialDenied(f"{use.scope} does not go there", cause=str(problem)) from None
-    if (to.scheme, to.host, to.port) != hop.target.origin:
-        raise CredentialDenied(f"{use.scope} does not go there", cause="its host can be read in two ways")
-    return msgspec.structs.replace(
-        use, method=hop.method, scheme=to.scheme, host=to.host, port=to.port, path=to.path
-    )
 
 
 def followed(

@@ -174,8 +174,36 @@ class Ended(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, tag_field
     """Whether that was all of the body."""
 
 
+class SshCall(_Operation, frozen=True):
+    """One command on another machine. The answer is a `Ran`."""
+
+    use: Use
+    """Who wants it; where it goes is told by the secret."""
+    command: str
+    seconds: float
+    raw: bool = False
+    """Sent as it is, to what is no shell."""
+
+
+class SshSend(_Operation, frozen=True):
+    """A command in a session on another machine. The answer is a `Ran` that names the session."""
+
+    use: Use
+    command: str
+    seconds: float
+    session: str = ""
+    """Empty: a new one."""
+
+
+class SshClose(_Operation, frozen=True):
+    """The end of a session; whether there was one."""
+
+    session: str
+
+
 Administration: TypeAlias = Put | Rotate | Change | Revoke | Facts | List | Damaged | Rekey | Lock | Unlock
-Operation: TypeAlias = Administration | Log | Find | Rule | Redact | Exchange
+Ssh: TypeAlias = SshCall | SshSend | SshClose
+Operation: TypeAlias = Administration | Log | Find | Rule | Redact | Exchange | Ssh
 
 
 LOOKS = (Facts, List, Damaged, Log, Find, Rule, Redact)
