@@ -237,6 +237,9 @@ class _Change(msgspec.Struct, frozen=True):
 
 def reason_words(row: AuditRow, now: float) -> str:
     """Why it was refused, or what was changed to what."""
+    if row.kind in ("asked", "refused", "used"):  # who wants what for what stands beside it
+        said = f"{row.use.who} wants {row.use.scope} for "
+        return row.reason.removeprefix(said).partition(": ")[2] if row.reason.startswith(said) else row.reason
     if row.kind != "changed":
         return row.reason
     try:

@@ -1,9 +1,13 @@
 """`%loom key` in JupyterLab: a secret goes in by a hidden question, and is left nowhere else."""
 
 import base64
+import http.server
 import json
 import re
-from typing import Any
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -43,6 +47,35 @@ def encodings(secret: str) -> list[str]:
         whole = base64.b64encode(b"\0" * ahead + raw).decode().rstrip("=")
         forms.append(whole[4:-4])  # what does not hang on the neighbours
     return forms
+
+
+class Echo(http.server.BaseHTTPRequestHandler):
+    """Says back what it was shown, in clear and in base64."""
+
+    seen: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        shown = self.headers.get("Authorization", "")
+        self.seen.append(shown)
+        body = f"you are {shown} {base64.b64encode(shown.encode()).decode()}, welcome".encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        return None
+
+
+@contextmanager
+def echoing() -> Iterator[int]:
+    """A server that gives away what it was shown; its port."""
+    Echo.seen.clear()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
 
 
 class Traffic:
@@ -322,4 +355,65 @@ def test_a_script_on_the_page_cannot_choose_a_policy_or_forget(lab: Lab):
         " node.dispatchEvent(new Event('change')); }"
     )
     nb.page.keyboard.press("Escape")
-    assert nb.play(nb.append("print(kept.facts('github').policy.mode, len(kept.list()))")).strip() == "notify_before 4"
+    assert (
+        nb.play(nb.append("print(kept.facts('github').policy.mode, len(kept.list()))")).strip()
+        == "notify_before 4"
+    )
+
+
+def test_an_agent_uses_a_secret_once_a_person_said_yes_to_that_very_request(lab: Lab):
+    with echoing() as port:
+        use = {
+            "url": f"http://127.0.0.1:{port}/list?page=1",
+            "credential": "github",
+            "why": "to read the list",
+        }
+        model = (
+            "from loom_nb import Model\nfrom loom_nb.models.scripted import Call\n"
+            f"model = Model.scripted([Call('http_request', {use!r}), lambda m: m[-1].text])"
+        )
+        nb, traffic = opened(
+            lab,
+            model,
+            f"%loom key set github --host 127.0.0.1:{port} --plain --here",
+            "%%loom -t http -m model\nread the list",
+            "%loom key log github",
+        )
+        nb.play(0)
+        nb.play(1)
+        nb.run(2)
+        field = card(nb, 2, "%loom key set github").locator("input[type=password]")
+        field.press_sequentially(CANARY)
+        field.press("Enter")
+        nb.wait(2)
+        nb.run(3)
+        asked = card(nb, 3, "Approval a1")
+        text = asked.inner_text()
+        for words in (
+            "github",
+            "http_request",
+            "GET",
+            f"127.0.0.1:{port}/list",
+            "to read the list",
+            "ask before each use",
+        ):
+            assert words in text
+        for theme in ("light", "dark"):
+            nb.theme(theme)
+            nb.page.locator("#jupyterlab-splash").wait_for(state="detached")
+            asked.scroll_into_view_if_needed()
+            nb.screenshot(f"key-approval-{theme}")
+            assert faint(nb, 3) == []
+        asked.focus()
+        nb.page.keyboard.press("o")
+        nb.page.keyboard.press("Enter")
+        nb.wait(3)
+        assert Echo.seen == [f"Bearer {CANARY}"]
+        said = nb.output_text(3)
+        assert "welcome" in said
+        nb.screenshot("key-was-used")
+        log = nb.play(4)
+        assert "allowed" in log
+        assert everywhere(nb, CANARY) == []
+        assert Traffic.of(traffic.received, CANARY) == []
+        assert len(Traffic.of(traffic.sent, CANARY)) == 1
