@@ -93,9 +93,15 @@ def told_of(bench: "Workbench", *, any_kept: bool) -> tuple[tuple[str, str], ...
 
 @dataclass(frozen=True, slots=True)
 class KeyRows:
-    """The secrets that are kept, as a `Source`."""
+    """The secrets that are kept, as a `Source`.
+
+    Args:
+        bench: whose they are.
+        ended: what has ended with its notebook, to be told once.
+    """
 
     bench: "Workbench"
+    ended: tuple[str, ...] = ()
 
     def state(self) -> Hashable:
         """Differs when a secret or the audit does."""
@@ -106,7 +112,8 @@ class KeyRows:
         """What is kept now."""
         kept, rows = await in_thread(self._look)
         used, now = cards.last_used(rows), time.time()
-        card = cards.list_card(kept, used, now, facts=told_of(self.bench, any_kept=bool(kept)))
+        told = (*told_of(self.bench, any_kept=bool(kept)), *(("ended", words) for words in self.ended))
+        card = cards.list_card(kept, used, now, facts=told)
         return Contents(
             card=card,
             title=card.title,

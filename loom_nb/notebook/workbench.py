@@ -965,6 +965,9 @@ class Workbench:
             self._tables.close()
         if self._gate is not None:
             self._gate.remove()
+        broker = self._broker() if self._secrets is not None else None
+        if broker is not None:
+            broker.stop()
         self.front_cells.close()
         self.equipment.cells.unwatch()
         self.freshness.watch.unwatch()

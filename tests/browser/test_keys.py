@@ -370,7 +370,7 @@ def test_an_agent_uses_a_secret_once_a_person_said_yes_to_that_very_request(lab:
         }
         model = (
             "from loom_nb import Model\nfrom loom_nb.models.scripted import Call\n"
-            f"model = Model.scripted([Call('http_request', {use!r}), lambda m: m[-1].text])"
+            f"model = Model.scripted([Call('http_request', {use!r}), 'I have read it.'])"
         )
         nb, traffic = opened(
             lab,
@@ -409,9 +409,11 @@ def test_an_agent_uses_a_secret_once_a_person_said_yes_to_that_very_request(lab:
         nb.page.keyboard.press("Enter")
         nb.wait(3)
         assert Echo.seen == [f"Bearer {CANARY}"]
-        said = nb.output_text(3)
-        assert "welcome" in said
+        assert f"used github for GET 127.0.0.1:{port}/list" in nb.output_text(3)
         nb.screenshot("key-was-used")
+        result = nb.play(nb.append("print(list(bench.session.conversation))"))
+        assert "welcome" in result
+        assert "[secret github]" in result
         log = nb.play(4)
         assert "allowed" in log
         assert everywhere(nb, CANARY) == []
