@@ -498,6 +498,39 @@ current_call: ContextVar[CallContext | None] = ContextVar("loom_nb_current_call"
 
 
 @dataclass(frozen=True, slots=True)
+class Running:
+    """Which run it is that goes on here, and for whom."""
+
+    session: str
+    run: str
+    notebook: str = ""
+    agent: str = ""
+
+
+current_run: ContextVar[Running | None] = ContextVar("loom_nb_current_run", default=None)
+"""The run that goes on here, its model calls included."""
+
+KEPT_KEY = "kept-by-the-broker-of-secrets"
+"""What an SDK shows in place of a key that it is not given."""
+
+
+class KeySource(Protocol):
+    """Keeps keys of models, and gives none out. Safe from any thread."""
+
+    def keeps(self, vendor: str) -> bool:
+        """Whether there is a key of a vendor. May wait."""
+        ...
+
+    async def way(self, vendor: str, bound_to: str = "") -> Any | None:
+        """An `httpx2.AsyncBaseTransport` that puts the key of a vendor in place of `KEPT_KEY`.
+
+        None where none is kept, or it may not go to the address `bound_to`, if one is given. What it raises
+        of the key itself is a `CredentialError`.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class PartitionItem:
     """A piece of text a toolset adds to the system side of a request, with where it came from."""
 

@@ -31,6 +31,7 @@ from loom_nb.network.fetch import (
     Guard,
     Reply,
     Request,
+    Target,
     head_of,
     next_hop,
     words,
@@ -103,7 +104,11 @@ class Exchanges:
     async def _carried_out(self, asked: Exchange, body: bytes, tell: Tell) -> None:
         facts = await asyncio.to_thread(self._store.facts, asked.use.scope)
         guard = guard_of(facts.binding)
-        hop = first_hop(asked, body, guard, facts.binding)
+        try:
+            hop = first_hop(asked, body, guard, facts.binding)
+        except ToolError:
+            await asyncio.to_thread(self._refuse, asked, guard.parsed(asked.url))
+            raise
         taken = await asyncio.to_thread(self._store.take, used_for(asked.use, hop))
         sealed, secret = taken
         if sealed.binding != facts.binding:
@@ -117,6 +122,13 @@ class Exchanges:
             again = again and follow is not hop
             hop = follow
         raise _broke(asked, f"more than {asked.redirects} redirects", "protocol", sent=True)
+
+    def _refuse(self, asked: Exchange, target: Target) -> None:
+        """Raise what the policy says of an address that is refused in any case, and have it written down."""
+        ruling = self._store.ruling(used_for(asked.use, Request(asked.method, target)))
+        if ruling.decision == "deny":
+            fixes = (f"%loom key show {asked.use.scope}", f"%loom key log {asked.use.scope}")
+            raise CredentialDenied(f"{asked.use.scope} may not be used", cause=ruling.reason, fixes=fixes)
 
     async def _hop(
         self,
