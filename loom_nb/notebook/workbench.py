@@ -40,6 +40,7 @@ from loom_nb.settings import Settings, load, read
 if TYPE_CHECKING:
     from loom_nb.agent import Agent
     from loom_nb.capabilities.variables import VariablesCapability
+    from loom_nb.credentials.broker import Broker
     from loom_nb.events import ContextCompacted, LogEntry, RunFinished
     from loom_nb.inputs import Answer
     from loom_nb.models.registry import Model
@@ -101,6 +102,7 @@ class Workbench:
         """The variables of the tour, by their names in its lessons."""
         self._offer = Offer()
         self.equipment = Equipment(shell, self.settings)
+        self.equipment.granted, self.equipment.broker = self._granted, self._broker
         self.context_default, self.context_default_from = "mentioned", "default"
         """What travels with the prompts of cells without `--ctx`, and who said so."""
         self.freshness = Freshness(self.equipment.cells, CellWatch(shell, self.equipment.cells))
@@ -193,6 +195,18 @@ class Workbench:
     @secrets.setter
     def secrets(self, secrets: "Secrets") -> None:
         self._secrets = secrets
+
+    def _granted(self, tool: str) -> tuple[str, ...]:
+        """The secrets that `-t http` or `-t ssh` may name here."""
+        from loom_nb.notebook.key_states import granted, kept_by
+
+        return granted(kept_by(self), tool)
+
+    def _broker(self) -> "Broker | None":
+        """Of this notebook's home, to use secrets; none where a test keeps them otherwise."""
+        from loom_nb.credentials.broker import Broker
+
+        return self.secrets if isinstance(self.secrets, Broker) else None
 
     @property
     def has_secrets(self) -> bool:
@@ -951,6 +965,9 @@ class Workbench:
             self._tables.close()
         if self._gate is not None:
             self._gate.remove()
+        broker = self._broker() if self._secrets is not None else None
+        if broker is not None:
+            broker.stop()
         self.front_cells.close()
         self.equipment.cells.unwatch()
         self.freshness.watch.unwatch()
