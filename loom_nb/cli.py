@@ -38,6 +38,9 @@ FIRST_LESSON = "00_first_cell.ipynb"
 TUTORIAL_COPY = "loom-nb-tutorial"
 """The folder in the working directory that gets a copy of an installed tutorial."""
 
+MAX_NOTEBOOK = 256 * 2**20
+"""Bytes of a notebook that is looked through."""
+
 # as the kernel has it: empty lines and comments may stand above
 _PROMPT = re.compile(r"(?:[ \t]*(?:#.*)?\n)*[ \t]*%%loom(?=\s|$)")
 
@@ -92,6 +95,10 @@ def _parser() -> argparse.ArgumentParser:
     tools = policies.add_parser("tools", help="the tools that cases may name, and their arguments")
     tools.set_defaults(command=_policy_tools)
 
+    scan = commands.add_parser("scan", help="look for secrets in notebooks; 1 where something is found")
+    scan.add_argument("notebooks", nargs="+", type=Path)
+    scan.set_defaults(command=_scan)
+
     doctor = commands.add_parser("doctor", help="check this installation and say what to do")
     doctor.set_defaults(command=_doctor)
     return parser
@@ -110,6 +117,30 @@ def _print_error(console: "Console", error: LoomError) -> None:
     console.print(Text(first, style="bold red"))
     if rest:
         console.print(Text(rest))
+
+
+# --- scan -----------------------------------------------------------------------------------------
+
+
+def _scan(options: argparse.Namespace, console: "Console") -> int:
+    from rich.text import Text
+
+    from loom_nb.border import parse_object
+    from loom_nb.errors import BorderError
+    from loom_nb.notebook.key_scan import scan
+
+    total = 0
+    for path in options.notebooks:
+        try:
+            notebook = parse_object(path.read_bytes(), what=path.name, max_bytes=MAX_NOTEBOOK)
+        except (OSError, BorderError) as error:
+            raise LoomUsageError(f"cannot read {path}", cause=str(error).splitlines()[0]) from None
+        found = scan(notebook)
+        total += len(found)
+        for one in found:
+            console.print(Text(f"{path}: {one}"))
+            console.print(Text(f"  {one.fix}", style="dim"))
+    return 1 if total else 0
 
 
 # --- policy ---------------------------------------------------------------------------------------

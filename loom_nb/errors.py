@@ -6,6 +6,9 @@
     ├── SetupError                the user can mend it: it says what to change
     │   ├── LoomUsageError        a cell, a flag or an argument is mistyped
     │   ├── LoomKeyError          no API key for a vendor
+    │   │   ├── KeyLocked         there is one, and the store of secrets is locked
+    │   │   ├── KeyNotGranted     there is one, and this notebook may not use it
+    │   │   └── NobodyToAsk       a person would have to say something, and there is none
     │   └── NotBuiltError         announced, but not part of this version
     ├── AnswerRefused             an answer does not fit its question, or there is no such question
     ├── BorderError               JSON from outside breaks the rules of the border
@@ -103,6 +106,24 @@ class LoomKeyError(SetupError):
     """No API key for a vendor."""
 
     code = "L-KEY-01"
+
+
+class KeyLocked(LoomKeyError):
+    """There is a key, and the store that keeps it is locked."""
+
+    code = "L-KEY-02"
+
+
+class KeyNotGranted(LoomKeyError):
+    """There is a key, and this notebook, or this model, may not use it."""
+
+    code = "L-KEY-03"
+
+
+class NobodyToAsk(LoomKeyError):
+    """A person would have to type or allow something, and there is none: a program runs this notebook."""
+
+    code = "L-KEY-04"
 
 
 class NotBuiltError(SetupError):

@@ -345,6 +345,8 @@ class Call(msgspec.Struct, frozen=True):
     scene: Scene = Scene()
     written: Mapping[str, Any] = {}
     """The arguments as plain data, as the model or a person wrote them."""
+    notebook: str = ""
+    """Which notebook the session is for; empty in a script."""
 
     @property
     def effects(self) -> frozenset[Effect]:
@@ -406,6 +408,21 @@ class CallContext(Protocol):
     @property
     def session(self) -> str:
         """The id of the session."""
+        ...
+
+    @property
+    def run(self) -> str:
+        """The id of the run."""
+        ...
+
+    @property
+    def notebook(self) -> str:
+        """Which notebook the session is for; empty in a script."""
+        ...
+
+    @property
+    def approved(self) -> str:
+        """The question that a person answered with yes to this very call; empty: nobody was asked."""
         ...
 
     async def ask(self, question: Question) -> Any:

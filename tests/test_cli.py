@@ -357,3 +357,27 @@ def test_help_names_every_command_and_loads_no_heavy_library():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert all(name in done.stdout for name in ("lab", "run", "runs", "doctor"))
+
+
+# --- scan
+
+
+def test_a_scan_names_the_cell_and_the_way_out_and_ends_with_1_but_shows_no_secret(here, capsys):
+    token = "ghp_" + "a1B2c3D4" * 5
+    dirty, clean = written(here / "dirty.ipynb", "1", f"t = '{token}'"), written(here / "clean.ipynb", "1")
+
+    assert main(["scan", str(clean)]) == 0
+    assert capsys.readouterr().out == ""
+
+    assert main(["scan", str(clean), str(dirty)]) == 1
+    told = capsys.readouterr().out
+    assert "dirty.ipynb: cell 2, source: GitHub token: t = 'ghp_" in told
+    assert "%loom key set" in told
+    assert token not in told
+
+
+def test_a_scan_of_what_cannot_be_read_is_a_mistake_of_use(here, capsys):
+    (here / "a.ipynb").write_text("not JSON")
+
+    assert main(["scan", "a.ipynb"]) == 2
+    assert main(["scan", "missing.ipynb"]) == 2

@@ -22,6 +22,12 @@ _WAY = re.compile(
     r"bearer|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+(=[\x20-\x7e]*)?|query:[^\s&=#]+|body:\S+|path:/\S*"
 )
 
+_OF_TRANSPORT = frozenset({
+    "connection", "content-length", "content-type", "expect", "host", "te", "trailer", "transfer-encoding",
+    "upgrade",
+})  # fmt: skip
+"""Headers that say how a request is sent: none of them is a place for a key."""
+
 
 class Window(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
     """Hours of the day, as the clocks on the walls of a zone show them, summer time and all."""
@@ -150,10 +156,12 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
                 )
 
     def _check_way(self) -> None:
-        templated = "=" in self.apply if self.apply.startswith("header:") else self.apply.startswith("path:")
-        if self.apply and (
-            not _WAY.fullmatch(self.apply) or (templated and self.apply.count("{value}") != 1)
-        ):
+        way, _, place = self.apply.partition(":")
+        templated = way == "path" or (way == "header" and "=" in place)
+        fits = _WAY.fullmatch(self.apply) and (not templated or place.count("{value}") == 1)
+        if way == "header" and place.partition("=")[0].lower() in _OF_TRANSPORT:
+            fits = None
+        if self.apply and not fits:
             raise LoomUsageError(
                 f"{self.apply!r} is no place for a key",
                 cause="where a template is given, {value} stands in it once",

@@ -3,6 +3,7 @@
 Nothing here talks to a network: `ssh.py` does.
 """
 
+import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,10 +15,17 @@ from loom_nb.credentials.policies import Binding, SecretFacts
 from loom_nb.errors import CredentialDenied
 
 SSH_PORT = 22
+MAX_COMMAND = 100_000
+"""Characters of a command."""
+MAX_SECONDS = 3_600.0
+"""That a command may be given."""
+MAX_AUDITED = 4_000
+"""Characters of a command that the audit keeps."""
 SSH_TYPES = ("password", "ssh_private_key")
 """Types of secret with which one logs in."""
 
 Ended: TypeAlias = Literal["exit", "signal", "timeout", "lost"]
+"""`lost`: the connection broke, and whether the command went on is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +100,8 @@ class Ran(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     late: str = ""
     """What earlier commands of the session said after they had ended."""
     seconds: float = 0.0
-    open: bool = False
-    """Whether the session goes on."""
-    fresh: bool = False
-    """Whether the session was opened for this command."""
+    session: str = ""
+    """The session that goes on; empty where there is none, or where it has ended with this command."""
     held: bool = False
     """Whether what it left in the background still had its output open."""
 
@@ -216,6 +222,14 @@ def _overlap(data: bytes, mark: bytes) -> int:
     """How many bytes at the end of the data may be the beginning of the mark."""
     most = min(len(data), len(mark) - 1)
     return next((size for size in range(most, 0, -1) if mark.startswith(data[len(data) - size :])), 0)
+
+
+def audited(command: str) -> str:
+    """A command as the audit keeps it: whole up to a length, and by its hash beyond it."""
+    if len(command) <= MAX_AUDITED:
+        return command
+    digest = hashlib.sha256(command.encode("utf-8", "replace")).hexdigest()
+    return f"{command[:MAX_AUDITED]}… {len(command):,} characters, sha256:{digest}"
 
 
 def pinned(binding: Binding, line: str, fingerprint: str) -> bool:

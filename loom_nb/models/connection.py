@@ -19,6 +19,7 @@ import msgspec
 
 from loom_nb.errors import BorderError, LoomKeyError, ModelError
 from loom_nb.models import addresses, faults, prices, tls
+from loom_nb.models.key_errors import no_key
 from loom_nb.models.sse import EventSplitter
 
 if TYPE_CHECKING:
@@ -68,14 +69,7 @@ def find_key(
     value = next((v for name in names if (v := os.environ.get(name, "").strip())), "")
     key = given or (Key(value) if value else without)
     if key is None:
-        raise LoomKeyError(
-            f"no key for '{vendor}'",
-            cause=f"the environment has no {' or '.join(names)}",
-            fixes=[
-                f'import os, getpass; os.environ["{names[0]}"] = getpass.getpass()   (hidden input)',
-                "%%loom -m offline   (needs no key)",
-            ],
-        )
+        raise no_key(vendor, names, known=vendor != "compatible")
     if all(" " < char <= "~" for char in key.reveal()):
         return key
     raise LoomKeyError(

@@ -343,7 +343,7 @@ class Client:
         for _ in range(MAX_REDIRECTS + 1):
             try:
                 if reply is not None:
-                    hop = _next(hop, reply, guard)
+                    hop = next_hop(hop, reply, guard)
                 reply = await self._exchange(hop, guard)
             except ToolError as error:
                 if reply is None or request.method in SAFE_METHODS:
@@ -360,8 +360,7 @@ class Client:
 
         try:
             async with self._open(request, guard) as response:
-                headers = tuple((_text(name).lower(), _text(value)) for name, value in response.headers)
-                reply = Reply(request.target, response.status, headers)
+                reply = head_of(request.target, response)
                 if reply.redirects:
                     return reply
                 body, whole = await self._body(response, reply.header("content-encoding").strip().lower())
@@ -369,9 +368,9 @@ class Client:
         except _Packed as error:
             raise self._failed(f"{reply.told}, but {error}", request) from None
         except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
-            raise self.guard.error(f"the connection failed: {_words(error)}") from None
+            raise self.guard.error(f"the connection failed: {words(error)}") from None
         except (httpcore2.NetworkError, httpcore2.TimeoutException) as error:
-            raise self._failed(f"the connection failed: {_words(error)}", request) from None
+            raise self._failed(f"the connection failed: {words(error)}", request) from None
         except (httpcore2.ProtocolError, httpcore2.UnsupportedProtocol):
             raise self._failed("the server does not speak proper HTTP", request) from None
 
@@ -384,7 +383,7 @@ class Client:
         if target.url.scheme == "https" and self.tls is None:
             self.tls = await asyncio.to_thread(httpx2.create_ssl_context, trust_env=False)
         opened: list[httpcore2.AsyncNetworkStream] = []
-        backend = _guarded(guard, self.dial or httpcore2.AnyIOBackend(), self.dial_seconds, opened)
+        backend = guarded(guard, self.dial or httpcore2.AnyIOBackend(), self.dial_seconds, opened.append)
         url = httpcore2.URL(
             scheme=target.url.raw_scheme, host=target.host, port=target.port, target=target.url.raw_path
         )
@@ -420,7 +419,7 @@ class Client:
         return bytes(body), True
 
 
-def _next(hop: Request, reply: Reply, guard: Guard) -> Request:
+def next_hop(hop: Request, reply: Reply, guard: Guard) -> Request:
     """The request that a redirect asks for. Raises ToolError where it is not to be followed."""
     target = guard.target(_joined(hop.target, reply.header("location"), guard))
     if hop.target.url.scheme == "https" and target.url.scheme != "https":
@@ -451,17 +450,24 @@ def _joined(target: Target, location: str, guard: Guard) -> str:
         raise guard.error("the server redirects to something that is not a URL") from None
 
 
-def _guarded(
+def guarded(
     guard: Guard,
     dial: "httpcore2.AsyncNetworkBackend",
     seconds: float,
-    opened: "list[httpcore2.AsyncNetworkStream]",
+    opened: "Callable[[httpcore2.AsyncNetworkStream], None]",
 ) -> "httpcore2.AsyncNetworkBackend":
-    """A network that opens connections to judged addresses only."""
+    """A network that opens connections to judged addresses only.
+
+    Args:
+        guard: what judges.
+        dial: what opens a connection to a judged address.
+        seconds: how long an address is waited for where there is another one.
+        opened: is told each connection.
+    """
     import httpcore2
 
     def keep(stream: httpcore2.AsyncNetworkStream) -> httpcore2.AsyncNetworkStream:
-        opened.append(stream)
+        opened(stream)
         return stream
 
     class Guarded(httpcore2.AsyncNetworkBackend):
@@ -486,8 +492,15 @@ def _guarded(
     return Guarded()
 
 
-def _words(error: Exception) -> str:
+def words(error: Exception) -> str:
+    """What an error of the wire says, for a person."""
     return clean(str(error))[:300] or type(error).__name__
+
+
+def head_of(target: Target, response: "httpcore2.Response") -> Reply:
+    """An answer whose body is still to be read."""
+    headers = tuple((_text(name).lower(), _text(value)) for name, value in response.headers)
+    return Reply(target, response.status, headers)
 
 
 def _text(value: bytes) -> str:

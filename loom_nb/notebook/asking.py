@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any, Protocol
 
-from loom_nb.errors import AnswerRefused
 from loom_nb.events import Event, QuestionAnswered, QuestionAsked, TurnStarted
 from loom_nb.inputs import Answer
 from loom_nb.notebook import question_view as views
@@ -130,7 +129,7 @@ class Desk:
     It is a StopControl: hand it to `play` in place of the Stop button, which it carries along.
 
     Args:
-        run_id: of the run.
+        run_id: of the run; empty where a line magic asks.
         session: takes the answers.
         board: where cards are put up.
         faces: the ways to a person; at least one.
@@ -222,7 +221,7 @@ class Desk:
             if self._faces.gate is not None:
                 self._faces.gate.forget(card.model_id)
             more = f"{words}. This page was loaded anew meanwhile: %loom show {self._run_id} shows the rest."
-            self._guarded(lambda: card.leave(more if words else ""))
+            self._guarded(lambda: card.leave(more if words and self._run_id else ""))
         if shown.take_off is not None:
             self._guarded(shown.take_off)
 
@@ -253,11 +252,7 @@ class Desk:
 
     def _submit(self, question: Question, entries: Entries) -> None:
         """Hand in what was entered. Raises EntriesRefused with the reason; the question stays open."""
-        value = views.value_of(question, entries)
-        try:
-            self._session.send(Answer(question.id, value))
-        except AnswerRefused as refused:
-            raise views.refused_at(question, refused.cause or refused.title) from None
+        views.submit(question, entries, self._session.send)
 
     def _is_shown(self, shown: _Shown) -> None:
         self._faces.pages.shown = True

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _CELL = re.compile(r"[ \t]*%%loom(?=\s|$)")
 _LINE = re.compile(r"[ \t]*%loom[ \t]")
 _LAST_WORD = re.compile(r"\S*$")
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|_PWD|_PAT$")
 _OPEN_BRACE = re.compile(r"\{([^\W\d]\w*)?$")
 
 
@@ -108,6 +109,8 @@ def _after_line(before: str, bench: "Workbench") -> dict[str, Any]:
     match done[0]:
         case "model" | "models":
             return _offer(fragment, bench.known_models(), "model")
+        case "key":
+            return _after_key(done[1:], fragment, bench)
         case "context":
             return _after_context(done[1:], fragment, bench)
         case "compact":
@@ -143,6 +146,70 @@ def _words_of(command: str) -> list[str]:
     if command == "sessions":
         return [*(verb for verb in VERBS if verb), "--all"]
     return list(REPLAYS) if command == "replay" else [*MODES, "forget"]
+
+
+def _after_key(done: list[str], fragment: str, bench: "Workbench") -> dict[str, Any]:
+    """Words, names of secrets, flags and what they take; never a value, and no file is looked into."""
+    from loom_nb.notebook import key_line as lines
+
+    verb, *rest = done or [""]
+    if not done:
+        return _offer(fragment, [one for one in lines.FLAGS if one], "command")
+    flags = lines.FLAGS.get(verb, {})
+    last = rest[-1] if rest else ""
+    if flags.get(last, "none") != "none":
+        return _offer(fragment, _key_values(last, bench), "value")
+    if fragment.startswith("-") or (rest and verb != "policy"):
+        return _offer(fragment, [one for one in flags if one not in rest or flags[one] == "many"], "flag")
+    if verb == "policy" and rest:
+        return _offer(fragment, list(lines.MODES) if len(rest) == 1 else [], "value")
+    if verb == "set":
+        from loom_nb.models.registry import VENDORS
+
+        return _offer(fragment, [one.name for one in VENDORS.values() if one.key_env], "vendor")
+    takes_name = verb in ("rotate", "show", "rm", "grant", "policy", "bind", "log")
+    return _offer(fragment, _secret_names(bench) if takes_name else [], "secret")
+
+
+def _secret_names(bench: "Workbench") -> list[str]:
+    """Of what is kept; nothing is started for it."""
+    from loom_nb.notebook.key_states import kept_by
+
+    return list(kept_by(bench).facts)
+
+
+def _key_values(flag: str, bench: "Workbench") -> list[str]:
+    """What may stand behind a flag of `%loom key`."""
+    from loom_nb.credentials.secrets import SECRET_TYPES
+    from loom_nb.models.registry import VENDORS
+    from loom_nb.notebook import key_line as lines
+
+    match flag:
+        case "--type":
+            return list(SECRET_TYPES)
+        case "--policy":
+            return [*lines.MODES, "one_shot:3", "time_boxed:now..+2h"]
+        case "--method":
+            return ["GET", "POST", "PUT", "PATCH", "DELETE"]
+        case "--tool":
+            return [*(tool.name for tool in bench.built_in_tools()), "http_request"]
+        case "--model":
+            return [one.name for one in VENDORS.values() if one.key_env]
+        case "--any":
+            return list(lines.KINDS)
+        case "--from-env":
+            return _variables()
+        case "--apply":
+            return ["header:X-API-Key", "header:Authorization=Token", "query:key"]
+        case _:
+            return []
+
+
+def _variables() -> list[str]:
+    """Names in the environment that tell of a secret."""
+    import os
+
+    return sorted(name for name, text in os.environ.items() if text and _SECRET.search(name))
 
 
 def _after_budget(done: list[str], fragment: str) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from loom_nb.errors import LoomError
+from loom_nb.errors import LoomError, SecretsLocked
 from loom_nb.notebook.card import Card, Table
 from loom_nb.settings import Settings
+from loom_nb.wording import counted
 
 if TYPE_CHECKING:
     from loom_nb.notebook.workbench import Workbench
@@ -37,6 +38,7 @@ def checks(settings: Settings, bench: "Workbench | None" = None) -> list[Check]:
         _log(settings),
         _model(settings, bench),
         _keys(),
+        *_secrets(settings, bench),
         *(Check("settings", "warn", notice) for notice in settings.notices),
         _package("anywidget", "the Stop button and the questions in the page", "pip install -U anywidget"),
         _sandbox(),
@@ -110,20 +112,57 @@ def _model(settings: Settings, bench: "Workbench | None") -> Check:
         return Check("model", "blocked", error.title, "%loom model offline")
     if model.vendor == "offline":
         return Check("model", "ok", "offline: a demo that follows rules", "%loom models shows the others")
+    if bench is not None:
+        state = bench.key_of(model)
+        if not state.usable:
+            return Check("model", "blocked", f"{model.name}: its key is {state.words}", state.fix)
+        return Check(
+            "model", "ok", f"{model.name}: its key is {state.words}" if model.key_env else model.name
+        )
     if not model.has_key():
         return Check(
             "model",
             "blocked",
             f"{model.name}, {' or '.join(model.key_env)} is not set",
-            f"set {model.key_env[0]} before starting Jupyter",
+            f"set {model.key_env[0]}, or %loom key set {model.vendor} in a notebook",
         )
     return Check("model", "ok", model.name)
 
 
-def _keys() -> Check:
-    from loom_nb.models.registry import VENDORS
+def _secrets(settings: Settings, bench: "Workbench | None") -> list[Check]:
+    """What is kept, what opens it, where it is opened, and whether a record is damaged."""
+    from loom_nb.notebook.key_places import WAYS, is_begun, way_of
 
-    names = [name for vendor in VENDORS.values() for name in vendor.key_env if os.environ.get(name)]
+    name = "secrets"
+    if not is_begun(settings.home):
+        return [Check(name, "ok", "none are kept", "%loom key set NAME keeps one")]
+    way = WAYS.get(way_of(settings.home), "nothing yet")
+    if bench is None:
+        return [Check(name, "ok", f"kept in {settings.home / 'secrets'}, opened by {way}")]
+    try:
+        kept, tier = bench.secrets.list(), bench.secrets.tier
+    except LoomError as error:
+        return [Check(name, "blocked", error.title, error.fixes[0] if error.fixes else "")]
+    says = f"{counted(len(kept), 'secret')}, opened by {way}"
+    found = [Check(name, "ok", f"{says}, in a process of their own")]
+    if tier != "broker process":
+        found = [Check(name, "warn", f"{says}, in {tier}: other code can reach them", "use Linux or macOS")]
+    try:
+        damaged = bench.secrets.damaged()
+    except SecretsLocked as error:
+        return [*found, Check(f"{name}: locked", "warn", error.title, "%loom key unlock")]
+    except LoomError as error:
+        return [*found, Check(f"{name}: records", "warn", error.title, error.fixes[0] if error.fixes else "")]
+    found += [
+        Check(f"{name}: {one}", "warn", "its record is damaged", f"%loom key rm {one}") for one in damaged
+    ]
+    return found
+
+
+def _keys() -> Check:
+    from loom_nb.notebook.key_states import in_environment
+
+    names = in_environment()
     return Check("keys in the environment", "ok", ", ".join(names) or "none (the demo needs none)")
 
 

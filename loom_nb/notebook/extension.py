@@ -14,6 +14,7 @@ from loom_nb import __version__
 from loom_nb.notebook import completion, line_magics, magics
 from loom_nb.notebook.card import Card
 from loom_nb.notebook.front_cells import INVITATION
+from loom_nb.notebook.key_places import is_begun
 from loom_nb.notebook.workbench import Workbench
 from loom_nb.settings import MODE_WORDS
 
@@ -175,11 +176,9 @@ def _welcome(shell: Any, bench: Workbench) -> None:
     mode = bench.equipment.mode
     demo = " (demo, free)" if bench.model_name == "offline" else ""
     key = next((name for name in _KEYS if os.environ.get(name)), None)
-    hint = (
-        f"{key} is set: %loom model {_KEYS[key]}"
-        if key
-        else "set ANTHROPIC_API_KEY (%loom models names the others), then %loom model anthropic"
-    )
+    hint = f"{key} is set: %loom model {_KEYS[key]}" if key else "%loom key set anthropic (hidden, encrypted)"
+    if not key and is_begun(bench.settings.home):
+        hint = "%loom models says for which one is kept here, %loom key what else is"
     card = Card(
         f"loom_nb {__version__}",
         (

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from loom_nb.errors import LoomUsageError, NotBuiltError
+from loom_nb.errors import LoomError, LoomUsageError, NotBuiltError
 from loom_nb.notebook import approvals
 from loom_nb.notebook import cell as cells
 from loom_nb.notebook.card import Card, Table
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 Command = Callable[["Workbench", list[str]], Any]
 
 LATER = (
-    "key", "memory", "fix", "cost", "knowledge",
+    "memory", "fix", "cost", "knowledge",
 )  # fmt: skip
 """Announced commands that this version refuses by name."""
 
 
-AWAITED = ("context", "compact", "dashboard", "resume", "fork", "sessions")
+AWAITED = ("context", "compact", "dashboard", "resume", "fork", "sessions", "key")
 """Commands that work on the open conversation, and so are awaited: `perform` gives a coroutine."""
 
 
@@ -105,7 +105,7 @@ def _status(bench: "Workbench", _: list[str]) -> Card:
     earlier = bench.earlier()
     facts = (
         ("model", bench.model_name + (" (demo, free)" if bench.model_name == "offline" else "")),
-        ("key", bench.key_state()),
+        ("key", _key_words(bench)),
         ("conversation", _conversation(bench)),
         ("spent here", f"${known:.4g}" + (f" and {unknown} runs of unknown price" if unknown else "")),
         ("tokens here", f"{tokens:,}"),
@@ -115,6 +115,15 @@ def _status(bench: "Workbench", _: list[str]) -> Card:
         *(("notice", notice) for notice in bench.notices),
     )
     return Card("loom_nb", facts, steps=_next_steps(bench, earlier))
+
+
+def _key_words(bench: "Workbench") -> str:
+    """How it stands with the key of the model, and what to type where it cannot be used."""
+    try:
+        state = bench.key_of(bench.model)
+    except LoomError as error:
+        return error.title
+    return state.words if state.usable or not state.fix else f"{state.words}: {state.fix}"
 
 
 def _budgets(bench: "Workbench") -> list[tuple[str, str]]:
@@ -162,16 +171,12 @@ def _model(bench: "Workbench", arguments: list[str]) -> Card:
     if arguments:
         bench.set_model(arguments[0])
     model = bench.model
-    facts = (("name", bench.model_name), ("key", bench.key_state()))
+    facts = (("name", bench.model_name), ("key", bench.key_state(model)))
     title = "the model from now on" if arguments else "the model of cells that name none"
-    if model.key_env and not model.has_key():
-        steps: tuple[tuple[str, str], ...] = (
-            (
-                f"%env {model.key_env[0]}=…",
-                "sets the key for this kernel (a cell that is saved: rather in your shell)",
-            ),
-            ("%loom model offline", "goes back to the demo"),
-        )
+    state = bench.key_of(model)
+    if not state.usable:
+        fix = ((state.fix, "then it can be used"),) if state.fix else ()
+        steps: tuple[tuple[str, str], ...] = (*fix, ("%loom model offline", "goes back to the demo"))
     else:
         steps = (("%loom models", "all names"),)
     return Card(title, facts, steps=steps)
@@ -179,7 +184,9 @@ def _model(bench: "Workbench", arguments: list[str]) -> Card:
 
 def _models(bench: "Workbench", arguments: list[str]) -> Card:
     from loom_nb.models.registry import VENDORS, Model
+    from loom_nb.notebook.key_states import kept_by
 
+    kept = kept_by(bench)
     pattern = arguments[0] if arguments else "*"
     rows = []
     for name in bench.known_models():
@@ -187,14 +194,23 @@ def _models(bench: "Workbench", arguments: list[str]) -> Card:
             continue
         value = bench.shell.user_ns.get(name)
         model = value if isinstance(value, Model) else Model.from_name(name)
-        kind = "demo, free" if name == "offline" else "variable" if value is model else "begin with this one"
-        rows.append((name, bench.key_state(model), kind))
+        kind = "demo, free" if name == "offline" else "variable" if value is model else ""
+        state = bench.key_of(model, kept)
+        rows.append((name, "none" if state.kind == "missing" else state.words, kind, state.fix))
     vendors = ", ".join(VENDORS)
     table = Table(
-        "models by name; any other of a vendor works too: vendor:name", ("name", "key", ""), tuple(rows)
+        "models by name; any other of a vendor works too: vendor:name",
+        ("name", "key", "", "what would give it one"),
+        tuple(rows),
     )
     return Card(
-        "models", (("vendors", vendors),), (table,), steps=(("%loom model NAME", "use one from now on"),)
+        "models",
+        (("vendors", vendors),),
+        (table,),
+        steps=(
+            ("%loom model NAME", "use one from now on"),
+            ("%loom key set anthropic", "keeps the key of a vendor, encrypted: asks for it, hidden"),
+        ),
     )
 
 
@@ -389,6 +405,12 @@ async def _sessions(bench: "Workbench", arguments: list[str]) -> Card:
     return await sessions.sessions(bench, arguments)
 
 
+async def _key(bench: "Workbench", arguments: list[str]) -> Card:
+    from loom_nb.notebook import keys
+
+    return await keys.key(bench, arguments)
+
+
 def _replay(bench: "Workbench", arguments: list[str]) -> Card:
     from loom_nb.notebook import continuing
 
@@ -427,6 +449,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
         "model": _model,
         "models": _models,
+        "key": _key,
         "tools": _tools,
         "runs": _runs,
         "sessions": _sessions,
@@ -460,13 +483,13 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
 )
 _MANY = 1_000
 _TAKES = {
-    "model": 1, "models": 1, "show": 1, "why": 1, "tour": 1,
+    "model": 1, "models": 1, "key": _MANY, "show": 1, "why": 1, "tour": 1,
     "sessions": _MANY, "context": _MANY, "compact": _MANY, "resume": 1, "fork": 1, "replay": 1,
     "diff": 2, "export": 3, "artifacts": 5, "budget": _MANY,
     "approvals": 2, "approve": 2, "deny": _MANY, "answer": _MANY,
 }  # fmt: skip
 _ARGUMENT = {
-    "model": "[NAME]", "models": "[GLOB]", "sessions": "[--all] [WORD …]", "show": "[RUN]",
+    "model": "[NAME]", "models": "[GLOB]", "key": "[WORD …]", "sessions": "[--all] [WORD …]", "show": "[RUN]",
     "why": "[RUN]", "tour": "[N]",
     "approvals": "[MODE | forget ID]", "approve": "ID [once|notebook|session]", "deny": "ID [WHY]",
     "answer": "ID VALUE", "context": "[WORD …]",
@@ -477,6 +500,8 @@ _ARGUMENT = {
 _SAYS = {
     "model": "the model of cells that name none; with a name: use that one from now on",
     "models": "models to begin with, and whether there is a key",
+    "key": "secrets, never their values; set anthropic, set NAME --host H, rotate, rm, grant NAME --here, "
+    "policy, bind, log, lock, unlock, rekey, scan",
     "tools": "what the agent may call here, and how often it has",
     "runs": "the runs kept on this machine",
     "sessions": "the conversations of this notebook, or --all; find WORDS, open, rename, delete, undo, "

@@ -5,17 +5,18 @@ become the value of an answer. Every foreign word in it has its hidden character
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from loom_nb.border import parse
-from loom_nb.errors import BorderError
+from loom_nb.errors import AnswerRefused, BorderError
+from loom_nb.inputs import Answer
 from loom_nb.notebook.render.acts import Aspect, about, preview_title
 from loom_nb.notebook.render.strict_markdown import visible
-from loom_nb.questions import Approval, Decision, Option, Question
+from loom_nb.questions import Approval, Decision, Option, Question, has_secrets
 from loom_nb.runtime.rules import whence
 
 FieldType: TypeAlias = Literal["line", "text", "number", "option", "several", "lines", "json"]
@@ -66,6 +67,8 @@ class Field:
     """The values of an option; shown as JSON unless they are texts."""
     chosen: tuple[int, ...] = ()
     """The options that are chosen to begin with."""
+    secret: bool = False
+    """It is typed in hidden."""
 
     @property
     def label(self) -> str:
@@ -84,6 +87,7 @@ class Field:
             "hidden": visible(self.initial) != self.initial,
             "options": [_option_label(value) for value in self.options],
             "chosen": list(self.chosen),
+            "secret": self.secret,
         }
 
 
@@ -171,6 +175,7 @@ def _form_field(name: str, schema: Mapping[str, Any], required: bool) -> Field:
         initial=initial,
         options=options,
         chosen=chosen,
+        secret=has_secrets(schema),
     )
 
 
@@ -286,6 +291,19 @@ def fields_value(
     return values
 
 
+def submit(question: Question, entries: Entries, send: Callable[[Answer], None]) -> None:
+    """Hand in what was entered.
+
+    Raises:
+        EntriesRefused: it is no answer yet, with what is wrong with which field.
+    """
+    value = value_of(question, entries)
+    try:
+        send(Answer(question.id, value))
+    except AnswerRefused as refused:
+        raise refused_at(question, refused.cause or refused.title) from None
+
+
 def refused_at(question: Question, cause: str) -> EntriesRefused:
     """What the check of an answer found, at the fields that it names."""
     if question.kind != "form":
@@ -337,16 +355,20 @@ class Where:
 
     @property
     def words(self) -> str:
-        """`run r7, step 2`."""
+        """`run r7, step 2`; empty outside of a run."""
+        if not self.run:
+            return ""
         return f"run {self.run}, step {self.step}" if self.step else f"run {self.run}"
 
 
 def how_to_answer(question: Question) -> str:
     """What to type where no card appears and the cell has ended."""
+    if _by_a_line(question):
+        return "Waits for you, in this cell."
     if question.kind == "approval":
         yes, no = f"%loom approve {question.id}", f'%loom deny {question.id} "why"'
         return f"Waits for you. {yes} allows it once, {no} does not."
-    if question.kind == "secret":
+    if question.kind == "secret" or has_secrets(question.schema):
         return "Waits for you; a hidden answer is never typed into a cell."
     return f"Waits for you. %loom answer {question.id} … answers it."
 
@@ -368,7 +390,9 @@ def receipt(question: Question, how: str, value: Any) -> str:
 
 
 def name_of(question: Question) -> str:
-    """`Approval a3`, `Question q2`."""
+    """`Approval a3`, `Question q2`; `%loom key rm github` for one that a line asks."""
+    if _by_a_line(question):
+        return visible(question.asked_by)
     return f"{'Approval' if question.kind == 'approval' else 'Question'} {question.id}"
 
 
@@ -386,8 +410,14 @@ def _aspects(question: Question) -> list[Aspect]:
 
 
 def asker(question: Question) -> str:
-    """Who asks, where that is not the judge."""
-    return visible(question.asked_by) if question.asked_by not in ("", "judge") else ""
+    """Who asks, where that is not the judge, or a line that the person typed."""
+    known = question.asked_by in ("", "judge") or _by_a_line(question)
+    return "" if known else visible(question.asked_by)
+
+
+def _by_a_line(question: Question) -> bool:
+    """Whether a line magic asks, and no run."""
+    return question.asked_by.startswith("%")
 
 
 def foreign(question: Question) -> str:
@@ -455,6 +485,7 @@ def content(question: Question, where: Where) -> Content:
         "foreign": foreign(question),
         "heading": "" if approval is not None else visible(question.title),
         "text": visible(question.text),
+        "note": _note(question),
         "aspects": [msgspec.to_builtins(aspect) for aspect in _aspects(question)],
     }
     if approval is not None:
@@ -468,6 +499,15 @@ def content(question: Question, where: Where) -> Content:
     elif question.kind == "form":
         shown["fields"] = [field.content() for field in form_fields(question.schema)]
     return shown
+
+
+def _note(question: Question) -> str:
+    """What becomes of a secret that is entered."""
+    if question.kind != "secret" and not has_secrets(question.schema):
+        return ""
+    if _by_a_line(question):
+        return "It is kept encrypted on this machine, and nowhere in the notebook."
+    return "It is handed to the tool that asks, and kept nowhere in the notebook."
 
 
 def _option(option: Option) -> Content:
@@ -517,7 +557,7 @@ def plain(question: Question, where: Where) -> str:
     about = " · ".join(
         part for part in (where.words, left(question, where.now), unanswered(question)) if part
     )
-    lines = [f"{title_of(question)}  ({visible(about)})"]
+    lines = [f"{title_of(question)}  ({visible(about)})" if about else title_of(question)]
     if question.approval is not None:
         lines += _plain_call(question.approval)
     else:

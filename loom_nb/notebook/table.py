@@ -86,7 +86,9 @@ class Action:
     asks: str = ""
     """The label of the line of text that it needs; empty for none."""
     initial: str = ""
-    """The column whose words stand in that line at first."""
+    """The column whose words stand in that line at first; of choices, the one in whose cell they stand."""
+    choices: tuple[tuple[str, str], ...] = ()
+    """(value, label): it needs one of these in place of a line of text, chosen in the row itself."""
 
 
 @dataclass(frozen=True, slots=True)

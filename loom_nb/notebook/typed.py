@@ -95,7 +95,7 @@ async def _fill(
     entries: dict[str, str | tuple[int, ...]] = {}
     for field in fields:
         while True:
-            typed = await lines.ask(_field_prompt(field))
+            typed = await lines.ask(_field_prompt(field), secret=field.secret)
             kept = not typed.strip()
             if kept and editing:
                 break

@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loom_nb.capabilities.cell_tags import is_pinned
-from loom_nb.errors import AnswerRefused, LoomError, LoomUsageError, ModelError, SetupError, StoreError
+from loom_nb.errors import (
+    AnswerRefused,
+    LoomError,
+    LoomKeyError,
+    LoomUsageError,
+    ModelError,
+    SetupError,
+    StoreError,
+)
 from loom_nb.notebook import cell as cells
 from loom_nb.notebook import past
 from loom_nb.notebook.asked_now import asked_now
@@ -38,11 +46,14 @@ if TYPE_CHECKING:
     from loom_nb.notebook.asking import Faces, Pages
     from loom_nb.notebook.comm_gate import CommGate
     from loom_nb.notebook.dry_run import DryRun
+    from loom_nb.notebook.key_states import Kept, KeyState
+    from loom_nb.notebook.key_store import Secrets
     from loom_nb.notebook.painter import Bundle, Mode, Painter
     from loom_nb.notebook.stopping import StopBar
     from loom_nb.notebook.tables import Tables
     from loom_nb.notebook.transcript import Transcript
     from loom_nb.protocols import Capability, RunRow, Store
+    from loom_nb.questions import Question
     from loom_nb.runtime.policies import Runtime
     from loom_nb.runtime.run import Run, RunResult
     from loom_nb.runtime.session import Session
@@ -109,6 +120,7 @@ class Workbench:
         """Changes cells, where the front end offers to."""
         self.equipment.cells.front = self.front_cells
         self._tables: Tables | None = None
+        self._secrets: Secrets | None = None
         self._on_screen: type | None = None
 
     # -- what is set -------------------------------------------------------------------------------
@@ -153,15 +165,46 @@ class Workbench:
         return self.model
 
     def key_state(self, model: "Model | None" = None) -> str:
-        """Whether there is a key, told by the name of its variable and never by its value."""
+        """Whether there is a key, told by the name of its variable or secret and never by its value."""
         try:
             model = model or self.model
         except LoomError as error:
             return error.title
-        if not model.key_env:
-            return "none needed"
-        found = [name for name in model.key_env if os.environ.get(name)]
-        return f"{found[0]} is set" if found else f"{' or '.join(model.key_env)} is not set"
+        return self.key_of(model).words
+
+    def key_of(self, model: "Model", kept: "Kept | None" = None) -> "KeyState":
+        """How it stands with the key of a model; `kept` as it was looked at before, for several of them."""
+        from loom_nb.notebook.key_states import KeyState, kept_by, key_state
+
+        if not model.key_env and not model.members:
+            return KeyState("none needed", "none needed")
+        return key_state(model, os.environ, kept or kept_by(self))
+
+    @property
+    def secrets(self) -> "Secrets":
+        """Where secrets are kept; nothing is started before it is used."""
+        if self._secrets is None:
+            from loom_nb.credentials.broker import broker_at
+            from loom_nb.notebook.key_places import folder
+
+            self._secrets = broker_at(folder(self.settings.home))
+        return self._secrets
+
+    @secrets.setter
+    def secrets(self, secrets: "Secrets") -> None:
+        self._secrets = secrets
+
+    @property
+    def has_secrets(self) -> bool:
+        """Whether any were looked for in this kernel."""
+        return self._secrets is not None
+
+    async def ask(self, question: "Question", take: Callable[[Any], Any], fixes: tuple[str, ...]) -> Any:
+        """Ask the person in front of the cell that runs now; see `inquiry.inquire`."""
+        from loom_nb.notebook.inquiry import inquire
+
+        faces = self._faces(self.mode(), background=False)
+        return await inquire(question, take, faces, self.shell, fixes=fixes)
 
     @property
     def store(self) -> "Store":
@@ -263,6 +306,10 @@ class Workbench:
         if not result.events:  # it never began, so the conversation was not entered
             self._go_back(before)
         _advise(result)
+        if isinstance(result.error, LoomKeyError):
+            from loom_nb.notebook.key_states import advise
+
+            advise(self, result.error, agent.model)
         result.raise_for_status()
         self._hush(result)
         return result

@@ -7,17 +7,15 @@ less than 8 bytes, and other changes: reversed, compressed, one letter at a time
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from typing import TypeAlias
+from collections.abc import Iterable, Mapping
 
 from loom_nb.redaction.escapes import Places, aligned, begun, from_end, unescaped
 from loom_nb.redaction.forms import SHORTEST, forms
+from loom_nb.redaction.search import Spans, search
 
 _DEPTH = 2
 """How often the escapes of a text are read: JSON within an address."""
 _STEM = 4
-_Spans: TypeAlias = list[tuple[int, int, int]]
-"""Each from where, up to where, which form."""
 
 
 def redactable(value: str) -> bool:
@@ -43,8 +41,8 @@ class Redactor:
         self._names = [named[form] for form in self._forms]
         self._marks = [f"[secret {name}]".encode() for name in self._names]
         self._longest = max(map(len, self._forms), default=0)
-        self._find = _search(self._forms)
-        self._stems = _search(sorted({form[:_STEM] for form in self._forms}))
+        self._find = search(self._forms)
+        self._stems = search(sorted({form[:_STEM] for form in self._forms}))
 
     def __bool__(self) -> bool:
         """Whether there is anything to look for."""
@@ -79,7 +77,7 @@ class Redactor:
         """The name of the secret that a form belongs to, and what stands in its place."""
         return self._names[form], self._marks[form]
 
-    def look(self, text: bytes, *, last: bool, depth: int = _DEPTH) -> tuple[_Spans, int]:
+    def look(self, text: bytes, *, last: bool, depth: int = _DEPTH) -> tuple[Spans, int]:
         """Where forms of secrets stand in a text, and from where on more text may make some.
 
         Args:
@@ -163,25 +161,3 @@ class RedactedStream:
 
 def _leftmost_longest(span: tuple[int, int, int]) -> tuple[int, int, int]:
     return span[0], -span[1], span[2]
-
-
-def _search(words: list[bytes]) -> Callable[[bytes], _Spans]:
-    """Finds every place at which one of the words stands, also within another one, in linear time."""
-    if not words:
-        return lambda text: []
-    try:
-        from ahocorasick_rs import BytesAhoCorasick
-    except ImportError:  # where it cannot be had, as in a browser
-        return _slow_search(words)
-    find = BytesAhoCorasick(words).find_matches_as_indexes
-    return lambda text: [(start, end, word) for word, start, end in find(text, overlapping=True)]
-
-
-def _slow_search(words: list[bytes]) -> Callable[[bytes], _Spans]:
-    """The longest word at each place, by a regular expression."""
-    import re
-
-    numbers = {word: number for number, word in enumerate(words)}
-    longest_first = sorted(words, key=len, reverse=True)
-    pattern = re.compile(b"(?=(" + b"|".join(map(re.escape, longest_first)) + b"))")
-    return lambda text: [(*found.span(1), numbers[found[1]]) for found in pattern.finditer(text)]

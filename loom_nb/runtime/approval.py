@@ -64,6 +64,8 @@ class Ready(msgspec.Struct, eq=False):
     """Names of the arguments that a person changed."""
     begun: bool = False
     """It ran when another process died: whether it has happened is not known."""
+    approved: str = ""
+    """The question by which a person allowed it; empty: nobody was asked."""
 
     @property
     def effects(self) -> tuple[str, ...]:
@@ -157,6 +159,7 @@ async def approved(stage: Stage, ready: Ready) -> None:
             else stage.asking.granted(*([mine, whole] if "tool" in scopes else [mine]))
         )
         if before:
+            ready.approved = before
             return _say(stage, ready, Verdict("allow", f"allowed before, by {before}", before))
         reply = await stage.asking.ask(
             _question(stage, ready, scopes),
@@ -181,6 +184,7 @@ async def approved(stage: Stage, ready: Ready) -> None:
             ready.verdict = Verdict("ask", "what it would change has changed since you were asked", "judge")
         else:
             how = "allowed" if same else "changed and allowed"
+            ready.approved = reply.question
             return _say(stage, ready, Verdict("allow", f"{how} by {reply.by}", reply.by))
     raise Refused(
         f"{ready.tool.name} was refused: it changed faster than it could be decided on", "it kept changing"
@@ -311,6 +315,7 @@ async def _as_the_judge_sees_it(stage: Stage, ready: Ready) -> Call:
         stage.kit.provided_by(ready.tool.name),
         scene,
         MappingProxyType(ready.plain),
+        stage.asking.notebook,
     )
 
 

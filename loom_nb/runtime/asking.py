@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
 import msgspec
@@ -34,6 +34,8 @@ class Reply:
     how: How
     value: Any = field(repr=False)
     by: str = ""
+    question: str = ""
+    """Its id."""
 
 
 @dataclass(slots=True, eq=False)
@@ -76,6 +78,11 @@ class Asking:
         """(key, place) -> (question, leave) of leaves given here, None for one taken back here."""
 
     # -- faces -------------------------------------------------------------------------------------
+
+    @property
+    def notebook(self) -> str:
+        """The notebook; empty in a script."""
+        return self.place if self.place != self.session else ""
 
     @property
     def attended(self) -> bool:
@@ -162,7 +169,7 @@ class Asking:
         say(QuestionAnswered(question.id, reply.how, _kept(question, reply.value), reply.by, given))
         if given is not None:
             self._here[given.key, given.place] = (question.id, given)
-        return reply
+        return replace(reply, question=question.id)
 
     def _take_what_came_early(self, answer: Answer, say: Callable[[Kept], None]) -> None:
         try:

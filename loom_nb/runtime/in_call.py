@@ -35,6 +35,21 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
         """The id of the session."""
         return self._stage.session
 
+    @property
+    def run(self) -> str:
+        """The id of the run."""
+        return self._stage.run
+
+    @property
+    def notebook(self) -> str:
+        """Which notebook the session is for; empty in a script."""
+        return self._stage.asking.notebook
+
+    @property
+    def approved(self) -> str:
+        """The question that a person answered with yes to this very call; empty: nobody was asked."""
+        return self._ready.approved
+
     async def ask(self, question: Question) -> Any:
         """The checked answer of a person, or the question's default; the wait is not the tool's time.
 

@@ -167,7 +167,8 @@ def test_where_no_row_can_be_written_nothing_is_given_out_and_nothing_counted(st
 
 def test_without_its_audit_nothing_is_used(store, path):
     store.put("github", KEY, binding=HERE, policy=FREE)
-    for harm in ("DELETE FROM audit_head", "DROP TABLE audit"):
+    no_room = "CREATE TRIGGER no_room BEFORE INSERT ON audit BEGIN SELECT RAISE(FAIL, 'no room'); END"
+    for harm in (no_room, "DELETE FROM audit_head", "DROP TABLE audit"):
         with closing(sqlite3.connect(path, isolation_level=None)) as db:
             db.execute(harm)
         with pytest.raises(StoreError):

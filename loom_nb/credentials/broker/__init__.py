@@ -3,6 +3,7 @@
 The kernel names a secret and gets what became of its use; a value goes one way only, when it is put.
 """
 
-from loom_nb.credentials.broker.client import Broker, broker_at, default_broker
+from loom_nb.credentials.broker.client import Answer, Broker, broker_at, default_broker
+from loom_nb.credentials.broker.operations import Exchange, ExchangeBroke
 
-__all__ = ["Broker", "broker_at", "default_broker"]
+__all__ = ["Answer", "Broker", "Exchange", "ExchangeBroke", "broker_at", "default_broker"]

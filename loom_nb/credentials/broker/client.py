@@ -22,9 +22,10 @@ from loom_nb.credentials.broker.process import Process
 from loom_nb.credentials.chosen_key import Way
 from loom_nb.credentials.master_key import ENVIRONMENT
 from loom_nb.credentials.policies import Binding, CredentialPolicy, SecretFacts
+from loom_nb.credentials.remote import Ran
 from loom_nb.credentials.secrets import Secret, secret
 from loom_nb.credentials.uses import AuditRow, Ruling, Use
-from loom_nb.errors import CredentialError, LoomUsageError
+from loom_nb.errors import CredentialError, LoomError, LoomUsageError
 
 if TYPE_CHECKING:
     from loom_nb.credentials.broker.serving import InThread
@@ -53,6 +54,7 @@ class Broker:
         self.home = Path(home)
         self._master = master
         self._apart = _APART if apart is None else apart
+        self._used: set[str] = set()
         self._held = _Held()
         weakref.finalize(self, _Held.stop, self._held)
         _BROKERS.add(self)
@@ -154,9 +156,70 @@ class Broker:
         """What the policy says of a use. Nothing is opened, nothing is counted."""
         return await self._asked(operations.Rule(use), Ruling)
 
+    async def exchange(self, asked: operations.Exchange, body: bytes = b"") -> "Answer":
+        """Send a request with a secret in it; its answer, cleaned of the secret, as it comes.
+
+        Args:
+            asked: which secret, who wants it, and the request without it.
+            body: of the request.
+
+        Returns:
+            The answer: close it.
+
+        Raises:
+            CredentialDenied: the policy, the binding or the grants refuse it, or a person has to be asked.
+            CredentialError: the secret cannot be used; the process ended in the middle.
+            ToolError: the address is refused.
+            ExchangeBroke: the server cannot be reached or does not answer.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            reader, writer = await stack.enter_async_context(self.opened())
+            writer.write(frames.packed(frames.JSON, frames.encoded(asked)))
+            for piece in frames.pieces(body):
+                writer.write(piece)
+                await writer.drain()
+            _, payload = await frames.read(reader)
+            head = msgspec.json.decode(payload, type=operations.Head | Failed)
+            if isinstance(head, Failed):
+                raise head.error()
+            self._used.add(asked.use.scope)
+            return Answer(head, reader, stack.pop_all())
+
     async def redact(self, text: str) -> str:
         """The text without any secret that was used, in any encoding."""
         return await self._asked(operations.Redact(text), str)
+
+    async def ssh_call(self, use: Use, command: str, *, seconds: float, raw: bool = False) -> Ran:
+        """Run a command on the machine that a secret is bound to; to cancel this ends it there.
+
+        Args:
+            use: the secret, who wants it and why; where it goes is told by the secret alone.
+            command: for the log-in shell of its user.
+            seconds: after which it is ended.
+            raw: sent as it is, to what is no shell; it may then outlive its time.
+
+        Raises:
+            CredentialDenied: the policy refuses it, or a person has to be asked.
+            HostKeyRefused: the machine is not the one that is pinned.
+            CredentialError: the machine does not take the secret.
+            ToolError: it cannot be reached.
+        """
+        return await self._asked(operations.SshCall(use, command, seconds, raw), Ran)
+
+    async def ssh_send(self, use: Use, command: str, *, seconds: float, session: str = "") -> Ran:
+        """Run a command in a shell that keeps its state. Raises as `ssh_call`.
+
+        Args:
+            use: as for `ssh_call`.
+            command: for the shell.
+            seconds: after which it is interrupted.
+            session: which shell, as an earlier answer named it; empty for a new one.
+        """
+        return await self._asked(operations.SshSend(use, command, seconds, session), Ran)
+
+    async def ssh_close(self, session: str) -> bool:
+        """End a session; whether there was one."""
+        return await self._asked(operations.SshClose(session), bool)
 
     def stop(self) -> None:
         """End the process. The next operation starts another one."""
@@ -165,17 +228,30 @@ class Broker:
     # -- lines -------------------------------------------------------------------------------------------
 
     def _ask(self, asked: operations.Operation, kind: type[_T]) -> _T:
-        frame = frames.packed(frames.JSON, frames.encoded(asked))
-        for again in (isinstance(asked, operations.LOOKS), False):
+        payload = self._told(asked)
+        del asked  # it may hold a value, which no frame of an error should
+        if isinstance(payload, LoomError):
+            raise payload
+        return answered(payload, kind)
+
+    def _told(self, asked: operations.Operation) -> bytes | LoomError:
+        """The answer, or what went wrong on the way."""
+        looks = isinstance(asked, operations.LOOKS)
+        try:
+            frame = frames.packed(frames.JSON, frames.encoded(asked))
             try:
-                with self._line() as line:
-                    line.sendall(frame)
-                    _, payload = frames.receive(line)
-                return answered(payload, kind)
+                return self._through(frame)
             except OSError:
-                if not again:
-                    raise self._ended() from None
-        raise AssertionError  # the second round answers or raises
+                return self._through(frame) if looks else ended()
+        except OSError:
+            return ended()
+        except LoomError as error:
+            return error.with_traceback(None)
+
+    def _through(self, frame: bytes) -> bytes:
+        with self._line() as line:
+            line.sendall(frame)
+            return frames.receive(line)[1]
 
     async def _asked(self, asked: operations.Operation, kind: type[_T]) -> _T:
         async with self.opened() as (reader, writer):
@@ -199,7 +275,7 @@ class Broker:
             finally:
                 writer.close()
         except OSError:
-            raise self._ended() from None
+            raise ended() from None
 
     def _line(self) -> socket.socket:
         """One end of a new line, whose other end the broker has. Starts it where it does not run."""
@@ -226,24 +302,73 @@ class Broker:
         return held.office
 
     def _start(self) -> "Process | InThread":
-        hello = Hello(str(self.home.absolute()), self._master, os.environ.get(ENVIRONMENT, "").strip())
+        handed = os.environ.get(ENVIRONMENT, "").strip()
+        hello = Hello(str(self.home.absolute()), self._master, handed, tuple(sorted(self._used)))
         if self._apart:
             return Process(hello)
         from loom_nb.credentials.broker.serving import InThread
 
         return InThread(hello)
 
-    def _ended(self) -> CredentialError:
-        from loom_nb.credentials.broker.process import LOG
-
-        return CredentialError(
-            "the broker of secrets ended in the middle of this",
-            cause="whether it was done is not known; the next use starts it again",
-            fixes=("%loom key log", f"its own log: {self.home / LOG}"),
-        )
-
     def __repr__(self) -> str:
         return f"Broker({str(self.home)!r}, {self.tier})"
+
+
+class Answer:
+    """An answer whose body is read as it comes. To be closed, as by `async with`."""
+
+    def __init__(
+        self, head: operations.Head, reader: asyncio.StreamReader, line: contextlib.AsyncExitStack
+    ) -> None:
+        self.head = head
+        self.whole: bool | None = None
+        """Whether all of the body came; None before its end."""
+        self._reader = reader
+        self._line = line
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body, piece by piece.
+
+        Raises:
+            ExchangeBroke: the server broke off.
+            CredentialError: the process ended in the middle.
+        """
+        while self.whole is None:
+            try:
+                kind, payload = await frames.read(self._reader)
+            except OSError:
+                raise ended() from None
+            if kind == frames.DATA:
+                yield payload
+                continue
+            end = msgspec.json.decode(payload, type=operations.Ended | Failed)
+            if isinstance(end, Failed):
+                self.whole = False
+                raise end.error()
+            self.whole = end.whole
+
+    async def body(self) -> bytes:
+        """All of it."""
+        return b"".join([chunk async for chunk in self.chunks()])
+
+    async def close(self) -> None:
+        """Let go of it: what still comes is not waited for. May be called twice."""
+        await self._line.aclose()
+
+    async def __aenter__(self) -> "Answer":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+def ended() -> CredentialError:
+    """The process ended in the middle."""
+    return CredentialError(
+        "the broker of secrets ended in the middle of this",
+        cause="whether it was done is not known; the next use starts it again",
+        fixes=("%loom key log",),
+    )
 
 
 class _Held:

@@ -12,11 +12,15 @@ from typing import Any
 import msgspec
 
 from loom_nb.credentials.broker import frames, operations
-from loom_nb.credentials.broker.operations import Done, Failed, Operation
+from loom_nb.credentials.broker.exchange import MAX_BODY, Exchanges
+from loom_nb.credentials.broker.operations import Done, Failed, Operation, SshCall, SshClose, SshSend
+from loom_nb.credentials.broker.shells import HungUp, Shells, unless_hung_up
+from loom_nb.credentials.broker.used import Used
 from loom_nb.credentials.chosen_key import ChosenKey
 from loom_nb.credentials.secrets import Secret
 from loom_nb.credentials.store import SqliteSecretStore
-from loom_nb.errors import CredentialError, LoomError
+from loom_nb.errors import CredentialError, LoomError, ScopeNotFound, SecretDamaged
+from loom_nb.redaction.redactor import Redactor
 
 log = logging.getLogger("loom_nb.broker")
 
@@ -34,11 +38,19 @@ class Desk:
         home = Path(hello.home)
         self._key = ChosenKey(home, hello.master, hello.handed)
         self.store = SqliteSecretStore(home / FILE, self._key)
+        self.used = Used()
+        self._before = hello.used
+        self.exchanges = Exchanges(self.store, self.used)
+        self._shells = Shells(self.store, self.used.add, lambda: self.used.redactor.stream())
         self._tasks: set[asyncio.Task[None]] = set()
         self._decode = msgspec.json.Decoder(Operation).decode
         self._blocking: Mapping[type, Callable[[Any], object]] = {
             operations.Put: self._put,
             operations.Rotate: lambda asked: self.store.rotate(asked.scope, _secret(asked.secret)),
+            operations.Log: lambda asked: self.store.log(asked.scope, limit=asked.limit),
+            operations.Rule: lambda asked: self.store.ruling(asked.use),
+            operations.Find: self._find,
+            operations.Redact: lambda asked: self._known().text(asked.text),
             operations.Change: self._change,
             operations.Revoke: lambda asked: self.store.revoke(asked.scope),
             operations.Facts: lambda asked: self.store.facts(asked.scope),
@@ -75,6 +87,10 @@ class Desk:
             else:
                 line.close()
 
+    async def hang_up(self) -> None:
+        """End what runs on other machines; takes seconds at most."""
+        await self._shells.close()
+
     def close(self) -> None:
         """Let go of the store and of the keys."""
         self._key.words = ""
@@ -85,12 +101,22 @@ class Desk:
     ) -> None:
         name = type(asked).__name__
         try:
-            answer: Done | Failed = Done(msgspec.Raw(msgspec.json.encode(await self._carried_out(asked))))
+            if isinstance(asked, operations.Exchange):
+                await self._exchange(asked, reader, writer)
+                log.info("%s of %s", name, asked.use.scope)
+                return
+            done = await self._carried_out(asked, reader)
+            answer: Done | Failed = Done(msgspec.Raw(msgspec.json.encode(done)))
             # those are so many that the log would tell of nothing else
             log.log(logging.DEBUG if isinstance(asked, operations.LOOKS) else logging.INFO, "%s", name)
         except LoomError as error:
             log.info("%s: %s", name, type(error).__name__)
-            answer = Failed.of(error)
+            answer = Failed.of(error, self.used.redactor.text)
+        except HungUp:
+            log.info("%s: given up", name)
+            return
+        except OSError:
+            raise  # the line itself
         except Exception as error:  # noqa: BLE001  the border: what goes wrong here is told there
             log.error("%s: %s", name, failure(error))  # noqa: TRY400  its words may hold a value
             answer = Failed.of(
@@ -102,11 +128,62 @@ class Desk:
         writer.write(frames.packed(frames.JSON, msgspec.json.encode(answer)))
         await writer.drain()
 
-    async def _carried_out(self, asked: Operation) -> object:
-        act = self._blocking.get(type(asked))
-        if act is None:
-            raise CredentialError(f"the broker of secrets cannot {type(asked).__name__} yet")
-        return await asyncio.to_thread(act, asked)
+    async def _carried_out(self, asked: Operation, reader: asyncio.StreamReader) -> object:
+        if isinstance(asked, SshCall | SshSend | SshClose):
+            return await unless_hung_up(reader, self._shells.carry_out(asked))
+        done = await asyncio.to_thread(self._blocking[type(asked)], asked)
+        if isinstance(asked, operations.Rotate | operations.Change | operations.Revoke):
+            self.exchanges.forget(asked.scope)
+            self._shells.forget(asked.scope)
+        elif isinstance(asked, operations.Lock):
+            self._shells.forget()
+        return done
+
+    async def _exchange(
+        self, asked: operations.Exchange, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        body = await frames.read_data(reader, MAX_BODY)
+
+        async def tell(part: operations.Head | operations.Ended | bytes) -> None:
+            if isinstance(part, bytes):
+                for start in range(0, len(part), frames.MAX_DATA):
+                    writer.write(frames.packed(frames.DATA, part[start : start + frames.MAX_DATA]))
+            else:
+                writer.write(frames.packed(frames.JSON, msgspec.json.encode(part)))
+            await writer.drain()
+
+        work = asyncio.ensure_future(self.exchanges.carry_out(asked, body, tell))
+        gone = asyncio.ensure_future(reader.read(1))  # nothing more is said there: it ends, or who asked does
+        try:
+            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            if not work.done():
+                work.cancel()
+                log.info("%s was given up", asked.use.scope)
+            await asyncio.wait((work, gone))
+        if not work.cancelled():
+            work.result()
+
+    def _known(self) -> Redactor:
+        """What takes out all that was used, also by a broker before this one."""
+        before, self._before = self._before, ()
+        for scope in before:
+            with contextlib.suppress(CredentialError):
+                self.used.add(scope, self.store.get(scope)[1].hidden())
+        return self.used.redactor
+
+    def _find(self, asked: operations.Find) -> list[tuple[int, str]]:
+        values = {}
+        for facts in self.store.list():
+            with contextlib.suppress(SecretDamaged, ScopeNotFound):
+                values[facts.scope] = self.store.get(facts.scope)[1].hidden()
+        redactor = Redactor(values)
+        return [
+            (number, name)
+            for number, text in enumerate(asked.texts)
+            for name in sorted(redactor.names_in(text))
+        ]
 
     # -- operations --------------------------------------------------------------------------------------
 

@@ -60,6 +60,7 @@ async def _serve(control: socket.socket, hello: Hello) -> None:
 
     loop.add_reader(control, take)
     await gone.wait()
+    await desk.hang_up()
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(asyncio.to_thread(desk.close), 1.0)
     log.info("ended")
@@ -101,6 +102,7 @@ class InThread:
         try:
             self._loop.run_forever()
             self._loop.run_until_complete(_tidied())
+            self._loop.run_until_complete(self._desk.hang_up())
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         finally:
             self._desk.close()

@@ -212,8 +212,9 @@ function drawField(field, needed = "") {
 function drawControl(field) {
   if (field.type === "option") return drawOption(field);
   const short = field.type === "line" || field.type === "number";
-  const control = make(short ? "input" : "textarea", "control");
-  if (short) control.type = "text";
+  const control = make(short ? "input" : "textarea", field.secret && !short ? "control loom-question-hidden" : "control");
+  if (field.secret) keepHidden(control);
+  if (short) control.type = field.secret ? "password" : "text";
   else control.rows = Math.min(12, Math.max(field.type === "text" ? 1 : 2, field.initial.split("\n").length));
   if (field.type === "number") control.inputMode = "decimal";
   control.value = field.initial;
@@ -221,6 +222,13 @@ function drawControl(field) {
   control.autocomplete = "off";
   if (field.required) control.setAttribute("aria-required", "true");
   return control;
+}
+
+// what is typed here is for nobody's memory: not the browser's, not that of a manager of passwords
+function keepHidden(control) {
+  control.setAttribute("data-1p-ignore", "");
+  control.setAttribute("data-lpignore", "true");
+  control.setAttribute("autocapitalize", "off");
 }
 
 function drawOption(field) {
@@ -404,11 +412,10 @@ function textual(content) {
   if (secret) control.type = "password";
   else control.rows = 3;
   control.autocomplete = "off";
-  control.setAttribute("data-1p-ignore", "");
-  control.setAttribute("data-lpignore", "true");
+  if (secret) keepHidden(control);
   control.spellcheck = !secret;
   control.setAttribute("aria-label", content.heading || content.title);
-  const note = make("p", "help", "It is handed to the tool that asks, and kept nowhere in the notebook.");
+  const note = make("p", "help", content.note);
   return {
     body: [drawWords(content), control, ...(secret ? [note] : [])],
     fields: [],
@@ -430,7 +437,7 @@ function form(content) {
   const box = make("div", "fields");
   box.append(...fields.map((field) => field.box));
   return {
-    body: [drawWords(content), box],
+    body: [drawWords(content), box, ...(content.note ? [make("p", "help", content.note)] : [])],
     fields,
     first: fields[0]?.control,
     button: () => "Answer",

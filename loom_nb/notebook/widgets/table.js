@@ -629,6 +629,7 @@ function begin(t, event, action) {
   const ids = target(t);
   if (!event.isTrusted || t.acting) return;
   if (!takes(t, action, ids)) return tell(t, `${action.label}: ${whyNot(t, ids)}.`, { problem: true });
+  if (action.choices.length && chooseIn(t, action, ids)) return undefined;
   if (action.asks) return askFor(t, action, ids);
   act(t, action, ids, "");
 }
@@ -639,6 +640,49 @@ function act(t, action, ids, text) {
   t.send({ type: "act", action: action.name, rows: ids, text });
   drawActions(t);
   waiting(t);
+}
+
+// one of a few, in the cell of the row itself; false where that row is not here
+function chooseIn(t, action, ids) {
+  const id = ids.includes(t.at) ? t.at : ids.find((one) => rowNode(t, one));
+  const place = t.head.columns.findIndex((column) => column.name === action.initial);
+  const cell = rowNode(t, id)?.children[place + 1];
+  if (!cell) return false;
+  const [, many] = t.head.noun;
+  const select = make("select", "control loom-table-choice");
+  select.setAttribute("aria-label", `${action.asks} ${ids.length > 1 ? `${tidy(ids.length)} ${many}` : id}`);
+  select.append(new Option(cell.dataset.words, ""), ...action.choices.map(([value, label]) => new Option(label, value)));
+  const before = [...cell.childNodes];
+  let isOver = false;
+  let byMouse = false;
+  const leave = (stays) => {
+    if (isOver) return;
+    isOver = true;
+    if (select.isConnected) cell.replaceChildren(...before);
+    if (stays) focusRow(t, id);
+  };
+  const done = (event) => {
+    const { value } = select;
+    const isMeant = event.isTrusted && value && !isOver;
+    leave(true);
+    if (isMeant) act(t, action, ids, value);
+    else tell(t, "");
+  };
+  select.addEventListener("pointerdown", () => (byMouse = true));
+  select.addEventListener("change", (event) => byMouse && done(event));
+  select.addEventListener("keydown", (event) => {
+    byMouse = false; // the arrow keys change what is chosen before it is meant
+    if (event.key !== "Enter" && event.key !== "Escape") return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (event.key === "Escape") leave(true);
+    else setTimeout(() => done(event), 0);
+  });
+  select.addEventListener("blur", () => setTimeout(() => leave(false), 0));
+  cell.replaceChildren(select);
+  select.focus();
+  tell(t, `${action.label}: choose with the arrow keys, Enter sets it, Esc leaves it.`);
+  return true;
 }
 
 // one line of text, in place of the buttons
@@ -827,6 +871,7 @@ function listen(t) {
 }
 
 function onClick(t, event) {
+  if (event.target.closest("select")) return;
   const tr = event.target.closest("tr");
   const id = tr?.dataset.row;
   if (!id) return;
