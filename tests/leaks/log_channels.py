@@ -1,5 +1,6 @@
 """Channels of logs: every logger of every library at DEBUG, and what telemetry there is."""
 
+from tests.leaks.notebook_channels import of
 from tests.leaks.matrix import Seen, channel
 from tests.leaks.traceback_channels import in_tests
 from tests.leaks.world import World
@@ -56,3 +57,8 @@ def _(world: World) -> Seen:
     for name in ("opentelemetry.exporter", "opentelemetry.sdk", "sentry_sdk", "logfire", "ddtrace", "datadog"):
         assert name not in modules
     return Seen({"said": done.stdout + done.stderr}, "loom_nb.credentials.broker.client")
+
+
+@channel("logs", "asyncio in a kernel that tells of every callback", slow=True)
+def _(world: World) -> Seen:
+    return Seen({"log": of(world).log}, "Executing <Handle")

@@ -49,7 +49,8 @@ def wrong(one: Canary) -> Iterator[Fields]:
         yield Fields({**others, name: f"{value}\n\x01\n{value}"})
         yield Fields({**others, name: f"{value}\0"})
         yield Fields({**others, name: [value]})  # type: ignore[dict-item]  that is what is wrong with it
-        yield Fields({**others, name: value * 3_000})
+    yield Fields({**one.fields, next(iter(one.fields)): one.value * 1_500})
+    yield Fields({**one.fields, one.value: one.value})
     yield Fields({**one.fields, "algorithm": one.value, "token_url": f"https://ada:{one.value}@host/", "nope": one.value})
     for field in ("algorithm", "token_url", "ttl_seconds", "expires_at", "key_pem", "username"):
         if field in secrets.FIELDS[one.type].required + secrets.FIELDS[one.type].optional:  # type: ignore[index]
@@ -57,9 +58,19 @@ def wrong(one: Canary) -> Iterator[Fields]:
             yield Fields({**one.fields, field: f"https://{one.value}@{one.value}/"})
 
 
+class Typed(str):
+    """A value where a word should be: the frames of whoever gave it are no matter of ours, the words are."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<typed>"
+
+
 def failures(world: World) -> Iterator[BaseException]:
     """Every kind of error that comes of handling a secret."""
     for one in world.canaries:
+        yield from filter(None, [caught(lambda one=one: world.broker.put("a", Typed(one.value), one.fields))])
         for fields in wrong(one):
             yield from filter(None, [caught(lambda one=one, fields=fields: world.broker.put(f"w.{one.type}", one.type, fields))])
             yield from filter(None, [caught(lambda one=one, fields=fields: world.broker.rotate(one.scope, fields))])
@@ -137,7 +148,7 @@ def _(world: World) -> Seen:
     keep(damaged, world.canaries)
     damaged.stop()
     with sqlite3.connect(folder / "damaged" / "secrets.db") as db:
-        db.execute("UPDATE secrets SET box = substr(box, 1, length(box) - 1) || x'00'")
+        db.execute("UPDATE secrets SET box = CAST(substr(box, 1, length(box) - 1) || x'00' AS BLOB)")
     db.close()
     for one in world.canaries:
         use = Use(scope=one.scope, who=f"tool:{marker}", scheme="https", host="evil.example", method="GET", path="/")
@@ -169,8 +180,8 @@ def _(world: World) -> Seen:
             except BaseException as first:
                 raise RuntimeError(marker) from first
         except RuntimeError:
-            lines.append(traceback.format_exc())
-    return Seen({"printed": lines}, marker)
+            lines += traceback.format_exception(sys.exception())
+    return Seen({"printed": sorted(set(lines))}, marker)
 
 
 @channel("traceback", "rich traceback with locals")
@@ -195,8 +206,8 @@ def _(world: World) -> Seen:
     marker, lines = world.marker(), []
     for error in failures(world):
         told = traceback.TracebackException.from_exception(without_ours(error), capture_locals=True)
-        lines.append(marker + "".join(told.format()) + repr([frame.locals for frame in told.stack]))
-    return Seen({"captured": lines}, marker)
+        lines += [marker, *told.format(), *(repr(frame.locals) for frame in told.stack)]
+    return Seen({"captured": sorted(set(lines))}, marker)
 
 
 @channel("traceback", "verbose traceback of IPython")
@@ -207,8 +218,8 @@ def _(world: World) -> Seen:
     shown = VerboseTB(theme_name="nocolor", include_vars=True)
     for error in one_of_each_place(failures(world)):
         try:
-            here = marker  # noqa: F841  it is to be seen among the locals
-            raise without_ours(error)
+            here = marker
+            raise without_ours(error) or RuntimeError(here)
         except BaseException as raised:
             lines.append(shown.text(type(raised), raised, raised.__traceback__))
     return Seen({"shown": lines}, marker)
@@ -233,7 +244,7 @@ def _(world: World) -> Seen:
             lines += [text for frame, _ in traceback.walk_tb(trace) for text in walked(frame)]
     here = sys._getframe()
     lines += walked(here) if marker else []
-    return Seen({"walked": [line for line in lines if not line.startswith("lines")]}, marker)
+    return Seen({"walked": sorted({line for line in lines if not line.startswith("lines")})}, marker)
 
 
 @channel("traceback", "last error of the interpreter")

@@ -2,14 +2,16 @@
 
 import contextlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 from loom_nb.credentials.broker import Broker
 from loom_nb.credentials.policies import Binding, CredentialPolicy
 from tests.leaks.canaries import Canary, Scanner, canaries
 
+T = TypeVar("T")
 LEAVE = CredentialPolicy(mode="autonomous")
 
 
@@ -26,6 +28,8 @@ class World:
     canaries: tuple[Canary, ...]
     broker: Broker
     closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, repr=False)
+    made: dict[str, Any] = field(default_factory=dict, repr=False)
+    """What several channels look at and is made once."""
 
     def __repr__(self) -> str:
         return "<world>"
@@ -36,6 +40,13 @@ class World:
         folder = self.home.parent / f"beside-{secrets.token_hex(4)}"
         folder.mkdir()
         return folder
+
+    def once(self, name: str, make: "Callable[[World], T]") -> "T":
+        """What `make` gives, made when it is first asked for."""
+        if name not in self.made:
+            self.made[name] = make(self)
+        found: T = self.made[name]
+        return found
 
     def canary(self, of_type: str) -> Canary:
         """The one of this type."""
