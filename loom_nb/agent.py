@@ -12,8 +12,9 @@ from loom_nb.errors import LoomUsageError, NotBuiltError
 from loom_nb.events import Event
 from loom_nb.inputs import RunContext, RuntimeTask, SessionConfig
 from loom_nb.messages import DataPart, Origin
+from loom_nb.models import kept_keys
 from loom_nb.models.registry import Model
-from loom_nb.protocols import Book, Capability, Generation, Store
+from loom_nb.protocols import Book, Capability, Generation, KeySource, Store
 from loom_nb.runtime.hooks import Hook, Hooks
 from loom_nb.runtime.policies import Runtime
 from loom_nb.runtime.run import RunResult
@@ -192,6 +193,20 @@ def _book_beside(store: Store) -> Book:
     from loom_nb.stores.spending import book_beside
 
     return book_beside(store)
+
+
+def _kept_keys() -> KeySource:
+    from loom_nb.credentials.broker import default_broker
+    from loom_nb.credentials.broker.transport import ModelKeys
+
+    global _model_keys  # noqa: PLW0603  one for the process: its transports are kept
+    if _model_keys is None:
+        _model_keys = ModelKeys(default_broker)
+    return _model_keys
+
+
+_model_keys: KeySource | None = None
+kept_keys.come_from(_kept_keys)
 
 
 def _in_own_loop(work: Callable[[], RunResult]) -> RunResult:

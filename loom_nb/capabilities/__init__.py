@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from loom_nb.capabilities.python import PythonCapability, Runner
     from loom_nb.capabilities.scratchpad import ScratchpadCapability
     from loom_nb.capabilities.shell.capability import ShellCapability
+    from loom_nb.capabilities.ssh import SshCapability
     from loom_nb.capabilities.variables import VariablesCapability
     from loom_nb.capabilities.web import WebCapability
 
@@ -40,6 +41,7 @@ _HOMES = {
     "PythonCapability": "loom_nb.capabilities.python",
     "ScratchpadCapability": "loom_nb.capabilities.scratchpad",
     "ShellCapability": "loom_nb.capabilities.shell.capability",
+    "SshCapability": "loom_nb.capabilities.ssh",
     "VariablesCapability": "loom_nb.capabilities.variables",
     "WebCapability": "loom_nb.capabilities.web",
 }
@@ -56,6 +58,7 @@ __all__ = [
     "PythonCapability",
     "ScratchpadCapability",
     "ShellCapability",
+    "SshCapability",
     "VariablesCapability",
     "WebCapability",
 ]
@@ -63,7 +66,7 @@ __all__ = [
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_BUILT = "files, shell, web, http, python, variables, cells, human, plan, scratchpad and custom"
+_BUILT = "files, shell, web, http, ssh, python, variables, cells, human, plan, scratchpad and custom"
 
 
 def _strict(constructor: Callable[P, T]) -> Callable[P, T]:
@@ -169,6 +172,7 @@ class Capability:
         hosts: Iterable[str] = (),
         timeout: float = 30.0,
         max_bytes: int = 4_000_000,
+        credentials: Iterable[str] = (),
     ) -> "HttpCapability":
         """Send HTTP requests of any method. `allow` and `hosts` as for `web`.
 
@@ -177,10 +181,14 @@ class Capability:
             hosts: the only hosts that may be reached, where any are named.
             timeout: seconds of one request, redirects included.
             max_bytes: of a body; the rest is left out and said so.
+            credentials: names of secrets that a request may go with, such as `["github.read"]`; each goes
+                only to the hosts that it is bound to, as its policy lets, and is seen by nobody.
         """
         from loom_nb.capabilities.http import HttpCapability
 
-        return HttpCapability(allow=allow, hosts=hosts, timeout=timeout, max_bytes=max_bytes)
+        return HttpCapability(
+            allow=allow, hosts=hosts, timeout=timeout, max_bytes=max_bytes, credentials=credentials
+        )
 
     @staticmethod
     @_strict
@@ -286,9 +294,20 @@ class Capability:
         _not_built("skill")
 
     @staticmethod
-    def ssh(*_: object, **__: object) -> NoReturn:
-        """Not built yet: raises NotBuiltError."""
-        _not_built("ssh")
+    @_strict
+    def ssh(scopes: Iterable[str], timeout: float = 120.0, raw: bool = False) -> "SshCapability":
+        """Run commands on other machines over SSH. The agent names a secret, and the secret the machine.
+
+        Args:
+            scopes: the secrets that may be used, of type password or ssh_private_key. Each is bound to one
+                user on one host, whose key is pinned: `%loom key bind prod.db --host db.example.com
+                --user deploy --host-key SHA256:…`.
+            timeout: seconds of one command.
+            raw: send commands as they are, to what is no shell, such as a router.
+        """
+        from loom_nb.capabilities.ssh import SshCapability
+
+        return SshCapability(scopes, timeout=timeout, raw=raw)
 
     @staticmethod
     def memory(*_: object, **__: object) -> NoReturn:

@@ -35,7 +35,7 @@ class Reply:
     value: Any = field(repr=False)
     by: str = ""
     question: str = ""
-    """Its id."""
+    """The id of the question."""
 
 
 @dataclass(slots=True, eq=False)

@@ -8,7 +8,7 @@ import msgspec
 
 from loom_nb.border import clean
 from loom_nb.errors import LoomError, LoomUsageError, Unanswered
-from loom_nb.events import CallOutput, Kept, NotesWritten, PlanUpdated, VariablesChanged
+from loom_nb.events import CallOutput, Kept, NotesWritten, PlanUpdated, SecretUsed, VariablesChanged
 from loom_nb.questions import Question
 from loom_nb.runtime.approval import Ready
 from loom_nb.runtime.artifact_tables import described
@@ -42,8 +42,13 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def notebook(self) -> str:
-        """Which notebook the session is for; empty in a script."""
+        """The notebook that the run is for; empty in a script."""
         return self._stage.asking.notebook
+
+    @property
+    def agent(self) -> str:
+        """The name of the agent whose run it is."""
+        return self._stage.agent
 
     @property
     def approved(self) -> str:
@@ -90,7 +95,7 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
         """What stands on the agent's scratchpad."""
         return "\n".join(text for _, text in self._stage.view.scratchpad)
 
-    def say(self, event: PlanUpdated | NotesWritten | VariablesChanged) -> None:
+    def say(self, event: PlanUpdated | NotesWritten | VariablesChanged | SecretUsed) -> None:
         """Keep a fact about this call. May be called from any thread."""
         self._on_the_loop(self._keep, event)
 

@@ -61,8 +61,10 @@ from loom_nb.protocols import (
     LanguageModel,
     PartitionItem,
     Request,
+    Running,
     Spent,
     Store,
+    current_run,
 )
 from loom_nb.questions import Question
 from loom_nb.runtime.artifact_files import files_beside
@@ -125,6 +127,11 @@ class ModelReference(Protocol):
 
 class AgentDescription(Protocol):
     """What a session needs of an Agent."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        ...
 
     @property
     def model(self) -> ModelReference:
@@ -797,6 +804,7 @@ class Session:
     ) -> None:
         """Carry out one run, from its beginning or from where it waited. It gets a result in any case."""
         ending = _Ending()
+        mark = current_run.set(Running(self.id, run.id, self._asking.notebook, agent.name))
         try:
             await self._turnstile.acquire()  # behind the runs of this session that came before
             stage: Stage | None = None
@@ -831,6 +839,7 @@ class Session:
             ending.cancelled = stop
             ending.finished = _stopped(None, run)
         finally:
+            current_run.reset(mark)
             self._hand_out(run, ending)
         if ending.cancelled is not None:
             _pass_on(ending.cancelled, run)
@@ -1037,6 +1046,7 @@ class Session:
             random=random.random,
             request=_NO_REQUEST,
             files=self._files,
+            agent=agent.name,
         )
         return stage
 

@@ -152,6 +152,8 @@ class Stage(msgspec.Struct, eq=False):
     random: Callable[[], float]
     request: Request
 
+    agent: str = ""
+    """The name of whoever answers."""
     purse: Purse | None = None
     """What the run may spend; None where that is not counted."""
     files: Files | None = None

@@ -2,16 +2,17 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from loom_nb.credentials.broker.operations import SshCall, SshClose, SshSend
+from loom_nb.credentials.broker.used import Used
 from loom_nb.credentials.policies import SecretFacts
 from loom_nb.credentials.remote import MAX_COMMAND, MAX_SECONDS, Filter, Ran, audited, destination
 from loom_nb.credentials.secrets import Secret
-from loom_nb.credentials.store import SqliteSecretStore
+from loom_nb.credentials.store import SecretStore
 from loom_nb.credentials.uses import Use
 from loom_nb.errors import ToolError
 
@@ -26,19 +27,12 @@ class Shells:
 
     Args:
         store: gives a secret out, once it has written that down.
-        seen: is told the values of each secret that is used, before it is.
-        filtered: makes what takes all of those out of a stream.
+        used: is told the values of each secret before it is used, and takes them out of what is said.
     """
 
-    def __init__(
-        self,
-        store: SqliteSecretStore,
-        seen: Callable[[str, Iterable[str]], object],
-        filtered: Callable[[], Filter],
-    ) -> None:
+    def __init__(self, store: SecretStore, used: Used) -> None:
         self._store = store
-        self._seen = seen
-        self._filtered = filtered
+        self._used = used
         self._opened: Sessions | None = None
 
     async def carry_out(self, asked: SshCall | SshSend | SshClose) -> Ran | bool:
@@ -86,19 +80,23 @@ class Shells:
             use, method="SSH", scheme="ssh", host=where.host, port=where.port, path=audited(command)
         )
         facts, secret = self._store.take(use)
-        self._seen(use.scope, secret.hidden())
+        self._used.add(use.scope, secret.hidden())
         return facts, secret
+
+    def _filter(self) -> Filter:
+        """Takes out all that was used so far."""
+        return self._used.redactor.stream()
 
     def _sessions(self) -> "Sessions":
         if self._opened is None:
             from loom_nb.credentials.ssh import Ssh
             from loom_nb.credentials.ssh_sessions import Sessions
 
-            self._opened = Sessions(Ssh(filters=self._filtered))
+            self._opened = Sessions(Ssh(filters=self._filter))
         return self._opened
 
 
-class HungUp(EOFError):
+class HungUp(ConnectionError):
     """Nobody waits for the answer any more."""
 
 
