@@ -24,6 +24,7 @@ from loom_nb.notebook import key_line as lines
 from loom_nb.notebook import key_values as values
 from loom_nb.notebook.card import Card
 from loom_nb.notebook.key_findings import look_for_keys
+from loom_nb.notebook.key_frames import without_frames
 from loom_nb.notebook.key_line import KeyLine
 from loom_nb.notebook.key_opening import lock, rekey, under_key, unlock
 from loom_nb.notebook.key_places import is_begun
@@ -46,11 +47,23 @@ async def key(bench: "Workbench", words: list[str]) -> Card:
         LoomUsageError: there is no such word, flag or secret, or a value does not fit.
         LoomKeyError: a person would have to type, and there is none; or the store is locked.
         CredentialError: the store refuses.
+
+    No error brings its frames along: a value was in some of them.
     """
-    verb, *rest = words or [""]
-    if verb.startswith("-") or verb not in VERBS:
-        raise _no_verb(bench, verb)
-    return await VERBS[verb](bench, lines.read(verb, rest))
+    ended = await _ended(bench, words)
+    if isinstance(ended, BaseException):
+        raise ended
+    return ended
+
+
+async def _ended(bench: "Workbench", words: list[str]) -> Card | BaseException:
+    try:
+        verb, *rest = words or [""]
+        if verb.startswith("-") or verb not in VERBS:
+            raise _no_verb(bench, verb)
+        return await VERBS[verb](bench, lines.read(verb, rest))
+    except BaseException as error:  # noqa: BLE001  the border: whatever it is, its frames stay here
+        return without_frames(error)
 
 
 def _no_verb(bench: "Workbench", verb: str) -> LoomUsageError:

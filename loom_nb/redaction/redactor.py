@@ -9,7 +9,7 @@ import codecs
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from loom_nb.redaction.escapes import Places, aligned, begun, from_end, unescaped
 from loom_nb.redaction.forms import SHORTEST, forms
@@ -28,9 +28,13 @@ def redactable(value: str) -> bool:
 class Redactor:
     """Replaces each secret by `[secret NAME]`. It does not change: any thread may use it at any time.
 
+    It knows every form of each, so it shows none of them and is not pickled.
+
     Args:
         secrets: names with their values, one or several. Those that are not `redactable` are passed over.
     """
+
+    __slots__ = ("__weakref__", "_find", "_forms", "_longest", "_marks", "_names", "_stems")
 
     def __init__(self, secrets: Mapping[str, str | Iterable[str]]) -> None:
         named: dict[bytes, str] = {}
@@ -49,6 +53,12 @@ class Redactor:
     def __bool__(self) -> bool:
         """Whether there is anything to look for."""
         return bool(self._forms)
+
+    def __repr__(self) -> str:
+        return f"<Redactor of {len(set(self._names))} secrets>"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a redactor is not pickled or copied")
 
     def text(self, text: str) -> str:
         """A text without the secrets; itself where it holds none."""
