@@ -127,6 +127,8 @@ def _conversation(bench: "Workbench") -> str:
     session, budget = bench.session, bench.context_budget
     if session is None:
         return "not begun"
+    if not len(session.conversation):  # it was opened by its name
+        return f"{session.id}, not read yet: the next cell goes on there"
     size = f"about {session.view.tokens:,} tokens" + (f" of {budget:,}" if budget else "")
     return f"{session.id}, {len(session.conversation)} messages, {size}"
 
@@ -262,11 +264,7 @@ def _stop(bench: "Workbench", _: list[str]) -> Card:
 def _reset(bench: "Workbench", _: list[str]) -> Card:
     before = bench.session
     bench.reset()
-    back = (
-        ((f"%%loom --continue {bench.results[-1].id}", "goes back to the one before"),)
-        if before and bench.results
-        else ()
-    )
+    back = ((f"%loom sessions open {before.id}", "goes back to the one before"),) if before else ()
     return Card("the next cell begins a new conversation", steps=back)
 
 

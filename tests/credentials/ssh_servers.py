@@ -21,7 +21,9 @@ PASSWORD = "Canary-9f3b!kT7-passw0rd"
 USER = "deploy"
 
 
-def facts(binding: Binding, *, of_type: str = "password", scope: str = "prod.db", version: int = 1) -> SecretFacts:
+def facts(
+    binding: Binding, *, of_type: str = "password", scope: str = "prod.db", version: int = 1
+) -> SecretFacts:
     """Facts as a store would give them."""
     return SecretFacts(
         scope=scope,
