@@ -14,7 +14,8 @@ from loom_nb.notebook import approvals
 from loom_nb.notebook import cell as cells
 from loom_nb.notebook.card import Card, Table
 from loom_nb.notebook.tour import LESSONS, NAMES
-from loom_nb.wording import moment, one_line
+from loom_nb.settings import money
+from loom_nb.wording import counted, moment, one_line
 
 if TYPE_CHECKING:
     from loom_nb.notebook.workbench import Workbench
@@ -66,10 +67,14 @@ def perform(bench: "Workbench", line: str) -> Any:
     most = _TAKES.get(name, 0)
     if len(arguments) > most:
         raise LoomUsageError(
-            f"%loom {name} takes {'nothing' if most == 0 else 'one word'} more, not {' '.join(arguments)!r}",
+            f"%loom {name} takes {_at_most(most)}, not {' '.join(arguments)!r}",
             fixes=["%loom help"],
         )
     return command(bench, arguments)
+
+
+def _at_most(words: int) -> str:
+    return {0: "nothing more", 1: "one word more"}.get(words, f"at most {words} words")
 
 
 def _unknown(name: str, line: str) -> LoomUsageError:
@@ -98,16 +103,15 @@ def _typed(name: str) -> str:
 
 def _status(bench: "Workbench", _: list[str]) -> Card:
     last = bench.results[-1] if bench.results else None
-    spent = [result.cost for result in bench.results]
-    known = sum(cost for cost in spent if cost is not None)
-    unknown = sum(cost is None for cost in spent)
+    known = sum(result.cost or 0.0 for result in bench.results)
+    unknown = sum(one.cost is None and one.usage.total_tokens > 0 for one in bench.results)
     tokens = sum(result.usage.total_tokens for result in bench.results)
     earlier = bench.earlier()
     facts = (
         ("model", bench.model_name + (" (demo, free)" if bench.model_name == "offline" else "")),
         ("key", bench.key_state()),
         ("conversation", _conversation(bench)),
-        ("spent here", f"${known:.4g}" + (f" and {unknown} runs of unknown price" if unknown else "")),
+        ("spent here", money(known) + (f" and {counted(unknown, 'run')} of unknown price" if unknown else "")),
         ("tokens here", f"{tokens:,}"),
         *_budgets(bench),
         ("last run", f"{last.id} {last.status}" if last else "none yet"),
@@ -224,7 +228,7 @@ def _tools(bench: "Workbench", _: list[str]) -> Card:
 
 def _runs(bench: "Workbench", _: list[str]) -> Card:
     rows = tuple(
-        (row.run, moment(row.started), row.status, row.model, row.session, one_line(row.goal, 50))
+        (row.run, moment(row.started) if row.started else "not known", row.status, row.model, row.session, one_line(row.goal, 50))
         for row in bench.store.runs(limit=30)
     )
     table = Table("the newest first", ("run", "started", "status", "model", "conversation", "prompt"), rows)

@@ -396,7 +396,10 @@ class Workbench:
 
     def keep_changes(self) -> Card:
         """Forget what the variables were before the agent's code ran."""
-        self.equipment.python.rollback.keep()
+        rollback = self.equipment.python.rollback
+        if not rollback.calls:
+            return Card("there is nothing to keep or to roll back")
+        rollback.keep()
         return Card("what the agent's code did to the variables is kept")
 
     # -- what waits for a person -------------------------------------------------------------------
