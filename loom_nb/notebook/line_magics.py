@@ -111,7 +111,10 @@ def _status(bench: "Workbench", _: list[str]) -> Card:
         ("model", bench.model_name + (" (demo, free)" if bench.model_name == "offline" else "")),
         ("key", bench.key_state()),
         ("conversation", _conversation(bench)),
-        ("spent here", money(known) + (f" and {counted(unknown, 'run')} of unknown price" if unknown else "")),
+        (
+            "spent here",
+            money(known) + (f" and {counted(unknown, 'run')} of unknown price" if unknown else ""),
+        ),
         ("tokens here", f"{tokens:,}"),
         *_budgets(bench),
         ("last run", f"{last.id} {last.status}" if last else "none yet"),
@@ -228,7 +231,14 @@ def _tools(bench: "Workbench", _: list[str]) -> Card:
 
 def _runs(bench: "Workbench", _: list[str]) -> Card:
     rows = tuple(
-        (row.run, moment(row.started) if row.started else "not known", row.status, row.model, row.session, one_line(row.goal, 50))
+        (
+            row.run,
+            moment(row.started) if row.started else "not known",
+            row.status,
+            row.model,
+            row.session,
+            one_line(row.goal, 50),
+        )
         for row in bench.store.runs(limit=30)
     )
     table = Table("the newest first", ("run", "started", "status", "model", "conversation", "prompt"), rows)

@@ -10,6 +10,7 @@ from loom_nb.notebook.card import Card, Table, cut
 from loom_nb.notebook.render.strict_markdown import visible
 from loom_nb.runtime.artifacts import size_in_words
 from loom_nb.runtime.session_facts import SessionFacts
+from loom_nb.settings import money
 from loom_nb.wording import counted, moment
 
 SHOWN = 30
@@ -48,8 +49,8 @@ def state_of(one: SessionFacts, current: str = "") -> str:
 def cost_of(one: SessionFacts) -> str:
     """US dollars, with a + where a price is not known."""
     if one.unknown:
-        return f"${one.cost:.4g}+" if one.cost else "not known"
-    return f"${one.cost:.4g}"
+        return f"{money(one.cost)}+" if one.cost else "not known"
+    return money(one.cost)
 
 
 def size_of(size: int) -> str:

@@ -213,13 +213,12 @@ def side_of(entries: Iterable[LogEntry], status: str = "interrupted") -> Side:
 
 def _so_far(facts: dict[str, Any], turn: TurnFinished, seconds: float) -> dict[str, Any]:
     """What a run took until the end of a model call: all that is known of one that has no end."""
-    first, before = "turns" not in facts, facts.get("cost")
-    both = turn.cost is not None and before is not None
+    before = facts.get("cost") if "turns" in facts else 0.0
     return {
         "answered": turn.model or facts.get("answered", ""),
         "turns": facts.get("turns", 0) + 1,
         "usage": facts.get("usage", Usage()) + turn.usage,
-        "cost": turn.cost if first else before + turn.cost if both else None,
+        "cost": None if before is None or turn.cost is None else before + turn.cost,
         "seconds": max(0.0, seconds),
     }
 

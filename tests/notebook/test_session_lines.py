@@ -63,3 +63,11 @@ def test_of_a_run_in_a_deleted_conversation_it_is_said_how_it_comes_back(tmp_pat
 
     assert "nb-00003 was deleted" in str(caught.value)
     assert caught.value.fixes[0] == "%loom sessions undo nb-00003"
+
+
+async def test_a_conversation_named_twice_is_deleted_and_brought_back_once(bench):
+    card = await sessions.sessions(bench, ["delete", "nb-00009", "nb-00009"])
+    assert [name for name, _ in card.facts] == ["nb-00009"]
+    card = await sessions.sessions(bench, ["undo", "nb-00009", "nb-00009"])
+    assert card.facts == (("conversation", "nb-00009"),)
+    assert bench.store.deleted() == []

@@ -112,7 +112,7 @@ async def test_a_run_ends_before_the_call_that_its_cap_does_not_cover():
     assert (result.status, result.fault) == ("limit", "cost")
     assert 0 < result.cost <= 0.5
     assert result.turns == asked(spec) > 1
-    assert "of $0.5000 are spent" in result.reason
+    assert "of $0.50 are spent" in result.reason
     assert "%%loom --budget 1," in result.reason
 
 

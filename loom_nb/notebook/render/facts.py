@@ -13,6 +13,7 @@ from loom_nb.errors import BorderError
 from loom_nb.notebook.render.strict_markdown import visible
 from loom_nb.notebook.transcript import Card, Picture, Prompt, Retry, Transcript, Used
 from loom_nb.runtime.compaction import calls_in_words
+from loom_nb.settings import money
 from loom_nb.wording import counted, percent
 
 MODE_ALL = "mode all: nothing is asked"
@@ -231,7 +232,7 @@ def footer_items(transcript: Transcript, marks: Glyphs, *, times: bool) -> list[
     items += [calls_in_words(calls, written, marks.arrow)] if calls else []
     items += [cached(transcript)] if transcript.usage.cache_read_tokens else []
     if transcript.cost is not None:
-        items.append(dollars(transcript.cost))
+        items.append(money(transcript.cost))
     if pressure(transcript):
         items.append(f"context {pressure(transcript)}")
     if transcript.mode == "all":
@@ -313,15 +314,6 @@ def failure(transcript: Transcript) -> Failure | None:
         fixes = ("run the cell again",)
     title = _TITLES[status] + (f" ({fault})" if fault and status != "stopped" else "")
     return Failure(one_line(title), one_line(transcript.reason), fixes)
-
-
-def dollars(cost: float) -> str:
-    """``$0``, ``$0.0042``, ``$1.25``."""
-    if cost == 0:
-        return "$0"
-    if cost < 0.01:
-        return f"${cost:.2g}" if cost >= 0.0001 else "<$0.0001"
-    return f"${cost:,.2f}"
 
 
 def seconds(value: float) -> str:
