@@ -22,7 +22,8 @@ NUMBERS = frozenset({2, 4, 5, 6, 7})
 
 def title_of(one: SessionFacts) -> str:
     """What it is called in a list."""
-    return cut(visible(one.title), WORDS) if one.title else "(nothing was asked)"
+    nothing = "(cannot be read)" if one.status == "damaged" else "(nothing was asked)"
+    return cut(visible(one.title), WORDS) if one.title else nothing
 
 
 def row_of(one: SessionFacts, current: str = "") -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from loom_nb.notebook import cell as cells
 from loom_nb.notebook import session_cards as cards
 from loom_nb.notebook.card import Card
 from loom_nb.protocols import SessionRow
-from loom_nb.runtime.session_facts import SessionFacts, facts_of, listing, purge
+from loom_nb.runtime.session_facts import SessionFacts, facts_in, facts_of, listing, purge
 from loom_nb.wording import counted
 
 if TYPE_CHECKING:
@@ -318,7 +318,7 @@ def one_of(bench: "Workbench", session: str) -> SessionFacts:
     """One conversation. Raises LoomUsageError where there is none."""
     for row in _pages(bench):
         if row.id == session:
-            return facts_of(row, bench.store.landmarks(session))
+            return facts_in(bench.store, row)
     marks = bench.store.landmarks(session)
     if not marks:
         raise LoomUsageError(f"there is no conversation '{session}'", fixes=["%loom sessions --all"])
