@@ -470,6 +470,8 @@ def test_amounts_are_dollars_or_tokens():
     caps = SpendingCaps(run="20k", notebook="$1.50", day=5)
     assert (caps.run.tokens, caps.notebook.dollars, caps.day.dollars) == (20_000, 1.5, 5)
     assert caps.describe() == "a run 20,000 tokens, the notebook $1.50, the day $5.00"
+    assert caps.exactly() == "a run 20,000 tokens, the notebook $1.5, the day $5"
+    assert SpendingCaps(run=1.001).exactly() != SpendingCaps(run=1.0).exactly()  # for the words they are one
     assert SpendingCaps(run="1.5m").run.tokens == 1_500_000
     assert SpendingCaps(run="500 tok").run.tokens == 500
     assert not SpendingCaps()
