@@ -292,8 +292,13 @@ def _config(bench: "Workbench", _: list[str]) -> Card:
     from loom_nb.settings import NAMES, PREFIX
 
     settings = bench.settings
+    here = _set_here(bench)
     rows = tuple(
-        (name, str(getattr(settings, name)), settings.origins.get(name, "default"), PREFIX + name.upper())
+        (
+            name,
+            *here.get(name, (str(getattr(settings, name)), settings.origins.get(name, "default"))),
+            PREFIX + name.upper(),
+        )
         for name in NAMES
     )
     rows += (("context", bench.context_default, bench.context_default_from, ""),)
@@ -302,6 +307,23 @@ def _config(bench: "Workbench", _: list[str]) -> Card:
     )
     facts = tuple(("notice", notice) for notice in bench.notices)
     return Card("settings", facts, (table,), steps=(("%loom model NAME", "another model for this notebook"),))
+
+
+def _set_here(bench: "Workbench") -> dict[str, tuple[str, str]]:
+    """What lines of this kernel have set in place of a setting, with the line."""
+    settings, caps = bench.settings, bench.budgets
+    now: dict[str, tuple[Any, str]] = {
+        "replay": (bench.replay, "%loom replay"),
+        "approve": (bench.equipment.mode, "%loom approvals"),
+        "budget_cell": (caps.cell, "%loom budget"),
+        "budget_notebook": (caps.notebook, "%loom budget"),
+        "budget_day": (caps.day, "%loom budget"),
+        "ask_above": (caps.ask_above, "%loom budget ask"),
+    }
+    set_here = {
+        name: (str(value), line) for name, (value, line) in now.items() if value != getattr(settings, name)
+    }
+    return set_here | ({"model": (bench.model_name, "%loom model")} if bench.model_was_set else {})
 
 
 def _tour(bench: "Workbench", arguments: list[str]) -> Card:

@@ -81,6 +81,8 @@ class Workbench:
         """What may be spent, and from which size on a request is asked about."""
         self.replay = self.settings.replay
         """How recorded answers are used by cells that do not say."""
+        self.model_was_set = False
+        """Whether `%loom model` has set the model of cells that name none."""
         self._recordings: dict[tuple[Model, str], Model] = {}
         self._cells: dict[str, tuple[str, str]] = {}
         """By the id of a cell: the conversation and the run that it made last."""
@@ -150,6 +152,7 @@ class Workbench:
     def set_model(self, text: str) -> "Model":
         """Use another model from now on."""
         self.model = self._named(text)
+        self.model_was_set = True
         return self.model
 
     def key_state(self, model: "Model | None" = None) -> str:

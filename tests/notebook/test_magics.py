@@ -561,3 +561,21 @@ def test_a_line_with_too_many_words_says_how_many_it_takes(shell):
 
 def test_keep_does_not_claim_what_there_is_not(shell):
     assert typed(shell, "keep").title == "there is nothing to keep or to roll back"
+
+
+def test_config_says_what_lines_of_this_kernel_have_set(shell):
+    for line in (
+        "model openai:gpt-x",
+        "replay strict",
+        "approvals edits",
+        "budget day 5.00",
+        "budget ask off",
+    ):
+        typed(shell, line)
+    rows = {row[0]: row[1:3] for row in typed(shell, "config").tables[0].rows}
+    assert rows["model"] == ("openai:gpt-x", "%loom model")
+    assert rows["replay"] == ("strict", "%loom replay")
+    assert rows["approve"] == ("edits", "%loom approvals")
+    assert rows["budget_day"] == ("$5.00", "%loom budget")
+    assert rows["ask_above"] == ("None", "%loom budget ask")
+    assert rows["budget_cell"] == ("None", "default")

@@ -12,6 +12,7 @@ from loom_nb.border import parse
 from loom_nb.errors import BorderError
 from loom_nb.notebook.render.strict_markdown import visible
 from loom_nb.notebook.transcript import Card, Picture, Prompt, Retry, Transcript, Used
+from loom_nb.runtime.artifacts import size_in_words
 from loom_nb.runtime.compaction import calls_in_words
 from loom_nb.settings import money
 from loom_nb.wording import counted, percent
@@ -187,7 +188,7 @@ def chars_note(card: Card) -> str:
 def picture_line(picture: Picture) -> str:
     """An image or a file in words."""
     name = f"{picture.name}, " if picture.name else ""
-    return one_line(f"{name}{picture.media_type}, {_bytes(len(picture.data))}")
+    return one_line(f"{name}{picture.media_type}, {size_in_words(len(picture.data))}")
 
 
 def used_items(prompt: Prompt | None) -> list[str]:
@@ -354,7 +355,3 @@ def columns(text: str) -> int:
 
 def _spaced(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
-
-
-def _bytes(count: int) -> str:
-    return f"{count:,} B" if count < 1024 else f"{count / 1024:,.0f} kB"
