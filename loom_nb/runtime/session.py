@@ -810,7 +810,9 @@ class Session:
 
     def events(self) -> list[LogEntry]:
         """The log so far."""
-        return [*self.store.read(self.id), *self._log.pending]
+        kept = list(self.store.read(self.id))
+        last = kept[-1].seq if kept else 0  # a commit that is under way may have kept what is still pending
+        return [*kept, *(entry for entry in self._log.pending if entry.seq > last)]
 
     def __repr__(self) -> str:
         return f"<Session {self.id} · {len(self.conversation)} messages>"
