@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import sys
 import threading
 import weakref
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -279,6 +280,8 @@ class Broker:
 
     def _line(self) -> socket.socket:
         """One end of a new line, whose other end the broker has. Starts it where it does not run."""
+        if sys.platform == "emscripten":
+            raise CredentialError("secrets are not kept in a kernel that runs in a browser")
         for _ in range(2):  # one that died since it was last asked is started anew
             ours, theirs = socket.socketpair()
             try:
