@@ -39,19 +39,19 @@ def opening(mark: str) -> str:
 
 
 def framed(command: str, mark: str) -> str:
-    """A line for a shell: the command, in the shell itself and without input, and then the mark.
+    """Lines for a shell: the command, in the shell itself and without input, and then the mark.
 
     The mark is put together by printf: a shell that shows what it reads does not show the mark. The command
-    is one word, so that half a command is an error of its own and does not swallow what follows.
+    is one word, so that half a command is an error of its own and does not swallow what follows. The line
+    before it is for bash, which takes the first word after such an error for no keyword.
     """
-    return (
-        f"{{ command eval {shlex.quote(command)}\n}} </dev/null >&8 2>&9 8>&- 9>&-; {_saying(mark, '$?')}\n"
-    )
+    quiet = "</dev/null >&8 2>&9 8>&- 9>&-"
+    return f":\n{{ \\command eval {shlex.quote(command)}\n}} {quiet}; {_saying(mark, '$?')}\n"
 
 
 def _saying(mark: str, number: str) -> str:
     one, two = mark[: len(mark) // 2], mark[len(mark) // 2 :]
-    said = f"command printf '\\036%s%s %d\\n' {one} {two}"
+    said = f"\\command printf '\\036%s%s %d\\n' {one} {two}"
     return f'{said} "{number}" >&8; {said} 0 >&9'
 
 

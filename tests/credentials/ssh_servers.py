@@ -53,11 +53,12 @@ class Shells:
 
     port: int
     host_key: asyncssh.SSHKey
-    acceptor: asyncssh.SSHAcceptor
+    acceptor: asyncssh.SSHAcceptor | None = None
     commands: list[str] = field(default_factory=list)
     logins: list[str] = field(default_factory=list)
     environments: list[dict[str, str]] = field(default_factory=list)
     connections: set[asyncssh.SSHServerConnection] = field(default_factory=set)
+    children: list[asyncio.subprocess.Process] = field(default_factory=list)
 
     @property
     def fingerprint(self) -> str:
@@ -73,68 +74,13 @@ class Shells:
             known_hosts=known_hosts,
         )
 
-    def hang_up(self) -> None:
-        """Drop all connections without a word."""
-        for connection in tuple(self.connections):
-            connection.abort()
-
-
-async def _pump(child: asyncio.StreamReader, line: asyncssh.SSHWriter[bytes]) -> None:
-    with contextlib.suppress(OSError):
-        while data := await child.read(65_536):
-            line.write(data)
-            await line.drain()
-
-
-async def _hear(line: asyncssh.SSHReader[bytes], child: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError, asyncssh.Error):
-        while data := await line.read(65_536):
-            child.write(data)
-            await child.drain()
-    child.close()
-
-
-@contextlib.asynccontextmanager
-async def shells(
-    *,
-    host_key: asyncssh.SSHKey | None = None,
-    authorized: asyncssh.SSHKey | None = None,
-    port: int = 0,
-    shell: str = "/bin/sh",
-) -> AsyncIterator[Shells]:
-    """A server that runs what it is given in a shell, each command in a process group of its own."""
-    made: Shells
-
-    class Server(asyncssh.SSHServer):
-        def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-            self.connection = conn
-            made.connections.add(conn)
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            made.connections.discard(self.connection)
-
-        def begin_auth(self, username: str) -> bool:
-            made.logins.append(username)
-            return True
-
-        def password_auth_supported(self) -> bool:
-            return authorized is None
-
-        def validate_password(self, username: str, password: str) -> bool:
-            return username == USER and password == PASSWORD
-
-        def public_key_auth_supported(self) -> bool:
-            return authorized is not None
-
-        def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
-            return authorized is not None and username == USER and key == authorized.convert_to_public()
-
-    async def run(process: asyncssh.SSHServerProcess[bytes]) -> None:
+    async def run(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
+        """Hand a command to a shell."""
         command = process.command or ""
-        made.commands.append(command)
-        made.environments.append(dict(process.env))
+        self.commands.append(command)
+        self.environments.append(dict(process.env))
         child = await asyncio.create_subprocess_exec(
-            shell,
+            "/bin/sh",
             "-c",
             command,
             stdin=asyncio.subprocess.PIPE,
@@ -142,6 +88,7 @@ async def shells(
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
         )
+        self.children.append(child)
         assert child.stdin and child.stdout and child.stderr
         says = (
             asyncio.ensure_future(_pump(child.stdout, process.stdout)),
@@ -161,23 +108,91 @@ async def shells(
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
 
+    def hang_up(self) -> None:
+        """Drop all connections without a word."""
+        for connection in tuple(self.connections):
+            connection.abort()
+
+
+def lives(pid: str) -> bool:
+    """Whether a process of this machine still runs; one that is only waited for by nobody does not."""
+    told = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True)
+    return bool(told.stdout.strip()) and not told.stdout.startswith("Z")
+
+
+async def _pump(child: asyncio.StreamReader, line: asyncssh.SSHWriter[bytes]) -> None:
+    with contextlib.suppress(OSError):
+        while data := await child.read(65_536):
+            line.write(data)
+            await line.drain()
+
+
+async def _hear(line: asyncssh.SSHReader[bytes], child: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError, asyncssh.Error):
+        while data := await line.read(65_536):
+            child.write(data)
+            await child.drain()
+    child.close()
+
+
+class _Door(asyncssh.SSHServer):
+    """Lets the one user in, with the password or with a key."""
+
+    def __init__(self, to: Shells, authorized: asyncssh.SSHKey | None) -> None:
+        self._to = to
+        self._authorized = authorized and authorized.convert_to_public()
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._connection = conn
+        self._to.connections.add(conn)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._to.connections.discard(self._connection)
+
+    def begin_auth(self, username: str) -> bool:
+        self._to.logins.append(username)
+        return True
+
+    def password_auth_supported(self) -> bool:
+        return self._authorized is None
+
+    def validate_password(self, username: str, password: str) -> bool:
+        return username == USER and password == PASSWORD
+
+    def public_key_auth_supported(self) -> bool:
+        return self._authorized is not None
+
+    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        return username == USER and key == self._authorized
+
+
+@contextlib.asynccontextmanager
+async def shells(
+    *, host_key: asyncssh.SSHKey | None = None, authorized: asyncssh.SSHKey | None = None
+) -> AsyncIterator[Shells]:
+    """A server that runs what it is given in a shell, each command in a process group of its own."""
     key = host_key or asyncssh.generate_private_key("ssh-ed25519")
+    made = Shells(0, key)
     acceptor = await asyncssh.listen(
         "127.0.0.1",
-        port,
+        0,
         server_host_keys=[key],
-        server_factory=Server,
-        process_factory=run,
+        server_factory=lambda: _Door(made, authorized),
+        process_factory=made.run,
         encoding=None,
         allow_pty=False,
     )
-    made = Shells(acceptor.get_port(), key, acceptor)
+    made.port, made.acceptor = acceptor.get_port(), acceptor
     try:
         yield made
     finally:
         acceptor.close()
         made.hang_up()
         await acceptor.wait_closed()
+        for child in made.children:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            await child.wait()
 
 
 # -- OpenSSH -----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import msgspec
 from loom_nb.credentials.broker import frames, operations
 from loom_nb.credentials.broker.exchange import MAX_BODY, Exchanges
 from loom_nb.credentials.broker.operations import Done, Failed, Operation, SshCall, SshClose, SshSend
-from loom_nb.credentials.broker.shells import HungUp, Shells, unless_hung_up
+from loom_nb.credentials.broker.shells import Shells, unless_hung_up
 from loom_nb.credentials.broker.used import Used
 from loom_nb.credentials.chosen_key import ChosenKey
 from loom_nb.credentials.secrets import Secret
@@ -105,16 +105,13 @@ class Desk:
                 await self._exchange(asked, reader, writer)
                 log.info("%s of %s", name, asked.use.scope)
                 return
-            done = await self._carried_out(asked, reader)
-            answer: Done | Failed = Done(msgspec.Raw(msgspec.json.encode(done)))
+            value = await self._carried_out(asked, reader)
+            answer: Done | Failed = Done(msgspec.Raw(msgspec.json.encode(value)))
             # those are so many that the log would tell of nothing else
             log.log(logging.DEBUG if isinstance(asked, operations.LOOKS) else logging.INFO, "%s", name)
         except LoomError as error:
             log.info("%s: %s", name, type(error).__name__)
             answer = Failed.of(error, self.used.redactor.text)
-        except HungUp:
-            log.info("%s: given up", name)
-            return
         except OSError:
             raise  # the line itself
         except Exception as error:  # noqa: BLE001  the border: what goes wrong here is told there

@@ -23,7 +23,7 @@ from loom_nb.credentials.places import place
 from loom_nb.credentials.policies import Binding, SecretFacts
 from loom_nb.credentials.reach import guard_of, used_for
 from loom_nb.credentials.secrets import Secret
-from loom_nb.credentials.store import SqliteSecretStore
+from loom_nb.credentials.store import SecretStore
 from loom_nb.credentials.uses import Use
 from loom_nb.errors import CredentialDenied, CredentialError, ToolError
 from loom_nb.network.fetch import (
@@ -72,7 +72,7 @@ class Exchanges:
         now: seconds since 1970 (UTC).
     """
 
-    def __init__(self, store: SqliteSecretStore, used: Used, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, store: SecretStore, used: Used, now: Callable[[], float] = time.time) -> None:
         self._store = store
         self._used = used
         self._now = now
