@@ -173,10 +173,11 @@ class Broker:
             ToolError: the address is refused.
             ExchangeBroke: the server cannot be reached or does not answer.
         """
+        pieces = frames.pieces(body)
         async with contextlib.AsyncExitStack() as stack:
             reader, writer = await stack.enter_async_context(self.opened())
             writer.write(frames.packed(frames.JSON, frames.encoded(asked)))
-            for piece in frames.pieces(body):
+            for piece in pieces:
                 writer.write(piece)
                 await writer.drain()
             _, payload = await frames.read(reader)

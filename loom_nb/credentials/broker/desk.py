@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from loom_nb.credentials.broker import frames, operations
-from loom_nb.credentials.broker.exchange import MAX_BODY, Exchanges
+from loom_nb.credentials.broker.exchange import Exchanges
 from loom_nb.credentials.broker.operations import Done, Failed, Operation, SshCall, SshClose, SshSend
 from loom_nb.credentials.broker.shells import Shells, unless_hung_up
 from loom_nb.credentials.broker.used import Used
@@ -139,7 +139,7 @@ class Desk:
     async def _exchange(
         self, asked: operations.Exchange, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        body = await frames.read_data(reader, MAX_BODY)
+        body = await frames.read_data(reader, frames.MAX_BODY)
 
         async def tell(part: operations.Head | operations.Ended | bytes) -> None:
             if isinstance(part, bytes):

@@ -176,6 +176,13 @@ async def test_large_bodies_go_both_ways(broker, site):
     assert body == site.answers["/"][2]
 
 
+async def test_a_body_that_is_too_large_is_told(broker, site):
+    await keep(broker, site)
+    with pytest.raises(CredentialError, match="too large"):
+        await send(broker, site.url(), "PUT", bytes(70 * 2**20))
+    assert site.asked == []
+
+
 async def test_who_stops_reading_ends_the_request(broker, site):
     ended = asyncio.Event()
 
