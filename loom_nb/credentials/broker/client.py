@@ -260,6 +260,8 @@ class Broker:
             writer.write(frames.packed(frames.JSON, frames.encoded(asked)))
             await writer.drain()
             _, payload = await frames.read(reader)
+        if isinstance(asked, operations.SshCall | operations.SshSend):
+            self._used.add(asked.use.scope)
         return answered(payload, kind)
 
     @contextlib.asynccontextmanager
