@@ -24,6 +24,7 @@ from loom_nb.tools import Assessment, Effect, Tool, tool
 RUNS: frozenset[Effect] = frozenset({"runs", "network"})
 MAX_SESSIONS = 8
 """Of one agent."""
+_LEFT = "(something that it started in the background still runs there)"
 _SESSION = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 
@@ -281,7 +282,7 @@ def told(ran: Ran, session: str = "") -> str:
         lines.append(f"--- standard error\n{readable(ran.err, ran.err_bytes)}\n---")
     lines.append(_ending(ran))
     if ran.held:
-        lines.append("(something that it started in the background still runs there)")
+        lines.append(_LEFT if ran.ended != "timeout" else "(it may still run there)")
     if session and not ran.session:
         lines.append(
             f"(session {session} has ended with it: what it knew is gone; the next call opens a new one)"
@@ -296,7 +297,7 @@ def _ending(ran: Ran) -> str:
         case "signal":
             return f"ended by the signal {ran.signal}"
         case "timeout":
-            what = "interrupted" if ran.session else "ended there"
+            what = "interrupted" if ran.session else "given up" if ran.held else "ended there"
             return f"{what} after {ran.seconds:.1f} s, its time limit"
         case _:
             return "the connection broke: whether the command went on is not known"

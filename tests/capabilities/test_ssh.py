@@ -265,6 +265,10 @@ def test_what_is_no_shell_has_no_sessions(tmp_path):
     [
         (Ran(ended="exit", code=0), "(no output)\nexit code 0"),
         (Ran(ended="signal", signal="KILL"), "(no output)\nended by the signal KILL"),
+        (
+            Ran(ended="timeout", seconds=5.04, held=True),
+            "(no output)\ngiven up after 5.0 s, its time limit\n(it may still run there)",
+        ),
         (Ran(ended="timeout", seconds=5.04), "(no output)\nended there after 5.0 s, its time limit"),
         (
             Ran(ended="lost", out="x"),
