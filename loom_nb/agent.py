@@ -6,14 +6,17 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from loom_nb.errors import LoomUsageError, NotBuiltError
 from loom_nb.events import Event
 from loom_nb.inputs import RunContext, RuntimeTask, SessionConfig
 from loom_nb.messages import DataPart, Origin
+from loom_nb.models import kept_keys
 from loom_nb.models.registry import Model
-from loom_nb.protocols import Book, Capability, Generation, Store
+from loom_nb.protocols import Book, Capability, Generation, KeySource, Store
+from loom_nb.redaction.known import KnownSecrets
 from loom_nb.runtime.hooks import Hook, Hooks
 from loom_nb.runtime.policies import Runtime
 from loom_nb.runtime.run import RunResult
@@ -129,6 +132,7 @@ class Agent:
             owns_store=store is None,
             describe=_describe,
             book=_book_beside,
+            secrets=known_secrets(),
         )
         self._sessions[session.id] = session
         return session
@@ -188,10 +192,30 @@ def _default_store() -> Store:
     return default_store()
 
 
+@cache
+def known_secrets() -> KnownSecrets:
+    """What this process knows of secrets: one for all sessions, for what one was told another may show."""
+    return KnownSecrets()
+
+
 def _book_beside(store: Store) -> Book:
     from loom_nb.stores.spending import book_beside
 
     return book_beside(store)
+
+
+def _kept_keys() -> KeySource:
+    from loom_nb.credentials.broker import default_broker
+    from loom_nb.credentials.broker.transport import ModelKeys
+
+    global _model_keys  # noqa: PLW0603  one for the process: its transports are kept
+    if _model_keys is None:
+        _model_keys = ModelKeys(default_broker)
+    return _model_keys
+
+
+_model_keys: KeySource | None = None
+kept_keys.come_from(_kept_keys)
 
 
 def _in_own_loop(work: Callable[[], RunResult]) -> RunResult:

@@ -369,6 +369,23 @@ class Noticed(_Fact, frozen=True, gc=False):
     level: Literal["info", "warning"] = "info"
 
 
+class SecretUsed(_Fact, frozen=True, gc=False):
+    """A secret was used, by the broker that keeps it: what it is stands nowhere."""
+
+    scope: str
+    """Its name."""
+    who: str
+    """`tool:http_request`, `model:anthropic`."""
+    call_id: str = ""
+    method: str = ""
+    host: str = ""
+    """With its port, where that is not the usual one."""
+    path: str = ""
+    """Without a query."""
+    mode: str = ""
+    """Of the policy by which it was used: `notify_after` is to be told."""
+
+
 class RunInterrupted(_Fact, frozen=True, gc=False):
     """A process died in the middle of this run; written by the next one that opens the session."""
 
@@ -449,6 +466,7 @@ Kept: TypeAlias = (
     | QualityChecked
     | RunResumed
     | Noticed
+    | SecretUsed
     | RunInterrupted
     | RunFinished
 )

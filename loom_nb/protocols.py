@@ -10,7 +10,15 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
-from loom_nb.events import Delta, LogEntry, NotesWritten, PlanUpdated, StopReason, VariablesChanged
+from loom_nb.events import (
+    Delta,
+    LogEntry,
+    NotesWritten,
+    PlanUpdated,
+    SecretUsed,
+    StopReason,
+    VariablesChanged,
+)
 from loom_nb.messages import Conversation, Discarded, Message, Origin, Usage
 from loom_nb.questions import Question
 from loom_nb.settings import Cap, Mode, money
@@ -346,7 +354,11 @@ class Call(msgspec.Struct, frozen=True):
     written: Mapping[str, Any] = {}
     """The arguments as plain data, as the model or a person wrote them."""
     notebook: str = ""
-    """Which notebook the session is for; empty in a script."""
+    """The notebook that the run is for; empty in a script."""
+    agent: str = ""
+    """The name of the agent whose run it is."""
+    approved: str = ""
+    """The question that a person answered with yes to this very call; empty: nobody was asked yet."""
 
     @property
     def effects(self) -> frozenset[Effect]:
@@ -374,6 +386,8 @@ class Verdict:
     arguments: Mapping[str, Any] | None = None
     """With "allow": call it with these instead; they are validated and judged again. The same ones as
     before are no opinion: who tidies arguments gives no leave."""
+    each: bool = False
+    """With "ask": each call is asked about; no leave is offered that holds for a later one."""
 
 
 Layer: TypeAlias = Literal["hook", "permission", "veto", "effect", "rate", "origin", "approval"]
@@ -397,6 +411,23 @@ class Rule(Protocol):
         ...
 
 
+class Redaction(Protocol):
+    """Takes out of texts the secrets that this process does not know itself: a broker's."""
+
+    @property
+    def in_use(self) -> bool:
+        """Whether any secret has been used so far. While none was, no text is handed over."""
+        ...
+
+    async def redact(self, text: str) -> str:
+        """The text without any secret that was used, in any encoding, each as `[secret NAME]`.
+
+        From any event loop, several at once. Raises LoomError where it cannot be said: then the text is
+        not used.
+        """
+        ...
+
+
 class CallContext(Protocol):
     """What a tool that is running may do beside returning: `current_call.get()` gives it."""
 
@@ -417,7 +448,12 @@ class CallContext(Protocol):
 
     @property
     def notebook(self) -> str:
-        """Which notebook the session is for; empty in a script."""
+        """The notebook that the run is for; empty in a script."""
+        ...
+
+    @property
+    def agent(self) -> str:
+        """The name of the agent whose run it is."""
         ...
 
     @property
@@ -444,7 +480,7 @@ class CallContext(Protocol):
         """What stands on the agent's scratchpad."""
         ...
 
-    def say(self, event: PlanUpdated | NotesWritten | VariablesChanged) -> None:
+    def say(self, event: PlanUpdated | NotesWritten | VariablesChanged | SecretUsed) -> None:
         """Keep a fact about this call. May be called from any thread."""
         ...
 
@@ -476,6 +512,39 @@ class CallContext(Protocol):
 
 current_call: ContextVar[CallContext | None] = ContextVar("loom_nb_current_call", default=None)
 """The context of the tool call that runs here; carried into threads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Which run it is that goes on here, and for whom."""
+
+    session: str
+    run: str
+    notebook: str = ""
+    agent: str = ""
+
+
+current_run: ContextVar[Running | None] = ContextVar("loom_nb_current_run", default=None)
+"""The run that goes on here, its model calls included."""
+
+KEPT_KEY = "kept-by-the-broker-of-secrets"
+"""What an SDK shows in place of a key that it is not given."""
+
+
+class KeySource(Protocol):
+    """Keeps keys of models, and gives none out. Safe from any thread."""
+
+    def keeps(self, vendor: str) -> bool:
+        """Whether there is a key of a vendor. May wait."""
+        ...
+
+    async def way(self, vendor: str, bound_to: str = "") -> Any | None:
+        """An `httpx2.AsyncBaseTransport` that puts the key of a vendor in place of `KEPT_KEY`.
+
+        None where none is kept, or it may not go to the address `bound_to`, if one is given. What it raises
+        of the key itself is a `CredentialError`.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,6 +172,7 @@ class Capability:
         hosts: Iterable[str] = (),
         timeout: float = 30.0,
         max_bytes: int = 4_000_000,
+        credentials: Iterable[str] = (),
     ) -> "HttpCapability":
         """Send HTTP requests of any method. `allow` and `hosts` as for `web`.
 
@@ -180,10 +181,14 @@ class Capability:
             hosts: the only hosts that may be reached, where any are named.
             timeout: seconds of one request, redirects included.
             max_bytes: of a body; the rest is left out and said so.
+            credentials: names of secrets that a request may go with, such as `["github.read"]`; each goes
+                only to the hosts that it is bound to, as its policy lets, and is seen by nobody.
         """
         from loom_nb.capabilities.http import HttpCapability
 
-        return HttpCapability(allow=allow, hosts=hosts, timeout=timeout, max_bytes=max_bytes)
+        return HttpCapability(
+            allow=allow, hosts=hosts, timeout=timeout, max_bytes=max_bytes, credentials=credentials
+        )
 
     @staticmethod
     @_strict

@@ -6,10 +6,11 @@ Reading runs unasked, all else asks: the card shows the request as it would go o
 import asyncio
 import json as json_text
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlencode
 
 from loom_nb.border import clean
@@ -27,7 +28,10 @@ from loom_nb.network.fetch import (
     checked_hosts,
 )
 from loom_nb.protocols import Toolset
-from loom_nb.tools import MAX_ATTACHMENT_BYTES, Assessment, tool
+from loom_nb.tools import MAX_ATTACHMENT_BYTES, Assessment, Tool, ToolFunction, tool
+
+if TYPE_CHECKING:
+    from loom_nb.credentials.broker import Broker
 
 TIMEOUT = 30.0
 """Seconds for a whole request with all its redirects."""
@@ -66,6 +70,8 @@ class HttpCapability:
         hosts: if any, only these hosts; "*.example.org" stands for all below example.org.
         timeout: seconds for a whole request with all its redirects.
         max_bytes: of an answer that are read.
+        credentials: names of secrets that a request may go with; each goes to the hosts that it is bound to.
+        broker: uses the secrets; the one of this user by default.
 
     Raises LoomUsageError for anything else.
     """
@@ -74,11 +80,14 @@ class HttpCapability:
     hosts: Iterable[str] = ()
     timeout: float = TIMEOUT
     max_bytes: int = MAX_BYTES
+    credentials: Iterable[str] = ()
+    broker: "Broker | None" = None
     name: str = field(default="http", init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "allow", checked_allow("http", self.allow))
         object.__setattr__(self, "hosts", checked_hosts("http", self.hosts))
+        object.__setattr__(self, "credentials", _checked_scopes(self.credentials))
         for known in ("timeout", "max_bytes"):
             value = getattr(self, known)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e9:
@@ -113,10 +122,75 @@ class HttpCapability:
                 client, made(guard, method, url, headers=headers, body=body, json=json, query=query)
             )
 
-        worst = tool(
+        made_of = tool(
             effects=["writes", "network"], destructive=True, timeout=self.timeout + 10, max_chars=40_000
-        )(http_request)
-        return Toolset(tools=(replace(worst, assess=lambda **given: assessed(guard, **given)),))
+        )
+        if self.credentials:
+            return self._signed(guard, client, made_of)
+        return Toolset(tools=(replace(made_of(http_request), assess=partial(assessed, guard)),))
+
+    def _signed(self, guard: Guard, client: Client, made_of: Callable[[ToolFunction], Tool]) -> Toolset:
+        """The tool with a secret on request."""
+        from loom_nb.capabilities.http_secret import Signed
+        from loom_nb.capabilities.secret_use import BySecret
+        from loom_nb.credentials.broker import default_broker
+
+        scopes = tuple(self.credentials)
+        signed = Signed(scopes, self.broker or default_broker(), guard, made)
+
+        async def http_request(
+            url: str,
+            method: str = "GET",
+            headers: dict[str, str] | None = None,
+            body: str | None = None,
+            json: Any = None,
+            query: dict[str, Any] | None = None,
+            credential: str | None = None,
+            why: str = "",
+        ) -> list[ResultPart]:
+            """Send an HTTP request and read the answer: status, headers and body.
+
+            Args:
+                url: the whole address, http or https.
+                method: GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE or another one.
+                headers: more headers by name.
+                body: the body as text.
+                json: a value that is sent as JSON, in place of body.
+                query: fields that are added to the address; a list repeats its field.
+                credential: the secret that goes with it; none: it goes without.
+                why: what the secret is needed for, in a few words, for the person who is asked.
+            """
+            given = {"headers": headers, "body": body, "json": json, "query": query}
+            if credential is None:
+                return await request(client, made(guard, method, url, **given))
+            asked = await asyncio.to_thread(partial(signed.request, credential, method, url, **given))
+            reply = await signed.send(credential, why, asked, client)
+            return await asyncio.to_thread(parts, asked, reply)
+
+        http_request.__annotations__["credential"] = Literal[scopes] | None
+
+        def assess(credential: str | None = None, why: str = "", **given: Any) -> Assessment:
+            if credential is None:
+                return assessed(guard, **given)
+            return signed.assessed(credential, **given)
+
+        whole = made_of(http_request)
+        whole = replace(whole, assess=assess, description=whole.description + signed.about())
+        return Toolset(tools=(whole,), rules=(BySecret(signed.use_of, signed.broker),))
+
+
+def _checked_scopes(given: Any) -> tuple[str, ...]:
+    """The names of secrets. Raises LoomUsageError for anything else."""
+    fixes = ['credentials=["github.read"]']
+    if isinstance(given, str) or not hasattr(given, "__iter__"):
+        raise LoomUsageError("Capability.http: credentials is a list of names of secrets", fixes=fixes)
+    scopes = tuple(given)
+    wrong = next((one for one in scopes if not isinstance(one, str) or not one.strip()), None)
+    if wrong is not None:
+        raise LoomUsageError(
+            f"Capability.http: credentials takes names of secrets, not {wrong!r}", fixes=fixes
+        )
+    return tuple(dict.fromkeys(scopes))
 
 
 def assessed(guard: Guard, method: str, url: str, **given: Any) -> Assessment:

@@ -47,7 +47,7 @@ class BySecret:
         if ruling.decision == "ask" and use.why:
             why = " ".join(clean(use.why).split())[:300].replace(";", ",")
             reason = f"{reason}; the agent says why: {why}"
-        return Verdict(ruling.decision, reason, self.name)
+        return Verdict(ruling.decision, reason, self.name, each=ruling.decision == "ask")
 
     def __str__(self) -> str:
         return "a use of a secret is asked about where its policy says so"
@@ -62,6 +62,7 @@ def use_in_call(scope: str, tool: str, why: str = "") -> Use:
         scope=scope,
         who=f"tool:{tool}",
         notebook=context.notebook,
+        agent=context.agent,
         session=context.session,
         run=context.run,
         call=context.call_id,

@@ -224,8 +224,8 @@ class Machines:
         scope, command = str(given.get("scope", "")), str(given.get("command", ""))
         where = destination(self._broker.facts(scope))
         return Use(
-            scope=scope, who=f"tool:{call.name}", notebook=call.notebook, session=call.session, run=call.run,
-            call=call.id, method="SSH", scheme="ssh", host=where.host, port=where.port,
+            scope=scope, who=f"tool:{call.name}", notebook=call.notebook, agent=call.agent,
+            session=call.session, run=call.run, call=call.id, approved=call.approved, method="SSH", scheme="ssh", host=where.host, port=where.port,
             path=audited(command), why=str(given.get("why", "")),
         )  # fmt: skip
 

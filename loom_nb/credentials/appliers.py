@@ -163,7 +163,7 @@ def sigv4(secret: Secret, facts: SecretFacts, request: Outgoing, now: float) -> 
 _AMAZON = re.compile(
     r"https?://(?:[^/?#]*\.)?(?P<service>[a-z0-9-]+)\.(?P<region>[a-z]{2}(?:-[a-z]+)+-\d)\.amazonaws\.com(?:\.cn)?"
     r"(?::\d+)?(?:[/?#]|$)",
-    re.IGNORECASE,
+    re.ASCII | re.IGNORECASE,
 )
 _COMPUTED = frozenset({"x-amz-date", "x-amz-security-token", "x-amz-content-sha256"})
 

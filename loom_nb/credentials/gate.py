@@ -100,8 +100,8 @@ def _where(binding: Binding, use: Use) -> str:
         return f"it is bound to {', '.join(binding.hosts)}, not to {to.authority}"
     if binding.methods and use.method not in binding.methods:
         return f"it is bound to {', '.join(binding.methods)}, not to {use.method or 'no method'}"
-    if binding.paths and to.scheme == "ssh":
-        return "it is bound to paths, which SSH has not"
+    if to.scheme == "ssh" and (binding.paths or not binding.user):
+        return "it is bound to paths, which SSH has not" if binding.paths else "it is bound to no user of SSH"
     if binding.paths and not covers_path(binding.paths, to.path):
         return f"it is bound to paths below {', '.join(binding.paths)}"
     return ""

@@ -9,12 +9,16 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import unquote_to_bytes
 
 DEFAULT_PORTS = {"https": 443, "http": 80, "ssh": 22}
 MAX_DECODING = 3
 """How often a path may be percent-encoded over; who does it more often hides something."""
 
+_URL = re.compile(
+    r"(?P<scheme>https?|ssh)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)", re.ASCII | re.IGNORECASE
+)
+_AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:@]+)(:(?P<port>[0-9]{1,5}))?")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 """What ends no name: the last part of an address, in any of its spellings."""
@@ -71,20 +75,17 @@ def place(url: str) -> Place:
     """
     if re.search(r"[\x00-\x20\x7f-\x9f\\\ud800-\udfff]", url):
         raise NoPlace("it holds blanks, control characters or a backslash")
-    match = re.match(r"(https?|ssh)://([^/?#]*)(.*)", url, re.IGNORECASE)
+    match = _URL.match(url)
     if match is None:
         raise NoPlace("it does not begin with https://")
-    try:
-        parts = urlsplit(url)
-        told, port = parts.hostname, parts.port
-    except ValueError:
-        raise NoPlace("its host or its port is none") from None
-    if "@" in match[2]:
+    scheme, authority, path = match["scheme"].lower(), match["authority"], match["path"]
+    if "@" in authority:
         raise NoPlace("it holds a user name")
-    if not told or port == 0 or match[2].endswith(":"):
+    found = _AUTHORITY.fullmatch(authority)
+    port = int(found["port"] or DEFAULT_PORTS[scheme]) if found else 0
+    if found is None or not 0 < port < 65_536:
         raise NoPlace("its host or its port is none")
-    scheme = parts.scheme
-    return Place(scheme, canonical_host(told), port or DEFAULT_PORTS[scheme], parts.path or "/")
+    return Place(scheme, canonical_host(found["host"]), port, path or "/")
 
 
 def canonical_host(host: str) -> str:
@@ -93,14 +94,10 @@ def canonical_host(host: str) -> str:
     Raises:
         NoPlace: it is no name and no address, or one in an odd spelling.
     """
-    if host.startswith("[") and host.endswith("]"):
-        if ":" not in host:
-            raise NoPlace("its host is no address")
-        host = host[1:-1]
-    if ":" in host:
-        return _six(host)
-    name = host if host.isascii() else _from_letters(host)
-    name = name.lower().removesuffix(".")
+    if host.startswith("[") or ":" in host:
+        return _six(host[1:-1] if host.startswith("[") and host.endswith("]") else host)
+    host = re.sub("[\u3002\uff0e\uff61]", ".", host).removesuffix(".")
+    name = host.lower() if host.isascii() else _from_letters(host)
     labels = name.split(".")
     if not name or len(name) > 253 or not all(map(_LABEL.fullmatch, labels)):
         raise NoPlace("its host is no name")
@@ -131,10 +128,8 @@ def _four(name: str) -> str:
 def _from_letters(host: str) -> str:
     import idna
 
-    if any(unicodedata.normalize("NFKC", one) in "/?#@:%[]\\" for one in host if not one.isascii()):
-        raise NoPlace("its host is no name")
     try:
-        return idna.encode(host.removesuffix("."), uts46=True).decode()
+        return idna.encode(host.lower(), strict=True).decode()
     except (idna.IDNAError, UnicodeError):
         raise NoPlace("its host is no name") from None
 

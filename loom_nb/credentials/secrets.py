@@ -148,17 +148,33 @@ def secret(of_type: str, fields: Mapping[str, object]) -> Secret:
 
     Raises:
         LoomUsageError: the type is not known, or a field is missing, unknown or of the wrong form. The
-            message names the field and never its value.
+            message names the field and never its value; nor do the frames that it comes through hold one.
     """
+    made = _checked(of_type, fields)
+    del fields
+    if isinstance(made, LoomUsageError):
+        raise made
+    return made
+
+
+def _checked(of_type: str, fields: Mapping[str, object]) -> Secret | LoomUsageError:
+    """The secret, or what is wrong: an error without the frames that looked at the values."""
+    try:
+        return _made(of_type, fields)
+    except LoomUsageError as error:
+        return error.with_traceback(None)
+
+
+def _made(of_type: str, fields: Mapping[str, object]) -> Secret:
     of = next((name for name in SECRET_TYPES if name == of_type), None)
     if of is None:
         types = ", ".join(SECRET_TYPES)
-        raise LoomUsageError(f"there is no secret of type {of_type!r}", cause=f"types: {types}")
+        raise LoomUsageError(f"there is no secret of type {_word(of_type)}", cause=f"types: {types}")
     known = FIELDS[of]
     unknown = sorted(fields.keys() - {*known.required, *known.optional})
     if unknown:
         names = ", ".join((*known.required, *known.optional))
-        raise LoomUsageError(f"a secret of type {of} has no {', '.join(unknown)}", cause=f"it has: {names}")
+        raise LoomUsageError(f"a secret of type {of} has no {', '.join(map(_word, unknown))}", cause=f"it has: {names}")
     values = {name: _text(of, name, value) for name, value in fields.items() if value not in (None, "", [])}
     missing = [name for name in known.required if not values.get(name)]
     if missing:
@@ -167,6 +183,12 @@ def secret(of_type: str, fields: Mapping[str, object]) -> Secret:
         if (wrong := _wrong(of, name, value)) is not None:
             raise LoomUsageError(f"{name} of a secret of type {of} {wrong}")
     return Secret(of, values)
+
+
+def _word(given: object) -> str:
+    """A word that is none of ours, as a message may repeat it: a value that stands in its place is not."""
+    text = str(given)
+    return text if re.fullmatch(r"[a-z_]{1,30}", text) else "of that name"
 
 
 def _text(of: SecretType, name: str, value: object) -> str:

@@ -10,8 +10,9 @@ A use is one transaction: read, judged, written into the audit, counted; then th
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -55,8 +56,86 @@ _PRAGMAS = ("secure_delete = ON", "foreign_keys = ON")
 _SCOPE = "a scope is a name of 1 to 200 characters, such as github.read, without blanks at its ends"
 
 
-class SqliteSecretStore:
-    """Secrets by scope. Whoever has the file without the master key has the facts and no value.
+class SecretStore(Protocol):
+    """Where secrets are kept, by scope. Each method raises what that of `SealedRows` says."""
+
+    def put(
+        self, scope: str, secret: Secret, *, binding: Binding | None = None,
+        policy: CredentialPolicy | None = None, grants: tuple[str, ...] = (), note: str = "",
+    ) -> SecretFacts:  # fmt: skip
+        """Keep a secret under a name that is free."""
+        ...
+
+    def rotate(self, scope: str, secret: Secret) -> SecretFacts:
+        """Another value in place of the one that is kept."""
+        ...
+
+    def change(
+        self, scope: str, *, binding: Binding | None = None, policy: CredentialPolicy | None = None,
+        grants: tuple[str, ...] | None = None, note: str | None = None,
+    ) -> SecretFacts:  # fmt: skip
+        """Other facts for the value that is kept."""
+        ...
+
+    def take(self, use: Use) -> tuple[SecretFacts, Secret]:
+        """Use a secret: judged, written down, counted, given out."""
+        ...
+
+    def ruling(self, use: Use) -> Ruling:
+        """What the policy says of a use."""
+        ...
+
+    def get(self, scope: str) -> tuple[SecretFacts, Secret]:
+        """The facts and the value, without a use: for redaction and for copies."""
+        ...
+
+    def facts(self, scope: str) -> SecretFacts:
+        """What may be known without a key."""
+        ...
+
+    def list(self, prefix: str = "") -> tuple[SecretFacts, ...]:
+        """The facts of all whose scope begins so."""
+        ...
+
+    def damaged(self) -> tuple[str, ...]:
+        """Scopes that cannot be read or opened."""
+        ...
+
+    def revoke(self, scope: str) -> bool:
+        """Forget a secret; whether there was one."""
+        ...
+
+    def rekey(self, master: MasterKey | None = None) -> int:
+        """Seal everything anew; how many."""
+        ...
+
+    def log(self, scope: str = "", *, limit: int = 100) -> tuple[AuditRow, ...]:
+        """The last rows of the audit."""
+        ...
+
+    def check_log(self) -> int:
+        """Read the whole audit; how many rows it has."""
+        ...
+
+    def unlock(self) -> None:
+        """Come by the key."""
+        ...
+
+    def lock(self) -> None:
+        """Forget the key."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and keys."""
+        ...
+
+
+Held = TypeVar("Held")
+"""What the sealed box of a row holds: the secret itself, or where it is."""
+
+
+class SealedRows(Generic[Held]):
+    """Secrets by scope, as rows of a SQLite file. Whoever has it without the master key has the facts alone.
 
     Args:
         path: the file; it is made at the first use, for this user only.
@@ -64,6 +143,8 @@ class SqliteSecretStore:
         now: seconds since 1970 (UTC).
         busy_seconds: how long to wait while another process writes.
     """
+
+    SCHEMA = SCHEMA
 
     def __init__(
         self,
@@ -76,7 +157,7 @@ class SqliteSecretStore:
         self.path = Path(path)
         self._master = master
         self._now = now
-        self._database = Database(self.path, SCHEMA, busy_seconds, _PRAGMAS)
+        self._database = Database(self.path, self.SCHEMA, busy_seconds, _PRAGMAS)
         self._opened: tuple[int, bytes, SealingKey] | None = None
         """(id, box, data key) as it was last unsealed."""
 
@@ -100,17 +181,15 @@ class SqliteSecretStore:
         name = _scope(scope)
         _check_zones(policy)
         self.unlock()
-        with self._database.transaction("IMMEDIATE") as db:
+        with self._holding(name, secret) as held, self._database.transaction("IMMEDIATE") as db:
             if db.execute("SELECT 1 FROM secrets WHERE scope = ?", (name,)).fetchone():
-                raise LoomUsageError(
-                    f"there is a secret {name} already", fixes=[f"store.rotate({name!r}, …)"]
-                )
+                raise LoomUsageError(f"there is a secret {name} already", fixes=[f"%loom key rotate {name}"])
             moment = self._now()
             facts = SecretFacts(
                 scope=name, type=secret.type, version=_next_version(db, name), created=moment, updated=moment,
                 binding=binding or Binding(), policy=policy or CredentialPolicy(), grants=grants, note=note,
             )  # fmt: skip
-            self._write(db, facts, secret)
+            self._write(db, facts, held)
             self._note(db, "put", _by_person(name), facts, reason=secret.type)
         return facts
 
@@ -123,12 +202,12 @@ class SqliteSecretStore:
             SecretsLocked, SecretDamaged, StoreError: as for `put` and `get`.
         """
         self.unlock()
-        with self._database.transaction("IMMEDIATE") as db:
+        with self._holding(scope, secret) as held, self._database.transaction("IMMEDIATE") as db:
             facts, _ = self._read(db, scope)
             if secret.type != facts.type:
                 raise LoomUsageError(f"{scope} is of type {facts.type}, not {secret.type}")
             facts = msgspec.structs.replace(facts, version=_next_version(db, scope), updated=self._now())
-            self._write(db, facts, secret)
+            self._write(db, facts, held)
             self._note(db, "rotated", _by_person(scope), facts)
         return facts
 
@@ -150,9 +229,9 @@ class SqliteSecretStore:
         given = {"binding": binding, "policy": policy, "grants": grants, "note": note}
         given = {name: one for name, one in given.items() if one is not None}
         with self._database.transaction("IMMEDIATE") as db:
-            facts, secret = self._read(db, scope)
+            facts, held = self._read(db, scope)
             facts = msgspec.structs.replace(facts, updated=self._now(), **given)
-            self._write(db, facts, secret)
+            self._write(db, facts, held)
             self._note(
                 db, "changed", _by_person(scope), facts, reason=msgspec.json.encode(given).decode(),
                 clock_set=policy is not None,
@@ -173,39 +252,53 @@ class SqliteSecretStore:
             ScopeNotFound, SecretsLocked, SecretDamaged: as for `get`.
             StoreError: the audit cannot be written.
         """
-        try:
+        with self._refusing(use):
             self.unlock()
-        except SecretsLocked as locked:
+        ahead = None
+        while True:
             with self._database.transaction("IMMEDIATE") as db:
-                self._note(db, "refused", use, reason=locked.title, keyed=False)
+                taken = self._judged(db, use, ahead)
+            if taken is not None:
+                break
+            with self._refusing(use):
+                ahead = self._ahead(use.scope)
+        if isinstance(taken, CredentialError):
+            raise taken
+        return taken
+
+    @contextmanager
+    def _refusing(self, use: Use) -> Iterator[None]:
+        """What goes wrong is written down."""
+        try:
+            yield
+        except CredentialError as error:
+            with self._database.transaction("IMMEDIATE") as db:
+                self._note(db, "refused", use, reason=error.title, keyed=False)
             raise
-        with self._database.transaction("IMMEDIATE") as db:
-            facts, secret, refused = self._judged(db, use)
-        if secret is None or facts is None:
-            raise refused or CredentialError(f"{use.scope} cannot be used")
-        return facts, secret
 
     def _judged(
-        self, db: "Connection", use: Use
-    ) -> tuple[SecretFacts | None, Secret | None, CredentialError | None]:
-        """The facts and the value; or why not, which is written down."""
+        self, db: "Connection", use: Use, ahead: tuple[Held, Secret] | None
+    ) -> tuple[SecretFacts, Secret] | CredentialError | None:
+        """The facts and the value, or why not, which is written down; None: the value has to be fetched."""
         try:
-            facts, secret = self._read(db, use.scope)
+            facts, held = self._read(db, use.scope)
         except CredentialError as error:
             keyed = not isinstance(error, SecretsLocked)
             self._note(db, "refused", use, reason=error.title, keyed=keyed)
-            return None, None, error
+            return error
         seen = audit.seen(db, lambda number: self._key(db, number))
         verdict = gate.ruling(facts, use, self._now(), seen)
         if verdict.decision != "allow":
             self._note(db, "refused", use, facts, reason=verdict.reason)
-            return facts, None, _denied(facts, verdict)
+            return _denied(facts, verdict)
+        if (secret := self._value(held, ahead)) is None:
+            return None
         if (left := facts.policy.uses) is not None:
             policy = msgspec.structs.replace(facts.policy, uses=left - 1)
             facts = msgspec.structs.replace(facts, policy=policy)
-            self._write(db, facts, secret)
+            self._write(db, facts, held)
         self._note(db, "used", use, facts, reason=verdict.reason)
-        return facts, secret, None
+        return facts, secret
 
     def ruling(self, use: Use) -> Ruling:
         """What the policy says of a use, without the master key and without using anything.
@@ -254,8 +347,15 @@ class SqliteSecretStore:
             SecretDamaged: this row was changed; the others are not concerned.
         """
         self.unlock()
-        with self._database.transaction() as db:
-            return self._read(db, scope)
+        while True:
+            with self._database.transaction() as db:
+                facts, held = self._read(db, scope)
+            try:
+                return facts, self._fetched(held, scope)
+            except SecretDamaged:
+                with self._database.transaction() as db:
+                    if self._read(db, scope)[1] == held:
+                        raise  # and it was not rotated meanwhile
 
     def facts(self, scope: str) -> SecretFacts:
         """What may be known without the master key. It is only believed when the value is taken: see `get`.
@@ -292,8 +392,10 @@ class SqliteSecretStore:
         with self._database.transaction("IMMEDIATE") as db:
             gone = db.execute("DELETE FROM secrets WHERE scope = ?", (scope,)).rowcount > 0
             if gone:
+                self._left(db, scope)
                 self._note(db, "revoked", _by_person(scope), keyed=False)
         if gone:
+            self._tidy()
             self._database.checkpoint()
         return gone
 
@@ -314,8 +416,8 @@ class SqliteSecretStore:
             rows = [self._read(db, scope) for scope in scopes]
             old = [number for (number,) in db.execute("SELECT id FROM data_keys")]
             self._add_key(db, *fresh)
-            for facts, secret in rows:
-                self._write(db, facts, secret)
+            for facts, held in rows:
+                self._write(db, facts, held)
             db.executemany("DELETE FROM data_keys WHERE id = ?", [(number,) for number in old])
             self._note(db, "rekeyed", _by_person(""), reason=f"{len(rows)} secrets")
         self._master = master or self._master
@@ -323,7 +425,8 @@ class SqliteSecretStore:
         return len(rows)
 
     def unlock(self) -> None:
-        """Come by the data key, unless it is here. A person may be asked: no other process waits meanwhile.
+        """Come by the data key, unless it is here. A person may be asked: no other process waits meanwhile,
+        but for the very first time, when the master key may be made.
 
         Raises:
             SecretsLocked: the master key is missing, or it is another than the one of this store.
@@ -333,10 +436,10 @@ class SqliteSecretStore:
         if row is not None:
             self._unsealed(*row)
             return
-        fresh = _sealed_key(self._master)
         with self._database.transaction("IMMEDIATE") as db:
             if not db.execute("SELECT 1 FROM data_keys").fetchone():
-                self._add_key(db, *fresh)
+                # within: of two that make a key in a keychain at once the later one would take its place
+                self._add_key(db, *_sealed_key(self._master))
                 return
         self.unlock()  # another process was faster
 
@@ -350,28 +453,74 @@ class SqliteSecretStore:
         self._database.close()
 
     def __repr__(self) -> str:
-        return f"SqliteSecretStore({str(self.path)!r}, {self._master.source})"
+        return f"{type(self).__name__}({str(self.path)!r}, {self._master.source})"
+
+    # -- where the values are ----------------------------------------------------------------------------
+
+    def _hold(self, scope: str, secret: Secret) -> Held:
+        """Bring a value to where it will be, before the row that speaks of it is written."""
+        raise NotImplementedError
+
+    def _release(self, held: Held) -> None:
+        """Give up a value whose row was not written."""
+
+    def _packed(self, held: Held) -> bytes:
+        raise NotImplementedError
+
+    def _unpacked(self, text: bytes) -> Held:
+        raise NotImplementedError
+
+    def _wrote(self, db: "Connection", scope: str, held: Held) -> None:
+        """A row that speaks of this value was written, in place of what it spoke of before."""
+
+    def _left(self, db: "Connection", scope: str) -> None:
+        """The row of this scope was deleted."""
+
+    def _tidy(self) -> None:
+        """Delete the values that no row speaks of any more."""
+
+    def _ahead(self, scope: str) -> tuple[Held, Secret] | None:
+        """The value, where it takes time to come by it: before anybody has to wait for that."""
+        return None
+
+    def _value(self, held: Held, ahead: tuple[Held, Secret] | None) -> Secret | None:
+        """The value; None if it is another than what was fetched ahead."""
+        raise NotImplementedError
+
+    def _fetched(self, held: Held, scope: str) -> Secret:
+        raise NotImplementedError
+
+    @contextmanager
+    def _holding(self, scope: str, secret: Secret) -> Iterator[Held]:
+        held = self._hold(scope, secret)
+        try:
+            yield held
+        except BaseException:
+            self._release(held)
+            raise
+        self._tidy()
 
     # -- rows --------------------------------------------------------------------------------------------
 
-    def _read(self, db: "Connection", scope: str) -> tuple[SecretFacts, Secret]:
+    def _read(self, db: "Connection", scope: str) -> tuple[SecretFacts, Held]:
         number, told, box = _row(db, scope)
         facts = _facts(scope, told)
         try:
             text = self._key(db, number).unseal(box, told)
         except SecretDamaged:
             raise _damage(scope) from None
-        return facts, Secret.from_json(text)
+        return facts, self._unpacked(text)
 
-    def _write(self, db: "Connection", facts: SecretFacts, secret: Secret) -> None:
+    def _write(self, db: "Connection", facts: SecretFacts, held: Held) -> None:
         number, key = self._newest_key(db)
         told = facts.to_json()
         db.execute(
             """INSERT INTO secrets VALUES (?, ?, ?, ?)
             ON CONFLICT (scope) DO UPDATE SET
                 data_key = excluded.data_key, facts = excluded.facts, box = excluded.box""",
-            (facts.scope, number, told, key.seal(secret.to_json(), told)),
+            (facts.scope, number, told, key.seal(self._packed(held), told)),
         )
+        self._wrote(db, facts.scope, held)
         db.execute("INSERT OR REPLACE INTO versions VALUES (?, ?)", (facts.scope, facts.version))
 
     def _note(
@@ -427,6 +576,25 @@ class SqliteSecretStore:
         return key
 
 
+class SqliteSecretStore(SealedRows[Secret]):
+    """Secrets whose values are in the file, too, each sealed with its facts."""
+
+    def _hold(self, scope: str, secret: Secret) -> Secret:
+        return secret
+
+    def _packed(self, held: Secret) -> bytes:
+        return held.to_json()
+
+    def _unpacked(self, text: bytes) -> Secret:
+        return Secret.from_json(text)
+
+    def _value(self, held: Secret, ahead: tuple[Secret, Secret] | None) -> Secret:
+        return held
+
+    def _fetched(self, held: Secret, scope: str) -> Secret:
+        return held
+
+
 _KEY_FACTS = b"loom_nb data key, 1:"
 
 
@@ -461,7 +629,7 @@ def _damage(scope: str) -> SecretDamaged:
     return SecretDamaged(
         f"the record of {scope} was changed outside of loom_nb, or is damaged",
         cause="its value cannot be trusted and is not used; the other secrets are not concerned",
-        fixes=(f"store.revoke({scope!r})", "put back a copy of the store"),
+        fixes=(f"%loom key revoke {scope}", "put back a copy of the store"),
     )
 
 

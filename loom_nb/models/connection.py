@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 import msgspec
 
-from loom_nb.errors import BorderError, LoomKeyError, ModelError
-from loom_nb.models import addresses, faults, prices, tls
+from loom_nb.errors import BorderError, CredentialError, LoomKeyError, ModelError
+from loom_nb.models import addresses, faults, kept_keys, prices, tls
 from loom_nb.models.key_errors import no_key
 from loom_nb.models.sse import EventSplitter
+from loom_nb.protocols import KEPT_KEY
 
 if TYPE_CHECKING:
     import httpx2
@@ -50,6 +51,10 @@ class Key:
 
     def __reduce__(self) -> str:
         raise TypeError("a key is not pickled")
+
+
+NO_KEY = Key("no-key")
+"""What a server is shown that needs none."""
 
 
 def find_key(
@@ -131,6 +136,8 @@ class Connection(ABC):
     """
 
     request_id_header = "x-request-id"
+    keyed = True
+    """Whether the vendor has keys at all, so that one may be kept."""
 
     def __init__(self, vendor: str, model: str, address: str, timeout: float) -> None:
         if address:
@@ -141,6 +148,8 @@ class Connection(ABC):
         self._address, self._login = addresses.split_login(address)
         self._timeout = timeout
         self._client: Any = None
+        self._way: Any = None
+        """What the client sends through; None: the network itself."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening = asyncio.Lock()
 
@@ -167,9 +176,9 @@ class Connection(ABC):
             ModelError: the call failed.
             LoomKeyError: there is no key.
         """
-        key = self.find_key()
+        key, way = await self._shown_key()
         called = self._called(key)
-        client = await self._open(called)
+        client = await self._open(called, way)
         sdk = self.load()
         began = False
         try:
@@ -185,11 +194,30 @@ class Connection(ABC):
             answer = error.response
             raise faults.from_status(called, answer.status_code, error.body, answer.headers) from None
         except (sdk.any_error, *_wire_errors()) as error:
+            if way is not None and (problem := kept_keys.problem(self._vendor, (), error)) is not None:
+                raise problem from None
             raise faults.from_transport(called, error, streaming=began) from None
         except ExceptionGroup as error:  # connecting tries several addresses at once
             if began:
                 raise
             raise faults.from_transport(called, error) from None
+
+    async def _shown_key(self) -> tuple[Key, Any]:
+        """The key to show; where there is none, a stand-in and the way on which it is replaced."""
+        source = kept_keys.source() if self.keyed else None
+        try:
+            key = self.find_key()
+        except LoomKeyError as missing:
+            asks = source is not None and missing.title == no_key(self._vendor, ()).title
+            way = await source.way(self._vendor) if asks and source is not None else None
+            if way is None:
+                raise
+            return Key(KEPT_KEY), way
+        if key is not NO_KEY or source is None:
+            return key, None
+        # a server on this machine may need none: it is shown one that is bound to it, and no other
+        way = await source.way(self._vendor, self._address)
+        return (key, None) if way is None else (Key(KEPT_KEY), way)
 
     async def close(self) -> None:
         """Let go of the connections. May be called twice."""
@@ -201,8 +229,11 @@ class Connection(ABC):
         secrets = (key.reveal(), *(self._login[1:] if self._login else ()))
         return faults.Called(self._vendor, self._model, secrets, addresses.shown(self._address))
 
-    async def _open(self, called: faults.Called) -> Any:
+    async def _open(self, called: faults.Called, way: Any) -> Any:
         loop = asyncio.get_running_loop()
+        if self._way is not way:  # a key has come or gone
+            await self.close()
+            self._way = way
         if self._loop is not loop:  # connections belong to their loop
             self._loop, self._client, self._opening = loop, None, asyncio.Lock()
         if self._client is None:
@@ -210,19 +241,20 @@ class Connection(ABC):
                 # importing an SDK takes about a second of CPU, which the loop has better use for
                 threads = sys.platform != "emscripten"
                 if self._client is None:
-                    building = asyncio.to_thread(self._build, called) if threads else None
-                    self._client = await building if building else self._build(called)
+                    building = asyncio.to_thread(self._build, called, way) if threads else None
+                    self._client = await building if building else self._build(called, way)
                     if threads:  # what a call costs is asked at its end, where loading would hold the loop
                         loop.run_in_executor(None, prices.load)
         return self._client
 
-    def _build(self, called: faults.Called) -> Any:
+    def _build(self, called: faults.Called, way: Any) -> Any:
         import httpx2
 
         limit = httpx2.Timeout(self._timeout, connect=min(self._timeout, CONNECT_TIMEOUT))
         make = self.load().http_client
         try:
-            http = make(verify=tls.context(), auth=self._login)
+            wire = {"verify": tls.context()} if way is None else {"transport": way}
+            http = make(auth=self._login, **wire)
             given = {"base_url": self._address or None, "timeout": limit, "http_client": http}
             return self.build({**given, "max_retries": 0})  # the runtime retries
         except (httpx2.InvalidURL, ValueError, ImportError, OSError) as error:
@@ -280,7 +312,7 @@ def _wire_errors() -> tuple[type[Exception], ...]:
     """What a connection raises when it breaks, or cannot be made."""
     import httpx2
 
-    return (httpx2.HTTPError, httpx2.InvalidURL, OSError)
+    return (httpx2.HTTPError, httpx2.InvalidURL, OSError, CredentialError)
 
 
 async def _read(response: "httpx2.Response", reader: Reader) -> None:

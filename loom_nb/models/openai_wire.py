@@ -10,13 +10,12 @@ from loom_nb.errors import LoomUsageError
 from loom_nb.events import Delta
 from loom_nb.messages import Message
 from loom_nb.models import addresses
-from loom_nb.models.connection import DEFAULT_TIMEOUT, Connection, Key, Reader, Sdk, find_key
+from loom_nb.models.connection import DEFAULT_TIMEOUT, NO_KEY, Connection, Key, Reader, Sdk, find_key
 from loom_nb.models.openai_body import Head, HeadCache
 from loom_nb.models.registry import OWN_FIELDS, VENDORS
 from loom_nb.protocols import Reply, Request
 
 _OPENAI = "https://api.openai.com/v1"
-_PLACEHOLDER = Key("no-key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +99,7 @@ class Endpoint:
         known = VENDORS.get(self.vendor)
         names = self.key_env or (known.key_env if known else ())
         needed = bool(self.key_env) or self.vendor not in _NEED_NO_KEY
-        without = None if needed and not addresses.is_local(self.address) else _PLACEHOLDER
+        without = None if needed and not addresses.is_local(self.address) else NO_KEY
         return find_key(self.vendor, names, given=self.key, without=without)
 
 
@@ -110,6 +109,8 @@ class OpenAIConnection(Connection):
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(endpoint.vendor, endpoint.model, endpoint.address, endpoint.timeout)
         self._endpoint = endpoint
+        known = VENDORS.get(endpoint.vendor)
+        self.keyed = known is not None and bool(known.key_env)
 
     def find_key(self) -> Key:
         """The key to show: a placeholder where none is needed."""
@@ -130,7 +131,7 @@ class OpenAIConnection(Connection):
         # what the environment says of OpenAI is none of another vendor's business
         foreign: dict[str, Any] = {} if ours else {name: Omit() for name in _ambient_headers()}
         client = AsyncOpenAI(
-            api_key=_PLACEHOLDER.reveal(),  # the real one goes with each request
+            api_key=NO_KEY.reveal(),  # the real one goes with each request
             organization=endpoint.organization,
             default_headers=foreign,
             **http,

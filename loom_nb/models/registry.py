@@ -11,6 +11,7 @@ import msgspec
 
 from loom_nb.errors import LoomUsageError
 from loom_nb.messages import Usage
+from loom_nb.models import kept_keys
 from loom_nb.models.addresses import is_local
 from loom_nb.models.scripted import Script, Scripted, ScriptedModel
 from loom_nb.protocols import Clock, LanguageModel
@@ -500,12 +501,15 @@ class Model:
         return url
 
     def has_key(self) -> bool:
-        """Whether a key that this model needs is in the environment; True where it needs none."""
+        """Whether a key that this model needs is in the environment, or kept; True where it needs none."""
         if self.members:
             return any(one.has_key() for one in self.members)
         if not self.key_env or any(os.environ.get(name, "").strip() for name in self.key_env):
             return True
-        return self.vendor in VENDORS and self.api != "messages" and is_local(self._url() or "")
+        if self.vendor in VENDORS and self.api != "messages" and is_local(self._url() or ""):
+            return True
+        source = kept_keys.source()
+        return source is not None and source.keeps(self.vendor)
 
     def cost(self, usage: Usage, answered: str = "") -> float | None:
         """US dollars of these tokens, or None where the price is not known.

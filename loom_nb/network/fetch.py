@@ -114,7 +114,7 @@ class Guard:
 
     def target(self, text: str) -> Target:
         """Parse a URL and judge it by its form, without asking anybody. Raises ToolError."""
-        target = self._parsed(text)
+        target = self.parsed(text)
         named, port = target.host, target.port
         if (named, port) in self.allow:
             return target
@@ -153,7 +153,8 @@ class Guard:
             fixes=[f"the user can permit it: Capability.{self.capability}(allow=[({host[:100]!r}, {port})])"],
         )
 
-    def _parsed(self, given: str) -> Target:
+    def parsed(self, given: str) -> Target:
+        """A URL that everybody reads alike, whatever host it names. Raises ToolError for any other."""
         import httpx2
 
         text = given.strip(" \t\r\n")

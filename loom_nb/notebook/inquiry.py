@@ -64,7 +64,7 @@ async def inquire(question: Question, take: Take, faces: Faces, shell: Any, *, f
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         if not asked.done():
             raise RunStopped(f"{question.asked_by}: nothing was changed", reason="interrupted by you")
-        return asked.result()
+        return asked.result().value
     except EOFError:
         raise NobodyToAsk(
             f"{question.asked_by}: nobody types any more", cause="the input has ended", fixes=fixes
@@ -75,13 +75,13 @@ async def inquire(question: Question, take: Take, faces: Faces, shell: Any, *, f
         await asyncio.wait({asked})
 
 
-async def _typed(one: "_One", lines: Lines) -> Any:
+async def _typed(one: "_One", lines: Lines) -> "_Taken":
     lines.write(views.plain(one.question, Where("", 0, now=time.time())))
     await converse(one.question, lines, one.submit)
     return one.answer.result()
 
 
-async def _by_card(one: "_One", faces: Faces, shell: Any) -> Any:
+async def _by_card(one: "_One", faces: Faces, shell: Any) -> "_Taken":
     from loom_nb.notebook.painter import KernelOutlet
 
     desk = Desk("", one, _Slot(KernelOutlet(shell)), faces)
@@ -94,19 +94,28 @@ async def _by_card(one: "_One", faces: Faces, shell: Any) -> Any:
         desk.leave()
 
 
+class _Taken:
+    """What was made of an answer: a loop in debug mode logs what tasks and futures hold, and so not this."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
 class _One:
     """Takes the answer to one question, in place of a session."""
 
     def __init__(self, question: Question, take: Take) -> None:
         self.question = question
         self._take = take
-        self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.answer: asyncio.Future[_Taken] = asyncio.get_running_loop().create_future()
 
     def send(self, what: Answer) -> None:
         """An answer of the card. Raises AnswerRefused where it does not fit."""
         made = self._take(checked(self.question, what.value))
         if not self.answer.done():
-            self.answer.set_result(made)
+            self.answer.set_result(_Taken(made))
 
     def submit(self, entries: Entries) -> None:
         """What was typed. Raises EntriesRefused where it does not fit."""

@@ -41,6 +41,7 @@ from loom_nb.events import (
     RunInterrupted,
     RunResumed,
     RunStarted,
+    SecretUsed,
     TableHead,
     TextDelta,
     ThinkingDelta,
@@ -624,6 +625,11 @@ def _run_resumed(transcript: Transcript, event: RunResumed) -> Transcript:
     return _noticed(resumed, Noticed(f"the run goes on: {why}"))
 
 
+def _secret_used(transcript: Transcript, event: SecretUsed) -> Transcript:
+    told = f"used {event.scope} for {event.method} {event.host}{event.path}"
+    return _noticed(transcript, Noticed(told, "warning" if event.mode == "notify_after" else "info"))
+
+
 def _grant_revoked(transcript: Transcript, event: GrantRevoked) -> Transcript:
     return _noticed(transcript, Noticed(f"a leave was taken back (sha256:{event.grant.key[:16]})"))
 
@@ -1105,6 +1111,7 @@ _STEPS: dict[type[Any], Callable[[Transcript, Any], Transcript]] = {
     AttemptStarted: _attempt,
     QualityChecked: _quality,
     Noticed: _noticed,
+    SecretUsed: _secret_used,
     TextDelta: _text_delta,
     ThinkingDelta: _thinking_delta,
     CallDelta: _call_delta,

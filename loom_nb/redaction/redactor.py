@@ -5,9 +5,11 @@ base64 at any place, and in hexadecimal digits. Of a long one, pieces are found.
 less than 8 bytes, and other changes: reversed, compressed, one letter at a time.
 """
 
+import codecs
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn
 
 from loom_nb.redaction.escapes import Places, aligned, begun, from_end, unescaped
 from loom_nb.redaction.forms import SHORTEST, forms
@@ -26,9 +28,13 @@ def redactable(value: str) -> bool:
 class Redactor:
     """Replaces each secret by `[secret NAME]`. It does not change: any thread may use it at any time.
 
+    It knows every form of each, so it shows none of them and is not pickled.
+
     Args:
         secrets: names with their values, one or several. Those that are not `redactable` are passed over.
     """
+
+    __slots__ = ("__weakref__", "_find", "_forms", "_longest", "_marks", "_names", "_stems")
 
     def __init__(self, secrets: Mapping[str, str | Iterable[str]]) -> None:
         named: dict[bytes, str] = {}
@@ -48,6 +54,12 @@ class Redactor:
         """Whether there is anything to look for."""
         return bool(self._forms)
 
+    def __repr__(self) -> str:
+        return f"<Redactor of {len(set(self._names))} secrets>"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a redactor is not pickled or copied")
+
     def text(self, text: str) -> str:
         """A text without the secrets; itself where it holds none."""
         return self.counted(text)[0]
@@ -63,6 +75,23 @@ class Redactor:
     def data(self, data: bytes) -> bytes:
         """Bytes without the secrets."""
         return self.stream().feed(data, last=True)
+
+    def holds(self, data: bytes) -> bool:
+        """Whether any of the secrets stands in there."""
+        return bool(self._forms) and bool(self.look(data, last=True)[0])
+
+    def plain(self, value: Any) -> Any:
+        """Plain data without the secrets: texts, bytes, and lists and mappings of these."""
+        match value:
+            case str():
+                return self.text(value)
+            case bytes():
+                return self.data(value)
+            case dict():
+                return {self.plain(name): self.plain(inner) for name, inner in value.items()}
+            case list() | tuple():
+                return [self.plain(inner) for inner in value]
+        return value
 
     def stream(self) -> "RedactedStream":
         """For bytes that come in pieces."""
@@ -157,6 +186,29 @@ class RedactedStream:
     def end(self) -> bytes:
         """What was held back: nothing comes any more."""
         return self.feed(b"", last=True)
+
+
+class RedactedText:
+    """A text in pieces, like `RedactedStream`."""
+
+    __slots__ = ("_decoder", "_stream")
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._stream = redactor.stream()
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def feed(self, text: str) -> str:
+        """The next piece; what of all so far is without a secret for certain comes out."""
+        return self._decoder.decode(self._stream.feed(text.encode("utf-8", "replace")))
+
+    def end(self) -> str:
+        """What was held back: nothing comes any more."""
+        return self._decoder.decode(self._stream.end(), final=True)
+
+    @property
+    def found(self) -> Counter[str]:
+        """How often each secret was taken out, by name."""
+        return self._stream.found
 
 
 def _leftmost_longest(span: tuple[int, int, int]) -> tuple[int, int, int]:

@@ -24,6 +24,7 @@ from loom_nb.protocols import Call, Scene, Taint, Verdict
 from loom_nb.questions import Approval, Decision, Question, Scope, has_secrets, misfits
 from loom_nb.runtime.asking import CALL_LEAVE_SECONDS, Reply, call_key, tool_key
 from loom_nb.runtime.governance import sound, together
+from loom_nb.runtime.redacting import Live
 from loom_nb.runtime.rules import OWN_RESULTS, whence
 from loom_nb.runtime.stage import Stage
 from loom_nb.runtime.threads import in_thread
@@ -62,6 +63,8 @@ class Ready(msgspec.Struct, eq=False):
     call: Call | None = None
     edited: tuple[str, ...] = ()
     """Names of the arguments that a person changed."""
+    live: Live | None = None
+    """What it shows while it runs, once it does."""
     begun: bool = False
     """It ran when another process died: whether it has happened is not known."""
     approved: str = ""
@@ -147,16 +150,17 @@ async def approved(stage: Stage, ready: Ready) -> None:
         ToolError, BorderError: it would fail now, or a rule changed its arguments to some that do not fit.
     """
     assert ready.call is not None  # noqa: S101  it was judged
+    each = ready.begun
     for attempt in range(MAX_ROUNDS):
+        each = each or ready.verdict.each
+        ready.approved = ""
         call = ready.call
         mine = Grant(_key(ready), stage.asking.place)
         rules = tuple(rule for rule in _rules(ready.verdict) if not rule.endswith(OWN_RESULTS))
         whole = Grant(tool_key(ready.tool), stage.asking.session, rules)
-        scopes: tuple[Scope, ...] = ("once",) if ready.begun else _scopes(call)
+        scopes: tuple[Scope, ...] = ("once",) if each else _scopes(call)
         before = (
-            ""
-            if attempt or ready.begun
-            else stage.asking.granted(*([mine, whole] if "tool" in scopes else [mine]))
+            "" if attempt or each else stage.asking.granted(*([mine, whole] if "tool" in scopes else [mine]))
         )
         if before:
             ready.approved = before
@@ -169,9 +173,11 @@ async def approved(stage: Stage, ready: Ready) -> None:
             grant=partial(_grant, mine, whole, stage.clock.now),
             check=partial(_misfit, ready),
         )
+        ready.approved = reply.question  # of a refusal nothing comes
         same, verdict = await _decided(stage, ready, reply)
         if verdict is None:
             continue
+        each = each or verdict.each
         if verdict.decision == "deny":
             _say(stage, ready, verdict)
             changed = "" if same else " as changed by the person"
@@ -184,7 +190,6 @@ async def approved(stage: Stage, ready: Ready) -> None:
             ready.verdict = Verdict("ask", "what it would change has changed since you were asked", "judge")
         else:
             how = "allowed" if same else "changed and allowed"
-            ready.approved = reply.question
             return _say(stage, ready, Verdict("allow", f"{how} by {reply.by}", reply.by))
     raise Refused(
         f"{ready.tool.name} was refused: it changed faster than it could be decided on", "it kept changing"
@@ -316,6 +321,8 @@ async def _as_the_judge_sees_it(stage: Stage, ready: Ready) -> Call:
         scene,
         MappingProxyType(ready.plain),
         stage.asking.notebook,
+        stage.agent,
+        ready.approved,
     )
 
 

@@ -29,6 +29,7 @@ from loom_nb.events import (
     RunFinished,
     RunInterrupted,
     RunStarted,
+    SecretUsed,
     TurnFinished,
     TurnStarted,
 )
@@ -184,6 +185,9 @@ _SAYINGS: dict[type[Any], Callable[[Any], dict[str, Any]]] = {
     CallStarted: lambda e: _of_call(e.name, e.call_id, to_json(e.arguments).decode()),
     CallFinished: lambda e: {
         **_of_call(e.result.name, e.call_id, e.result.text), "outcome": e.outcome, "seconds": e.seconds
+    },
+    SecretUsed: lambda e: {
+        "call": e.call_id, "outcome": e.mode, "text": _brief(f"{e.scope}: {e.method} {e.host}{e.path}")
     },
     RunFinished: lambda e: {"outcome": e.status, "seconds": e.seconds, "text": _brief(e.reason or e.output)},
     ArtifactAdded: lambda e: {"call": e.call_id, "text": f"{e.name}: {e.summary}"},

@@ -190,7 +190,8 @@ _WORDS = {"writes": "can change things", "runs": "runs code", "network": "talks 
 def together(asks: list[Verdict]) -> Verdict:
     """One question for all that ask."""
     reasons = dict.fromkeys(reason for ask in asks for reason in ask.reason.split("; ") if reason)
-    return Verdict("ask", "; ".join(reasons), ", ".join(dict.fromkeys(ask.by for ask in asks if ask.by)))
+    by = ", ".join(dict.fromkeys(ask.by for ask in asks if ask.by))
+    return Verdict("ask", "; ".join(reasons), by, each=any(ask.each for ask in asks))
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
@@ -233,7 +234,7 @@ def sound(verdict: object, name: str, written: Mapping[str, Any]) -> Verdict | N
         return Verdict("deny", f"the rule {name} changed arguments of a call it does not allow", name)
     if verdict.arguments is not None and _same(verdict.arguments, written):
         return None
-    return verdict if verdict.by else Verdict(verdict.decision, verdict.reason, name, verdict.arguments)
+    return verdict if verdict.by else replace(verdict, by=name)
 
 
 def _same(arguments: Mapping[str, Any], written: Mapping[str, Any]) -> bool:

@@ -292,9 +292,3 @@ def killed_at_random_points(path, times, seed):
 @pytest.mark.timeout(300)
 def test_what_was_acknowledged_survives_a_kill(path):
     killed_at_random_points(path, 5, seed=1)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1_200)
-def test_what_was_acknowledged_survives_sixty_kills(path):
-    killed_at_random_points(path, 60, seed=2)

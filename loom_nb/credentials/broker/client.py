@@ -431,11 +431,10 @@ def broker_at(home: Path) -> Broker:
 
 
 def default_broker() -> Broker:
-    """The broker of this user: `secrets` in `$LOOM_NB_HOME`, or else in the user's data folder."""
-    from loom_nb.settings import default_home
+    """The broker of this user: `secrets` in the home that the settings name. Starts nothing."""
+    from loom_nb.settings import load
 
-    home = os.environ.get("LOOM_NB_HOME", "").strip()
-    return broker_at((Path(home).expanduser() if home else default_home()) / "secrets")
+    return broker_at(load().home / "secrets")
 
 
 def _forked() -> None:

@@ -19,10 +19,11 @@ from loom_nb.credentials.appliers import Material, Outgoing, applied
 from loom_nb.credentials.broker.operations import Broke, Ended, Exchange, ExchangeBroke, Head
 from loom_nb.credentials.broker.used import Used
 from loom_nb.credentials.oauth2 import OAuth2Tokens
-from loom_nb.credentials.places import NoPlace, canonical_host, place, split_port
+from loom_nb.credentials.places import place
 from loom_nb.credentials.policies import Binding, SecretFacts
+from loom_nb.credentials.reach import guard_of, used_for
 from loom_nb.credentials.secrets import Secret
-from loom_nb.credentials.store import SqliteSecretStore
+from loom_nb.credentials.store import SecretStore
 from loom_nb.credentials.uses import Use
 from loom_nb.errors import CredentialDenied, CredentialError, ToolError
 from loom_nb.network.fetch import (
@@ -30,6 +31,7 @@ from loom_nb.network.fetch import (
     Guard,
     Reply,
     Request,
+    Target,
     head_of,
     next_hop,
     words,
@@ -70,7 +72,7 @@ class Exchanges:
         now: seconds since 1970 (UTC).
     """
 
-    def __init__(self, store: SqliteSecretStore, used: Used, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, store: SecretStore, used: Used, now: Callable[[], float] = time.time) -> None:
         self._store = store
         self._used = used
         self._now = now
@@ -102,7 +104,11 @@ class Exchanges:
     async def _carried_out(self, asked: Exchange, body: bytes, tell: Tell) -> None:
         facts = await asyncio.to_thread(self._store.facts, asked.use.scope)
         guard = guard_of(facts.binding)
-        hop = first_hop(asked, body, guard, facts.binding)
+        try:
+            hop = first_hop(asked, body, guard, facts.binding)
+        except ToolError:
+            await asyncio.to_thread(self._refuse, asked, guard.parsed(asked.url))
+            raise
         taken = await asyncio.to_thread(self._store.take, used_for(asked.use, hop))
         sealed, secret = taken
         if sealed.binding != facts.binding:
@@ -116,6 +122,13 @@ class Exchanges:
             again = again and follow is not hop
             hop = follow
         raise _broke(asked, f"more than {asked.redirects} redirects", "protocol", sent=True)
+
+    def _refuse(self, asked: Exchange, target: Target) -> None:
+        """Raise what the policy says of an address that is refused in any case, and have it written down."""
+        ruling = self._store.ruling(used_for(asked.use, Request(asked.method, target)))
+        if ruling.decision == "deny":
+            fixes = (f"%loom key show {asked.use.scope}", f"%loom key log {asked.use.scope}")
+            raise CredentialDenied(f"{asked.use.scope} may not be used", cause=ruling.reason, fixes=fixes)
 
     async def _hop(
         self,
@@ -209,17 +222,6 @@ class Exchanges:
             return response.status, None
 
 
-def guard_of(binding: Binding) -> Guard:
-    """What judges addresses: hosts that a binding names need not be public, if it names them one by one."""
-    pairs = set()
-    for host in binding.hosts:
-        name, port = split_port(host)
-        if not name.startswith("*"):
-            ports = (port,) if port else (443, 80) if binding.plain else (443,)
-            pairs |= {(canonical_host(name), one) for one in ports}
-    return Guard("http", "exchange", frozenset(pairs))
-
-
 def first_hop(asked: Exchange, body: bytes, guard: Guard, binding: Binding) -> Request:
     """The request that is asked for, as it is judged.
 
@@ -237,23 +239,6 @@ def first_hop(asked: Exchange, body: bytes, guard: Guard, binding: Binding) -> R
             cause="a header asks the server to take one method for another",
         )
     return Request(asked.method, target, headers, body)
-
-
-def used_for(use: Use, hop: Request) -> Use:
-    """A use with the place where its request goes, whatever was said of it before.
-
-    Raises:
-        CredentialDenied: the address is not one that everybody reads alike.
-    """
-    try:
-        to = place(str(hop.target))
-    except NoPlace as problem:
-        raise CredentialDenied(f"{use.scope} does not go there", cause=str(problem)) from None
-    if (to.scheme, to.host, to.port) != hop.target.origin:
-        raise CredentialDenied(f"{use.scope} does not go there", cause="its host can be read in two ways")
-    return msgspec.structs.replace(
-        use, method=hop.method, scheme=to.scheme, host=to.host, port=to.port, path=to.path
-    )
 
 
 def followed(

@@ -202,7 +202,8 @@ class SshClose(_Operation, frozen=True):
 
 
 Administration: TypeAlias = Put | Rotate | Change | Revoke | Facts | List | Damaged | Rekey | Lock | Unlock
-Operation: TypeAlias = Administration | Log | Find | Rule | Redact | Exchange | SshCall | SshSend | SshClose
+Ssh: TypeAlias = SshCall | SshSend | SshClose
+Operation: TypeAlias = Administration | Log | Find | Rule | Redact | Exchange | Ssh
 
 
 LOOKS = (Facts, List, Damaged, Log, Find, Rule, Redact)

@@ -12,7 +12,7 @@ from loom_nb.credentials.broker.used import Used
 from loom_nb.credentials.policies import SecretFacts
 from loom_nb.credentials.remote import MAX_COMMAND, MAX_SECONDS, Filter, Ran, audited, destination
 from loom_nb.credentials.secrets import Secret
-from loom_nb.credentials.store import SqliteSecretStore
+from loom_nb.credentials.store import SecretStore
 from loom_nb.credentials.uses import Use
 from loom_nb.errors import ToolError
 
@@ -30,7 +30,7 @@ class Shells:
         used: is told the values of each secret before it is used, and takes them out of what is said.
     """
 
-    def __init__(self, store: SqliteSecretStore, used: Used) -> None:
+    def __init__(self, store: SecretStore, used: Used) -> None:
         self._store = store
         self._used = used
         self._opened: Sessions | None = None

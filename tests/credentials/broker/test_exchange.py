@@ -222,8 +222,10 @@ async def test_cancelling_ends_a_request_that_waits_for_its_answer(broker, site)
 @pytest.mark.parametrize(
     ("url", "method", "why"),
     [
-        ("http://localhost:{port}/", "GET", "is refused: this machine"),
-        ("http://127.0.0.1:1/", "GET", "is refused: this machine"),
+        ("http://localhost:{port}/", "GET", "bound to 127.0.0.1:[0-9]+, not to localhost"),
+        ("http://127.0.0.1:1/", "GET", "bound to 127.0.0.1:[0-9]+, not to 127.0.0.1:1"),
+        ("http://169.254.169.254/latest", "GET", "plain HTTP"),
+        ("https://metadata.google.internal/", "GET", "bound to"),
         ("http://user@127.0.0.1:{port}/", "GET", "user name"),
         ("http://127.0.0.1:{port}/other", "GET", "bound to paths below /echo"),
         ("http://127.0.0.1:{port}/echo/../other", "GET", "bound to paths|climbs|/echo"),
@@ -337,9 +339,10 @@ async def test_every_use_and_refusal_is_written_down(broker, site):
         broker, site.url("/echo"), use={"why": "to see", "call": "c1", "host": "elsewhere", "path": "/lie"}
     )
     await asyncio.to_thread(broker.change, "git", binding=Binding(hosts=("api.example.com",)))
-    with pytest.raises(ToolError):
+    with pytest.raises(CredentialDenied):
         await send(broker, site.url("/echo"))
     rows = await asyncio.to_thread(broker.log, "git")
+    assert [row.kind for row in rows] == ["put", "used", "changed", "refused"]
     used = next(row for row in rows if row.kind == "used")
     assert (used.use.host, used.use.port, used.use.path, used.use.method, used.use.why) == (
         "127.0.0.1", site.port, "/echo", "GET", "to see",
