@@ -18,7 +18,8 @@ from loom_nb.credentials.policies import SecretFacts
 from loom_nb.credentials.remote import MAX_COMMAND, MAX_SECONDS, Destination, Ran, audited, destination
 from loom_nb.credentials.uses import Use
 from loom_nb.errors import CredentialError, LoomUsageError, ToolError
-from loom_nb.protocols import Call, Toolset
+from loom_nb.events import SecretUsed
+from loom_nb.protocols import Call, Toolset, current_call
 from loom_nb.tools import Assessment, Effect, Tool, tool
 
 RUNS: frozenset[Effect] = frozenset({"runs", "network"})
@@ -113,6 +114,7 @@ class Machines:
         ran = await self._broker.ssh_call(
             use_in_call(scope, "ssh_call", why), command, seconds=self._seconds(timeout), raw=self._raw
         )
+        _keep_fact(scope, "ssh_call", ran)
         return told(ran)
 
     async def ssh_session(
@@ -160,6 +162,7 @@ class Machines:
             raise
         if ran.session:
             self._sessions[place] = ran.session
+        _keep_fact(place[0], "ssh_session", ran)
         return ran
 
     async def _closed(self, place: tuple[str, str]) -> str:
@@ -225,8 +228,8 @@ class Machines:
         where = destination(self._broker.facts(scope))
         return Use(
             scope=scope, who=f"tool:{call.name}", notebook=call.notebook, agent=call.agent,
-            session=call.session, run=call.run, call=call.id, approved=call.approved, method="SSH", scheme="ssh", host=where.host, port=where.port,
-            path=audited(command), why=str(given.get("why", "")),
+            session=call.session, run=call.run, call=call.id, method="SSH", scheme="ssh", host=where.host,
+            port=where.port, path=audited(command), why=str(given.get("why", "")), approved=call.approved,
         )  # fmt: skip
 
     def _check(self, scope: str, command: str) -> None:
@@ -265,6 +268,13 @@ class Machines:
 
     def _granted(self) -> str:
         return f"scope is one of: {', '.join(self._scopes)}; it says which machine and which user."
+
+
+def _keep_fact(scope: str, name: str, ran: Ran) -> None:
+    """Have the run's log tell that a secret was used."""
+    context = current_call.get()
+    if context is not None:
+        context.say(SecretUsed(scope, f"tool:{name}", context.call_id, "SSH", ran.where, mode=ran.mode))
 
 
 def _bound(where: Destination, facts: SecretFacts) -> str:

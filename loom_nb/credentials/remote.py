@@ -105,6 +105,10 @@ class Ran(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     held: bool = False
     """Whether something of it may still run: what it left in the background, or what did not let itself be
     ended in time."""
+    where: str = ""
+    """The host, and its port where that is not the usual one."""
+    mode: str = ""
+    """Of the policy by which the secret was used."""
 
 
 class Filter(Protocol):
