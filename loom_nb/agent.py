@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from loom_nb.errors import LoomUsageError, NotBuiltError
@@ -15,6 +16,7 @@ from loom_nb.messages import DataPart, Origin
 from loom_nb.models import kept_keys
 from loom_nb.models.registry import Model
 from loom_nb.protocols import Book, Capability, Generation, KeySource, Store
+from loom_nb.redaction.known import KnownSecrets
 from loom_nb.runtime.hooks import Hook, Hooks
 from loom_nb.runtime.policies import Runtime
 from loom_nb.runtime.run import RunResult
@@ -130,6 +132,7 @@ class Agent:
             owns_store=store is None,
             describe=_describe,
             book=_book_beside,
+            secrets=known_secrets(),
         )
         self._sessions[session.id] = session
         return session
@@ -187,6 +190,12 @@ def _default_store() -> Store:
     from loom_nb.stores import default_store
 
     return default_store()
+
+
+@cache
+def known_secrets() -> KnownSecrets:
+    """What this process knows of secrets: one for all sessions, for what one was told another may show."""
+    return KnownSecrets()
 
 
 def _book_beside(store: Store) -> Book:

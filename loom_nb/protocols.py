@@ -411,6 +411,23 @@ class Rule(Protocol):
         ...
 
 
+class Redaction(Protocol):
+    """Takes out of texts the secrets that this process does not know itself: a broker's."""
+
+    @property
+    def in_use(self) -> bool:
+        """Whether any secret has been used so far. While none was, no text is handed over."""
+        ...
+
+    async def redact(self, text: str) -> str:
+        """The text without any secret that was used, in any encoding, each as `[secret NAME]`.
+
+        From any event loop, several at once. Raises LoomError where it cannot be said: then the text is
+        not used.
+        """
+        ...
+
+
 class CallContext(Protocol):
     """What a tool that is running may do beside returning: `current_call.get()` gives it."""
 

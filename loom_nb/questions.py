@@ -238,6 +238,24 @@ def without_secrets(schema: Mapping[str, Any] | None, fields: Any) -> Any:
     }
 
 
+def secrets_typed(question: Question, value: Any) -> list[str]:
+    """The texts of an answer that are secret."""
+    if question.kind == "secret":
+        return [value] if isinstance(value, str) else []
+    if question.kind != "form" or not isinstance(value, Mapping):
+        return []
+    shown = without_secrets(question.schema, value)
+    return [text for name, held in value.items() if shown.get(name) is not held for text in _texts(held)]
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, Mapping):
+        return [text for inner in value.values() for text in _texts(inner)]
+    return [text for inner in value for text in _texts(inner)] if isinstance(value, list | tuple) else []
+
+
 def _refers(schema: Any) -> bool:
     """Whether it points to another schema, which may be that of a secret."""
     if isinstance(schema, Mapping):

@@ -143,8 +143,13 @@ def _short(value: object) -> str:
 
 
 def money(dollars: float) -> str:
-    """`$1.25`; small sums with as many digits as say something."""
-    return f"${dollars:,.2f}" if dollars >= 1 or not dollars else f"${dollars:.4f}"
+    """`$0`, `$0.0512`, `$0.50`, `$1.25`; `<$0.0001` for what four digits say nothing of."""
+    if dollars == 0:
+        return "$0"
+    if dollars < _SMALL:
+        return f"<${_digits(_SMALL)}"
+    whole, _, digits = f"{dollars:,.4f}".partition(".")
+    return f"${dollars:,.2f}" if dollars >= 1 else f"${whole}.{digits.rstrip('0'):0<2}"
 
 
 def waiting_time(seconds: float) -> str:

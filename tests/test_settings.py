@@ -194,3 +194,19 @@ def test_a_large_number_without_a_unit_says_how_both_are_written():
     with pytest.raises(SetupError) as caught:
         Cap.of(1e6)
     assert [Cap.of(fix) for fix in caught.value.fixes] == [Cap(tokens=1_000_000), Cap(dollars=1e6)]
+
+
+@pytest.mark.parametrize(
+    ("dollars", "told"),
+    [
+        (0, "$0"), (0.00001, "<$0.0001"), (0.0001, "$0.0001"), (0.0042, "$0.0042"), (0.01, "$0.01"),
+        (0.0512, "$0.0512"), (0.5, "$0.50"), (0.99996, "$1.00"), (1, "$1.00"), (1234.567, "$1,234.57"),
+    ],
+)  # fmt: skip
+def test_money_has_one_wording_everywhere(dollars, told):
+    from loom_nb.runtime.run import RunFinished, RunResult
+    from loom_nb.settings import money
+
+    assert money(dollars) == told
+    finished = RunFinished("completed", cost=dollars)
+    assert repr(RunResult("r1", "s", "m", finished, ())).endswith(f" {told}>")

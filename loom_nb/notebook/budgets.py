@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-from loom_nb.errors import LoomUsageError, SetupError
+from loom_nb.errors import LoomUsageError, SetupError, StoreError
 from loom_nb.notebook import cell as cells
 from loom_nb.notebook.card import Card, Drawn
 from loom_nb.notebook.render.meter import html_meter, meter_marks, text_meter
@@ -60,6 +60,8 @@ class Line:
     spent: "Spent | None"
     """None where nothing was, or that is not known."""
     cap: Cap | None
+    unread: bool = False
+    """Whether what was spent could not be read."""
 
     @property
     def share(self) -> float:
@@ -73,6 +75,8 @@ class Line:
     @property
     def words(self) -> str:
         """`$0.0512 of $5.00, $4.95 left`."""
+        if self.unread:
+            return f"not known; {'no cap' if self.cap is None else f'the cap is {self.cap}'}"
         if self.cap is None:
             return f"{sum_of(self.spent)}; no cap"
         if self.spent is None:
@@ -120,7 +124,8 @@ def budget(bench: "Workbench", words: list[str]) -> Card:
             f"%loom budget {scope} how much?",
             fixes=[f"%loom budget {scope} {_USUAL[scope]}", f"%loom budget {scope} off"],
         )
-    cap = None if amount[0].lower() in _OFF else _cap(" ".join(amount), f"%loom budget {scope} {{}}")
+    off = [word.lower() for word in amount] in [[word] for word in _OFF]
+    cap = None if off else _cap(" ".join(amount), f"%loom budget {scope} {{}}")
     fields: dict[str, Any] = {scope: cap}
     bench.budgets = replace(bench.budgets, **fields)
     told = {"cell": "each cell", "notebook": "this notebook", "day": "the day"}[scope]
@@ -188,13 +193,9 @@ def _changed(bench: "Workbench", title: str, scope: Scope | None = None) -> Card
 
 
 def overview(bench: "Workbench") -> Card:
-    """The caps of this kernel, and what was spent of each.
-
-    Raises:
-        StoreError: what was spent cannot be read.
-    """
+    """The caps of this kernel, and what was spent of each."""
     caps = bench.budgets
-    lines = [Line(scope, spent, caps.cap(scope)) for scope, spent in _spent(bench).items()]
+    lines, problem = _lines(bench)
     above = caps.ask_above
     asks = f"before a request of {above:,} tokens that is twice the one before" if above else "never"
     free = [scope for scope in SCOPES if caps.cap(scope) is None]
@@ -203,7 +204,7 @@ def overview(bench: "Workbench") -> Card:
         steps.append(("%loom budget off", "no caps"))
     return Card(
         "budget: what was spent and what is left",
-        (("you are asked", asks),),
+        (*problem, ("you are asked", asks)),
         drawn=(Drawn(bars_text(lines, ascii=bench.settings.ascii), bars_html(lines)),),
         steps=tuple(steps),
     )
@@ -217,16 +218,24 @@ _WHY: dict[Scope, str] = {
 
 
 def facts(bench: "Workbench") -> list[tuple[str, str]]:
-    """The caps in force and what is left of each, for the status card; nothing where there is none.
-
-    Raises:
-        StoreError: what was spent cannot be read.
-    """
+    """The caps in force and what is left of each, for the status card; nothing where there is none."""
     caps = bench.budgets
     if caps.cell is None and caps.notebook is None and caps.day is None:
         return []
-    lines = [Line(scope, spent, caps.cap(scope)) for scope, spent in _spent(bench).items()]
-    return [(f"budget, {_NAMES[line.scope]}", line.words) for line in lines if line.cap is not None]
+    lines, problem = _lines(bench)
+    told = [(f"budget, {_NAMES[line.scope]}", line.words) for line in lines if line.cap is not None]
+    return [*told, *problem]
+
+
+def _lines(bench: "Workbench") -> tuple[list[Line], list[tuple[str, str]]]:
+    """A bar for each scope; and what hinders, where what was spent cannot be read."""
+    caps = bench.budgets
+    try:
+        spent = _spent(bench)
+    except StoreError as error:
+        told = "; ".join([error.title, *error.fixes[:1]])
+        return [Line(scope, None, caps.cap(scope), unread=True) for scope in SCOPES], [("not known", told)]
+    return [Line(scope, one, caps.cap(scope)) for scope, one in spent.items()], []
 
 
 def _spent(bench: "Workbench") -> "dict[Scope, Spent | None]":

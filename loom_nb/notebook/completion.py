@@ -1,6 +1,7 @@
 """What Tab offers in a `%%loom` cell and after `%loom`: flags, models, tools, variables; no Python."""
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.completer import CompletionContext, SimpleCompletion
@@ -109,8 +110,6 @@ def _after_line(before: str, bench: "Workbench") -> dict[str, Any]:
     match done[0]:
         case "model" | "models":
             return _offer(fragment, bench.known_models(), "model")
-        case "key":
-            return _after_key(done[1:], fragment, bench)
         case "context":
             return _after_context(done[1:], fragment, bench)
         case "compact":
@@ -122,7 +121,8 @@ def _after_line(before: str, bench: "Workbench") -> dict[str, Any]:
         case "sessions" | "replay" | "approvals" if done[1:] in ([], ["--all"]):
             return _offer(fragment, _words_of(done[0]), "command")
         case _:
-            return _offer(fragment, [], "text")
+            more = done[0] == "key"
+            return _after_key(done[1:], fragment, bench) if more else _offer(fragment, [], "text")
 
 
 def _after_run(done: list[str], fragment: str, bench: "Workbench") -> dict[str, Any]:
@@ -184,25 +184,17 @@ def _key_values(flag: str, bench: "Workbench") -> list[str]:
     from loom_nb.models.registry import VENDORS
     from loom_nb.notebook import key_line as lines
 
-    match flag:
-        case "--type":
-            return list(SECRET_TYPES)
-        case "--policy":
-            return [*lines.MODES, "one_shot:3", "time_boxed:now..+2h"]
-        case "--method":
-            return ["GET", "POST", "PUT", "PATCH", "DELETE"]
-        case "--tool":
-            return [*(tool.name for tool in bench.built_in_tools()), "http_request"]
-        case "--model":
-            return [one.name for one in VENDORS.values() if one.key_env]
-        case "--any":
-            return list(lines.KINDS)
-        case "--from-env":
-            return _variables()
-        case "--apply":
-            return ["header:X-API-Key", "header:Authorization=Token", "query:key"]
-        case _:
-            return []
+    known: dict[str, Callable[[], list[str]]] = {
+        "--type": lambda: list(SECRET_TYPES),
+        "--policy": lambda: [*lines.MODES, "one_shot:3", "time_boxed:now..+2h"],
+        "--method": lambda: ["GET", "POST", "PUT", "PATCH", "DELETE"],
+        "--tool": lambda: [*(tool.name for tool in bench.built_in_tools()), "http_request"],
+        "--model": lambda: [one.name for one in VENDORS.values() if one.key_env],
+        "--any": lambda: list(lines.KINDS),
+        "--from-env": _variables,
+        "--apply": lambda: ["header:X-API-Key", "query:key"],
+    }
+    return known[flag]() if flag in known else []
 
 
 def _variables() -> list[str]:

@@ -82,7 +82,7 @@ def replay(bench: "Workbench", words: list[str]) -> Card:
 def diff(bench: "Workbench", words: list[str]) -> Card:
     """Two runs side by side; of one conversation or of two."""
     from loom_nb.notebook.difference_card import difference_card
-    from loom_nb.runtime.difference import difference
+    from loom_nb.runtime.difference import RunDifference, side_of
 
     if len(words) != 2:
         raise LoomUsageError(
@@ -91,8 +91,8 @@ def diff(bench: "Workbench", words: list[str]) -> Card:
             fixes=["%loom diff r1 r2", "%loom runs"],
         )
     rows = [bench.find_run(word, "%loom diff {}") for word in words]
-    sides = [[one for one in bench.store.read(row.session) if one.run == row.run] for row in rows]
-    return difference_card(difference(*sides), times=bench.mode() == "live")
+    left, right = (side_of(bench.entries_of(row), row.status) for row in rows)
+    return difference_card(RunDifference(left, right), times=bench.mode() == "live")
 
 
 def export(bench: "Workbench", words: list[str]) -> Card:
@@ -112,9 +112,11 @@ def export(bench: "Workbench", words: list[str]) -> Card:
     if path.exists():
         raise LoomUsageError(f"{path} exists", cause="nothing is overwritten", fixes=["another name"])
     row = bench.find_run(name, "%loom export {} --to run.md")
-    events = [entry for entry in bench.store.read(row.session) if entry.run == row.run]
-    text = exported(events, kind)
-    path.write_text(text, encoding="utf-8")
+    text = exported(bench.entries_of(row), kind)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise LoomUsageError(f"{path} cannot be written", cause=error.strerror or str(error)) from None
     return Card(
         f"{row.run} was written to {path}", (("size", f"{len(text.encode()):,} bytes"), ("as", kind)),
         text="Read it before you give it away: only what looks like a key was taken out.",

@@ -13,6 +13,7 @@ from loom_nb.notebook.card import Card, Drawn, Table, cut
 from loom_nb.notebook.render.markdown import escaped, fenced
 from loom_nb.notebook.render.strict_markdown import PRE, escape, visible
 from loom_nb.runtime.difference import CalledTool, CallPair, Chunk, RunDifference, Side
+from loom_nb.settings import money
 
 DIFFERENCE_TYPE = "application/vnd.loom.difference.v1+json"
 LONGEST = 20_000
@@ -129,7 +130,7 @@ def _change(name: str, left: Side, right: Side) -> str:
         one, other = numbers[name]
         return f"{other - one:+,}"
     if name == "cost" and left.cost is not None and right.cost is not None:
-        return f"{'-' if right.cost < left.cost else '+'}${abs(right.cost - left.cost):.4g}"
+        return f"{'-' if right.cost < left.cost else '+'}{money(abs(right.cost - left.cost))}"
     if name == "time":
         return f"{right.seconds - left.seconds:+.1f} s"
     return "other"
@@ -157,7 +158,9 @@ def _digest(text: str) -> str:
 
 
 def _cost(side: Side) -> str:
-    return "not known" if side.cost is None else f"${side.cost:.4g}"
+    if side.cost is None:
+        return "not known" if side.usage.total_tokens else money(0)
+    return money(side.cost)
 
 
 def _call_rows(pairs: Sequence[CallPair], left: str, right: str) -> Iterator[tuple[str, str, str, str]]:

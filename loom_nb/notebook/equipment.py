@@ -11,9 +11,25 @@ from loom_nb.settings import Mode
 
 if TYPE_CHECKING:
     from loom_nb.capabilities.python import PythonCapability
+    from loom_nb.credentials.broker import Broker
     from loom_nb.protocols import Capability, Rule
     from loom_nb.runtime.governance import GovernancePolicy
     from loom_nb.settings import Settings
+
+
+WITH_SECRETS = ("http", "ssh")
+"""Capabilities whose agent may name secrets."""
+
+
+def _no_machine() -> "Capability":
+    raise LoomUsageError(
+        "-t ssh: no secret for another machine is granted here",
+        cause="one is of type ssh_private_key or password, bound to a host, a user and the key of the server",
+        fixes=[
+            "%loom key set NAME --type ssh_private_key --host H --user U --host-key SHA256:…",
+            "%loom key   (which there are)",
+        ],
+    )
 
 
 class Equipment:
@@ -33,6 +49,10 @@ class Equipment:
         self._all_chosen = settings.approve == "all"
         self.mode: Mode = settings.approve
         self._policies: dict[Mode, GovernancePolicy] = {}
+        self.granted: Callable[[str], tuple[str, ...]] = lambda _: ()
+        """The secrets that `http` or `ssh` may name in this notebook."""
+        self.broker: Callable[[], Broker | None] = lambda: None
+        """Uses them."""
         self.cells = NotebookCells(shell)
         """Follows the cells from the beginning: what is excluded by a tag must not slip through unsaved."""
         self.cells.watch()
@@ -40,10 +60,26 @@ class Equipment:
     # -- capabilities ------------------------------------------------------------------------------
 
     def named(self, name: str) -> "Capability":
-        """A capability by the name that `-t` knows; files and commands stay in the working directory."""
-        if name not in self._made:
-            self._made[name] = self._make(name)
-        return self._made[name]
+        """A capability by the name that `-t` knows; files and commands stay in the working directory.
+
+        Raises:
+            LoomUsageError: it needs a secret, and none is granted to it here.
+        """
+        secrets = self.granted(name) if name in WITH_SECRETS else ()
+        known = " ".join((name, *secrets))
+        if known not in self._made:
+            self._made[known] = self._with(name, secrets) if secrets else self._make(name)
+        return self._made[known]
+
+    def _with(self, name: str, secrets: tuple[str, ...]) -> "Capability":
+        """A capability whose agent may name these secrets, and never sees one."""
+        if name == "ssh":
+            from loom_nb.capabilities.ssh import SshCapability
+
+            return SshCapability(secrets, broker=self.broker())
+        from loom_nb.capabilities.http import HttpCapability
+
+        return HttpCapability(credentials=secrets, broker=self.broker())
 
     def always(self) -> "list[Capability]":
         """Those of every cell: variables to look at, code to run, a person to ask, a plan."""
@@ -74,6 +110,7 @@ class Equipment:
             "web": Capability.web,
             "http": Capability.http,
             "cells": self._cells,
+            "ssh": _no_machine,
         }
         return make[name]()
 

@@ -8,8 +8,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
+import msgspec
+
 from loom_nb.credentials.policies import Binding, CredentialPolicy, SecretFacts
 from loom_nb.credentials.uses import AuditRow, Use
+from loom_nb.errors import LoomUsageError
 from loom_nb.notebook.card import Card, Table
 from loom_nb.notebook.key_line import KINDS, NOBODY
 from loom_nb.notebook.render.strict_markdown import visible
@@ -223,12 +226,46 @@ def one_card(
     return Card(title, facts_of(facts, used, now), steps=tuple(steps))
 
 
+class _Change(msgspec.Struct, frozen=True):
+    """What a row says that was changed."""
+
+    policy: CredentialPolicy | None = None
+    binding: Binding | None = None
+    grants: tuple[str, ...] | None = None
+    note: str | None = None
+
+
+def reason_words(row: AuditRow, now: float) -> str:
+    """Why it was refused, or what was changed to what."""
+    if row.kind in ("asked", "refused", "used"):  # who wants what for what stands beside it
+        said = f"{row.use.who} wants {row.use.scope} for "
+        return row.reason.removeprefix(said).partition(": ")[2] if row.reason.startswith(said) else row.reason
+    if row.kind != "changed":
+        return row.reason
+    try:
+        change = msgspec.json.decode(row.reason, type=_Change)
+    except (msgspec.MsgspecError, LoomUsageError):
+        return row.reason
+    told = []
+    if change.policy is not None:
+        told.append(f"policy: {policy_words(change.policy, now)}")
+    if change.binding is not None:
+        told.append(f"bound to: {binding_words(change.binding)}")
+    if change.grants is not None:
+        told.append(f"who may use it: {grant_words(change.grants)}")
+    if change.note is not None:
+        told.append(f"note: {change.note}")
+    return "; ".join(told) or row.reason
+
+
 LOG_COLUMNS = ("when", "secret", "who", "what for", "outcome", "why")
 
 
 def log_cells(row: AuditRow, now: float) -> tuple[str, ...]:
     """One row of the audit under LOG_COLUMNS."""
-    why = row.reason or (f"why it was wanted: {row.use.why}" if row.use.why and row.use.host else "")
+    why = reason_words(row, now) or (
+        f"it was wanted for: {row.use.why}" if row.use.why and row.use.host else ""
+    )
     return (
         _when(row.moment, now), row.use.scope or "all", who_words(row.use.who), for_words(row.use),
         outcome(row), visible(why),

@@ -1,7 +1,7 @@
 """What a `%loom key` line says, as values: names, flags, when a secret may be used and where it may go.
 
-Pure but for `here_and_now`: words, the time and the zone go in. Nothing of a line is repeated in a message that might be the
-value of a secret: what stands where no word is expected was probably meant to be one.
+Pure but for `here_and_now`: words, the time and the zone go in. Nothing of a line is repeated in a message
+that might be the value of a secret: what stands where no word is expected was probably meant to be one.
 """
 
 import os
@@ -277,6 +277,21 @@ def grants_of(line: KeyLine, notebook: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(named))
 
 
+def gone_notebooks(grants: Sequence[str], here: str) -> tuple[str, ...]:
+    """The grants of notebooks whose file is not there any more; of those that are told by a whole path.
+
+    Args:
+        grants: of a secret.
+        here: this notebook, which may have been given another name since its kernel began.
+    """
+    named = [(one, one.partition(":")[2]) for one in grants if one.startswith("notebook:")]
+    return tuple(
+        one
+        for one, path in named
+        if path not in (here, NOBODY) and Path(path).is_absolute() and not Path(path).exists()
+    )
+
+
 def granted(before: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:
     """The grants with some more. Of a kind that had none, only these may use it from now on."""
     kinds = {one.partition(":")[0] for one in more}
@@ -322,7 +337,7 @@ def policy_of(text: str, now: datetime) -> CredentialPolicy:
     Raises:
         LoomUsageError: it is none.
     """
-    word, more = (re.split(r"[:\s]\s*", text.strip(), maxsplit=1) + [""])[:2]
+    word, more = [*re.split(r"[:\s]\s*", text.strip(), maxsplit=1), ""][:2]
     mode = MODES.get(word.replace("-", "_").lower())
     if mode is None:
         near = cells.near(word, MODES)

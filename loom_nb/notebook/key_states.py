@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from loom_nb.credentials.gate import ruling
 from loom_nb.credentials.policies import SecretFacts
+from loom_nb.credentials.secrets import SECRET_TYPES
 from loom_nb.credentials.uses import Ruling, Use
 from loom_nb.errors import LoomError, LoomKeyError, SecretsLocked
 from loom_nb.models import key_errors
@@ -68,6 +69,36 @@ def kept_by(bench: "Workbench") -> Kept:
         except LoomError:
             locked = False
     return Kept(facts, locked, bench.notebook, time.time())
+
+
+_TYPES = {
+    "http": frozenset(SECRET_TYPES) - {"ssh_private_key", "password"},
+    "ssh": frozenset({"ssh_private_key", "password"}),
+}
+_TOOLS = {"http": ("http_request",), "ssh": ("ssh_call", "ssh_session")}
+
+
+def granted(kept: Kept, name: str) -> tuple[str, ...]:
+    """The secrets that an agent may name with a capability: of its types, bound, and granted to it here.
+
+    Keys of models are not among them, nor what is granted to agents or notebooks other than these.
+    """
+    found = []
+    for facts in kept.facts.values():
+        names: dict[str, set[str]] = {}
+        for kind, _, one in (grant.partition(":") for grant in facts.grants):
+            names.setdefault(kind, set()).add(one)
+        mine = {
+            "notebook": {kept.notebook},
+            "tool": set(_TOOLS[name]),
+            "agent": {"notebook"},
+            "model": set[str](),
+        }
+        fits = all(mine.get(kind, set()) & those for kind, those in names.items())
+        bound = bool(facts.binding.hosts) and (name == "http" or bool(facts.binding.user))
+        if facts.type in _TYPES[name] and bound and fits:
+            found.append(facts.scope)
+    return tuple(sorted(found))
 
 
 def key_state(model: "Model", environ: Mapping[str, str], kept: Kept) -> KeyState:

@@ -1,6 +1,6 @@
 """What the notebook needs of the place where secrets are kept: it looks at facts, and hands values in."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from loom_nb.credentials.policies import Binding, CredentialPolicy, SecretFacts
@@ -51,6 +51,10 @@ class Secrets(Protocol):
 
     def facts(self, scope: str) -> SecretFacts:
         """What may be known of one. Raises ScopeNotFound."""
+        ...
+
+    def find(self, texts: Sequence[str]) -> list[tuple[int, str]]:
+        """(number of the text, name) wherever a kept secret stands in one of them, in any encoding."""
         ...
 
     def list(self, prefix: str = "") -> tuple[SecretFacts, ...]:

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 LOOKED_AT = 1_000
 """Rows of the audit, newest first, that are looked through."""
 COLUMNS = (
-    Column("name", "name", 9),
-    Column("type", "type", 8.5, choose=True),
+    Column("name", "name", 8),
+    Column("type", "type", 9.3, choose=True),
     Column("bound", "bound to"),
-    Column("policy", "policy", 12.5, choose=True),
+    Column("policy", "policy", 11.8, choose=True),
     Column("who", "who may use it"),
-    Column("version", "version", 5.2, number=True),
-    Column("used", "last used", 6, number=True),
+    Column("version", "version", 4.8, number=True),
+    Column("used", "last used", 5.6, number=True),
 )
 POLICIES = (
     ("notify_before", "ask me before each use"),
@@ -93,9 +93,15 @@ def told_of(bench: "Workbench", *, any_kept: bool) -> tuple[tuple[str, str], ...
 
 @dataclass(frozen=True, slots=True)
 class KeyRows:
-    """The secrets that are kept, as a `Source`."""
+    """The secrets that are kept, as a `Source`.
+
+    Args:
+        bench: whose they are.
+        ended: what has ended with its notebook, to be told once.
+    """
 
     bench: "Workbench"
+    ended: tuple[str, ...] = ()
 
     def state(self) -> Hashable:
         """Differs when a secret or the audit does."""
@@ -106,7 +112,8 @@ class KeyRows:
         """What is kept now."""
         kept, rows = await in_thread(self._look)
         used, now = cards.last_used(rows), time.time()
-        card = cards.list_card(kept, used, now, facts=told_of(self.bench, any_kept=bool(kept)))
+        told = (*told_of(self.bench, any_kept=bool(kept)), *(("ended", words) for words in self.ended))
+        card = cards.list_card(kept, used, now, facts=told)
         return Contents(
             card=card,
             title=card.title,
@@ -239,8 +246,8 @@ class LogRows:
             ("secret", f"{use.scope}, version {found.version}" if found.version else use.scope),
             ("policy then", found.mode), ("who", cards.who_words(use.who)), ("notebook", use.notebook),
             ("run", "/".join(part for part in (use.session, use.run, use.call) if part)),
-            ("what for", cards.for_words(use)), ("approved by", use.approved), ("why", found.reason),
-            ("why it was wanted", use.why),
+            ("what for", cards.for_words(use)), ("approved by", use.approved),
+            ("why", cards.reason_words(found, time.time())), ("why it was wanted", use.why),
         ]  # fmt: skip
         return Details(tuple((name, words) for name, words in told if words))
 

@@ -61,7 +61,8 @@ _ABOUT = {
 
 
 def _property(of: SecretType, name: str) -> dict[str, Any]:
-    made: dict[str, Any] = {"type": "string", "title": name.replace("_", " ")}
+    title = "private key" if name in _LONG else name.replace("_", " ")
+    made: dict[str, Any] = {"type": "string", "title": title}
     if name in _ABOUT:
         made["description"] = _ABOUT[name]
     if name == "algorithm":

@@ -8,6 +8,7 @@ import os
 import shlex
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,13 @@ import msgspec
 from loom_nb.credentials.policies import Binding, CredentialPolicy, SecretFacts
 from loom_nb.credentials.secrets import FIELDS, SECRET_TYPES, SecretType, secret
 from loom_nb.credentials.uses import AuditRow
-from loom_nb.errors import AnswerRefused, LoomUsageError, ScopeNotFound, SecretDamaged
+from loom_nb.errors import AnswerRefused, LoomUsageError, ScopeNotFound, SecretDamaged, SecretsLocked
 from loom_nb.notebook import cell as cells
 from loom_nb.notebook import key_cards as cards
 from loom_nb.notebook import key_line as lines
 from loom_nb.notebook import key_values as values
 from loom_nb.notebook.card import Card
+from loom_nb.notebook.key_findings import look_for_keys
 from loom_nb.notebook.key_frames import without_frames
 from loom_nb.notebook.key_line import KeyLine
 from loom_nb.notebook.key_opening import lock, rekey, under_key, unlock
@@ -90,8 +92,22 @@ async def _list(bench: "Workbench", line: KeyLine) -> Card:
 
     if line.names:
         raise LoomUsageError("%loom key takes no name here", fixes=[f"%loom key show {line.names[0]}"])
-    rows = KeyRows(bench)
+    ended = await _end_with_notebooks(bench)
+    rows = KeyRows(bench, ended)
     return bench.tables.card(rows, await rows.contents())
+
+
+async def _end_with_notebooks(bench: "Workbench") -> tuple[str, ...]:
+    """Take back what was granted to notebooks whose file is gone: another of that name is another one."""
+    ended = []
+    for facts in await in_thread(_kept, bench=bench):
+        gone = lines.gone_notebooks(facts.grants, bench.notebook)
+        if gone:
+            left = lines.revoked(facts.grants, gone)
+            with suppress(SecretsLocked, SecretDamaged):  # it is looked at, and not opened for that
+                await in_thread(bench.secrets.change, scope=facts.scope, grants=left)
+                ended.append(f"{facts.scope}: {cards.grant_words(gone)} is gone, and its leave with it")
+    return tuple(ended)
 
 
 async def _show(bench: "Workbench", line: KeyLine) -> Card:
@@ -487,5 +503,6 @@ VERBS: Mapping[str, Callable[["Workbench", KeyLine], Awaitable[Card]]] = {
     "lock": lock,
     "unlock": unlock,
     "rekey": rekey,
+    "scan": look_for_keys,
 }
 """What stands behind `%loom key`."""

@@ -14,7 +14,8 @@ from loom_nb.notebook import approvals
 from loom_nb.notebook import cell as cells
 from loom_nb.notebook.card import Card, Table
 from loom_nb.notebook.tour import LESSONS, NAMES
-from loom_nb.wording import moment, one_line
+from loom_nb.settings import money
+from loom_nb.wording import counted, moment, one_line
 
 if TYPE_CHECKING:
     from loom_nb.notebook.workbench import Workbench
@@ -66,10 +67,14 @@ def perform(bench: "Workbench", line: str) -> Any:
     most = _TAKES.get(name, 0)
     if len(arguments) > most:
         raise LoomUsageError(
-            f"%loom {name} takes {'nothing' if most == 0 else 'one word'} more, not {' '.join(arguments)!r}",
+            f"%loom {name} takes {_at_most(most)}, not {' '.join(arguments)!r}",
             fixes=["%loom help"],
         )
     return command(bench, arguments)
+
+
+def _at_most(words: int) -> str:
+    return {0: "nothing more", 1: "one word more"}.get(words, f"at most {words} words")
 
 
 def _unknown(name: str, line: str) -> LoomUsageError:
@@ -98,16 +103,18 @@ def _typed(name: str) -> str:
 
 def _status(bench: "Workbench", _: list[str]) -> Card:
     last = bench.results[-1] if bench.results else None
-    spent = [result.cost for result in bench.results]
-    known = sum(cost for cost in spent if cost is not None)
-    unknown = sum(cost is None for cost in spent)
+    known = sum(result.cost or 0.0 for result in bench.results)
+    unknown = sum(one.cost is None and one.usage.total_tokens > 0 for one in bench.results)
     tokens = sum(result.usage.total_tokens for result in bench.results)
     earlier = bench.earlier()
     facts = (
         ("model", bench.model_name + (" (demo, free)" if bench.model_name == "offline" else "")),
         ("key", _key_words(bench)),
         ("conversation", _conversation(bench)),
-        ("spent here", f"${known:.4g}" + (f" and {unknown} runs of unknown price" if unknown else "")),
+        (
+            "spent here",
+            money(known) + (f" and {counted(unknown, 'run')} of unknown price" if unknown else ""),
+        ),
         ("tokens here", f"{tokens:,}"),
         *_budgets(bench),
         ("last run", f"{last.id} {last.status}" if last else "none yet"),
@@ -136,6 +143,8 @@ def _conversation(bench: "Workbench") -> str:
     session, budget = bench.session, bench.context_budget
     if session is None:
         return "not begun"
+    if not len(session.conversation):  # it was opened by its name
+        return f"{session.id}, not read yet: the next cell goes on there"
     size = f"about {session.view.tokens:,} tokens" + (f" of {budget:,}" if budget else "")
     return f"{session.id}, {len(session.conversation)} messages, {size}"
 
@@ -238,7 +247,14 @@ def _tools(bench: "Workbench", _: list[str]) -> Card:
 
 def _runs(bench: "Workbench", _: list[str]) -> Card:
     rows = tuple(
-        (row.run, moment(row.started), row.status, row.model, row.session, one_line(row.goal, 50))
+        (
+            row.run,
+            moment(row.started) if row.started else "not known",
+            row.status,
+            row.model,
+            row.session,
+            one_line(row.goal, 50),
+        )
         for row in bench.store.runs(limit=30)
     )
     table = Table("the newest first", ("run", "started", "status", "model", "conversation", "prompt"), rows)
@@ -278,11 +294,7 @@ def _stop(bench: "Workbench", _: list[str]) -> Card:
 def _reset(bench: "Workbench", _: list[str]) -> Card:
     before = bench.session
     bench.reset()
-    back = (
-        ((f"%%loom --continue {bench.results[-1].id}", "goes back to the one before"),)
-        if before and bench.results
-        else ()
-    )
+    back = ((f"%loom sessions open {before.id}", "goes back to the one before"),) if before else ()
     return Card("the next cell begins a new conversation", steps=back)
 
 
@@ -296,8 +308,13 @@ def _config(bench: "Workbench", _: list[str]) -> Card:
     from loom_nb.settings import NAMES, PREFIX
 
     settings = bench.settings
+    here = _set_here(bench)
     rows = tuple(
-        (name, str(getattr(settings, name)), settings.origins.get(name, "default"), PREFIX + name.upper())
+        (
+            name,
+            *here.get(name, (str(getattr(settings, name)), settings.origins.get(name, "default"))),
+            PREFIX + name.upper(),
+        )
         for name in NAMES
     )
     rows += (("context", bench.context_default, bench.context_default_from, ""),)
@@ -306,6 +323,23 @@ def _config(bench: "Workbench", _: list[str]) -> Card:
     )
     facts = tuple(("notice", notice) for notice in bench.notices)
     return Card("settings", facts, (table,), steps=(("%loom model NAME", "another model for this notebook"),))
+
+
+def _set_here(bench: "Workbench") -> dict[str, tuple[str, str]]:
+    """What lines of this kernel have set in place of a setting, with the line."""
+    settings, caps = bench.settings, bench.budgets
+    now: dict[str, tuple[Any, str]] = {
+        "replay": (bench.replay, "%loom replay"),
+        "approve": (bench.equipment.mode, "%loom approvals"),
+        "budget_cell": (caps.cell, "%loom budget"),
+        "budget_notebook": (caps.notebook, "%loom budget"),
+        "budget_day": (caps.day, "%loom budget"),
+        "ask_above": (caps.ask_above, "%loom budget ask"),
+    }
+    set_here = {
+        name: (str(value), line) for name, (value, line) in now.items() if value != getattr(settings, name)
+    }
+    return set_here | ({"model": (bench.model_name, "%loom model")} if bench.model_was_set else {})
 
 
 def _tour(bench: "Workbench", arguments: list[str]) -> Card:

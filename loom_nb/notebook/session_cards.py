@@ -10,6 +10,7 @@ from loom_nb.notebook.card import Card, Table, cut
 from loom_nb.notebook.render.strict_markdown import visible
 from loom_nb.runtime.artifacts import size_in_words
 from loom_nb.runtime.session_facts import SessionFacts
+from loom_nb.settings import money
 from loom_nb.wording import counted, moment
 
 SHOWN = 30
@@ -21,7 +22,8 @@ NUMBERS = frozenset({2, 4, 5, 6, 7})
 
 def title_of(one: SessionFacts) -> str:
     """What it is called in a list."""
-    return cut(visible(one.title), WORDS) if one.title else "(nothing was asked)"
+    nothing = "(cannot be read)" if one.status == "damaged" else "(nothing was asked)"
+    return cut(visible(one.title), WORDS) if one.title else nothing
 
 
 def row_of(one: SessionFacts, current: str = "") -> tuple[str, ...]:
@@ -48,8 +50,8 @@ def state_of(one: SessionFacts, current: str = "") -> str:
 def cost_of(one: SessionFacts) -> str:
     """US dollars, with a + where a price is not known."""
     if one.unknown:
-        return f"${one.cost:.4g}+" if one.cost else "not known"
-    return f"${one.cost:.4g}"
+        return f"{money(one.cost)}+" if one.cost else "not known"
+    return money(one.cost)
 
 
 def size_of(size: int) -> str:

@@ -9,7 +9,7 @@ from loom_nb.notebook import cell as cells
 from loom_nb.notebook import session_cards as cards
 from loom_nb.notebook.card import Card
 from loom_nb.protocols import SessionRow
-from loom_nb.runtime.session_facts import SessionFacts, facts_of, listing, purge
+from loom_nb.runtime.session_facts import SessionFacts, facts_in, facts_of, listing, purge
 from loom_nb.wording import counted
 
 if TYPE_CHECKING:
@@ -173,7 +173,8 @@ async def _delete(bench: "Workbench", words: list[str]) -> Card:
         raise LoomUsageError(
             "%loom sessions delete: which?", fixes=["%loom sessions delete ID", "%loom sessions"]
         )
-    found = [one_of(bench, named(bench, word, "delete")) for word in words]
+    wanted = dict.fromkeys(named(bench, word, "delete") for word in words)
+    found = [one_of(bench, session) for session in wanted]
     done, refused = await delete(bench, [one.id for one in found])
     facts = [(one.id, cards.title_of(one)) for one in found if one.id in done]
     facts += [("not deleted", error.title) for error in refused]
@@ -215,7 +216,7 @@ async def _undo(bench: "Workbench", words: list[str]) -> Card:
     gone = deleted(bench)
     if not gone:
         return cards.deleted_card(gone)
-    chosen = [_deleted(gone, word) for word in words] or [gone[0]]
+    chosen = _chosen(gone, words) or [gone[0]]
     for one in chosen:
         bench.store.restore(one.id)
     return Card(
@@ -241,7 +242,7 @@ async def _purge(bench: "Workbench", words: list[str]) -> Card:
     sure = _flag(words, "--yes")
     words = [] if words == ["all"] else words
     gone = deleted(bench)
-    chosen = [_deleted(gone, word) for word in words] or gone
+    chosen = _chosen(gone, words) or gone
     if not chosen:
         return cards.deleted_card(chosen)
     if not sure:
@@ -254,6 +255,12 @@ async def _purge(bench: "Workbench", words: list[str]) -> Card:
 def deleted(bench: "Workbench") -> list[SessionFacts]:
     """What was deleted and not purged, the last deleted first."""
     return [facts_of(row, bench.store.landmarks(row.id)) for row in bench.store.deleted()]
+
+
+def _chosen(gone: Sequence[SessionFacts], words: Sequence[str]) -> list[SessionFacts]:
+    """The deleted conversations that words mean, each once."""
+    found = [_deleted(gone, word) for word in words]
+    return [one for place, one in enumerate(found) if one not in found[:place]]
 
 
 def _deleted(gone: Sequence[SessionFacts], word: str) -> SessionFacts:
@@ -311,7 +318,7 @@ def one_of(bench: "Workbench", session: str) -> SessionFacts:
     """One conversation. Raises LoomUsageError where there is none."""
     for row in _pages(bench):
         if row.id == session:
-            return facts_of(row, bench.store.landmarks(session))
+            return facts_in(bench.store, row)
     marks = bench.store.landmarks(session)
     if not marks:
         raise LoomUsageError(f"there is no conversation '{session}'", fixes=["%loom sessions --all"])

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from loom_nb.notebook.card import Card
@@ -50,10 +50,8 @@ class Tables:
         if not self._is_live():
             return card
         loop = asyncio.get_running_loop()
-        return TableCard(
-            card.title, card.facts, card.tables, card.text, card.steps, card.folded, card.drawn,
-            lambda: self._put_up(source, contents, loop),
-        )  # fmt: skip
+        whole = {one.name: getattr(card, one.name) for one in fields(Card)}
+        return TableCard(**whole, put_up=lambda: self._put_up(source, contents, loop))
 
     def _put_up(
         self, source: Source, contents: Contents, loop: asyncio.AbstractEventLoop

@@ -40,6 +40,7 @@ from loom_nb.settings import Settings, load, read
 if TYPE_CHECKING:
     from loom_nb.agent import Agent
     from loom_nb.capabilities.variables import VariablesCapability
+    from loom_nb.credentials.broker import Broker
     from loom_nb.events import ContextCompacted, LogEntry, RunFinished
     from loom_nb.inputs import Answer
     from loom_nb.models.registry import Model
@@ -92,6 +93,8 @@ class Workbench:
         """What may be spent, and from which size on a request is asked about."""
         self.replay = self.settings.replay
         """How recorded answers are used by cells that do not say."""
+        self.model_was_set = False
+        """Whether `%loom model` has set the model of cells that name none."""
         self._recordings: dict[tuple[Model, str], Model] = {}
         self._cells: dict[str, tuple[str, str]] = {}
         """By the id of a cell: the conversation and the run that it made last."""
@@ -101,6 +104,7 @@ class Workbench:
         """The variables of the tour, by their names in its lessons."""
         self._offer = Offer()
         self.equipment = Equipment(shell, self.settings)
+        self.equipment.granted, self.equipment.broker = self._granted, self._broker
         self.context_default, self.context_default_from = "mentioned", "default"
         """What travels with the prompts of cells without `--ctx`, and who said so."""
         self.freshness = Freshness(self.equipment.cells, CellWatch(shell, self.equipment.cells))
@@ -162,6 +166,7 @@ class Workbench:
     def set_model(self, text: str) -> "Model":
         """Use another model from now on."""
         self.model = self._named(text)
+        self.model_was_set = True
         return self.model
 
     def key_state(self, model: "Model | None" = None) -> str:
@@ -193,6 +198,18 @@ class Workbench:
     @secrets.setter
     def secrets(self, secrets: "Secrets") -> None:
         self._secrets = secrets
+
+    def _granted(self, tool: str) -> tuple[str, ...]:
+        """The secrets that `-t http` or `-t ssh` may name here."""
+        from loom_nb.notebook.key_states import granted, kept_by
+
+        return granted(kept_by(self), tool)
+
+    def _broker(self) -> "Broker | None":
+        """Of this notebook's home, to use secrets; none where a test keeps them otherwise."""
+        from loom_nb.credentials.broker import Broker
+
+        return self.secrets if isinstance(self.secrets, Broker) else None
 
     @property
     def has_secrets(self) -> bool:
@@ -352,8 +369,12 @@ class Workbench:
 
     def _entries(self, session: str) -> "list[LogEntry]":
         """The log of a conversation, with what is not on the disk yet."""
-        mine = self.session
-        return mine.events() if mine is not None and mine.id == session else list(self.store.read(session))
+        mine = next((one for one in self.sessions() if one.id == session), None)
+        return mine.events() if mine is not None else list(self.store.read(session))
+
+    def entries_of(self, row: "RunRow") -> "list[LogEntry]":
+        """What the log holds of a run, with what is not on the disk yet."""
+        return [entry for entry in self._entries(row.session) if entry.run == row.run]
 
     @staticmethod
     def refuse_under(magic: str) -> None:
@@ -439,7 +460,10 @@ class Workbench:
 
     def keep_changes(self) -> Card:
         """Forget what the variables were before the agent's code ran."""
-        self.equipment.python.rollback.keep()
+        rollback = self.equipment.python.rollback
+        if not rollback.calls:
+            return Card("there is nothing to keep or to roll back")
+        rollback.keep()
         return Card("what the agent's code did to the variables is kept")
 
     # -- what waits for a person -------------------------------------------------------------------
@@ -489,11 +513,18 @@ class Workbench:
         return result
 
     async def fork(self, session_id: str, run_id: str) -> str:
-        """Go on in a copy of a conversation that ends with this run; gives its id."""
+        """Go on in a copy of a conversation that ends with this run; gives its id.
+
+        Raises:
+            LoomUsageError: the run has not ended.
+        """
         from loom_nb.runtime.fork import fork
 
+        if any((run.session_id, run.id) == (session_id, run_id) and not run.done for run in self.running):
+            raise _has_not_ended(run_id)
         await self._close_left()
-        if self.session is not None and self.session.id == session_id:
+        mine = self.session is not None and self.session.id == session_id
+        if self.session is not None and mine and session_id not in self._busy():  # it would be waited for
             into = await self.session.fork(through=run_id)
         else:
             into = _new_id()
@@ -717,6 +748,7 @@ class Workbench:
         metadata = {past.NOTEBOOK: self.notebook} if self.notebook else {}
         self.reset()
         self.session = self._agent_for(CellRequest()).session(SessionConfig(session_id, metadata))
+        self._leaving = [one for one in self._leaving if one is not self.session]  # it was not closed yet
         return self.session
 
     def _go_back(self, before: "Session | None") -> None:
@@ -749,13 +781,23 @@ class Workbench:
         """Raises LoomUsageError while a run of this kernel goes on."""
         busy = [run.id for run in self.running if not run.done]
         if busy:
-            raise LoomUsageError(
-                f"{busy[0]} has not ended", fixes=["%loom stop", "run this cell again when it has ended"]
-            )
+            raise _has_not_ended(busy[0])
 
-    async def _close_left(self) -> None:
-        while self._leaving:
-            await self._leaving.pop().close()
+    def _busy(self) -> set[str]:
+        """The conversations in which a run of this kernel goes on."""
+        return {run.session_id for run in self.running if not run.done}
+
+    async def _close_left(self, *, stopping: bool = False) -> None:
+        """Close the conversations that were left.
+
+        Args:
+            stopping: also those in which a run goes on (`--bg`), which stops it; else they wait for its end.
+        """
+        busy = set() if stopping else self._busy()
+        ready = [one for one in self._leaving if one.id not in busy]
+        self._leaving = [one for one in self._leaving if one.id in busy]
+        for one in reversed(ready):
+            await one.close()
 
     def _next_id(self, session: "Session") -> str:
         """`r1`, `r2`, … in the order of this kernel's cells; never one that the conversation has used."""
@@ -873,7 +915,7 @@ class Workbench:
         if unkept is not None:
             return View(*self.bundle_of(unkept))
         row = self.find_run(name)
-        events = [entry for entry in self.store.read(row.session) if entry.run == row.run]
+        events = self.entries_of(row)
         told = tuple(text for text in [self.remark_on(row, name)] if text)
         transcript = Transcript.of(events, remarks=told)
         return View(*self._drawing(times=self.mode() == "live", quiet=False)(transcript))
@@ -888,7 +930,7 @@ class Workbench:
             row = RunRow(unkept.session_id, unkept.id, 0.0, "", unkept.model, unkept.status)
             return unkept.finished, row
         row = self.find_run(name, "%loom why {}")
-        ends = [entry.event for entry in self.store.read(row.session) if entry.run == row.run]
+        ends = [entry.event for entry in self.entries_of(row)]
         return next((event for event in reversed(ends) if isinstance(event, RunFinished)), None), row
 
     def _publish(self, data: "Bundle", metadata: "Bundle") -> None:
@@ -951,6 +993,9 @@ class Workbench:
             self._tables.close()
         if self._gate is not None:
             self._gate.remove()
+        broker = self._broker() if self._secrets is not None else None
+        if broker is not None:
+            broker.stop()
         self.front_cells.close()
         self.equipment.cells.unwatch()
         self.freshness.watch.unwatch()
@@ -958,9 +1003,9 @@ class Workbench:
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # a terminal, between two cells
-            self.shell.loop_runner(self._close_left())
+            self.shell.loop_runner(self._close_left(stopping=True))
             return
-        self._closing = loop.create_task(self._close_left())
+        self._closing = loop.create_task(self._close_left(stopping=True))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -977,6 +1022,12 @@ class View:
         self, include: Any = None, exclude: Any = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         return self.data, self.metadata
+
+
+def _has_not_ended(run: str) -> LoomUsageError:
+    return LoomUsageError(
+        f"{run} has not ended", fixes=["%loom stop", "run this cell again when it has ended"]
+    )
 
 
 def _new_id() -> str:

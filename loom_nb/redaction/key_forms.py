@@ -15,6 +15,9 @@ from typing import TypeAlias
 
 from loom_nb.redaction.search import Spans, search
 
+SHORTEST = 10
+"""Characters of a text that may hold one: a password behind its name."""
+
 
 @dataclass(frozen=True, slots=True)
 class KeyForm:
@@ -34,8 +37,13 @@ _Rule: TypeAlias = Callable[[bytes, int], _Place | None]
 
 def key_forms(text: str) -> list[KeyForm]:
     """Where a text has what looks like a secret, in order."""
+    if len(text) < SHORTEST:
+        return []
     data = text.encode("utf-8", "surrogatepass")
-    places = _places(data)
+    words = _rules()[0](data.lower())
+    if not words:
+        return []
+    places = _places(data, words)
     if len(data) == len(text):
         return [KeyForm(*place) for place in places]
     found, done, chars = [], 0, 0
@@ -64,11 +72,11 @@ def _chars(data: bytes) -> int:
     return len(data.decode("utf-8", "surrogatepass"))
 
 
-def _places(data: bytes) -> list[_Place]:
-    find, rules = _rules()
+def _places(data: bytes, words: Spans) -> list[_Place]:
+    rules = _rules()[1]
     found: list[_Place] = []
     done = 0
-    for start, _, word in sorted(find(data.lower())):
+    for start, _, word in sorted(words):
         if start < done:
             continue
         place = rules[word](data, start)

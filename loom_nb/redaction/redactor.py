@@ -5,10 +5,11 @@ base64 at any place, and in hexadecimal digits. Of a long one, pieces are found.
 less than 8 bytes, and other changes: reversed, compressed, one letter at a time.
 """
 
+import codecs
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from loom_nb.redaction.escapes import Places, aligned, begun, from_end, unescaped
 from loom_nb.redaction.forms import SHORTEST, forms
@@ -74,6 +75,23 @@ class Redactor:
     def data(self, data: bytes) -> bytes:
         """Bytes without the secrets."""
         return self.stream().feed(data, last=True)
+
+    def holds(self, data: bytes) -> bool:
+        """Whether any of the secrets stands in there."""
+        return bool(self._forms) and bool(self.look(data, last=True)[0])
+
+    def plain(self, value: Any) -> Any:
+        """Plain data without the secrets: texts, bytes, and lists and mappings of these."""
+        match value:
+            case str():
+                return self.text(value)
+            case bytes():
+                return self.data(value)
+            case dict():
+                return {self.plain(name): self.plain(inner) for name, inner in value.items()}
+            case list() | tuple():
+                return [self.plain(inner) for inner in value]
+        return value
 
     def stream(self) -> "RedactedStream":
         """For bytes that come in pieces."""
@@ -168,6 +186,29 @@ class RedactedStream:
     def end(self) -> bytes:
         """What was held back: nothing comes any more."""
         return self.feed(b"", last=True)
+
+
+class RedactedText:
+    """A text in pieces, like `RedactedStream`."""
+
+    __slots__ = ("_decoder", "_stream")
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._stream = redactor.stream()
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def feed(self, text: str) -> str:
+        """The next piece; what of all so far is without a secret for certain comes out."""
+        return self._decoder.decode(self._stream.feed(text.encode("utf-8", "replace")))
+
+    def end(self) -> str:
+        """What was held back: nothing comes any more."""
+        return self._decoder.decode(self._stream.end(), final=True)
+
+    @property
+    def found(self) -> Counter[str]:
+        """How often each secret was taken out, by name."""
+        return self._stream.found
 
 
 def _leftmost_longest(span: tuple[int, int, int]) -> tuple[int, int, int]:

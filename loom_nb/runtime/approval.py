@@ -24,6 +24,7 @@ from loom_nb.protocols import Call, Scene, Taint, Verdict
 from loom_nb.questions import Approval, Decision, Question, Scope, has_secrets, misfits
 from loom_nb.runtime.asking import CALL_LEAVE_SECONDS, Reply, call_key, tool_key
 from loom_nb.runtime.governance import sound, together
+from loom_nb.runtime.redacting import Live
 from loom_nb.runtime.rules import OWN_RESULTS, whence
 from loom_nb.runtime.stage import Stage
 from loom_nb.runtime.threads import in_thread
@@ -62,6 +63,8 @@ class Ready(msgspec.Struct, eq=False):
     call: Call | None = None
     edited: tuple[str, ...] = ()
     """Names of the arguments that a person changed."""
+    live: Live | None = None
+    """What it shows while it runs, once it does."""
     begun: bool = False
     """It ran when another process died: whether it has happened is not known."""
     approved: str = ""

@@ -19,6 +19,7 @@ from loom_nb.inputs import Answer
 from loom_nb.messages import canonical
 from loom_nb.protocols import Clock
 from loom_nb.questions import Decision, Question, checked, misfits, without_secrets
+from loom_nb.runtime.redacting import Redacting
 from loom_nb.tools import Tool
 
 How = Literal["person", "timeout", "nobody"]
@@ -55,6 +56,7 @@ class Asking:
         clock: the time.
         place: the notebook in which leaves for exact calls hold; the session where it is empty.
         granted_elsewhere: reads questions and answers of other sessions, newest first.
+        redacting: takes secrets out of what is asked, and learns those that are typed.
     """
 
     def __init__(
@@ -63,8 +65,10 @@ class Asking:
         session: str,
         place: str = "",
         granted_elsewhere: Callable[[], Iterable[LogEntry]] | None = None,
+        redacting: Redacting | None = None,
     ) -> None:
         self._clock = clock
+        self._redacting = redacting or Redacting()
         self.session = session
         self.place = place or session
         self._elsewhere = granted_elsewhere
@@ -137,6 +141,7 @@ class Asking:
             check: why an answer is of no use though it fits the question; empty where it is. Called in
                 the thread that answers.
         """
+        question = await self._redacting.question(question)
         default = None if question.kind == "secret" else question.default
         if question.default is not None:
             question = msgspec.structs.replace(question, default=_kept(question, default))
@@ -165,6 +170,8 @@ class Asking:
             raise
         finally:
             self._open.pop(question.id, None)
+        if reply.how == "person":
+            self._redacting.answered(question, reply.value)
         given = grant(reply.value) if reply.how == "person" else None
         say(QuestionAnswered(question.id, reply.how, _kept(question, reply.value), reply.by, given))
         if given is not None:

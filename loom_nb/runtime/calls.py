@@ -16,6 +16,7 @@ from loom_nb.messages import USER, Origin, ResultPart, TextPart, ToolCallPart, T
 from loom_nb.protocols import current_call
 from loom_nb.runtime.approval import NOT_JUDGED, Ready, Refused, approved, judged, last_look
 from loom_nb.runtime.in_call import InCall
+from loom_nb.runtime.redacting import taken_out
 from loom_nb.runtime.stage import LOST, Resumed, Stage
 from loom_nb.runtime.threads import in_thread
 from loom_nb.tools import Tool, result_parts
@@ -213,6 +214,8 @@ async def _run(stage: Stage, ready: Ready) -> ToolResultPart:
     started = clock()
     stage.started_calls.add(part.id)
     outcome, parts = await _within(stage, ready)
+    if ready.live is not None:
+        await ready.live.end()
     if ready.edited:
         now = to_json({name: ready.plain.get(name) for name in ready.edited}).decode()
         told = TextPart(
@@ -221,10 +224,13 @@ async def _run(stage: Stage, ready: Ready) -> ToolResultPart:
         parts = (told, TextPart(clean(now), USER), *parts)
     if stage.closed:  # it was left behind when the run ended, and has its result already
         return ToolResultPart(part.id, part.name, parts, outcome != "ok", tool.origin)
+    parts, taken = await stage.redacting.result(parts) if stage.redacting.suspects(parts) else (parts, 0)
     parts, chars = _shorten(stage, part.id, tool, parts)
     result = ToolResultPart(part.id, part.name, parts, outcome != "ok", tool.origin)
     stage.results.append(result)
     stage.say(CallFinished(result, outcome, clock() - started, chars))
+    if taken:
+        stage.say(taken_out(taken, part.name))
     if stage.hooks.given:
         success = not result.is_error
         await tell(
@@ -284,9 +290,8 @@ def _words(text: str, tool: Tool) -> tuple[ResultPart, ...]:
 def _refuse(stage: Stage, part: ToolCallPart, outcome: Outcome, text: str) -> ToolResultPart:
     """A result for a call that does not run."""
     origin = Origin("tool", part.name)
-    result = ToolResultPart(
-        part.id, part.name, (TextPart(clean(text), origin),), is_error=True, origin=origin
-    )
+    told = stage.redacting.words(clean(text))
+    result = ToolResultPart(part.id, part.name, (TextPart(told, origin),), is_error=True, origin=origin)
     stage.results.append(result)
     stage.say(CallFinished(result, outcome))
     return result

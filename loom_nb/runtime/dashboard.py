@@ -36,6 +36,7 @@ from loom_nb.runtime.context import View, item_name, starts_an_exchange
 from loom_nb.runtime.limits import Limits
 from loom_nb.runtime.quality import task_of
 from loom_nb.runtime.rules import whence
+from loom_nb.settings import money
 from loom_nb.tokens import MESSAGE_TOKENS, estimate_part
 from loom_nb.wording import counted, one_line, percent
 
@@ -322,7 +323,7 @@ class Used:
     def __str__(self) -> str:
         left = max(0.0, self.most - self.used)
         if self.what == "US dollars":
-            return f"${left:.4g} of ${self.most:.4g}"
+            return f"{money(left)} of {money(self.most)}"
         unit = "s" if self.what == "seconds" else self.what
         return f"{left:,.0f} of {self.most:,.0f} {unit}"
 

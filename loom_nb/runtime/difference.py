@@ -173,9 +173,14 @@ def _side(run: RunResult | Iterable[LogEntry]) -> Side:
     )
 
 
-def side_of(entries: Iterable[LogEntry]) -> Side:
-    """Fold what a log holds of one run."""
-    facts: dict[str, Any] = {"run": "", "status": "interrupted"}
+def side_of(entries: Iterable[LogEntry], status: str = "interrupted") -> Side:
+    """Fold what a log holds of one run.
+
+    Args:
+        entries: of the run, in their order.
+        status: that of a run without an end: "running", where somebody knows that it goes on.
+    """
+    facts: dict[str, Any] = {"run": "", "status": status}
     data: list[tuple[str, str]] | None = None
     for entry in (kept := tuple(entries)):
         match entry.event:
@@ -189,8 +194,8 @@ def side_of(entries: Iterable[LogEntry]) -> Side:
                 }
             case MessageAdded(message=message) if data is None:
                 data = [(part.name, part.text) for part in message.parts if isinstance(part, DataPart)]
-            case TurnFinished(model=model) if model:
-                facts["answered"] = model
+            case TurnFinished() as turn:
+                facts |= _so_far(facts, turn, entry.time - kept[0].time)
             case RunFinished() as end:
                 facts |= {
                     "answer": end.output,
@@ -204,6 +209,18 @@ def side_of(entries: Iterable[LogEntry]) -> Side:
             case _:
                 pass
     return Side(**facts, data=tuple(data or ()), calls=tuple(_calls(kept)))
+
+
+def _so_far(facts: dict[str, Any], turn: TurnFinished, seconds: float) -> dict[str, Any]:
+    """What a run took until the end of a model call: all that is known of one that has no end."""
+    before = facts.get("cost") if "turns" in facts else 0.0
+    return {
+        "answered": turn.model or facts.get("answered", ""),
+        "turns": facts.get("turns", 0) + 1,
+        "usage": facts.get("usage", Usage()) + turn.usage,
+        "cost": None if before is None or turn.cost is None else before + turn.cost,
+        "seconds": max(0.0, seconds),
+    }
 
 
 def _settings(begun: RunStarted) -> Iterator[tuple[str, str]]:

@@ -14,6 +14,7 @@ from loom_nb.runtime.approval import Ready
 from loom_nb.runtime.artifact_tables import described
 from loom_nb.runtime.artifacts import Packed, packed, stored
 from loom_nb.runtime.products import Kind
+from loom_nb.runtime.redacting import Live
 from loom_nb.runtime.stage import Stage
 from loom_nb.settings import waiting_time
 
@@ -111,7 +112,8 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
         """
         if self._stage.closed:
             raise LoomUsageError(f"artifact {name!r} comes too late: the run is over")
-        event = stored(packed(name, value, media_type), self._stage.files, call_id=self.call_id)
+        made = self._stage.redacting.packed(packed(name, value, media_type))
+        event = stored(made, self._stage.files, call_id=self.call_id)
         self._on_the_loop(self._keep, event)
 
     def product(self, kind: Kind, value: Any, name: str = "", *, of_rows: int = 0) -> str:
@@ -128,7 +130,8 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
                 made = msgspec.structs.replace(made, summary=words, table=table)
             admitted = self._stage.products.admit(kind, msgspec.structs.replace(made, name=name))
             if isinstance(admitted, Packed) and not self._stage.closed:
-                event = stored(admitted, self._stage.files, call_id=self.call_id)
+                made = self._stage.redacting.packed(admitted)
+                event = stored(made, self._stage.files, call_id=self.call_id)
                 self._on_the_loop(self._keep, event)
         except LoomError as error:
             return error.title
@@ -136,12 +139,14 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
 
     def _show(self, event: CallOutput) -> None:
         if not self._stage.closed:
-            self._stage.stream(event)
+            if self._ready.live is None:
+                self._ready.live = Live(self._stage.redacting, self._stage.stream, event.call_id)
+            self._ready.live.feed(event.text)
 
     def _keep(self, event: Kept) -> None:
         if self._stage.closed:
             return
-        view = self._stage.view
+        view, event = self._stage.view, self._stage.redacting.kept(event)
         if isinstance(event, PlanUpdated):
             view.plan, view.planned = event.items, len(view.conversation) - 1
         elif isinstance(event, NotesWritten):

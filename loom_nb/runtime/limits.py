@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from loom_nb.border import parse
 from loom_nb.errors import BorderError, LoomUsageError
 from loom_nb.messages import ToolCallPart, ToolResultPart, Usage, canonical
+from loom_nb.settings import money
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Limits:
             if cost is None:
                 return "cost", "a limit of cost was set and the price of this model is not known"
             if cost >= self.max_cost:
-                return "cost", f"${cost:.4f} was spent, the limit is ${self.max_cost:.4f}"
+                return "cost", f"{money(cost)} was spent, the limit is {money(self.max_cost)}"
         return None
 
 

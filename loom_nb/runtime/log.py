@@ -2,6 +2,7 @@
 
 import asyncio
 import weakref
+from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
@@ -18,10 +19,19 @@ class Log:
     """Notes events in order and makes them durable in batches.
 
     A cancellation never leaves it in doubt: it waits for the disk, then goes on its way.
+
+    Args:
+        session: the id.
+        store: where it lies.
+        clock: the time.
+        kept: what of a fact is kept; none is shown or written but through it.
     """
 
-    def __init__(self, session: str, store: Store, clock: Clock) -> None:
+    def __init__(
+        self, session: str, store: Store, clock: Clock, kept: Callable[[Kept], Kept] = lambda event: event
+    ) -> None:
         self.session = session
+        self.kept = kept
         self.pending: list[LogEntry] = []
         """What was said and is not durable yet."""
         self._writing: asyncio.Future[None] | None = None
@@ -67,7 +77,8 @@ class Log:
             raise
 
     def note(self, run: str, event: Kept) -> LogEntry:
-        """Say a fact. It is durable after the next `commit`."""
+        """Say a fact, as it may be kept. It is durable after the next `commit`."""
+        event = self.kept(event)
         self.seq = seq = self.seq + 1
         entry = LogEntry(self.session, seq, run, self.now(), event)
         self.pending.append(entry)
@@ -76,7 +87,7 @@ class Log:
     def renote(self, event: Kept) -> LogEntry:
         """Say something else in place of the last fact, which was not committed."""
         last = self.pending[-1]
-        self.pending[-1] = entry = LogEntry(self.session, last.seq, last.run, last.time, event)
+        self.pending[-1] = entry = LogEntry(self.session, last.seq, last.run, last.time, self.kept(event))
         return entry
 
     async def commit(self) -> None:

@@ -117,17 +117,15 @@ async def _turn(stage: Stage) -> Reply:
     note_head(stage)
     reply: Reply | None = None
     try:
-        reply = await stage.model.reply(stage.request, stage.show)
+        reply = await _reply(stage)
     except ModelError as error:
         if not await _may_pass(stage, error, 1):
             raise
     if reply is None:
         reply = await _ask_again(stage)
     stage.deltas.clear()
-    message = cleaned(reply.message)
-    if message is not reply.message:
-        reply = msgspec.structs.replace(reply, message=message)
-    _add(stage, message)
+    reply = await _as_kept(stage, reply)
+    _add(stage, reply.message)
     cost = pay(stage, reply) if reply.discarded else stage.spend(reply.usage, reply.model)
     stage.meter.counted_by_vendor(reply.usage)
     stage.say(
@@ -150,6 +148,24 @@ async def _turn(stage: Stage) -> Reply:
     return reply
 
 
+async def _reply(stage: Stage) -> Reply:
+    """What the model says, shown as it comes; what was held back of it is shown at its end."""
+    if stage.shown is None:
+        return await stage.model.reply(stage.request, stage.show)
+    try:
+        return await stage.model.reply(stage.request, stage.show)
+    finally:
+        stage.shown.end()
+
+
+async def _as_kept(stage: Stage, reply: Reply) -> Reply:
+    """The reply as it may be kept and sent again."""
+    message = cleaned(reply.message)
+    if stage.redacting.at_work:
+        message = await stage.redacting.message(message)
+    return reply if message is reply.message else msgspec.structs.replace(reply, message=message)
+
+
 def _weight(stage: Stage) -> int:
     """Tokens of the next request; its dashboard, where it has one, is drawn for that."""
     tokens = stage.meter.tokens if stage.course is None else draw(stage)
@@ -163,7 +179,7 @@ async def _ask_again(stage: Stage) -> Reply:
         attempt += 1
         note_head(stage)
         try:
-            return await stage.model.reply(stage.request, stage.show)
+            return await _reply(stage)
         except ModelError as error:
             if not await _may_pass(stage, error, attempt):
                 raise

@@ -18,6 +18,7 @@ from loom_nb.errors import LoomUsageError
 from loom_nb.protocols import Call, Layer, Taint, Verdict
 from loom_nb.runtime.origins import NOT_LOOKED
 from loom_nb.runtime.reach import covers, first_covered, host_in, real_path, touched_hosts, touched_paths
+from loom_nb.settings import money
 
 Predicate: TypeAlias = Callable[[Mapping[str, Any]], bool]
 Per: TypeAlias = Literal["session", "agent"]
@@ -285,10 +286,12 @@ class MaxCost:
             )
         if cost < self.dollars:
             return None
-        return Verdict("deny", f"the run has cost ${cost:.4g}, ${self.dollars:g} is the limit", self.name)
+        return Verdict(
+            "deny", f"the run has cost {money(cost)}, {money(self.dollars)} is the limit", self.name
+        )
 
     def __str__(self) -> str:
-        return f"{self.glob} is denied once a run has cost ${self.dollars:g}"
+        return f"{self.glob} is denied once a run has cost {money(self.dollars)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from loom_nb.events import (
 from loom_nb.messages import Message, Usage
 from loom_nb.runtime.artifact_files import Files
 from loom_nb.runtime.artifacts import Artifacts, artifacts_of
+from loom_nb.settings import money
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -241,7 +242,7 @@ class RunResult(msgspec.Struct, frozen=True, eq=False):
 
     def __repr__(self) -> str:
         turns = f"{self.turns} turn{'' if self.turns == 1 else 's'}"
-        cost = "" if self.cost is None else f" · ${self.cost:.4g}"
+        cost = "" if self.cost is None else f" · {money(self.cost)}"
         tokens = f"{'~' if self.finished.estimated else ''}{_thousands(self.usage.total_tokens)}"
         return f"<Run {self.id} {self.status} · {self.model} · {turns} · {tokens} tok{cost}>"
 
@@ -330,12 +331,13 @@ class Run(msgspec.Struct, eq=False, weakref=True):
     def say(self, event: Kept) -> None:
         """Keep a fact in the log and show it."""
         log = self._log  # as `Log.note` does it: every fact of every run comes by here
+        event = log.kept(event)
         log.seq = seq = log.seq + 1
         entry = LogEntry(log.session, seq, self.id, log.now(), event)
         log.pending.append(entry)
         self.entries.append(entry)
         for sink in self.sinks:
-            sink(event)
+            sink(entry.event)
 
     def show(self, delta: Delta) -> None:
         """Show a piece of the message that is being written."""

@@ -60,6 +60,7 @@ from loom_nb.protocols import (
     Generation,
     LanguageModel,
     PartitionItem,
+    Redaction,
     Request,
     Running,
     Spent,
@@ -67,6 +68,7 @@ from loom_nb.protocols import (
     current_run,
 )
 from loom_nb.questions import Question
+from loom_nb.redaction.known import KnownSecrets
 from loom_nb.runtime.artifact_files import files_beside
 from loom_nb.runtime.asking import Asking
 from loom_nb.runtime.calls import tell
@@ -87,6 +89,7 @@ from loom_nb.runtime.policies import Runtime
 from loom_nb.runtime.pressure import UNSEEN, budget_of, handoff
 from loom_nb.runtime.quality import task_of, with_criteria
 from loom_nb.runtime.recall import recall_tool
+from loom_nb.runtime.redacting import Redacting
 from loom_nb.runtime.restore import Past, Waiting, form_to_keep, settle
 from loom_nb.runtime.restored import keeping_the_question, restoring
 from loom_nb.runtime.run import GRACE_SECONDS, MOMENT, Run, RunResult
@@ -189,13 +192,15 @@ class Session:
         clock: the time.
         describe: makes a data part of a named value.
         book: gives what was spent by all that use the store; without it, nobody is told.
+        secrets: those that this process knows; they are taken out of all that is kept, shown or sent.
+        redaction: takes out those that it does not know.
     """
 
     __slots__ = (  # of objects with more than 30 attributes, Python finds each one slowly
         "__weakref__", "_active", "_asking", "_book", "_book_of", "_clock", "_closed", "_deadlines",
         "_describe", "_ended", "_fair", "_files", "_given_up", "_kept", "_kits", "_latest", "_log", "_loop",
-        "_meter", "_models", "_noting", "_origins", "_owns_store", "_restored", "_runs", "_stages",
-        "_tally", "_turnstile", "_used", "_waiting", "agent", "conversation", "id", "metadata",
+        "_meter", "_models", "_noting", "_origins", "_owns_store", "_redacting", "_restored", "_runs",
+        "_stages", "_tally", "_turnstile", "_used", "_waiting", "agent", "conversation", "id", "metadata",
         "store", "view",
     )  # fmt: skip
 
@@ -209,6 +214,8 @@ class Session:
         clock: Clock | None = None,
         describe: Callable[[str, Any], DataPart] | None = None,
         book: Callable[[Store], Book] | None = None,
+        secrets: KnownSecrets | None = None,
+        redaction: Redaction | None = None,
     ) -> None:
         self.id = config.id or f"s-{os.urandom(6).hex()}"
         self.metadata = dict(config.metadata)
@@ -219,12 +226,14 @@ class Session:
         self._files = files_beside(store)
         self._clock: Clock = clock or SYSTEM_CLOCK
         self._describe = describe or _as_text
-        self._log = Log(self.id, store, self._clock)
+        self._redacting = Redacting(secrets, redaction)
+        self._log = Log(self.id, store, self._clock, self._redacting.kept)
         self._asking = Asking(
             self._clock,
             self.id,
             str(self.metadata.get("notebook", "")),
             partial(store.questions, limit=MAX_GRANTS),
+            self._redacting,
         )
         self._book_of = book
         self._book: Book | None = None
@@ -358,7 +367,7 @@ class Session:
         """
         self._refuse_if_closed()
         agent = agent or self.agent
-        message = _first_message(task, context, self._describe)
+        message, _ = await self._redacting.asked(_first_message(task, context, self._describe))
         output = OutputType(schema) if schema is not None else None
         async with self._opened():
             kit = await self._kit(agent)
@@ -383,7 +392,7 @@ class Session:
     ) -> tuple[Request, View]:
         """What a run that begins with this message would send first, and its view before the message."""
         view = self._begun(message, after)
-        request = _request(agent, kit, partitions, view.shown.edited([*view.shown, message]), output)
+        request = self._request(agent, kit, partitions, view.shown.edited([*view.shown, message]), output)
         if self._waiting is not None and view.numbers and kit.get("recall") is None:  # as `_restore` does
             request.tools = (*request.tools, recall_tool(view))
         request.system = with_criteria(request.system, agent.runtime.gate, task_of(message))
@@ -391,6 +400,18 @@ class Session:
         begun: list[Kept] = [RunStarted(agent.model.name, message.text), MessageAdded(message)]
         begin(request, agent.runtime, view, origins, begun)
         return request, view
+
+    def _request(
+        self,
+        agent: AgentDescription,
+        kit: Toolkit,
+        partitions: tuple[PartitionItem, ...],
+        conversation: Conversation,
+        output: OutputType | None,
+    ) -> Request:
+        request = _request(agent, kit, partitions, conversation, output)
+        request.system = self._redacting.words(request.system)
+        return request
 
     def _begun(self, message: Message, after: Sequence[Fact]) -> View:
         """The view as `_begin` would leave it before this message, in the same order; nothing is kept."""
@@ -497,10 +518,11 @@ class Session:
             kit = await self._kit(agent)
             partitions = kit.partitions()
             if message is not None:
+                message, _ = await self._redacting.asked(message)
                 request, view = self._first_request(agent, kit, partitions, message, output, after)
             else:
                 view = self._view_after(after)
-                request = _request(agent, kit, partitions, view.shown, output)
+                request = self._request(agent, kit, partitions, view.shown, output)
                 begin(request, agent.runtime, view, self._origins)
             answer = agent.generation.max_output_tokens
             budget = budget_of(agent.runtime.context, agent.model.window, answer, self._meter.limit)
@@ -788,7 +810,9 @@ class Session:
 
     def events(self) -> list[LogEntry]:
         """The log so far."""
-        return [*self.store.read(self.id), *self._log.pending]
+        kept = list(self.store.read(self.id))
+        last = kept[-1].seq if kept else 0  # a commit that is under way may have kept what is still pending
+        return [*kept, *(entry for entry in self._log.pending if entry.seq > last)]
 
     def __repr__(self) -> str:
         return f"<Session {self.id} · {len(self.conversation)} messages>"
@@ -874,18 +898,23 @@ class Session:
         if isinstance(work, Waiting):
             if work.run == self._given_up:
                 raise LoomUsageError(f"run {work.run} cannot be resumed", cause="another run began before it")
+            self._redacting.known.refresh()
             self._waiting = None  # not sooner: a run that is stopped before its turn can be resumed again
             run.say(RunResumed())
             if work.told is not None:
                 run.say(work.told)
             await self._log.commit()
         else:
+            message, told = await self._redacting.asked(work.message)
+            work = work if message is work.message else _Beginning(message, work.metadata, work.form)
             self._begin(run, work)
+            if told:
+                run.say(Noticed(told, "warning"))
             if self.store.durable:
                 await self._commit_beginning(run)
         empty = self._stages.get(id(agent)) or await self._empty_stage(agent)
         partitions = empty.kit.partitions()
-        request = _request(agent, empty.kit, partitions, self.view.shown, output)
+        request = self._request(agent, empty.kit, partitions, self.view.shown, output)
         stage = empty.entered(run, request, output, partitions)
         self._meter.working = 0
         self._latest = agent
@@ -1002,6 +1031,7 @@ class Session:
                     ending.cancelled = stop
         if not self._log.is_open or run.id == self._given_up:  # that one has its end in the log
             return
+        ending.finished = await self._told(ending.finished)
         run.entries.append(self._log.note(run.id, ending.finished))
         try:
             if self.store.durable or not self._log.commit_now():
@@ -1017,6 +1047,14 @@ class Session:
             )
             run.entries[-1] = self._log.renote(ending.finished)
             ending.error = refused
+
+    async def _told(self, finished: RunFinished) -> RunFinished:
+        """The end of a run as it may be told: its reason may be in the words of a server."""
+        if self._redacting.asks and finished.reason:
+            reason = await self._redacting.text(finished.reason)
+            finished = msgspec.structs.replace(finished, reason=reason)
+        told = self._redacting.kept(finished)
+        return told if isinstance(told, RunFinished) else finished
 
     async def _empty_stage(self, agent: AgentDescription) -> Stage:
         """What all runs of an agent in this session have in common; kept for the next one."""
@@ -1034,6 +1072,7 @@ class Session:
             fair=self._fair,
             hooks=agent.hooks,
             asking=self._asking,
+            redacting=self._redacting,
             origins=self._origins,
             tallies={"session": self._tally, "agent": agent.tally},
             meter=self._meter,

@@ -4,7 +4,7 @@ Read from the first entry of its log and from where its runs begin and end, neve
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from loom_nb.events import (
     GrantRevoked,
@@ -38,7 +38,7 @@ class SessionFacts:
     last_run: str = ""
     runs: int = 0
     status: str = ""
-    """Of the last run: "running", "interrupted" or a Status; empty where there is none."""
+    """Of the last run: "running", "interrupted", "damaged" or a Status; empty where there is none."""
     turns: int = 0
     """Model calls of the runs that have ended; so with what follows."""
     tokens: int = 0
@@ -90,7 +90,7 @@ def facts_of(row: SessionRow, landmarks: Iterable[LogEntry]) -> SessionFacts:
         turns=sum(one.turns for one in finished),
         tokens=sum(one.usage.total_tokens for one in finished),
         cost=sum(one.cost or 0.0 for one in finished),
-        unknown=sum(one.cost is None for one in finished),
+        unknown=sum(one.cost is None and one.usage.total_tokens > 0 for one in finished),
         forked_from=str(metadata.get("forked_from", "")),
     )
 
@@ -103,6 +103,16 @@ def _status(run: str, ends: dict[str, RunFinished | RunInterrupted], held: bool)
             return "running"
         case _:
             return "interrupted"
+
+
+def facts_in(store: Store, row: SessionRow) -> SessionFacts:
+    """What a store tells of a session, with the status "damaged" where its last run cannot be read."""
+    facts = facts_of(row, store.landmarks(row.id))
+    if facts.status in ("", "interrupted") and row.entries > 1:  # what is damaged is no landmark
+        last = next(iter(store.runs(row.id, limit=1)), None)
+        if last is not None and last.status == "damaged":
+            return replace(facts, status="damaged")
+    return facts
 
 
 def listing(store: Store, most: int, known: dict[str, SessionFacts] | None = None) -> Iterator[SessionFacts]:
@@ -120,7 +130,7 @@ def listing(store: Store, most: int, known: dict[str, SessionFacts] | None = Non
     for row in rows:
         before = known.get(row.id)
         if before is None or before.row != row:
-            known[row.id] = facts_of(row, store.landmarks(row.id))
+            known[row.id] = facts_in(store, row)
         yield known[row.id]
 
 

@@ -68,8 +68,15 @@ class SpendingCaps:
 
     def describe(self) -> str:
         """In words."""
+        return self._told(str)
+
+    def exactly(self) -> str:
+        """To the last digit, however amounts are worded for people: recordings keep it."""
+        return self._told(lambda cap: str(cap) if cap.dollars is None else f"${cap.typed}")
+
+    def _told(self, words: Callable[[Cap], str]) -> str:
         named = (("a run", self.run), ("the notebook", self.notebook), ("the day", self.day))
-        return ", ".join(f"{name} {cap}" for name, cap in named if cap is not None) or "no cap"
+        return ", ".join(f"{name} {words(cap)}" for name, cap in named if cap is not None) or "no cap"
 
 
 def day_account(now: float) -> str:
@@ -440,7 +447,7 @@ class Watched:
         unended: Callable[[Usage, Priced], None] = lambda usage, priced: None,
     ) -> None:
         under: Callable[[str], LanguageModel] | None = getattr(model, "under", None)  # of a recording alone
-        self.model = model if under is None else under(purse.caps.describe())
+        self.model = model if under is None else under(purse.caps.exactly())
         self.name = model.name
         self._priced = priced
         self._purse = purse

@@ -35,6 +35,7 @@ from loom_nb.runtime.origins import Origins
 from loom_nb.runtime.output import OutputType
 from loom_nb.runtime.policies import Runtime
 from loom_nb.runtime.products import Products
+from loom_nb.runtime.redacting import Redacting, ShownDeltas
 from loom_nb.runtime.run import Run
 from loom_nb.runtime.spending import Priced, Purse, Watched, at_most, weight
 from loom_nb.runtime.tally import Tally
@@ -134,6 +135,8 @@ class Stage(msgspec.Struct, eq=False):
     fair: FairQueue
     hooks: Hooks
     asking: Asking
+    redacting: Redacting
+    """What takes secrets out of everything that is kept, shown or sent."""
     origins: Origins
     tallies: Mapping[str, Tally]
     meter: Meter
@@ -173,6 +176,8 @@ class Stage(msgspec.Struct, eq=False):
     """Of the clock's monotonic seconds."""
     budget: int = 0
     """Tokens that a request may have, where that has been looked up."""
+    shown: ShownDeltas | None = None
+    """What `show` goes through, where there are secrets that this process knows."""
     output: OutputType | None = None
     """The form that the answer must have."""
     value: Any = None
@@ -216,12 +221,14 @@ class Stage(msgspec.Struct, eq=False):
         partitions: tuple[PartitionItem, ...] = (),
     ) -> "Stage":
         """A copy of this empty stage, for one run."""
+        shown = self.redacting.deltas(run.show)
         return msgspec.structs.replace(
             self,
             run=run.id,
             request=request,
             say=run.say,
-            show=run.show,
+            show=shown or run.show,
+            shown=shown,
             stream=run.stream,
             stopped=run.is_stopping,
             deltas=run.deltas,

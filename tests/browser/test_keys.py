@@ -1,9 +1,13 @@
 """`%loom key` in JupyterLab: a secret goes in by a hidden question, and is left nowhere else."""
 
 import base64
+import http.server
 import json
 import re
-from typing import Any
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -13,12 +17,17 @@ from tests.browser.lab import THEMES, Lab, Notebook
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 CANARY = "loomcanary0Zq7-" + "k4Xw9" * 5
-LOAD = """%load_ext loom_nb
-from tests.notebook.kept_here import KeptHere
+LOAD = """import os
+os.environ["LOOM_NB_HOME"] = os.environ["LOOM_NB_HOME"] + "/{name}"
+%load_ext loom_nb
+bench = get_ipython().loom_workbench"""
+HERE = """from pathlib import Path
+from loom_nb.credentials.policies import Binding, CredentialPolicy
 from loom_nb.credentials.uses import Use
-from pathlib import Path
-bench = get_ipython().loom_workbench
-bench.secrets = kept = KeptHere(Path.cwd() / "kept-{name}")"""
+from tests.notebook.kept_here import KeptHere
+bench.secrets = kept = KeptHere(bench.settings.home)
+"""
+"""Secrets in this process, so that their audit can be written by a test."""
 KEPT = """kept.put("anthropic", "api_key", {"value": "sk-one"}, binding=Binding(hosts=("api.anthropic.com",)),
     policy=CredentialPolicy(mode="autonomous"), grants=("model:anthropic",))
 kept.put("github", "bearer_token", {"token": "ghp-two"}, binding=Binding(hosts=("api.github.com",), methods=("GET",), paths=("/repos/",)))
@@ -28,7 +37,6 @@ kept.put("orphan", "password", {"value": "three"}, note="<b>not yet</b>")
 kept.note("used", "anthropic", use=Use(scope="anthropic", who="model:anthropic", method="POST", scheme="https", host="api.anthropic.com", path="/v1/messages"))
 kept.note("asked", "github", use=Use(scope="github", who="tool:http_request", method="GET", scheme="https", host="api.github.com", path="/repos/a/b"), reason="its policy asks before each use")
 kept.note("refused", "github", use=Use(scope="github", who="tool:http_request", method="GET", scheme="https", host="evil.example", path="/"), reason="github may go to api.github.com, not to evil.example")"""
-IMPORTS = "from loom_nb.credentials.policies import Binding, CredentialPolicy\n"
 
 
 def encodings(secret: str) -> list[str]:
@@ -39,6 +47,35 @@ def encodings(secret: str) -> list[str]:
         whole = base64.b64encode(b"\0" * ahead + raw).decode().rstrip("=")
         forms.append(whole[4:-4])  # what does not hang on the neighbours
     return forms
+
+
+class Echo(http.server.BaseHTTPRequestHandler):
+    """Says back what it was shown, in clear and in base64."""
+
+    seen: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        shown = self.headers.get("Authorization", "")
+        self.seen.append(shown)
+        body = f"you are {shown} {base64.b64encode(shown.encode()).decode()}, welcome".encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        return None
+
+
+@contextmanager
+def echoing() -> Iterator[int]:
+    """A server that gives away what it was shown; its port."""
+    Echo.seen.clear()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
 
 
 class Traffic:
@@ -155,13 +192,14 @@ def test_a_form_of_several_fields_hides_those_that_are_secret_and_says_what_is_w
     keys.press("Control+Enter")
     nb.wait(1)
     assert "erp is kept, encrypted" in nb.output_text(1)
-    assert nb.play(nb.append("print(kept.store.get('erp')[1].reveal('username'))")).strip() == "ada"
+    whole = "'the word ' + '-'.join(['loomcanary0Zq7', 'k4Xw9' * 5])"  # so that it stands in no cell
+    assert "'erp'" in nb.play(nb.append(f"print(bench.secrets.find([{whole}]))"))
     assert everywhere(nb, CANARY) == []
     assert Traffic.of(traffic.received, CANARY) == []
 
 
 def kept(lab: Lab) -> tuple[Notebook, int, Locator]:
-    nb, _ = opened(lab, IMPORTS + KEPT, "%loom key")
+    nb, _ = opened(lab, HERE + KEPT, "%loom key")
     nb.play(0)
     nb.play(1)
     nb.run(2).wait(2)
@@ -206,7 +244,7 @@ def test_a_policy_is_chosen_in_the_row_granted_here_and_forgotten_by_the_keyboar
     keys.press("ArrowDown")
     keys.press("Escape")
     expect(row(table, "github")).to_be_focused()
-    expect(row(table, "github")).to_contain_text("asks you before each use")
+    expect(row(table, "github")).to_contain_text("asks before each use")
     keys.press("p")
     keys.press("ArrowDown")
     keys.press("ArrowDown")
@@ -216,7 +254,7 @@ def test_a_policy_is_chosen_in_the_row_granted_here_and_forgotten_by_the_keyboar
     expect(row(table, "github")).to_be_focused()
     keys.press("z")
     receipt(table, "github as before")
-    expect(row(table, "github")).to_contain_text("asks you before each use")
+    expect(row(table, "github")).to_contain_text("asks before each use")
 
     keys.press("g")
     receipt(table, "github granted to this notebook")
@@ -237,13 +275,14 @@ def test_a_policy_is_chosen_in_the_row_granted_here_and_forgotten_by_the_keyboar
 
 
 def test_a_policy_is_chosen_by_the_mouse(lab: Lab):
-    _, _, table = kept(lab)
+    nb, _, table = kept(lab)
     row(table, "github").click()
     table.get_by_role("button", name=re.compile("^Policy")).click()
     choice = table.get_by_label("Policy of github")
-    choice.dispatch_event("pointerdown")
-    choice.select_option("one_shot:5")
-    receipt(table, "github: 5 more uses, then never")
+    choice.click()
+    nb.page.keyboard.press("End")
+    nb.page.keyboard.press("Enter")
+    receipt(table, "github: until ")
 
 
 def test_the_log_and_what_is_saved_say_who_what_and_why(lab: Lab):
@@ -273,9 +312,110 @@ def test_forgetting_asks_once_and_tells_what_used_it(lab: Lab):
     index = nb.append("%loom key rm anthropic")
     nb.run(index)
     shown = card(nb, index, "%loom key rm anthropic")
-    assert "model anthropic" in shown.inner_text()
+    assert "used by: model anthropic" in shown.inner_text()
     nb.screenshot("key-rm")
     nb.page.keyboard.press("n")
     nb.page.keyboard.press("Enter")
     nb.wait(index)
     assert "anthropic stays" in nb.output_text(index)
+
+
+def test_a_form_with_a_key_of_several_lines_can_be_read_in_every_theme(lab: Lab):
+    nb, _ = opened(lab, "%loom key set lab --type ssh_private_key --host lab.example --user ada")
+    nb.play(0)
+    nb.run(1)
+    shown = card(nb, 1, "%loom key set lab")
+    field = shown.get_by_label("private key")
+    field.fill("-----BEGIN PRIVATE KEY-----\\nAAAA\\n-----END PRIVATE KEY-----".replace("\\n", "\n"))
+    assert field.evaluate("node => getComputedStyle(node).webkitTextSecurity") == "disc"
+    for theme in THEMES:
+        nb.theme(theme)
+        nb.page.locator("#jupyterlab-splash").wait_for(state="detached")
+        nb.output(1).scroll_into_view_if_needed()
+        nb.screenshot(f"key-form-{theme}")
+        assert faint(nb, 1) == []
+    field.focus()
+    nb.page.keyboard.press("Control+Enter")
+    nb.wait(1)
+    assert "lab is kept, encrypted" in nb.output_text(1)
+
+
+def test_a_script_on_the_page_cannot_choose_a_policy_or_forget(lab: Lab):
+    nb, _, table = kept(lab)
+    row(table, "github").click()
+    for name in ("Policy", "Forget"):
+        button = table.get_by_role("button", name=re.compile(f"^{name}"))
+        button.evaluate("node => node.click()")
+        button.evaluate("node => node.dispatchEvent(new MouseEvent('click', { bubbles: true }))")
+    assert table.locator(".loom-table-choice, .loom-table-ask").count() == 0
+    table.get_by_role("button", name=re.compile("^Policy")).click()
+    choice = table.get_by_label("Policy of github")
+    choice.evaluate(
+        "node => { node.dispatchEvent(new PointerEvent('pointerdown')); node.value = 'autonomous';"
+        " node.dispatchEvent(new Event('change')); }"
+    )
+    nb.page.keyboard.press("Escape")
+    assert (
+        nb.play(nb.append("print(kept.facts('github').policy.mode, len(kept.list()))")).strip()
+        == "notify_before 4"
+    )
+
+
+def test_an_agent_uses_a_secret_once_a_person_said_yes_to_that_very_request(lab: Lab):
+    with echoing() as port:
+        use = {
+            "url": f"http://127.0.0.1:{port}/list?page=1",
+            "credential": "github",
+            "why": "to read the list",
+        }
+        model = (
+            "from loom_nb import Model\nfrom loom_nb.models.scripted import Call\n"
+            f"model = Model.scripted([Call('http_request', {use!r}), 'I have read it.'])"
+        )
+        nb, traffic = opened(
+            lab,
+            model,
+            f"%loom key set github --host 127.0.0.1:{port} --plain --here",
+            "%%loom -t http -m model\nread the list",
+            "%loom key log github",
+        )
+        nb.play(0)
+        nb.play(1)
+        nb.run(2)
+        field = card(nb, 2, "%loom key set github").locator("input[type=password]")
+        field.press_sequentially(CANARY)
+        field.press("Enter")
+        nb.wait(2)
+        nb.run(3)
+        asked = card(nb, 3, "Approval a1")
+        text = asked.inner_text()
+        for words in (
+            "github",
+            "http_request",
+            "GET",
+            f"127.0.0.1:{port}/list",
+            "to read the list",
+            "ask before each use",
+        ):
+            assert words in text
+        for theme in ("light", "dark"):
+            nb.theme(theme)
+            nb.page.locator("#jupyterlab-splash").wait_for(state="detached")
+            asked.scroll_into_view_if_needed()
+            nb.screenshot(f"key-approval-{theme}")
+            assert faint(nb, 3) == []
+        asked.focus()
+        nb.page.keyboard.press("o")
+        nb.page.keyboard.press("Enter")
+        nb.wait(3)
+        assert Echo.seen == [f"Bearer {CANARY}"]
+        assert f"used github for GET 127.0.0.1:{port}/list" in nb.output_text(3)
+        nb.screenshot("key-was-used")
+        result = nb.play(nb.append("print(list(bench.session.conversation))"))
+        assert "welcome" in result
+        assert "[secret github]" in result
+        log = nb.play(4)
+        assert "allowed" in log
+        assert everywhere(nb, CANARY) == []
+        assert Traffic.of(traffic.received, CANARY) == []
+        assert len(Traffic.of(traffic.sent, CANARY)) == 1

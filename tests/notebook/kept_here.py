@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,15 @@ class KeptHere:
 
     def unlock(self, passphrase: str = "") -> None:
         self.store.unlock()
+
+    def find(self, texts: Sequence[str]) -> "list[tuple[int, str]]":
+        known = [(one.scope, self.store.get(one.scope)[1].hidden()) for one in self.store.list()]
+        return [
+            (n, scope)
+            for n, text in enumerate(texts)
+            for scope, values in known
+            if any(v in text for v in values)
+        ]
 
     def log(self, scope: str = "", *, limit: int = 100) -> tuple[AuditRow, ...]:
         rows = [row for row in self.rows if not scope or row.use.scope == scope]

@@ -23,9 +23,9 @@ def test_without_a_cap_it_tells_what_was_spent(shell):
     assert "nothing yet; no cap" in str(typed(shell, "budget"))
     assert shell.run_cell(ASK).success
     told = str(typed(shell, "budget"))
-    assert re.search(r"last cell +[\d,]+ tokens, \$0\.00; no cap", told)
-    assert re.search(r"this notebook +[\d,]+ tokens, \$0\.00; no cap", told)
-    assert re.search(r"today +[\d,]+ tokens, \$0\.00; no cap", told)
+    assert re.search(r"last cell +[\d,]+ tokens, \$0; no cap", told)
+    assert re.search(r"this notebook +[\d,]+ tokens, \$0; no cap", told)
+    assert re.search(r"today +[\d,]+ tokens, \$0; no cap", told)
     assert "%loom budget day 5.00" in told
 
 
@@ -65,7 +65,7 @@ def test_a_cell_may_have_a_budget_of_its_own(shell):
 def test_the_demo_costs_nothing_and_is_held_by_no_dollars(shell):
     typed(shell, "budget day 0.01")
     assert shell.run_cell(ASK).success
-    assert "$0.00 of $0.0100, $0.0100 left" in str(typed(shell, "budget"))
+    assert "$0 of $0.01, $0.01 left" in str(typed(shell, "budget"))
 
 
 def test_a_large_request_is_asked_about_from_a_size_that_can_be_set(shell):
@@ -125,8 +125,8 @@ def test_a_bar_tells_what_was_spent_of_what():
     assert text.splitlines()[0] == f"  last cell      [{'·' * 40}]  nothing yet of 20,000 tokens"
     notebook, day = text.splitlines()[1:]
     assert f"[{'█' * 36}{'·' * 4}]" in notebook
-    assert "$0.9000 of $1.00, $0.1000 left; 500 tokens of unknown price are not in it" in notebook
-    assert f"[{'█' * 40}]  $6.25 of $5.00, $0.00 left" in day
+    assert "$0.90 of $1.00, $0.10 left; 500 tokens of unknown price are not in it" in notebook
+    assert f"[{'█' * 40}]  $6.25 of $5.00, $0 left" in day
     assert bars_text(LINES, ascii=True).isascii()
 
 
@@ -170,3 +170,30 @@ def test_a_card_of_budgets_is_a_card(shell):
     card = typed(shell, "budget")
     assert isinstance(card, Card)
     assert "<table>" in card.to_html()
+
+
+def test_a_damaged_book_takes_neither_the_status_nor_the_removal_of_a_cap_along(shell):
+    typed(shell, "budget notebook 1.00")
+    assert shell.run_cell(ASK).success
+    book = bench_of(shell).settings.home / "loom.db.spending"
+    for file in book.glob("*-*"):
+        file.write_bytes(b"x" * 1024)
+
+    status = facts(typed(shell, ""))
+    assert status["budget, this notebook"] == "not known; the cap is $1.00"
+    assert "is damaged" in status["not known"] and "remove" in status["not known"]
+    assert "nothing yet" not in str(typed(shell, "budget"))
+    assert not shell.run_cell(ASK).success  # a cap that cannot be watched covers nothing
+
+    card = typed(shell, "budget notebook off")
+    assert card.title == "from the next cell on no cap on this notebook"
+    assert "is damaged" in facts(card)["not known"]
+    assert shell.run_cell(ASK).success
+    assert facts(typed(shell, ""))["spent here"] == "$0"  # the refused run called no model
+
+
+def test_what_stands_behind_off_is_not_passed_over(shell):
+    typed(shell, "budget cell 20k")
+    with pytest.raises(LoomUsageError, match="no budget"):
+        typed(shell, "budget cell off please")
+    assert bench_of(shell).budgets.cell == Cap(tokens=20_000)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 
 import pytest
@@ -164,3 +165,70 @@ def test_a_run_is_exported_by_the_ending_of_the_name_and_nothing_is_overwritten(
             assert "begin" in (home / f"run.{ending}").read_text()
         assert "exists" in one.run("%loom export last --to run.md").error
         assert "say which run" in one.run("%loom export").error
+
+
+WAIT = """import asyncio
+from loom_nb.models.scripted import Call
+go = asyncio.Event()
+@tool(read_only=True)
+async def wait() -> str:
+    "Wait until it may go on."
+    await go.wait()
+    return "done"
+m = Model.scripted([lambda m: f"answer to {m[-1].text}"] * 40)
+slow = Model.scripted([Call("wait"), "the end"])
+used = None"""
+
+
+@pytest.fixture
+def beside(home):
+    """A kernel in which r1 has ended and r2 goes on beside the cells, both in one conversation."""
+    with kernel(home, LOOM_NB_RENDER="live") as one:
+        ready(one, home).said(WAIT)
+        one.said("%%loom -m m\napples")
+        assert one.run("%%loom --bg -m slow -t wait -o used\npears").status == "ok"
+        one.said(
+            "while not any(run.id == 'r2' for run in get_ipython().loom_workbench.running): await asyncio.sleep(0.01)"
+        )
+        yield one
+
+
+def test_a_run_beside_the_cells_goes_on_while_others_begin_conversations_of_their_own(beside):
+    for prompt in ("one", "two", "three"):
+        assert f"answer to {prompt}" in beside.said(f"%%loom -m m --new\n{prompt}")
+    beside.said("go.set()")
+    beside.said("while used is None: await asyncio.sleep(0.01)")
+    assert beside.said("print(used.status, used.output)") == "completed the end"
+    assert "answer to on" in beside.said("%%loom -m m --continue r2\non")
+
+
+def test_an_ended_run_is_copied_while_the_next_one_of_its_conversation_goes_on(beside):
+    assert "goes on from r1 in a copy" in beside.said("%loom fork r1")
+    assert "r2 has not ended" in beside.run("%loom fork r2").error
+    assert "answer to plums" in beside.said("%%loom -m m\nplums")
+    assert "answer to figs" in beside.said("%%loom -m m --fork r1\nfigs")
+    beside.said("go.set()")
+    beside.said("while used is None: await asyncio.sleep(0.01)")
+    assert beside.said("print(used.status)") == "completed"
+
+
+def test_a_run_that_goes_on_is_shown_and_held_against_another_as_it_stands(beside):
+    beside.said(
+        "while not any(one.event.type == 'CallStarted' for one in get_ipython().loom_workbench.session.events()):"
+        " await asyncio.sleep(0.01)"
+    )
+    card = beside.said("%loom diff r1 r2")
+    assert "running" in card and "interrupted" not in card
+    assert re.search(r"model calls +1 +1", card)
+    assert re.search(r"tools called +0 +1", card)
+    assert "$0 " in card.partition("\n  cost")[2].partition("\n")[0]
+    assert "wait" in beside.said("%loom show r2")
+
+
+def test_a_run_is_not_written_where_there_is_no_folder(home):
+    with opened(home) as one:
+        ready(one, home).said("m = Model.scripted(['hello'])")
+        one.said("%%loom -m m\nhi")
+        refused = one.run("%loom export last --to nowhere/run.md")
+        assert "nowhere/run.md cannot be written" in refused.error
+        assert "Traceback" not in refused.error

@@ -80,7 +80,7 @@ def test_it_shows_every_field_on_both_surfaces():
         "steps of the plan: 1 of 3 done; 41 model calls; 80 tool calls of which 3 failed; attempt 2; "
         "the last 2 in a row failed"
     )
-    assert facts["budget left"] == "9 of 50 model calls; 80,000 of 200,000 tokens; $1.58 of $2"
+    assert facts["budget left"] == "9 of 50 model calls; 80,000 of 200,000 tokens; $1.58 of $2.00"
     assert facts["pressure"] == "62 % of 50,000 tokens, at the last request"
     assert facts["depth"].startswith("0")
     assert facts["the model"].startswith("reads this")

@@ -151,8 +151,8 @@ def test_hours_without_a_known_zone_ask_for_one():
 # --- where -------------------------------------------------------------------------------------------
 
 
-def bound(*words: str, before: Binding = Binding()) -> Binding:
-    return lines.binding_of(lines.read("bind", ["x", *words]), before)
+def bound(*words: str, before: Binding | None = None) -> Binding:
+    return lines.binding_of(lines.read("bind", ["x", *words]), before or Binding())
 
 
 def test_a_binding_takes_what_is_named_and_leaves_the_rest():

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from loom_nb.credentials.uses import Use
@@ -258,6 +259,31 @@ def test_policy_binding_and_grants_are_changed_and_the_card_says_how_it_was(shel
     assert kept.facts("github").grants == ()
 
 
+def test_what_was_granted_to_a_notebook_ends_with_it(shell, kept, tmp_path, monkeypatch):
+    first, second = tmp_path / "first.ipynb", tmp_path / "second.ipynb"
+    for path in (first, second):
+        path.write_text("{}")
+        monkeypatch.setenv("JPY_SESSION_NAME", str(path))
+        if path == first:
+            typed(shell, "key set github --host api.github.com --from-env MY_TOKEN --here")
+        else:
+            typed(shell, "key grant github --here")
+    typed(shell, "key")
+    assert len(kept.facts("github").grants) == 2
+    first.unlink()
+    assert "first.ipynb is gone" in str(typed(shell, "key"))
+    assert kept.facts("github").grants == (f"notebook:{second}",)
+    second.unlink()  # renamed, say: this kernel still goes by that name
+    typed(shell, "key")
+    assert kept.facts("github").grants == (f"notebook:{second}",)
+    monkeypatch.setenv("JPY_SESSION_NAME", NOTEBOOK)
+    typed(shell, "key")
+    assert kept.facts("github").grants == ("notebook:(none)",)
+    first.write_text("{}")  # another one of that name is not granted anything
+    monkeypatch.setenv("JPY_SESSION_NAME", str(first))
+    assert "no notebook" in str(typed(shell, "key"))
+
+
 def test_what_the_card_says_takes_a_grant_back_does(shell, kept):
     typed(shell, "key set github --host api.github.com --from-env MY_TOKEN --tool first")
     card = typed(shell, "key grant github --tool 'a b'")
@@ -343,6 +369,69 @@ def test_loading_and_looking_around_begin_no_store(shell, tmp_path):
         typed(shell, line)
     assert not (tmp_path / "secrets").exists()
     assert not shell.loom_workbench.has_secrets
+
+
+# --- agents ------------------------------------------------------------------------------------------
+
+
+def test_an_agent_may_name_the_secrets_that_are_granted_to_it_here_and_no_others(shell, kept):
+    typed(shell, "key set open --host a.example --from-env MY_TOKEN")
+    typed(shell, "key set here --host a.example --from-env MY_TOKEN --here --tool http_request")
+    typed(shell, "key set elsewhere --host a.example --from-env MY_TOKEN --notebook /work/b.ipynb")
+    typed(shell, "key set other-tool --host a.example --from-env MY_TOKEN --tool fetch")
+    typed(shell, "key set unbound --from-env MY_TOKEN")
+    typed(shell, "key set anthropic --from-env MY_TOKEN")
+    equipment = shell.loom_workbench.equipment
+    assert equipment.named("http").credentials == ("here", "open")
+    assert equipment.named("http") is equipment.named("http")
+    typed(shell, "key rm open --yes")
+    assert equipment.named("http").credentials == ("here",)
+    with pytest.raises(LoomUsageError, match="no secret for another machine"):
+        equipment.named("ssh")
+    line = "key set db --type password --host db.example --user ada --host-key SHA256:" + "A" * 43
+    typed(shell, f"{line} --from-env MY_TOKEN")
+    assert equipment.named("ssh").scopes == ("db",)
+    assert equipment.named("http").credentials == ("here",)
+
+
+# --- looking for keys --------------------------------------------------------------------------------
+
+
+def test_a_scan_names_each_cell_with_a_key_and_what_to_do(shell, kept, tmp_path, monkeypatch):
+    token = "ghp_" + "aB3dE6gH9jK2mN5pQ8sT1vW4xY7zA0cD3fG6"
+    file = tmp_path / "mine.ipynb"
+    node = nbformat.v4.new_notebook(metadata={"note": f"token = {token}"})
+    node.cells = [
+        nbformat.v4.new_code_cell("1 + 1"),
+        nbformat.v4.new_code_cell(
+            f"token = '{token}'", outputs=[nbformat.v4.new_output("stream", text=f"{CANARY}\n")]
+        ),
+    ]
+    nbformat.write(node, file)
+    monkeypatch.setenv("JPY_SESSION_NAME", str(file))
+    typed(shell, "key set github --host api.github.com --from-env MY_TOKEN")
+    shell.run_cell(f"password = 'q{token[4:20]}'", store_history=True)
+    card = typed(shell, "key scan")
+    rows = card.tables[0].rows
+    assert [row[0] for row in rows] == [
+        "the notebook, metadata",
+        "cell 2, source",
+        "cell 2, output",
+        "In[2], source",
+    ]
+    assert rows[2][1] == "stored secret github"
+    assert all(row[3] for row in rows)
+    for secret in (token, CANARY, token[4:20]):
+        assert secret not in str(card) + card.to_html()
+    assert "history file of IPython" in str(card)
+    assert typed(shell, f"key scan {file}").tables[0].rows[0][0] == "mine.ipynb, the notebook, metadata"
+
+
+def test_a_notebook_without_keys_is_told_so_and_a_file_that_is_none_too(shell, kept, tmp_path):
+    assert typed(shell, "key scan").title == "nothing in a.ipynb looks like a secret"
+    (tmp_path / "other.ipynb").write_text("[]")
+    assert "is no notebook" in refused(shell, f"key scan {tmp_path / 'other.ipynb'}").title
+    assert "can be read" in refused(shell, "key scan /not/there.ipynb").title
 
 
 # --- completion --------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from loom_nb.notebook.extension import awaiting_cell
 from loom_nb.notebook.line_magics import COMMANDS, LATER
 from loom_nb.notebook.schema import type_from
 from loom_nb.stores import default_store
+from tests.notebook.shells import typed
 
 
 def perform(shell, line=""):
@@ -546,3 +547,35 @@ def test_types_are_looked_up_without_running_code():
     for text in ("Tawn", "Town()", "list[", "__import__('os')", "print", "3 + 4"):
         with pytest.raises(LoomUsageError):
             type_from(text, names)
+
+
+def test_a_line_with_too_many_words_says_how_many_it_takes(shell):
+    for line, told in (
+        ("diff r1 r2 r3", "at most 2 words"),
+        ("show r1 r2", "one word more"),
+        ("stop now", "nothing"),
+    ):
+        with pytest.raises(LoomUsageError, match=f"takes {told}"):
+            typed(shell, line)
+
+
+def test_keep_does_not_claim_what_there_is_not(shell):
+    assert typed(shell, "keep").title == "there is nothing to keep or to roll back"
+
+
+def test_config_says_what_lines_of_this_kernel_have_set(shell):
+    for line in (
+        "model openai:gpt-x",
+        "replay strict",
+        "approvals edits",
+        "budget day 5.00",
+        "budget ask off",
+    ):
+        typed(shell, line)
+    rows = {row[0]: row[1:3] for row in typed(shell, "config").tables[0].rows}
+    assert rows["model"] == ("openai:gpt-x", "%loom model")
+    assert rows["replay"] == ("strict", "%loom replay")
+    assert rows["approve"] == ("edits", "%loom approvals")
+    assert rows["budget_day"] == ("$5.00", "%loom budget")
+    assert rows["ask_above"] == ("None", "%loom budget ask")
+    assert rows["budget_cell"] == ("None", "default")

@@ -703,3 +703,13 @@ def test_the_share_that_the_vendor_had_kept_stands_in_the_footer_of_every_surfac
     assert "cached 80 %" in bundle["text/plain"] and "cached 80 %" in bundle["text/html"]
     without = Transcript.of([events[0], RunFinished("completed", "done", usage=Usage(1_000, 10), turns=1)])
     assert "cached" not in render.bundle(without, times=False, ascii=False)["text/plain"]
+
+
+def test_the_size_of_a_picture_is_worded_as_that_of_an_artifact():
+    from loom_nb.notebook.render.facts import picture_line
+    from loom_nb.notebook.transcript import Picture
+    from loom_nb.runtime.artifacts import size_in_words
+
+    for size in (812, 1_000, 24_600, 3_400_000):
+        told = picture_line(Picture(name="plot", media_type="image/png", data=b"x" * size))
+        assert told == f"plot, image/png, {size_in_words(size)}"

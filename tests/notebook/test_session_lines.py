@@ -1,6 +1,7 @@
 """What `%loom sessions` tells to type takes back what was done, whatever the name and the age."""
 
 import shlex
+import sqlite3
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from loom_nb import FileSessionStore, SqliteStore
 from loom_nb.errors import LoomUsageError
 from loom_nb.events import LogEntry, RunFinished, RunStarted, SessionOpened
-from loom_nb.notebook import past, sessions
+from loom_nb.notebook import past, session_cards, sessions
+from loom_nb.runtime.session_facts import listing
 
 MANY = sessions.LOOKED_AT + 2
 
@@ -63,3 +65,34 @@ def test_of_a_run_in_a_deleted_conversation_it_is_said_how_it_comes_back(tmp_pat
 
     assert "nb-00003 was deleted" in str(caught.value)
     assert caught.value.fixes[0] == "%loom sessions undo nb-00003"
+
+
+async def test_a_conversation_named_twice_is_deleted_and_brought_back_once(bench):
+    card = await sessions.sessions(bench, ["delete", "nb-00009", "nb-00009"])
+    assert [name for name, _ in card.facts] == ["nb-00009"]
+    card = await sessions.sessions(bench, ["undo", "nb-00009", "nb-00009"])
+    assert card.facts == (("conversation", "nb-00009"),)
+    assert bench.store.deleted() == []
+
+
+@pytest.mark.parametrize(("damaged", "title"), [("RunStarted", "(cannot be read)"), ("RunFinished", "hi")])
+async def test_a_conversation_whose_last_run_is_damaged_says_so_and_is_not_called_interrupted(
+    tmp_path, damaged, title
+):
+    store = SqliteStore(tmp_path / "l.db")
+    lease = store.acquire("nb-1234")
+    events = (SessionOpened(), RunStarted("m", "hi"), RunFinished("completed"))
+    entries = [LogEntry("nb-1234", n, "r1" if n > 1 else "", 9.0, e) for n, e in enumerate(events, 1)]
+    store.append(lease, entries)
+    store.release(lease)
+    with sqlite3.connect(tmp_path / "l.db") as file:
+        file.execute("update events set json = 'x' where type = ?", (damaged,))
+
+    (found,) = listing(store, 10)
+    bench = SimpleNamespace(store=store, session=None, notebook="", sessions=list)
+    one = sessions.one_of(bench, "nb-1234")
+
+    assert found == one
+    assert (one.status, session_cards.title_of(one)) == ("damaged", title)
+    assert "resume" not in str(session_cards.opened_card(one, ""))
+    store.close()

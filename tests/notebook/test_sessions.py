@@ -58,6 +58,24 @@ def test_a_conversation_is_opened_and_its_next_cell_goes_on_there(home):
         assert "is in it" in one.run(f"%loom sessions open {ids['apples'][:9]}").text
 
 
+def test_a_conversation_that_was_just_left_is_opened_again(home):
+    with opened(home) as one:
+        ids = with_three(one)
+        card = one.said("%loom reset")
+        assert f"%loom sessions open {ids['plums']}" in card
+        one.said(f"%loom sessions open {ids['plums']}")
+        assert "answer to plums" in one.said("%loom context")
+        assert "answer to more" in one.said("%%loom -m model\nmore")
+
+
+def test_the_way_back_after_a_reset_leads_to_the_conversation_that_was_left(home):
+    with opened(home) as one:
+        ids = with_three(one)
+        one.said(f"%loom sessions open {ids['apples']}")
+        assert "not read yet" in one.said("%loom")
+        assert ids["apples"] in one.said("%loom reset")
+
+
 def test_what_is_open_in_another_kernel_is_neither_opened_nor_deleted(home):
     with opened(home) as one, opened(home) as two:
         ids = with_three(one)

@@ -150,8 +150,12 @@ def test_what_is_left_of_each_limit_is_told_and_the_time_only_where_it_is_given(
     events = [*begin(), *turn(usage=Usage(100, 20), cost=0.5), *turn(usage=Usage(30, 10), cost=0.25), checked]
 
     board = board_of(events[:-1], around(limits=limits))
-    assert [str(one) for one in board.left] == ["48 of 50 model calls", "840 of 1,000 tokens", "$1.25 of $2"]
-    assert "left: 48 of 50 model calls; 840 of 1,000 tokens; $1.25 of $2" in told(board)["state"].text
+    assert [str(one) for one in board.left] == [
+        "48 of 50 model calls",
+        "840 of 1,000 tokens",
+        "$1.25 of $2.00",
+    ]
+    assert "left: 48 of 50 model calls; 840 of 1,000 tokens; $1.25 of $2.00" in told(board)["state"].text
     timed = board_of(events, around(limits=limits, seconds=45.0))
     assert str(timed.left[-1]) == "15 of 60 s"
     assert str(timed.left[1]) == "740 of 1,000 tokens"

@@ -4,8 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loom_nb import Agent, Model, tool
+from loom_nb.events import LogEntry, RunStarted, TurnFinished
+from loom_nb.messages import Usage
 from loom_nb.models.scripted import Call
-from loom_nb.runtime.difference import CalledTool, CallPair, Chunk, compared, difference, paired
+from loom_nb.runtime.difference import CalledTool, CallPair, Chunk, compared, difference, paired, side_of
 
 
 @tool(effects={"reads"})
@@ -114,3 +116,19 @@ def test_long_texts_are_compared_line_by_line():
     changed = [one for one in compared("\n".join(lines), "\n".join(other)) if one.kind != "same"]
 
     assert sum(len(one.text) for one in changed) < 60
+
+
+def test_a_run_without_an_end_is_told_by_what_its_model_calls_took():
+    entries = [
+        LogEntry("s", 1, "r1", 10.0, RunStarted("m", "hi")),
+        LogEntry("s", 2, "r1", 12.0, TurnFinished(1, Usage(10, 5), "tool_calls", "big", cost=0.5)),
+        LogEntry("s", 3, "r1", 13.5, TurnFinished(2, Usage(20, 7), "tool_calls", cost=0.25)),
+    ]
+
+    side = side_of(entries, "running")
+
+    assert (side.status, side.turns, side.usage) == ("running", 2, Usage(30, 12))
+    assert (side.cost, side.seconds, side.answered) == (0.75, 3.5, "big")
+    assert side_of(entries).status == "interrupted"
+    unpriced = LogEntry("s", 4, "r1", 14.0, TurnFinished(3, Usage(1, 1), "end"))
+    assert side_of([*entries, unpriced]).cost is None

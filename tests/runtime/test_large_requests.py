@@ -400,7 +400,7 @@ async def test_room_is_still_made_where_a_budget_of_the_context_is_small():
 
 def test_it_says_in_words_what_it_does():
     assert Preflight().describe() == (
-        "a request of 30,000 tokens or $0.5000 that is 2 times the one before; "
+        "a request of 30,000 tokens or $0.50 that is 2 times the one before; "
         "without an answer in 10 min it is not sent"
     )
     assert Preflight(answer_within=0.2).describe().endswith("without an answer in 0.2 s it is not sent")

@@ -112,7 +112,7 @@ async def test_a_run_ends_before_the_call_that_its_cap_does_not_cover():
     assert (result.status, result.fault) == ("limit", "cost")
     assert 0 < result.cost <= 0.5
     assert result.turns == asked(spec) > 1
-    assert "of $0.5000 are spent" in result.reason
+    assert "of $0.50 are spent" in result.reason
     assert "%%loom --budget 1," in result.reason
 
 
@@ -470,6 +470,8 @@ def test_amounts_are_dollars_or_tokens():
     caps = SpendingCaps(run="20k", notebook="$1.50", day=5)
     assert (caps.run.tokens, caps.notebook.dollars, caps.day.dollars) == (20_000, 1.5, 5)
     assert caps.describe() == "a run 20,000 tokens, the notebook $1.50, the day $5.00"
+    assert caps.exactly() == "a run 20,000 tokens, the notebook $1.5, the day $5"
+    assert SpendingCaps(run=1.001).exactly() != SpendingCaps(run=1.0).exactly()  # for the words they are one
     assert SpendingCaps(run="1.5m").run.tokens == 1_500_000
     assert SpendingCaps(run="500 tok").run.tokens == 500
     assert not SpendingCaps()

@@ -12,7 +12,9 @@ from loom_nb.border import parse
 from loom_nb.errors import BorderError
 from loom_nb.notebook.render.strict_markdown import visible
 from loom_nb.notebook.transcript import Card, Picture, Prompt, Retry, Transcript, Used
+from loom_nb.runtime.artifacts import size_in_words
 from loom_nb.runtime.compaction import calls_in_words
+from loom_nb.settings import money
 from loom_nb.wording import counted, percent
 
 MODE_ALL = "mode all: nothing is asked"
@@ -186,7 +188,7 @@ def chars_note(card: Card) -> str:
 def picture_line(picture: Picture) -> str:
     """An image or a file in words."""
     name = f"{picture.name}, " if picture.name else ""
-    return one_line(f"{name}{picture.media_type}, {_bytes(len(picture.data))}")
+    return one_line(f"{name}{picture.media_type}, {size_in_words(len(picture.data))}")
 
 
 def used_items(prompt: Prompt | None) -> list[str]:
@@ -231,7 +233,7 @@ def footer_items(transcript: Transcript, marks: Glyphs, *, times: bool) -> list[
     items += [calls_in_words(calls, written, marks.arrow)] if calls else []
     items += [cached(transcript)] if transcript.usage.cache_read_tokens else []
     if transcript.cost is not None:
-        items.append(dollars(transcript.cost))
+        items.append(money(transcript.cost))
     if pressure(transcript):
         items.append(f"context {pressure(transcript)}")
     if transcript.mode == "all":
@@ -315,15 +317,6 @@ def failure(transcript: Transcript) -> Failure | None:
     return Failure(one_line(title), one_line(transcript.reason), fixes)
 
 
-def dollars(cost: float) -> str:
-    """``$0``, ``$0.0042``, ``$1.25``."""
-    if cost == 0:
-        return "$0"
-    if cost < 0.01:
-        return f"${cost:.2g}" if cost >= 0.0001 else "<$0.0001"
-    return f"${cost:,.2f}"
-
-
 def seconds(value: float) -> str:
     """``20 ms``, ``0.3 s``, ``12 s``, ``3 min 5 s``."""
     if value < 0.0995:
@@ -362,7 +355,3 @@ def columns(text: str) -> int:
 
 def _spaced(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
-
-
-def _bytes(count: int) -> str:
-    return f"{count:,} B" if count < 1024 else f"{count / 1024:,.0f} kB"

@@ -215,6 +215,7 @@ function drawControl(field) {
   const control = make(short ? "input" : "textarea", field.secret && !short ? "control loom-question-hidden" : "control");
   if (field.secret) keepHidden(control);
   if (short) control.type = field.secret ? "password" : "text";
+  else if (field.secret) control.rows = 4;
   else control.rows = Math.min(12, Math.max(field.type === "text" ? 1 : 2, field.initial.split("\n").length));
   if (field.type === "number") control.inputMode = "decimal";
   control.value = field.initial;
