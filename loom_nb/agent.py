@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from loom_nb.credentials.used_secrets import UsedSecrets
 from loom_nb.errors import LoomUsageError, NotBuiltError
 from loom_nb.events import Event
 from loom_nb.inputs import RunContext, RuntimeTask, SessionConfig
@@ -133,6 +134,7 @@ class Agent:
             describe=_describe,
             book=_book_beside,
             secrets=known_secrets(),
+            redaction=UsedSecrets(),
         )
         self._sessions[session.id] = session
         return session

@@ -5,6 +5,7 @@ import pytest
 from tests.leaks import (  # noqa: F401  they bring their channels with them
     disk_channels,
     log_channels,
+    model_channels,
     notebook_channels,
     object_channels,
     process_channels,

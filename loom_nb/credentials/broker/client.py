@@ -71,6 +71,11 @@ class Broker:
         office = self._held.office
         return office.pid if isinstance(office, Process) and office.alive else None
 
+    @property
+    def in_use(self) -> bool:
+        """Whether it has used any secret for this process."""
+        return bool(self._used)
+
     # -- administration ----------------------------------------------------------------------------------
 
     def put(
@@ -206,6 +211,7 @@ class Broker:
             CredentialError: the machine does not take the secret.
             ToolError: it cannot be reached.
         """
+        self._used.add(use.scope)
         return await self._asked(operations.SshCall(use, command, seconds, raw), Ran)
 
     async def ssh_send(self, use: Use, command: str, *, seconds: float, session: str = "") -> Ran:
@@ -217,6 +223,7 @@ class Broker:
             seconds: after which it is interrupted.
             session: which shell, as an earlier answer named it; empty for a new one.
         """
+        self._used.add(use.scope)
         return await self._asked(operations.SshSend(use, command, seconds, session), Ran)
 
     async def ssh_close(self, session: str) -> bool:
@@ -428,6 +435,11 @@ def _checked(secret_type: str, fields: Mapping[str, object]) -> Secret | LoomUsa
 _BROKERS: "weakref.WeakSet[Broker]" = weakref.WeakSet()
 _AT: dict[Path, Broker] = {}
 _AT_TURN = threading.Lock()
+
+
+def brokers() -> tuple[Broker, ...]:
+    """All of this process."""
+    return tuple(_BROKERS)
 
 
 def broker_at(home: Path) -> Broker:
