@@ -764,8 +764,10 @@ class Workbench:
 
         metadata = {past.NOTEBOOK: self.notebook} if self.notebook else {}
         self.reset()
-        self.session = self._agent_for(CellRequest()).session(SessionConfig(session_id, metadata))
-        self._leaving = [one for one in self._leaving if one is not self.session]  # it was not closed yet
+        left = next((one for one in self._leaving if one.id == session_id), None)
+        if left is not None:  # it was not closed yet
+            self._leaving.remove(left)
+        self.session = left or self._agent_for(CellRequest()).session(SessionConfig(session_id, metadata))
         return self.session
 
     def _go_back(self, before: "Session | None") -> None:
