@@ -163,10 +163,16 @@ class Redacting:
             case _:
                 return part
 
+    def doubts(self, message: Message) -> bool:
+        """Whether what the user sends is to be looked at more closely; the environment is, before."""
+        self.known.refresh()
+        if self.at_work:
+            return True
+        return any(type(part) is not TextPart or key_forms(part.text) for part in message.parts)
+
     async def asked(self, message: Message) -> tuple[Message, str]:
         """The user's message without known secrets, and what the user should be told of it."""
-        self.known.refresh()
-        if not self.at_work and not any(map(_doubtful, message.parts)):
+        if not self.doubts(message):
             return message, ""
         made = await self.message(message)
         if len(made.parts) > 1:
@@ -229,10 +235,6 @@ def _described(event: VariablesChanged) -> VariablesChanged:
         for one in event.changes
     )
     return event if changes == event.changes else msgspec.structs.replace(event, changes=changes)
-
-
-def _doubtful(part: Part) -> bool:
-    return type(part) is not TextPart or bool(key_forms(part.text))
 
 
 def _same(one: object, other: object) -> bool:

@@ -893,11 +893,10 @@ class Session:
                 run.say(work.told)
             await self._log.commit()
         else:
-            message, told = await self._redacting.asked(work.message)
-            work = work if message is work.message else _Beginning(message, work.metadata, work.form)
+            if self._redacting.doubts(work.message):
+                message, told = await self._redacting.asked(work.message)
+                work = _Beginning(message, work.metadata, work.form, told)
             self._begin(run, work)
-            if told:
-                run.say(Noticed(told, "warning"))
             if self.store.durable:
                 await self._commit_beginning(run)
         empty = self._stages.get(id(agent)) or await self._empty_stage(agent)
@@ -959,6 +958,8 @@ class Session:
         run.say(RunStarted(run.model, message.text, work.metadata, work.form))
         self._add(message)
         run.say(MessageAdded(message))
+        if work.told:
+            run.say(Noticed(work.told, "warning"))
 
     async def _commit_beginning(self, run: Run) -> None:
         """The run is on disk from here on."""
@@ -1018,7 +1019,8 @@ class Session:
                     ending.cancelled = stop
         if not self._log.is_open or run.id == self._given_up:  # that one has its end in the log
             return
-        ending.finished = await self._told(ending.finished)
+        if self._redacting.at_work:
+            ending.finished = await self._told(ending.finished)
         run.entries.append(self._log.note(run.id, ending.finished))
         try:
             if self.store.durable or not self._log.commit_now():
@@ -1177,6 +1179,8 @@ class _Beginning(msgspec.Struct, frozen=True):
     message: Message
     metadata: dict[str, Any]
     form: dict[str, Any] | None = None
+    told: str = ""
+    """What the user should know of secrets in it."""
 
     @property
     def goal(self) -> str:
