@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import sys
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -134,6 +135,7 @@ class Agent:
             describe=_describe,
             book=_book_beside,
             secrets=known_secrets(),
+            redaction=_BROKERS,
             redaction=UsedSecrets(),
         )
         self._sessions[session.id] = session
@@ -198,6 +200,25 @@ def _default_store() -> Store:
 def known_secrets() -> KnownSecrets:
     """What this process knows of secrets: one for all sessions, for what one was told another may show."""
     return KnownSecrets()
+
+
+class _Brokers:
+    """Takes out of texts what the brokers of this process have used; loads nothing before one has."""
+
+    @property
+    def in_use(self) -> bool:
+        module = sys.modules.get("loom_nb.credentials.broker.client")
+        return module is not None and bool(module.brokers_in_use())
+
+    async def redact(self, text: str) -> str:
+        from loom_nb.credentials.broker.client import brokers_in_use
+
+        for broker in brokers_in_use():
+            text = await broker.redact(text)
+        return text
+
+
+_BROKERS = _Brokers()
 
 
 def _book_beside(store: Store) -> Book:
