@@ -2,7 +2,6 @@
 
 import asyncio
 import contextvars
-import sys
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -135,8 +134,7 @@ class Agent:
             describe=_describe,
             book=_book_beside,
             secrets=known_secrets(),
-            redaction=_BROKERS,
-            redaction=UsedSecrets(),
+            redaction=_USED,
         )
         self._sessions[session.id] = session
         return session
@@ -202,23 +200,7 @@ def known_secrets() -> KnownSecrets:
     return KnownSecrets()
 
 
-class _Brokers:
-    """Takes out of texts what the brokers of this process have used; loads nothing before one has."""
-
-    @property
-    def in_use(self) -> bool:
-        module = sys.modules.get("loom_nb.credentials.broker.client")
-        return module is not None and bool(module.brokers_in_use())
-
-    async def redact(self, text: str) -> str:
-        from loom_nb.credentials.broker.client import brokers_in_use
-
-        for broker in brokers_in_use():
-            text = await broker.redact(text)
-        return text
-
-
-_BROKERS = _Brokers()
+_USED = UsedSecrets()
 
 
 def _book_beside(store: Store) -> Book:

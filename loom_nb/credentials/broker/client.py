@@ -448,11 +448,6 @@ def broker_at(home: Path) -> Broker:
         return _AT.setdefault(Path(home).absolute(), Broker(home))
 
 
-def brokers_in_use() -> list[Broker]:
-    """Those of `broker_at` that have used a secret."""
-    return [one for one in _AT.values() if one.in_use]
-
-
 def default_broker() -> Broker:
     """The broker of this user: `secrets` in the home that the settings name. Starts nothing."""
     from loom_nb.settings import load
