@@ -514,8 +514,7 @@ current_call: ContextVar[CallContext | None] = ContextVar("loom_nb_current_call"
 """The context of the tool call that runs here; carried into threads."""
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(msgspec.Struct, frozen=True):
     """Which run it is that goes on here, and for whom."""
 
     session: str

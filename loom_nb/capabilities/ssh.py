@@ -18,12 +18,14 @@ from loom_nb.credentials.policies import SecretFacts
 from loom_nb.credentials.remote import MAX_COMMAND, MAX_SECONDS, Destination, Ran, audited, destination
 from loom_nb.credentials.uses import Use
 from loom_nb.errors import CredentialError, LoomUsageError, ToolError
-from loom_nb.protocols import Call, Toolset
+from loom_nb.events import SecretUsed
+from loom_nb.protocols import Call, Toolset, current_call
 from loom_nb.tools import Assessment, Effect, Tool, tool
 
 RUNS: frozenset[Effect] = frozenset({"runs", "network"})
 MAX_SESSIONS = 8
 """Of one agent."""
+_LEFT = "(something that it started in the background still runs there)"
 _SESSION = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 
@@ -112,6 +114,7 @@ class Machines:
         ran = await self._broker.ssh_call(
             use_in_call(scope, "ssh_call", why), command, seconds=self._seconds(timeout), raw=self._raw
         )
+        _keep_fact(scope, "ssh_call", ran)
         return told(ran)
 
     async def ssh_session(
@@ -159,6 +162,7 @@ class Machines:
             raise
         if ran.session:
             self._sessions[place] = ran.session
+        _keep_fact(place[0], "ssh_session", ran)
         return ran
 
     async def _closed(self, place: tuple[str, str]) -> str:
@@ -224,8 +228,8 @@ class Machines:
         where = destination(self._broker.facts(scope))
         return Use(
             scope=scope, who=f"tool:{call.name}", notebook=call.notebook, agent=call.agent,
-            session=call.session, run=call.run, call=call.id, approved=call.approved, method="SSH", scheme="ssh", host=where.host, port=where.port,
-            path=audited(command), why=str(given.get("why", "")),
+            session=call.session, run=call.run, call=call.id, method="SSH", scheme="ssh", host=where.host,
+            port=where.port, path=audited(command), why=str(given.get("why", "")), approved=call.approved,
         )  # fmt: skip
 
     def _check(self, scope: str, command: str) -> None:
@@ -266,6 +270,13 @@ class Machines:
         return f"scope is one of: {', '.join(self._scopes)}; it says which machine and which user."
 
 
+def _keep_fact(scope: str, name: str, ran: Ran) -> None:
+    """Have the run's log tell that a secret was used."""
+    context = current_call.get()
+    if context is not None:
+        context.say(SecretUsed(scope, f"tool:{name}", context.call_id, "SSH", ran.where, mode=ran.mode))
+
+
 def _bound(where: Destination, facts: SecretFacts) -> str:
     """What a leave is bound to: the machine, and the keys by which it is known."""
     return f"{where} {' '.join(facts.binding.host_keys) or facts.binding.known_hosts}"
@@ -281,7 +292,7 @@ def told(ran: Ran, session: str = "") -> str:
         lines.append(f"--- standard error\n{readable(ran.err, ran.err_bytes)}\n---")
     lines.append(_ending(ran))
     if ran.held:
-        lines.append("(something that it started in the background still runs there)")
+        lines.append(_LEFT if ran.ended != "timeout" else "(it may still run there)")
     if session and not ran.session:
         lines.append(
             f"(session {session} has ended with it: what it knew is gone; the next call opens a new one)"
@@ -296,7 +307,7 @@ def _ending(ran: Ran) -> str:
         case "signal":
             return f"ended by the signal {ran.signal}"
         case "timeout":
-            what = "interrupted" if ran.session else "ended there"
+            what = "interrupted" if ran.session else "given up" if ran.held else "ended there"
             return f"{what} after {ran.seconds:.1f} s, its time limit"
         case _:
             return "the connection broke: whether the command went on is not known"

@@ -103,7 +103,12 @@ class Ran(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     session: str = ""
     """The session that goes on; empty where there is none, or where it has ended with this command."""
     held: bool = False
-    """Whether what it left in the background still had its output open."""
+    """Whether something of it may still run: what it left in the background, or what did not let itself be
+    ended in time."""
+    where: str = ""
+    """The host, and its port where that is not the usual one."""
+    mode: str = ""
+    """Of the policy by which the secret was used."""
 
 
 class Filter(Protocol):

@@ -174,7 +174,9 @@ def _made(of_type: str, fields: Mapping[str, object]) -> Secret:
     unknown = sorted(fields.keys() - {*known.required, *known.optional})
     if unknown:
         names = ", ".join((*known.required, *known.optional))
-        raise LoomUsageError(f"a secret of type {of} has no {', '.join(map(_word, unknown))}", cause=f"it has: {names}")
+        raise LoomUsageError(
+            f"a secret of type {of} has no {', '.join(map(_word, unknown))}", cause=f"it has: {names}"
+        )
     values = {name: _text(of, name, value) for name, value in fields.items() if value not in (None, "", [])}
     missing = [name for name in known.required if not values.get(name)]
     if missing:

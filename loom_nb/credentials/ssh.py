@@ -261,6 +261,13 @@ def fresh_mark() -> str:
     return randomness.token_hex(16)
 
 
+def _known_hosts() -> Path:
+    try:
+        return Path("~/.ssh/known_hosts").expanduser()
+    except RuntimeError:  # nobody has a home here
+        return Path("/nonexistent/known_hosts")
+
+
 @dataclass(eq=False, slots=True)
 class Ssh:
     """All SSH of one broker. Belongs to one event loop.
@@ -272,7 +279,7 @@ class Ssh:
     """
 
     limits: Limits = field(default_factory=Limits)
-    known_hosts: Path = field(default_factory=lambda: Path.home() / ".ssh" / "known_hosts")
+    known_hosts: Path = field(default_factory=_known_hosts)
     filters: Filters = Unfiltered
     links: Links = field(init=False)
     _background: set[asyncio.Task[Any]] = field(default_factory=set, init=False)
@@ -306,6 +313,7 @@ class Ssh:
             ended, held = await self.to_its_end(ear, seconds)
             if ended == "timeout":
                 await self.end(link, ear)
+                held = not ear.ended
         except asyncio.CancelledError:
             self.in_background(self.end(link, ear), link)
             raise
@@ -400,17 +408,17 @@ class Ssh:
         """End a command over there, with all that it started; by TERM and then KILL where nothing is said."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(ear.announced.wait(), 1.0)
-        if ear.ended:
-            pass
-        elif ear.pid is not None:
-            await self.signal(link, ear.pid, *(signals or ("TERM", "KILL")))
-        elif ear.channel is not None:
-            with contextlib.suppress(OSError, asyncssh.Error):
-                ear.channel.kill()
+        if not ear.ended:
+            told = ear.pid is not None and await self.signal(link, ear.pid, *(signals or ("TERM", "KILL")))
+            if not told and ear.channel is not None:
+                with contextlib.suppress(OSError, asyncssh.Error):
+                    ear.channel.kill()  # some servers do that, and some for some users
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ear.told.wait(), 0.5)
         hang_up(ear)
 
-    async def signal(self, link: Link, pid: int, *signals: str) -> None:
-        """Send signals to a process group over there, by a command of its own; it has `grace` for that."""
+    async def signal(self, link: Link, pid: int, *signals: str) -> bool:
+        """Send signals to a process group over there, by a command of its own; whether that could be run."""
         ear = Ear()
         for attempt in range(4):
             try:
@@ -419,13 +427,15 @@ class Ssh:
                     await ear.told.wait()
             except asyncssh.ChannelOpenError:
                 if not link.alive:
-                    return
+                    break
                 await asyncio.sleep(0.2 * (attempt + 1))
             except (TimeoutError, OSError, asyncssh.Error):
                 break
             else:
-                break
+                hang_up(ear)
+                return ear.code == 0
         hang_up(ear)
+        return False
 
     def in_background(self, work: Coroutine[Any, Any, None], link: Link) -> None:
         """Let something come to its end; its connection stays as long."""

@@ -6,6 +6,7 @@ part.
 """
 
 import asyncio
+import getpass
 import logging
 import os
 from collections.abc import Sequence
@@ -41,6 +42,14 @@ def silence() -> None:
     if not log.handlers:
         log.addHandler(logging.NullHandler())
     asyncssh.set_debug_level(1)
+
+
+def take_a_name() -> None:
+    """The library wants to know who runs it, although nobody is told: in some containers nobody does."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["LOGNAME"] = "nobody"
 
 
 # -- who the server is -------------------------------------------------------------------------------
@@ -213,6 +222,7 @@ async def _attempt(
 ) -> asyncssh.SSHClientConnection | LoomError:
     """A connection, or why there is none: made outside of any frame that holds the secret."""
     silence()
+    take_a_name()
     by_key = secret.type == "ssh_private_key"
     key = await asyncio.to_thread(_private_key, facts.scope, secret) if by_key else None
     if isinstance(key, LoomError):

@@ -128,7 +128,7 @@ def approve(bench: "Workbench", words: list[str]) -> Card:
             f"%loom approve: '{reach}' is no reach of a leave",
             fixes=[f"%loom approve {name or 'a1'} {one}" for one in _SCOPES],
         )
-    one = _one(bench, name, approval=True)
+    one = _one(bench, name, "approve")
     _answer(bench, one, Decision("allow", _SCOPES[reach]))
     return Card(f"{one.name} is allowed {_SAID[_SCOPES[reach]]}", (("call", _what(one.question)),))
 
@@ -136,7 +136,7 @@ def approve(bench: "Workbench", words: list[str]) -> Card:
 def deny(bench: "Workbench", words: list[str]) -> Card:
     """Refuse a call that waits; the agent reads why."""
     name, *why = words or [""]
-    one = _one(bench, name, approval=True)
+    one = _one(bench, name, "deny")
     _answer(bench, one, Decision("deny", reason=" ".join(why)))
     return Card(
         f"{one.name} is denied",
@@ -147,7 +147,7 @@ def deny(bench: "Workbench", words: list[str]) -> Card:
 def answer(bench: "Workbench", words: list[str]) -> Card:
     """Answer a question that waits: yes or no, an option, words, or a form as JSON."""
     name, *rest = words or [""]
-    one = _one(bench, name, approval=False)
+    one = _one(bench, name, "answer")
     if one.question.kind == "secret":
         raise LoomUsageError(
             "a secret is not typed into a cell: it would be saved with the notebook",
@@ -216,8 +216,8 @@ def _run_of(bench: "Workbench", session: str, question: Question) -> str:
     return bench.running[-1].id if bench.running else ""
 
 
-def _one(bench: "Workbench", name: str, *, approval: bool) -> Waiting:
-    command = "approve" if approval else "answer"
+def _one(bench: "Workbench", name: str, command: str) -> Waiting:
+    approval = command != "answer"
     waiting = [one for one in pending(bench) if (one.question.approval is not None) == approval]
     hits = [one for one in waiting if name in (one.name, one.question.id, f"{one.run}/{one.question.id}")]
     if not name and len(waiting) == 1:

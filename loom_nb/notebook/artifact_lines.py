@@ -102,8 +102,7 @@ def _of(bench: "Workbench", run: str, name: str = "") -> "tuple[str, Artifacts]"
     if mine is not None:
         return run, mine.artifacts
     row = bench.find_run(run, "%loom artifacts {}")
-    entries = [entry for entry in bench.store.read(row.session) if entry.run == row.run]
-    return row.run, artifacts_of(entries, files=files_beside(bench.store))
+    return row.run, artifacts_of(bench.entries_of(row), files=files_beside(bench.store))
 
 
 def _size(size: int) -> str:

@@ -103,8 +103,13 @@ def parse(line: str, body: str = "", namespace: Mapping[str, Any] | None = None)
         )
     if options.out is not None and (not options.out.isidentifier() or keyword.iskeyword(options.out)):
         raise LoomUsageError(f"-o: '{options.out}' is no name for a variable", fixes=["%%loom -o answer"])
-    if options.new and options.continues is not None:
-        raise LoomUsageError("--new and --continue exclude each other", fixes=["keep one of the two"])
+    ways = {
+        "--new": options.new,
+        "--continue": options.continues is not None,
+        "--fork": options.fork is not None,
+    }
+    if len(told := [flag for flag, is_given in ways.items() if is_given]) > 1:
+        raise LoomUsageError(f"{' and '.join(told)} exclude each other", fixes=["keep one of them"])
     text = body.replace("\r\n", "\n").strip("\n")
     prompt, references, notices = (text, (), ()) if options.raw else interpolate(text, namespace or {})
     names = tuple(name for group in options.tools for name in group.split(",") if name)

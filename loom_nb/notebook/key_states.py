@@ -34,7 +34,7 @@ class KeyState:
     @property
     def usable(self) -> bool:
         """Whether a call would find a key."""
-        return self.kind in ("none needed", "environment", "kept", "asks")
+        return self.kind in ("none needed", "environment", "kept")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,31 +112,34 @@ def key_state(model: "Model", environ: Mapping[str, str], kept: Kept) -> KeyStat
         return KeyState("none needed", "none needed")
     facts = kept.facts.get(model.vendor)
     found = _set(model, environ)
-    if facts is None or facts.type != "api_key":
-        if found:
-            return KeyState("environment", f"{found} is set")
+    if found:  # it comes first, whatever is kept
+        also = "; the one that is kept here is not used" if facts is not None else ""
+        return KeyState("environment", f"{found} is set{also}")
+    if facts is None or facts.type not in ("api_key", "bearer_token"):
         fix = f"%loom key set {model.vendor}" if vendor_named(model.vendor) else ""
         more = f"; {kept.problem}" if kept.problem else ""
         return KeyState("missing", f"none: {' or '.join(model.key_env)} is not set{more}", fix)
-    return _kept_state(model, facts, kept, found)
+    return _kept_state(facts, kept)
 
 
 def _set(model: "Model", environ: Mapping[str, str]) -> str:
     return next((name for name in model.key_env if environ.get(name, "").strip()), "")
 
 
-def _kept_state(model: "Model", facts: SecretFacts, kept: Kept, found: str) -> KeyState:
-    also = f"; {found} is set too" if found else ""
+def _kept_state(facts: SecretFacts, kept: Kept) -> KeyState:
     if kept.locked:
-        return KeyState("locked", f"kept here, locked{also}", "%loom key unlock")
+        return KeyState("locked", "kept here, locked", "%loom key unlock")
     said = ruled(facts, kept)
     match said.decision:
         case "allow":
-            return KeyState("kept", f"kept here{also}")
+            return KeyState("kept", "kept here")
         case "ask":
-            return KeyState("asks", f"kept here, asks before each use{also}")
+            fix = f"%loom key policy {facts.scope} autonomous"
+            return KeyState(
+                "asks", "kept here, but it asks before each use, which a model's call cannot", fix
+            )
         case "deny":
-            return KeyState("not granted", f"kept here, not for this: {why(said)}{also}", fix_of(facts, kept))
+            return KeyState("not granted", f"kept here, not for this: {why(said)}", fix_of(facts, kept))
 
 
 def ruled(facts: SecretFacts, kept: Kept) -> Ruling:

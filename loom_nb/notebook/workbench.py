@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from loom_nb.notebook.stopping import StopBar
     from loom_nb.notebook.tables import Tables
     from loom_nb.notebook.transcript import Transcript
-    from loom_nb.protocols import Capability, RunRow, Store
+    from loom_nb.protocols import Capability, KeySource, RunRow, Store
     from loom_nb.questions import Question
     from loom_nb.runtime.policies import Runtime
     from loom_nb.runtime.run import Run, RunResult
@@ -125,6 +125,7 @@ class Workbench:
         self.equipment.cells.front = self.front_cells
         self._tables: Tables | None = None
         self._secrets: Secrets | None = None
+        self._model_keys: KeySource | None = None
         self._on_screen: type | None = None
 
     # -- what is set -------------------------------------------------------------------------------
@@ -204,6 +205,21 @@ class Workbench:
         from loom_nb.notebook.key_states import granted, kept_by
 
         return granted(kept_by(self), tool)
+
+    def _keep_model_keys(self) -> None:
+        """Models find the keys that are kept in this notebook's home, wherever that is."""
+        from loom_nb.models import kept_keys
+
+        def keys() -> "KeySource":
+            from loom_nb.credentials.broker import broker_at
+            from loom_nb.credentials.broker.transport import ModelKeys
+            from loom_nb.notebook.key_places import folder
+
+            if self._model_keys is None:
+                self._model_keys = ModelKeys(lambda: broker_at(folder(self.settings.home)))
+            return self._model_keys
+
+        kept_keys.come_from(keys)
 
     def _broker(self) -> "Broker | None":
         """Of this notebook's home, to use secrets; none where a test keeps them otherwise."""
@@ -628,6 +644,7 @@ class Workbench:
         from loom_nb.runtime.preflight import Preflight
         from loom_nb.runtime.spending import SpendingCaps
 
+        self._keep_model_keys()
         model = self._recorded(self._named(request.model) if request.model else self.model, request)
         steps = request.max_steps or self.settings.max_steps
         seconds = request.timeout or self.settings.timeout
@@ -747,8 +764,10 @@ class Workbench:
 
         metadata = {past.NOTEBOOK: self.notebook} if self.notebook else {}
         self.reset()
-        self.session = self._agent_for(CellRequest()).session(SessionConfig(session_id, metadata))
-        self._leaving = [one for one in self._leaving if one is not self.session]  # it was not closed yet
+        left = next((one for one in self._leaving if one.id == session_id), None)
+        if left is not None:  # it was not closed yet
+            self._leaving.remove(left)
+        self.session = left or self._agent_for(CellRequest()).session(SessionConfig(session_id, metadata))
         return self.session
 
     def _go_back(self, before: "Session | None") -> None:

@@ -2,13 +2,13 @@
 
 import asyncio
 import weakref
-from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
 from loom_nb.errors import StoreError
 from loom_nb.events import Kept, LogEntry, Noticed, event_to_json
 from loom_nb.protocols import Clock, Lease, Store
+from loom_nb.runtime.redacting import Redacting
 from loom_nb.runtime.restore import Past, read_past
 
 RENEW_SECONDS = 10.0
@@ -24,14 +24,14 @@ class Log:
         session: the id.
         store: where it lies.
         clock: the time.
-        kept: what of a fact is kept; none is shown or written but through it.
+        redacting: takes secrets out of each fact before it is shown or written; none by default.
     """
 
-    def __init__(
-        self, session: str, store: Store, clock: Clock, kept: Callable[[Kept], Kept] = lambda event: event
-    ) -> None:
+    def __init__(self, session: str, store: Store, clock: Clock, redacting: Redacting | None = None) -> None:
         self.session = session
-        self.kept = kept
+        redacting = redacting or Redacting()
+        self.kept = redacting.kept
+        self.known = redacting.known
         self.pending: list[LogEntry] = []
         """What was said and is not durable yet."""
         self._writing: asyncio.Future[None] | None = None

@@ -117,15 +117,19 @@ async def _turn(stage: Stage) -> Reply:
     note_head(stage)
     reply: Reply | None = None
     try:
-        reply = await _reply(stage)
+        reply = await (_reply(stage) if stage.shown else stage.model.reply(stage.request, stage.show))
     except ModelError as error:
         if not await _may_pass(stage, error, 1):
             raise
     if reply is None:
         reply = await _ask_again(stage)
     stage.deltas.clear()
-    reply = await _as_kept(stage, reply)
-    _add(stage, reply.message)
+    message = cleaned(reply.message)
+    if stage.redacting.at_work:
+        message = await stage.redacting.message(message)
+    if message is not reply.message:
+        reply = msgspec.structs.replace(reply, message=message)
+    _add(stage, message)
     cost = pay(stage, reply) if reply.discarded else stage.spend(reply.usage, reply.model)
     stage.meter.counted_by_vendor(reply.usage)
     stage.say(
@@ -139,31 +143,24 @@ async def _turn(stage: Stage) -> Reply:
             reply.discarded,
         )
     )
+    if reply.notices or stage.hooks.given:
+        await _tell_of(stage, reply)
+    return reply
+
+
+async def _tell_of(stage: Stage, reply: Reply) -> None:
     for notice in reply.notices:
         stage.say(Noticed(notice))
-    if stage.hooks.given:
-        await tell(
-            stage, "after_llm", iteration=stage.turns, model=reply.model, stop_reason=reply.stop_reason
-        )
-    return reply
+    await tell(stage, "after_llm", iteration=stage.turns, model=reply.model, stop_reason=reply.stop_reason)
 
 
 async def _reply(stage: Stage) -> Reply:
     """What the model says, shown as it comes; what was held back of it is shown at its end."""
-    if stage.shown is None:
-        return await stage.model.reply(stage.request, stage.show)
     try:
         return await stage.model.reply(stage.request, stage.show)
     finally:
-        stage.shown.end()
-
-
-async def _as_kept(stage: Stage, reply: Reply) -> Reply:
-    """The reply as it may be kept and sent again."""
-    message = cleaned(reply.message)
-    if stage.redacting.at_work:
-        message = await stage.redacting.message(message)
-    return reply if message is reply.message else msgspec.structs.replace(reply, message=message)
+        if stage.shown is not None:
+            stage.shown.end()
 
 
 def _weight(stage: Stage) -> int:

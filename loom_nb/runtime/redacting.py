@@ -37,7 +37,7 @@ from loom_nb.messages import (
 )
 from loom_nb.protocols import Redaction
 from loom_nb.questions import Question, secrets_typed
-from loom_nb.redaction.key_forms import key_forms, without_key_forms
+from loom_nb.redaction.key_forms import SHORTEST, key_forms, without_key_forms
 from loom_nb.redaction.known import KnownSecrets
 from loom_nb.redaction.redactor import RedactedText, Redactor
 from loom_nb.runtime.artifacts import Packed
@@ -163,10 +163,17 @@ class Redacting:
             case _:
                 return part
 
+    def doubts(self, message: Message) -> bool:
+        """Whether a message of the user is to be looked at more closely; looks at the environment anew."""
+        self.known.refresh()
+        for part in message.parts:
+            if type(part) is not TextPart or (len(part.text) >= SHORTEST and key_forms(part.text)):
+                return True
+        return self.at_work
+
     async def asked(self, message: Message) -> tuple[Message, str]:
         """The user's message without known secrets, and what the user should be told of it."""
-        self.known.refresh()
-        if not self.at_work and not any(map(_doubtful, message.parts)):
+        if not self.doubts(message):
             return message, ""
         made = await self.message(message)
         if len(made.parts) > 1:
@@ -229,10 +236,6 @@ def _described(event: VariablesChanged) -> VariablesChanged:
         for one in event.changes
     )
     return event if changes == event.changes else msgspec.structs.replace(event, changes=changes)
-
-
-def _doubtful(part: Part) -> bool:
-    return type(part) is not TextPart or bool(key_forms(part.text))
 
 
 def _same(one: object, other: object) -> bool:

@@ -227,7 +227,7 @@ class Session:
         self._clock: Clock = clock or SYSTEM_CLOCK
         self._describe = describe or _as_text
         self._redacting = Redacting(secrets, redaction)
-        self._log = Log(self.id, store, self._clock, self._redacting.kept)
+        self._log = Log(self.id, store, self._clock, self._redacting)
         self._asking = Asking(
             self._clock,
             self.id,
@@ -410,7 +410,8 @@ class Session:
         output: OutputType | None,
     ) -> Request:
         request = _request(agent, kit, partitions, conversation, output)
-        request.system = self._redacting.words(request.system)
+        if self._redacting.known.redactor is not None:
+            request.system = self._redacting.words(request.system)
         return request
 
     def _begun(self, message: Message, after: Sequence[Fact]) -> View:
@@ -896,17 +897,12 @@ class Session:
     ) -> Stage:
         """Say that the run begins or goes on, and set its stage."""
         if isinstance(work, Waiting):
-            if work.run == self._given_up:
-                raise LoomUsageError(f"run {work.run} cannot be resumed", cause="another run began before it")
-            self._redacting.known.refresh()
-            self._waiting = None  # not sooner: a run that is stopped before its turn can be resumed again
-            run.say(RunResumed())
-            if work.told is not None:
-                run.say(work.told)
-            await self._log.commit()
+            await self._go_on(run, work)
         else:
-            message, told = await self._redacting.asked(work.message)
-            work = work if message is work.message else _Beginning(message, work.metadata, work.form)
+            told = ""
+            if self._redacting.doubts(work.message):
+                message, told = await self._redacting.asked(work.message)
+                work = _Beginning(message, work.metadata, work.form)
             self._begin(run, work)
             if told:
                 run.say(Noticed(told, "warning"))
@@ -929,6 +925,17 @@ class Session:
             stage.purse = self._purse(agent, lambda words: run.say(Noticed(words, "warning")), before)
             stage.model = stage.watched(stage.model, agent.model)
         return stage
+
+    async def _go_on(self, run: Run, work: Waiting) -> None:
+        """Say that a run goes on which another process began."""
+        if work.run == self._given_up:
+            raise LoomUsageError(f"run {work.run} cannot be resumed", cause="another run began before it")
+        self._redacting.known.refresh()
+        self._waiting = None  # not sooner: a run that is stopped before its turn can be resumed again
+        run.say(RunResumed())
+        if work.told is not None:
+            run.say(work.told)
+        await self._log.commit()
 
     def _purse(self, agent: AgentDescription, tell: Callable[[str], None], spent: Spent) -> Purse:
         """What a run of an agent may spend."""
@@ -1031,7 +1038,8 @@ class Session:
                     ending.cancelled = stop
         if not self._log.is_open or run.id == self._given_up:  # that one has its end in the log
             return
-        ending.finished = await self._told(ending.finished)
+        if self._redacting.at_work:
+            await self._tell_safely(ending)
         run.entries.append(self._log.note(run.id, ending.finished))
         try:
             if self.store.durable or not self._log.commit_now():
@@ -1048,13 +1056,18 @@ class Session:
             run.entries[-1] = self._log.renote(ending.finished)
             ending.error = refused
 
-    async def _told(self, finished: RunFinished) -> RunFinished:
+    async def _tell_safely(self, ending: "_Ending") -> None:
         """The end of a run as it may be told: its reason may be in the words of a server."""
+        finished = ending.finished
         if self._redacting.asks and finished.reason:
-            reason = await self._redacting.text(finished.reason)
+            reason = "withheld: it was not seen whether it holds a secret"
+            try:
+                reason = await self._redacting.text(finished.reason)
+            except asyncio.CancelledError as stop:
+                ending.cancelled = stop
             finished = msgspec.structs.replace(finished, reason=reason)
         told = self._redacting.kept(finished)
-        return told if isinstance(told, RunFinished) else finished
+        ending.finished = told if isinstance(told, RunFinished) else finished
 
     async def _empty_stage(self, agent: AgentDescription) -> Stage:
         """What all runs of an agent in this session have in common; kept for the next one."""

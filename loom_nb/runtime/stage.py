@@ -221,7 +221,7 @@ class Stage(msgspec.Struct, eq=False):
         partitions: tuple[PartitionItem, ...] = (),
     ) -> "Stage":
         """A copy of this empty stage, for one run."""
-        shown = self.redacting.deltas(run.show)
+        shown = self.redacting.deltas(run.show) if self.redacting.known.redactor is not None else None
         return msgspec.structs.replace(
             self,
             run=run.id,

@@ -12,7 +12,7 @@ from loom_nb.credentials.policies import CredentialPolicy
 from loom_nb.credentials.remote import Ran
 from loom_nb.credentials.uses import Use
 from loom_nb.errors import CredentialDenied, LoomUsageError, ToolError
-from loom_nb.events import CallFinished, QuestionAsked
+from loom_nb.events import CallFinished, QuestionAsked, SecretUsed
 from loom_nb.models.scripted import Call
 from loom_nb.redaction.forms import forms
 from tests.credentials.ssh_servers import PASSWORD, lives, shells
@@ -75,6 +75,9 @@ async def test_a_command_runs_where_the_secret_leads_and_the_model_reads_how_it_
     assert call.result.text == "out\n--- standard error\nerr\n---\nexit code 3"
     assert (call.outcome, call.result.origin.kind) == ("ok", "tool")
     assert server.logins == ["deploy"]
+    (used,) = [entry.event for entry in result.events if isinstance(entry.event, SecretUsed)]
+    assert (used.scope, used.who, used.method, used.mode) == ("prod.db", "tool:ssh_call", "SSH", "autonomous")
+    assert used.host == f"localhost:{server.port}"
 
 
 async def test_the_card_names_secret_machine_command_and_why_and_what_the_command_does(broker, server):
@@ -265,6 +268,10 @@ def test_what_is_no_shell_has_no_sessions(tmp_path):
     [
         (Ran(ended="exit", code=0), "(no output)\nexit code 0"),
         (Ran(ended="signal", signal="KILL"), "(no output)\nended by the signal KILL"),
+        (
+            Ran(ended="timeout", seconds=5.04, held=True),
+            "(no output)\ngiven up after 5.0 s, its time limit\n(it may still run there)",
+        ),
         (Ran(ended="timeout", seconds=5.04), "(no output)\nended there after 5.0 s, its time limit"),
         (
             Ran(ended="lost", out="x"),

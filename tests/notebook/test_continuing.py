@@ -202,6 +202,17 @@ def test_a_run_beside_the_cells_goes_on_while_others_begin_conversations_of_thei
     assert "answer to on" in beside.said("%%loom -m m --continue r2\non")
 
 
+def test_a_conversation_is_gone_back_to_while_its_run_goes_on_whatever_was_set_since(beside):
+    beside.said("%%loom -m m --new\none")
+    beside.said("%loom budget day 50k")
+    assert beside.run("%%loom --bg -m m --continue r2 -o later\nplums").status == "ok"
+    beside.said("go.set()")
+    beside.said("while 'later' not in globals(): await asyncio.sleep(0.01)")
+    assert beside.said("print(used.status, later.output, later.session_id == used.session_id)") == (
+        "completed answer to plums True"
+    )
+
+
 def test_an_ended_run_is_copied_while_the_next_one_of_its_conversation_goes_on(beside):
     assert "goes on from r1 in a copy" in beside.said("%loom fork r1")
     assert "r2 has not ended" in beside.run("%loom fork r2").error

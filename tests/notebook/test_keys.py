@@ -9,6 +9,7 @@ import pytest
 from loom_nb.credentials.uses import Use
 from loom_nb.errors import KeyNotGranted, LoomKeyError, LoomUsageError, NobodyToAsk
 from loom_nb.models import key_errors
+from loom_nb.testing import Say, WireServer
 from tests.notebook.kept_here import KeptHere
 from tests.notebook.shells import facts, offered, typed
 
@@ -329,7 +330,9 @@ def test_the_state_of_a_key_is_told_wherever_a_model_is(shell, kept, monkeypatch
     assert rows["openai"][1] == "kept here"
     assert (rows["anthropic"][1], rows["anthropic"][3]) == ("none", "%loom key set anthropic")
     monkeypatch.setenv("OPENAI_API_KEY", "sk")
-    assert facts(typed(shell, "model"))["key"] == "kept here; OPENAI_API_KEY is set too"
+    assert (
+        facts(typed(shell, "model"))["key"] == "OPENAI_API_KEY is set; the one that is kept here is not used"
+    )
 
 
 def test_a_key_that_is_granted_to_another_notebook_is_told_with_its_fix(shell, kept, monkeypatch):
@@ -341,6 +344,12 @@ def test_a_key_that_is_granted_to_another_notebook_is_told_with_its_fix(shell, k
     assert told.endswith("%loom key grant openai --here")
     typed(shell, "key grant openai --here")
     assert facts(typed(shell, ""))["key"] == "kept here"
+
+
+def test_a_key_whose_policy_asks_is_no_key_for_a_model_and_the_fix_says_so(shell, kept):
+    typed(shell, "key set openai --from-env MY_TOKEN --policy notify_before")
+    typed(shell, "model openai")
+    assert facts(typed(shell, ""))["key"].endswith("%loom key policy openai autonomous")
 
 
 def test_a_run_without_a_key_says_what_is_kept_and_how_to_set_it(shell, kept):
@@ -432,6 +441,57 @@ def test_a_notebook_without_keys_is_told_so_and_a_file_that_is_none_too(shell, k
     (tmp_path / "other.ipynb").write_text("[]")
     assert "is no notebook" in refused(shell, f"key scan {tmp_path / 'other.ipynb'}").title
     assert "can be read" in refused(shell, "key scan /not/there.ipynb").title
+
+
+# --- with the broker itself --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def broker(shell, monkeypatch):
+    """The secrets of this shell in their own process, and a vendor that is a server of this test."""
+    monkeypatch.setenv("MY_TOKEN", CANARY)
+    monkeypatch.setenv("JPY_SESSION_NAME", NOTEBOOK)
+    with WireServer([Say("I am here.")], key=CANARY) as server:
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
+        yield server
+
+
+ASK = "%%loom -q -m anthropic:wire\nhello"
+
+
+def test_a_model_just_works_once_its_key_is_kept(shell, broker):
+    typed(shell, "key set anthropic --from-env MY_TOKEN")
+    done = shell.run_cell(ASK)
+    assert done.error_in_exec is None
+    assert done.result.output == "I am here."
+    assert len(broker.requests) == 1
+    row = typed(shell, "key log anthropic").tables[0].rows[0]
+    assert (row[2], row[4]) == ("model anthropic", "✓ allowed")
+    assert CANARY not in repr(vars(shell.loom_workbench))
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "fix"),
+    [
+        ("key rm anthropic --yes", "L-KEY-01", "%loom key set anthropic"),
+        ("key grant anthropic --notebook /work/b.ipynb", "L-KEY-03", "%loom key grant anthropic --here"),
+        ("key policy anthropic notify_before", "L-KEY-04", "%loom key policy anthropic autonomous"),
+    ],
+)
+def test_what_keeps_a_model_from_its_key_is_an_error_with_its_fix_and_the_fix_helps(
+    shell, broker, line, code, fix
+):
+    typed(shell, "key set anthropic --from-env MY_TOKEN")
+    typed(shell, line)
+    error = shell.run_cell(ASK).error_in_exec
+    assert isinstance(error, LoomKeyError)
+    assert error.code == code
+    assert error.fixes[0].startswith(fix)
+    assert CANARY not in str(error)
+    assert broker.requests == []
+    more = " --from-env MY_TOKEN" if code == "L-KEY-01" else ""
+    typed(shell, fix.removeprefix("%loom ") + more)
+    assert shell.run_cell(ASK).error_in_exec is None
 
 
 # --- completion --------------------------------------------------------------------------------------

@@ -579,3 +579,9 @@ def test_config_says_what_lines_of_this_kernel_have_set(shell):
     assert rows["budget_day"] == ("$5.00", "%loom budget")
     assert rows["ask_above"] == ("None", "%loom budget ask")
     assert rows["budget_cell"] == ("None", "default")
+
+
+@pytest.mark.parametrize("line", ["approve", "deny", "answer q1 yes", "deny a1"])
+def test_a_line_that_finds_nothing_to_decide_names_itself(shell, line):
+    with pytest.raises(LoomUsageError, match=f"^%loom {line.split()[0]}: "):
+        typed(shell, line)

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import sys
 import threading
 import weakref
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -177,10 +178,11 @@ class Broker:
             ToolError: the address is refused.
             ExchangeBroke: the server cannot be reached or does not answer.
         """
+        pieces = frames.pieces(body)
         async with contextlib.AsyncExitStack() as stack:
             reader, writer = await stack.enter_async_context(self.opened())
             writer.write(frames.packed(frames.JSON, frames.encoded(asked)))
-            for piece in frames.pieces(body):
+            for piece in pieces:
                 writer.write(piece)
                 await writer.drain()
             _, payload = await frames.read(reader)
@@ -265,6 +267,8 @@ class Broker:
             writer.write(frames.packed(frames.JSON, frames.encoded(asked)))
             await writer.drain()
             _, payload = await frames.read(reader)
+        if isinstance(asked, operations.SshCall | operations.SshSend):
+            self._used.add(asked.use.scope)
         return answered(payload, kind)
 
     @contextlib.asynccontextmanager
@@ -286,6 +290,8 @@ class Broker:
 
     def _line(self) -> socket.socket:
         """One end of a new line, whose other end the broker has. Starts it where it does not run."""
+        if sys.platform == "emscripten":
+            raise CredentialError("secrets are not kept in a kernel that runs in a browser")
         for _ in range(2):  # one that died since it was last asked is started anew
             ours, theirs = socket.socketpair()
             try:

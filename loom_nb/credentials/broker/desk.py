@@ -12,14 +12,14 @@ from typing import Any
 import msgspec
 
 from loom_nb.credentials.broker import frames, operations
-from loom_nb.credentials.broker.exchange import MAX_BODY, Exchanges
+from loom_nb.credentials.broker.exchange import Exchanges
 from loom_nb.credentials.broker.operations import Done, Failed, Operation, SshCall, SshClose, SshSend
 from loom_nb.credentials.broker.shells import Shells, unless_hung_up
 from loom_nb.credentials.broker.used import Used
 from loom_nb.credentials.chosen_key import ChosenKey
 from loom_nb.credentials.secrets import Secret
 from loom_nb.credentials.store import SqliteSecretStore
-from loom_nb.errors import CredentialError, LoomError, ScopeNotFound, SecretDamaged
+from loom_nb.errors import CredentialError, LoomError, ScopeNotFound, SecretDamaged, SecretsLocked
 from loom_nb.redaction.redactor import Redactor
 
 log = logging.getLogger("loom_nb.broker")
@@ -127,6 +127,8 @@ class Desk:
 
     async def _carried_out(self, asked: Operation, reader: asyncio.StreamReader) -> object:
         if isinstance(asked, SshCall | SshSend | SshClose):
+            if self._before:
+                await asyncio.to_thread(self._known)
             return await unless_hung_up(reader, self._shells.carry_out(asked))
         done = await asyncio.to_thread(self._blocking[type(asked)], asked)
         if isinstance(asked, operations.Rotate | operations.Change | operations.Revoke):
@@ -139,7 +141,9 @@ class Desk:
     async def _exchange(
         self, asked: operations.Exchange, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        body = await frames.read_data(reader, MAX_BODY)
+        body = await frames.read_data(reader, frames.MAX_BODY)
+        if self._before:
+            await asyncio.to_thread(self._known)
 
         async def tell(part: operations.Head | operations.Ended | bytes) -> None:
             if isinstance(part, bytes):
@@ -164,10 +168,15 @@ class Desk:
 
     def _known(self) -> Redactor:
         """What takes out all that was used, also by a broker before this one."""
-        before, self._before = self._before, ()
-        for scope in before:
-            with contextlib.suppress(CredentialError):
+        locked = []
+        for scope in self._before:
+            try:
                 self.used.add(scope, self.store.get(scope)[1].hidden())
+            except SecretsLocked:
+                locked.append(scope)
+            except CredentialError:
+                pass  # it is gone, or damaged
+        self._before = tuple(locked)
         return self.used.redactor
 
     def _find(self, asked: operations.Find) -> list[tuple[int, str]]:

@@ -41,8 +41,6 @@ from loom_nb.network.pools import Packed, Pools, unpacked
 if TYPE_CHECKING:
     import httpcore2
 
-MAX_BODY = 64 * 2**20
-"""Bytes of the body of a request."""
 OVERRIDES = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
 """Headers by which some servers take one method for another."""
 

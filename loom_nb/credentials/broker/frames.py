@@ -13,6 +13,8 @@ DATA = ord("D")
 MAX_JSON = 32 * 2**20
 MAX_DATA = 2**18
 """Bytes of one frame; what is longer goes in several."""
+MAX_BODY = 64 * 2**20
+"""Bytes of the body of a request."""
 
 _HEAD = struct.Struct("!IB")
 _MOST = {JSON: MAX_JSON, DATA: MAX_DATA}
@@ -29,7 +31,12 @@ def packed(kind: int, payload: bytes) -> bytes:
 
 
 def pieces(data: bytes) -> list[bytes]:
-    """Data as frames that fit, and the empty one that ends it."""
+    """Data as frames that fit, and the empty one that ends it. Raises `CredentialError` for too much."""
+    if len(data) > MAX_BODY:
+        raise CredentialError(
+            "this is too large for the broker of secrets",
+            cause=f"a body of {len(data):,} bytes, the limit is {MAX_BODY:,}",
+        )
     parts = [data[start : start + MAX_DATA] for start in range(0, len(data), MAX_DATA)]
     return [packed(DATA, part) for part in (*parts, b"")]
 

@@ -57,8 +57,11 @@ class Shells:
         seconds = min(asked.seconds, MAX_SECONDS)
         facts, secret = await asyncio.to_thread(self._taken, asked.use, asked.command)
         if isinstance(asked, SshCall):
-            return await sessions.ssh.call(facts, secret, asked.command, seconds=seconds, raw=asked.raw)
-        return await sessions.send(asked.session, facts, secret, asked.command, seconds=seconds)
+            ran = await sessions.ssh.call(facts, secret, asked.command, seconds=seconds, raw=asked.raw)
+        else:
+            ran = await sessions.send(asked.session, facts, secret, asked.command, seconds=seconds)
+        where, mode = destination(facts).authority, facts.policy.mode
+        return msgspec.structs.replace(ran, where=where, mode=mode)
 
     def forget(self, scope: str = "") -> None:
         """Close all that was opened with a secret, or with any."""

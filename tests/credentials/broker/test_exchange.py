@@ -176,6 +176,13 @@ async def test_large_bodies_go_both_ways(broker, site):
     assert body == site.answers["/"][2]
 
 
+async def test_a_body_that_is_too_large_is_told(broker, site):
+    await keep(broker, site)
+    with pytest.raises(CredentialError, match="too large"):
+        await send(broker, site.url(), "PUT", bytes(70 * 2**20))
+    assert site.asked == []
+
+
 async def test_who_stops_reading_ends_the_request(broker, site):
     ended = asyncio.Event()
 
@@ -572,6 +579,12 @@ async def test_killed_in_the_middle_of_an_answer_it_says_so(tmp_path, site):
             await anext(chunks)
     go_on.set()
     assert await broker.redact(f"a {CANARY} b") == "a [secret git] b"  # also what the one before it used
+    await keep(broker, site, "other", fields={"value": "sk-other-5c1b2c7d8e64a50"})
+    site.page("/told", f"a {CANARY} b")
+    os.kill(broker.pid, signal.SIGKILL)
+    while broker.pid is not None:
+        await asyncio.sleep(0.01)
+    assert (await send(broker, site.url("/told"), scope="other"))[1] == b"a [secret git] b"
     broker.stop()
 
 
