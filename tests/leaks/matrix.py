@@ -37,24 +37,6 @@ DECLARED: Mapping[str, tuple[str, ...]] = {
         "warnings",
         "a broker that dies in the middle",
     ),
-    "disk": (
-        "home of loom_nb",
-        "store after rotate, change, revoke and rekey",
-        "write-ahead log and free pages",
-        "temporary files",
-        "log of the broker",
-        "audit",
-        "backup of the store",
-    ),
-    "process": (
-        "arguments of the broker",
-        "environment of the broker",
-        "memory of the broker",
-        "descriptors of the broker",
-        "core dumps of the broker",
-        "environment of what a kernel starts",
-        "a thief in the kernel",
-    ),
     "notebook": (
         "outputs of cells",
         "IOPub traffic",
@@ -75,6 +57,11 @@ DECLARED: Mapping[str, tuple[str, ...]] = {
         "run store",
         "debugger and last error",
     ),
+    "logs": (
+        "all logs at DEBUG",
+        "no telemetry",
+        "asyncio in a kernel that tells of every callback",
+    ),
     "model": (
         "echo as it is",
         "echo in an address",
@@ -90,16 +77,61 @@ DECLARED: Mapping[str, tuple[str, ...]] = {
         "an answer broken off",
         "attachments",
         "other character sets",
+        "the key of a model, sent back by its vendor",
+    ),
+    "runs": (
+        "events",
+        "requests to the model",
+        "store of runs in SQLite",
+        "store of runs in files",
+        "cassette",
+        "transcript as text, HTML and Markdown",
+        "exports",
+        "result and its errors",
+        "a session that is taken up again",
+        "tools that find a used secret elsewhere",
+    ),
+    "ui": (
+        "question events",
+        "approval cards and their live messages",
+        "a run that was asked about",
+    ),
+    "policy": (
+        "another host",
+        "another method or path",
+        "uses that are used up",
+        "a time box that is closed",
+        "a window of the day that is closed",
+        "granted to others",
+        "nobody to ask, and forged answers",
+        "names of secrets that are none",
     ),
     "network": (
         "redirects",
+        "a server that cannot be reached",
+        "a token server that refuses",
+        "proxies of the environment",
     ),
-    "logs": (
-        "all logs at DEBUG",
-        "no telemetry",
-        "asyncio in a kernel that tells of every callback",
+    "process": (
+        "arguments of the broker",
+        "environment of the broker",
+        "memory of the broker",
+        "descriptors of the broker",
+        "core dumps of the broker",
+        "environment of what a kernel starts",
+        "a thief in the kernel",
+        "environment of a tool's command",
     ),
-}  # fmt: skip
+    "disk": (
+        "home of loom_nb",
+        "store after rotate, change, revoke and rekey",
+        "write-ahead log and free pages",
+        "temporary files",
+        "log of the broker",
+        "audit",
+        "backup of the store",
+    ),
+}
 
 Part: TypeAlias = "bytes | str | Path | Iterable[Part]"
 

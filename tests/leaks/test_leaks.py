@@ -8,7 +8,9 @@ from tests.leaks import (  # noqa: F401  they bring their channels with them
     model_channels,
     notebook_channels,
     object_channels,
+    policy_channels,
     process_channels,
+    run_channels,
     traceback_channels,
 )
 from tests.leaks.matrix import CHANNELS, DECLARED, ROWS, Channel, Row, Seen
