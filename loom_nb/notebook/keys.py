@@ -132,6 +132,12 @@ def _steps(facts: SecretFacts) -> tuple[tuple[str, str], ...]:
     )[:4]
 
 
+async def _used(bench: "Workbench", facts: SecretFacts) -> AuditRow | None:
+    """When a secret was used last; None where it never was."""
+    rows = await in_thread(bench.secrets.log, scope=facts.scope, limit=LOOKED_AT)
+    return cards.last_used(rows).get(facts.scope)
+
+
 async def _log(bench: "Workbench", line: KeyLine) -> Card:
     from loom_nb.notebook.key_table import LogRows
 
@@ -260,7 +266,6 @@ def _told(wanted: _Wanted, name: str) -> str:
 async def _is_there(bench: "Workbench", facts: SecretFacts, line: KeyLine, wanted: _Wanted) -> Card:
     """Nothing is asked twice: a notebook that is run again leaves what is kept as it is."""
     name = facts.scope
-    rows = await in_thread(bench.secrets.log, scope=name, limit=LOOKED_AT)
     steps = [(f"%loom key rotate {name}", "another value; all else stays")]
     if line.flags.keys() & lines.BINDING.keys() and wanted.binding != facts.binding:
         hosts = " ".join(f"--host {one}" for one in wanted.binding.hosts)
@@ -276,7 +281,7 @@ async def _is_there(bench: "Workbench", facts: SecretFacts, line: KeyLine, wante
         )
     if not set(lines.grants_of(line, bench.notebook)) <= set(facts.grants):
         steps.append((f"%loom key grant {name} …", "it is granted otherwise: this line did not change that"))
-    used = cards.last_used(rows).get(name)
+    used = await _used(bench, facts)
     return cards.one_card(f"{name} is kept already: nothing was asked", facts, used, time.time(), steps)
 
 
@@ -313,7 +318,7 @@ async def _rotate(bench: "Workbench", line: KeyLine) -> Card:
         bench, f"%loom key rotate {facts.scope}", lambda: bench.secrets.rotate(facts.scope, fields)
     )
     return cards.one_card(
-        f"{facts.scope} has another value: version {now.version}", now, None, time.time(),
+        f"{facts.scope} has another value: version {now.version}", now, await _used(bench, now), time.time(),
         (("the old one", "still works where it comes from until it is withdrawn there"),),
     )  # fmt: skip
 
@@ -417,7 +422,8 @@ async def _grant(bench: "Workbench", line: KeyLine) -> Card:
     word = "opened to" if kinds and not named_here else "taken from" if revoking else "granted to"
     to = cards.grant_words(named_here) if named_here else ", ".join(f"any {kind}" for kind in kinds)
     back = _grant_back(facts, named_here, bench.notebook, revoking=revoking)
-    return cards.one_card(f"{facts.scope} is {word} {to}", now, None, time.time(), back)
+    used = await _used(bench, now)
+    return cards.one_card(f"{facts.scope} is {word} {to}", now, used, time.time(), back)
 
 
 def _flag(grant: str, notebook: str) -> str:
@@ -486,7 +492,7 @@ async def changed(
         cards.policy_words(facts.policy, moment) if policy is not None else cards.binding_words(facts.binding)
     )
     what = "policy" if policy is not None else "binding"
-    card = cards.one_card(f"{facts.scope} has another {what}", now, None, moment)
+    card = cards.one_card(f"{facts.scope} has another {what}", now, await _used(bench, now), moment)
     return Card(card.title, (*card.facts, (f"{what} before", before)), steps=(("%loom key", "what is kept"),))
 
 
