@@ -27,7 +27,7 @@ def environment(home: Path) -> dict[str, str]:
     return {
         **kept,
         "PATH": path,
-        "PYTHONPATH": str(OFFLINE),
+        "PYTHONPATH": f"{OFFLINE}{os.pathsep}{ROOT}",  # this checkout, whichever is installed
         "LOOM_NB_HOME": str(home),
         "IPYTHONDIR": str(home / "ipython"),
     }
