@@ -191,7 +191,7 @@ async def _set(bench: "Workbench", line: KeyLine) -> Card:
         ),
     )  # fmt: skip
     card = cards.one_card(f"{name} is kept, encrypted", facts, None, time.time(), _after_set(line, facts))
-    return _and_where(bench, card)
+    return _and_where(bench, card, *_left_behind(line))
 
 
 class _Wanted(msgspec.Struct, frozen=True):
@@ -291,22 +291,25 @@ def _after_set(line: KeyLine, facts: SecretFacts) -> list[tuple[str, str]]:
         steps.append((f"%loom model {facts.scope}", "uses it from now on"))
     if not facts.binding.hosts:
         steps.append((f"%loom key bind {facts.scope} --host H", "until then it goes nowhere"))
-    if "--from-env" in line.flags:
-        steps.append(
-            ("it is still in the environment", "where code in this kernel reads it: unset it in your shell")
-        )
-    elif "--from-dotenv" in line.flags or "--from-file" in line.flags:
-        steps.append(("it is still in that file", "where code of this user reads it"))
     if not any(one.startswith("notebook:") for one in facts.grants):
         steps.append((f"%loom key grant {facts.scope} --here", "only in this notebook"))
     return [*steps, ("%loom key", "what is kept")]
 
 
-def _and_where(bench: "Workbench", card: Card) -> Card:
+def _left_behind(line: KeyLine) -> tuple[tuple[str, str], ...]:
+    """Where the value still stands besides."""
+    if "--from-env" in line.flags:
+        return (("also still in", "the environment, where code in this kernel reads it: unset it"),)
+    if "--from-dotenv" in line.flags or "--from-file" in line.flags:
+        return (("also still in", "that file, where code of this user reads it"),)
+    return ()
+
+
+def _and_where(bench: "Workbench", card: Card, *more: tuple[str, str]) -> Card:
     """A card that says what opens the secrets, and so where no process of its own keeps them."""
     from loom_nb.notebook.key_table import told_of
 
-    return replace(card, facts=(*card.facts, *told_of(bench, any_kept=True)))
+    return replace(card, facts=(*card.facts, *told_of(bench, any_kept=True), *more))
 
 
 async def _rotate(bench: "Workbench", line: KeyLine) -> Card:
@@ -317,10 +320,10 @@ async def _rotate(bench: "Workbench", line: KeyLine) -> Card:
     now = await under_key(
         bench, f"%loom key rotate {facts.scope}", lambda: bench.secrets.rotate(facts.scope, fields)
     )
-    return cards.one_card(
-        f"{facts.scope} has another value: version {now.version}", now, await _used(bench, now), time.time(),
-        (("the old one", "still works where it comes from until it is withdrawn there"),),
-    )  # fmt: skip
+    title = f"{facts.scope} has another value: version {now.version}"
+    card = cards.one_card(title, now, await _used(bench, now), time.time(), [("%loom key", "what is kept")])
+    before = ("the old one", "still works where it comes from, until it is withdrawn there")
+    return replace(card, facts=(*card.facts, before, *_left_behind(line)))
 
 
 # -- the value -------------------------------------------------------------------------------------------

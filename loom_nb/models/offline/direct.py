@@ -200,14 +200,22 @@ def _arguments(name: str, match: re.Match[str]) -> dict[str, Any]:
         found["replace_all"] = True
     if name == "move_file" and str(found.get("target", "")).endswith("/"):
         found["target"] += found["source"].rstrip("/").rpartition("/")[2]
-    if name == "http_request" and "method" in said:
+    if name == "http_request":
+        found |= _request(said)
+    return found | ({"url": said["url"]} if "url" in said else {})
+
+
+def _request(said: dict[str, str]) -> dict[str, Any]:
+    """What was said of a request beside its address."""
+    found: dict[str, Any] = {}
+    if "method" in said:
         found["method"] = said["method"].upper()
         body = said.get("body") or said.get("after")
         found |= {"body": unquoted(body)} if body else {}
     if "secret" in said:
         found["credential"] = unquoted(said["secret"])
         found |= {"why": said["why"].lstrip(", ")} if "why" in said else {}
-    return found | ({"url": said["url"]} if "url" in said else {})
+    return found
 
 
 def path_in(text: str) -> str:
