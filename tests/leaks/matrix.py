@@ -112,6 +112,13 @@ DECLARED: Mapping[str, tuple[str, ...]] = {
         "a token server that refuses",
         "proxies of the environment",
     ),
+    "ssh": (
+        "output of commands",
+        "output that comes byte by byte",
+        "a session",
+        "a machine that refuses",
+        "environment and commands over there",
+    ),
     "process": (
         "arguments of the broker",
         "environment of the broker",
@@ -121,6 +128,11 @@ DECLARED: Mapping[str, tuple[str, ...]] = {
         "environment of what a kernel starts",
         "a thief in the kernel",
         "environment of a tool's command",
+        "memory of the kernel",
+        "environment, arguments and descriptors of the kernel",
+        "modules and objects of the kernel",
+        "the broker of a kernel",
+        "a broker that is killed in the middle of a use",
     ),
     "disk": (
         "home of loom_nb",

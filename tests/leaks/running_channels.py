@@ -16,7 +16,8 @@ from loom_nb import Agent, Capability, GovernancePolicy, MemoryStore, Model, Run
 from loom_nb.models.scripted import Call
 marker = "{marker}"
 wanted = [Call("http_request", {{"url": "{url}/e/" + way, "credential": scope}}) for way in {ways} for scope in {scopes}]
-agent = Agent(Model.scripted([*wanted, "done"]), capabilities=[Capability.http(credentials={scopes})],
+turns = [wanted[start : start + 8] for start in range(0, len(wanted), 8)]
+agent = Agent(Model.scripted([*turns, "done"]), capabilities=[Capability.http(credentials={scopes})],
               session_store=MemoryStore(), runtime=Runtime(governance=GovernancePolicy(mode="all")))
 result = await agent.run(marker)
 print(result.status, marker, len(result.events))

@@ -11,6 +11,8 @@ from tests.leaks import (  # noqa: F401  they bring their channels with them
     policy_channels,
     process_channels,
     run_channels,
+    running_channels,
+    ssh_channels,
     traceback_channels,
 )
 from tests.leaks.matrix import CHANNELS, DECLARED, ROWS, Channel, Row, Seen
