@@ -134,7 +134,7 @@ class Agent:
             describe=_describe,
             book=_book_beside,
             secrets=known_secrets(),
-            redaction=UsedSecrets(),
+            redaction=_USED,
         )
         self._sessions[session.id] = session
         return session
@@ -198,6 +198,9 @@ def _default_store() -> Store:
 def known_secrets() -> KnownSecrets:
     """What this process knows of secrets: one for all sessions, for what one was told another may show."""
     return KnownSecrets()
+
+
+_USED = UsedSecrets()
 
 
 def _book_beside(store: Store) -> Book:

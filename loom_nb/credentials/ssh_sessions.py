@@ -25,6 +25,7 @@ SHELL = (
 )
 """A shell of the POSIX kind, whatever the log-in shell is. It reads commands from its standard input, and as
 an interactive one it gives up all of a command that is interrupted, not just the step that it is at."""
+INTERRUPTS = 3
 LATE = 20_000
 """Bytes that are kept of what comes between two commands."""
 
@@ -60,6 +61,8 @@ class _Running:
 
     def __init__(self, mark: str, most: int, filters: Filters) -> None:
         self.mark = mark
+        self.again = f"\x1e{mark} 130\n".encode(), f"\x1e{mark} 0\n".encode()
+        """The marks of one that was interrupted, which may come twice."""
         self.out, self.err = Output(most, filters()), Output(most, filters())
         self._until = UntilMark(mark), UntilMark(mark)
         self.done = asyncio.Event()
@@ -99,6 +102,7 @@ class _ShellEar(Ear):
         """Sort it."""
         if self.running is not None:
             data = self.running.hear(data, error=error)
+            data = data.replace(self.running.again[error], b"")
         if data:
             self._late[error].feed(data)
 
@@ -222,15 +226,17 @@ class Session:
         pid = self._ear.pid
         if pid is None or not self.alive:
             return
-        await self._ssh.signal(self.link, pid, "INT")
-        if not running.done.is_set():
-            self._write(f"{_saying(running.mark, '130')}\n")  # its own went with the rest of the line
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(running.done.wait(), self._ssh.limits.grace)
-        if not running.done.is_set():
-            await self._ssh.signal(self.link, pid, "KILL")
-            hang_up(self._ear)
-            self._ear.told.set()
+        for _ in range(INTERRUPTS):  # a shell whose step ended by itself at that moment goes on
+            await self._ssh.signal(self.link, pid, "INT")
+            if not running.done.is_set():
+                self._write(f"{_saying(running.mark, '130')}\n")  # its own went with the rest of the line
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(running.done.wait(), self._ssh.limits.grace / INTERRUPTS)
+            if running.done.is_set():
+                return
+        await self._ssh.signal(self.link, pid, "KILL")
+        hang_up(self._ear)
+        self._ear.told.set()
 
     async def _given_up(self, running: _Running) -> None:
         try:

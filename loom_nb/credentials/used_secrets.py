@@ -18,7 +18,7 @@ class UsedSecrets:
     @property
     def in_use(self) -> bool:
         """Whether any secret has been used so far."""
-        return any(broker.in_use for broker in _brokers())
+        return _BROKERS in sys.modules and any(broker.in_use for broker in _brokers())
 
     async def redact(self, text: str) -> str:
         """The text without any secret that was used, in any encoding, each as `[secret NAME]`.

@@ -17,6 +17,7 @@ from typing import Any
 from loom_nb.border import clean
 from loom_nb.errors import Fault, ModelError
 from loom_nb.models.addresses import is_local
+from loom_nb.redaction.key_forms import KEY_IN_A_REFUSAL, without_key_forms
 
 MAX_CHARS = 600
 """Characters of a vendor's text that an error repeats."""
@@ -150,14 +151,10 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     for secret in secrets:
         if len(secret) >= 4:
             text = text.replace(secret, "[key]")
-    return _QUERY.sub(r"\1", _LOGIN.sub("", _KEY_LIKE.sub("[key]", text)))
+    return _QUERY.sub(
+        r"\1", _LOGIN.sub("", KEY_IN_A_REFUSAL.sub("[key]", without_key_forms(text, "[key]")[0]))
+    )
 
-
-_KEY_LIKE = re.compile(
-    r"\b(?:sk|pk|rk|gsk|xai|key)-[A-Za-z0-9*_\-]{8,}"  # what most vendors hand out, also half masked
-    r"|\bAIza[A-Za-z0-9_\-]{20,}"
-    r"|(?i:(?<=bearer )[A-Za-z0-9._~+/\-]{8,}=*)"
-)
 
 _LOGIN = re.compile(r"""(?<=://)[^\s/'"<>]*@""")
 _QUERY = re.compile(r"""(?<=://)([^\s?#'"<>]+)\?[^\s'"<>)]+""")

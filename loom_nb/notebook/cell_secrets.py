@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from loom_nb.capabilities.anatomy import looks_secret
-from loom_nb.capabilities.key_forms import KEY_LIKE
+from loom_nb.redaction.key_forms import without_key_forms
 
 WITHHELD = "[withheld: it looks like a secret]"
 SHORTEST_SECRET = 6
@@ -50,7 +50,7 @@ def without_secrets(text: str, secrets: Iterable[str], *, code: bool) -> tuple[s
     made = _IN_ADDRESS.sub(rf"\g<user>{WITHHELD}", made)
     words = [re.escape(one) for one in (WITHHELD, *secrets) if one]
     made = re.sub("|".join(words), WITHHELD, made)
-    made = KEY_LIKE.sub(WITHHELD, made)
+    made = without_key_forms(made, WITHHELD)[0]
     return made, made != text
 
 

@@ -19,7 +19,6 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from loom_nb.border import clean
-from loom_nb.capabilities.key_forms import KEY_LIKE
 from loom_nb.errors import LoomUsageError
 from loom_nb.events import (
     CallFinished,
@@ -39,6 +38,7 @@ from loom_nb.notebook.render import markdown as markdown_of
 from loom_nb.notebook.render.markdown import code, escaped, fenced, words
 from loom_nb.notebook.render.strict_markdown import escape, visible
 from loom_nb.notebook.transcript import Transcript
+from loom_nb.redaction.key_forms import without_key_forms
 from loom_nb.runtime.artifacts import Artifact, artifacts_of
 
 Kind: TypeAlias = Literal["md", "html", "py", "ipynb"]
@@ -50,7 +50,6 @@ _RAISED = "The code raised "
 _LARGEST_PICTURE = 1_000_000
 _PICTURES = ("image/gif", "image/webp")
 """Those that the transcript does not draw where they came into being."""
-_BLOTTED = "[key]"
 
 
 def kind_of(name: str) -> Kind:
@@ -218,7 +217,7 @@ def _blotted(entries: Iterable[LogEntry], environment: Mapping[str, str]) -> Ite
 def _without_keys(value: Any) -> Any:
     match value:
         case str():
-            return KEY_LIKE.sub(_BLOTTED, value)
+            return without_key_forms(value)[0]
         case dict():
             return {name: _without_keys(inner) for name, inner in value.items()}
         case list() | tuple():

@@ -159,9 +159,9 @@ def refuse_value(verb: str) -> LoomUsageError:
 
 def looks_like_a_value(name: str) -> bool:
     """Whether a word that should be a name is rather a secret."""
-    from loom_nb.capabilities.key_forms import KEY_LIKE
+    from loom_nb.redaction.key_forms import key_forms
 
-    return bool(KEY_LIKE.search(name)) or (
+    return bool(key_forms(name)) or (
         len(name) >= 24 and bool(re.search(r"\d", name)) and "." not in name
     )
 

@@ -294,7 +294,9 @@ def _stop(bench: "Workbench", _: list[str]) -> Card:
 def _reset(bench: "Workbench", _: list[str]) -> Card:
     before = bench.session
     bench.reset()
-    back = ((f"%loom sessions open {before.id}", "goes back to the one before"),) if before else ()
+    back = (
+        ((f"%loom sessions open {shlex.quote(before.id)}", "goes back to the one before"),) if before else ()
+    )
     return Card("the next cell begins a new conversation", steps=back)
 
 

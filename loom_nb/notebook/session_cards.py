@@ -5,6 +5,7 @@ Pure: values go in, a card comes out.
 
 import time
 from collections.abc import Sequence
+from shlex import quote
 
 from loom_nb.notebook.card import Card, Table, cut
 from loom_nb.notebook.render.strict_markdown import visible
@@ -120,9 +121,9 @@ def list_card(
 def _list_steps(
     found: Sequence[SessionFacts], current: str, *, notebook: bool, deleted: bool
 ) -> tuple[tuple[str, str], ...]:
-    other = next((one.id for one in found if one.id != current), "")
+    other = quote(next((one.id for one in found if one.id != current), ""))
     steps = []
-    if other:
+    if any(one.id != current for one in found):
         steps += [
             (f"%loom sessions open {other}", "goes on there"),
             (f'%loom sessions rename {other} "NAME"', "gives it a name"),
@@ -149,11 +150,13 @@ def opened_card(one: SessionFacts, before: str) -> Card:
         facts.append(("answered", _line(one.answer)))
     steps = [("%%loom", "goes on there")]
     if one.last_run:
-        steps.append((f"%loom show {one.id}/{one.last_run}", "its last run"))
+        steps.append((f"%loom show {quote(f'{one.id}/{one.last_run}')}", "its last run"))
     if one.status == "interrupted":
-        steps.append((f"%loom resume {one.id}/{one.last_run}", "goes on with what was interrupted"))
+        steps.append(
+            (f"%loom resume {quote(f'{one.id}/{one.last_run}')}", "goes on with what was interrupted")
+        )
     if before:
-        steps.append((f"%loom sessions open {before}", "goes back"))
+        steps.append((f"%loom sessions open {quote(before)}", "goes back"))
     return Card(f"this notebook goes on in: {title_of(one)}", tuple(facts), steps=tuple(steps))
 
 
@@ -177,7 +180,7 @@ def deleted_card(gone: Sequence[SessionFacts]) -> Card:
         (table,),
         steps=(
             ("%loom sessions undo", "brings back the one that was deleted last"),
-            (f"%loom sessions undo {gone[-1].id}", "or any other one"),
+            (f"%loom sessions undo {quote(gone[-1].id)}", "or any other one"),
             ("%loom sessions purge", "removes them for good, once you said yes"),
         ),
     )
@@ -198,7 +201,7 @@ def purge_card(gone: Sequence[SessionFacts], typed: str) -> Card:
         (table,),
         steps=(
             (f"%loom sessions purge {typed} --yes", "removes them"),
-            (f"%loom sessions undo {gone[0].id}", "keeps one of them"),
+            (f"%loom sessions undo {quote(gone[0].id)}", "keeps one of them"),
         ),
     )
 

@@ -4,6 +4,7 @@ Its actions are those of the lines `%loom sessions open`, `rename`, `delete`, `u
 functions carry them out, and a receipt says which line takes them back.
 """
 
+import shlex
 import time
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -217,11 +218,11 @@ async def _opened(bench: "Workbench", session: str) -> Receipt:
     async def back() -> Receipt:
         if bench.session is None or bench.session.id != session:
             raise LoomUsageError(
-                "this notebook went on elsewhere since", fixes=[f"%loom sessions open {before}"]
+                "this notebook went on elsewhere since", fixes=[f"%loom sessions open {shlex.quote(before)}"]
             )
         return await _opened(bench, before)
 
-    line = (f"%loom sessions open {before}",) if before else ()
+    line = (f"%loom sessions open {shlex.quote(before)}",) if before else ()
     return Receipt(f"this notebook goes on in: {title}", line, back if before else None)
 
 
@@ -272,7 +273,7 @@ def _taking_back(
 
 
 def _line(verb: str, rows: Sequence[str]) -> str:
-    return f"%loom sessions {verb} {' '.join(rows[: sessions.NAMED])}"
+    return f"%loom sessions {verb} {shlex.join(rows[: sessions.NAMED])}"
 
 
 def _only(row: Row, places: Sequence[int]) -> Row:

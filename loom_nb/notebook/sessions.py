@@ -182,7 +182,7 @@ async def _delete(bench: "Workbench", words: list[str]) -> Card:
         f"deleted: {counted(len(done), 'conversation')}, still in the store",
         tuple(facts),
         steps=(
-            (f"%loom sessions undo {' '.join(done[:NAMED])}", "brings back all of it"),
+            (f"%loom sessions undo {shlex.join(done[:NAMED])}", "brings back all of it"),
             ("%loom sessions purge", "removes it for good, once you said yes"),
         ),
     )
@@ -223,8 +223,8 @@ async def _undo(bench: "Workbench", words: list[str]) -> Card:
         f"back as it was: {', '.join(cards.title_of(one) for one in chosen)}",
         tuple(("conversation", one.id) for one in chosen),
         steps=(
-            (f"%loom sessions open {chosen[0].id}", "goes on there"),
-            (f"%loom sessions delete {' '.join(one.id for one in chosen)}", "takes it away again"),
+            (f"%loom sessions open {shlex.quote(chosen[0].id)}", "goes on there"),
+            (f"%loom sessions delete {shlex.join(one.id for one in chosen)}", "takes it away again"),
         ),
     )
 
@@ -247,7 +247,7 @@ async def _purge(bench: "Workbench", words: list[str]) -> Card:
         return cards.deleted_card(chosen)
     if not sure:
         named_ = chosen if words or len(chosen) <= NAMED else []
-        return cards.purge_card(chosen, " ".join(one.id for one in named_) or "all")
+        return cards.purge_card(chosen, shlex.join(one.id for one in named_) or "all")
     removed = set(purge(bench.store, [one.id for one in chosen]))
     return cards.purged_card([one for one in chosen if one.id in removed])
 
@@ -269,7 +269,7 @@ def _deleted(gone: Sequence[SessionFacts], word: str) -> SessionFacts:
         return hits[0]
     raise LoomUsageError(
         f"{'several' if hits else 'no'} deleted conversation{'s' if hits else ''} '{word}'",
-        fixes=[f"%loom sessions undo {one.id}" for one in (hits or gone)[:3]],
+        fixes=[f"%loom sessions undo {shlex.quote(one.id)}" for one in (hits or gone)[:3]],
     )
 
 
@@ -291,7 +291,7 @@ def named(bench: "Workbench", word: str, verb: str) -> str:
     if hits:
         raise LoomUsageError(
             f"{len(hits)} conversations are called '{word}'",
-            fixes=[f"%loom sessions {verb} {one.id}" for one in hits[:3]],
+            fixes=[f"%loom sessions {verb} {shlex.quote(one.id)}" for one in hits[:3]],
         )
     names = [one.id for one in found] + [one.row.name for one in found if one.row.name]
     gone = any(row.id == word for row in bench.store.deleted())

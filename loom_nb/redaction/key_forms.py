@@ -55,17 +55,25 @@ def key_forms(text: str) -> list[KeyForm]:
     return found
 
 
-def without_key_forms(text: str) -> tuple[str, int]:
-    """A text with `[secret? KIND]` in place of what looks like a secret, and how often that is."""
+def without_key_forms(text: str, mark: str = "[secret? {kind}]") -> tuple[str, int]:
+    """A text with a mark in place of what looks like a secret, and how often that is."""
     found = key_forms(text)
     if not found:
         return text, 0
     made: list[str] = []
     done = 0
     for one in found:
-        made += (text[done : one.start], f"[secret? {one.kind}]")
+        made += (text[done : one.start], mark.replace("{kind}", one.kind))
         done = one.end
     return "".join((*made, text[done:])), len(found)
+
+
+KEY_IN_A_REFUSAL = re.compile(
+    r"\b(?:sk|pk|rk|gsk|xai|key)-[A-Za-z0-9*_\-]{8,}"  # what most vendors hand out, also half masked
+    r"|\bAIza[A-Za-z0-9_\-]{20,}"
+    r"|(?i:(?<=bearer )[A-Za-z0-9._~+/\-]{8,}=*)"
+)
+"""Finds more, where a vendor refuses a key and repeats it: there nothing else looks like one."""
 
 
 def _chars(data: bytes) -> int:
@@ -171,7 +179,7 @@ def _vendor(kind: str, pattern: str) -> _Rule:
 
     def found(data: bytes, place: int) -> _Place | None:
         match = rule.match(data, place)
-        if match is None or len(set(match[0][-12:])) < 4:  # `sk-xxxxxxxxxxxxxxxx`
+        if match is None or len(set(match[0][-12:])) < 2 or b"xxxx" in match[0].lower():
             return None
         return match.start(), match.end(), kind
 
@@ -283,6 +291,7 @@ _DATE = re.compile(rb"\d{2,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:[T_]?[\d:.]*(?:Z|[+-]\d\
 _REFERENCE = re.compile(
     rb"(?i:\$|%[A-Z_]+%|\w?:\d+:\d+|/|~/|\./|[a-z]:\\|https?:|arn:|file:|env[.:]|vault:|op:|ssm:|sha\d+[:-]|projects/|\w+://"
     rb"|os\.|process\.|self\.|config\.|settings\.|args\.|secrets?\.|0x[0-9a-f]{1,16}$)"
+    rb"|[A-Z]\w*(?:Str|String|Bytes|Type|Field|Input|Secret)$"  # the name of a type
 )
 _PLACEHOLDERS = frozenset(
     b"password passwd secret token pass pwd changeme example user test your-password your_password xxx hidden"

@@ -899,13 +899,10 @@ class Session:
         if isinstance(work, Waiting):
             await self._go_on(run, work)
         else:
-            told = ""
             if self._redacting.doubts(work.message):
                 message, told = await self._redacting.asked(work.message)
-                work = _Beginning(message, work.metadata, work.form)
+                work = _Beginning(message, work.metadata, work.form, told)
             self._begin(run, work)
-            if told:
-                run.say(Noticed(told, "warning"))
             if self.store.durable:
                 await self._commit_beginning(run)
         empty = self._stages.get(id(agent)) or await self._empty_stage(agent)
@@ -979,6 +976,8 @@ class Session:
         run.say(RunStarted(run.model, message.text, work.metadata, work.form))
         self._add(message)
         run.say(MessageAdded(message))
+        if work.told:
+            run.say(Noticed(work.told, "warning"))
 
     async def _commit_beginning(self, run: Run) -> None:
         """The run is on disk from here on."""
@@ -1204,6 +1203,8 @@ class _Beginning(msgspec.Struct, frozen=True):
     message: Message
     metadata: dict[str, Any]
     form: dict[str, Any] | None = None
+    told: str = ""
+    """What the user should know of secrets in it."""
 
     @property
     def goal(self) -> str:

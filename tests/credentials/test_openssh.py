@@ -102,7 +102,7 @@ async def test_what_a_command_leaves_in_the_background_does_not_hold_it(ssh, ser
 
 
 async def test_twenty_commands_and_sessions_at_once(ssh, server):
-    ran = await asyncio.gather(*(run(ssh, server, f"sleep 0.2; echo {n}") for n in range(20)))
+    ran = await asyncio.gather(*(run(ssh, server, f"sleep 0.2; echo {n}", seconds=90) for n in range(20)))
     assert [one.out for one in ran] == [f"{n}\n" for n in range(20)]
     sessions = Sessions(ssh)
     told = facts(server.bound(), of_type="ssh_private_key")

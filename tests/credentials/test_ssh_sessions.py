@@ -53,7 +53,7 @@ async def talking(**limits):
 @pytest.fixture(params=SHELLS)
 async def talk(request, monkeypatch):
     monkeypatch.setattr(ssh_sessions, "SHELL", request.param)  # the choice between them is the server's
-    async with talking(grace=1.0) as made:
+    async with talking(grace=3.0) as made:
         yield made
 
 

@@ -96,3 +96,23 @@ async def test_a_conversation_whose_last_run_is_damaged_says_so_and_is_not_calle
     assert (one.status, session_cards.title_of(one)) == ("damaged", title)
     assert "resume" not in str(session_cards.opened_card(one, ""))
     store.close()
+
+
+async def test_a_conversation_whose_id_has_spaces_is_named_in_lines_that_work(tmp_path):
+    store = SqliteStore(tmp_path / "l.db")
+    for session in ("my talk", "your talk"):
+        lease = store.acquire(session)
+        events = (SessionOpened(), RunStarted("m", "hi"), RunFinished("completed"))
+        runs = [LogEntry(session, n, "r1" if n > 1 else "", 9.0, e) for n, e in enumerate(events, 1)]
+        store.append(lease, runs)
+        store.release(lease)
+    bench = SimpleNamespace(store=store, session=None, notebook="", sessions=list)
+
+    listed = session_cards.list_card(list(listing(store, 9)), notebook="", current="your talk", deleted=0)
+    assert listed.steps[2][0] == "%loom sessions delete 'my talk'"
+    gone = await sessions.sessions(bench, shlex.split(listed.steps[2][0])[2:])
+    assert [row.id for row in store.deleted()] == ["my talk"]
+    back = await sessions.sessions(bench, shlex.split(gone.steps[0][0])[2:])
+    assert store.deleted() == []
+    assert back.steps[0][0] == "%loom sessions open 'my talk'"
+    store.close()
