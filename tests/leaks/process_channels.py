@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from loom_nb.credentials.broker import Broker
-from tests.leaks.canaries import SEED
 from tests.leaks.matrix import Seen, channel
-from tests.leaks.traceback_channels import REPOSITORY, in_tests
+from tests.leaks.traceback_channels import in_tests
 from tests.leaks.world import World, keep
 
 LINUX = (pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),)
@@ -89,17 +88,17 @@ def _(world: World) -> Seen:
     return Seen({"environ": told}, marker)
 
 
+LIKE_ANY = '''
+import ctypes, os, sys
+for right in range(64):  # root may look into whom it likes: this process and its children may not
+    ctypes.CDLL(None).prctl(24, right)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+'''
 SNOOP = '''
 import ctypes, os, sys
-libc = ctypes.CDLL(None, use_errno=True)
-if len(sys.argv) == 3:
-    libc.prctl(24, 19)  # root may trace whom it likes: this process gives that up for good, and is like any other
-    os.execv(sys.executable, [sys.executable, "-c", os.environ["SNOOP"], *sys.argv[1:], "again"])
 from pathlib import Path
-pid, marker, _ = sys.argv[1:]
-print(marker)
 for name in ("mem", "environ", "maps", "auxv", "stack", "fd", "cwd", "exe", "root", "map_files"):
-    path = Path("/proc") / pid / name
+    path = Path("/proc") / sys.argv[1] / name
     try:
         if name in ("cwd", "exe", "root"):
             found = os.readlink(path)
@@ -108,31 +107,37 @@ for name in ("mem", "environ", "maps", "auxv", "stack", "fd", "cwd", "exe", "roo
         print(name, "READ", found)
     except OSError as error:
         print(name, type(error).__name__)
-print("ptrace", libc.ptrace(16, int(pid), 0, 0))
+print("ptrace", ctypes.CDLL(None).ptrace(16, int(sys.argv[1]), 0, 0))
 '''
-
-
-def snooped(pid: int, marker: str) -> str:
-    """What another process of this user, without the rights of root over others, finds out about one."""
-    env = {**os.environ, "SNOOP": SNOOP}
-    done = subprocess.run([sys.executable, "-c", SNOOP, str(pid), marker], env=env, capture_output=True, check=True)
-    return done.stdout.decode()
+NEIGHBOURS = '''
+import subprocess, sys
+from pathlib import Path
+from loom_nb.credentials.broker import Broker
+from tests.leaks.canaries import canaries
+from tests.leaks.world import keep
+marker, home, snoop = sys.argv[1:]
+broker = Broker(Path(home), master="file")
+keep(broker, canaries())
+for name, pid in (("kernel", __import__("os").getpid()), ("broker", broker.pid)):
+    done = subprocess.run([sys.executable, "-c", snoop, str(pid)], capture_output=True, text=True)
+    print(marker, name, done.stdout, done.stderr)
+broker.stop()
+'''
 
 
 @channel("process", "memory of the broker", marks=LINUX)
 def _(world: World) -> Seen:
-    """Another process of the same user is refused what it reads of a process that is not closed."""
-    marker = world.marker()
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as open_one:
-        assert "environ READ" in (control := snooped(open_one.pid, marker)), control
-        open_one.communicate(b"\n")
-    with broker_with(world) as (_, pid, folder):
-        said = snooped(pid, marker)
-        status = of_process(pid, "status")
-    assert "READ" not in said, said
-    assert "mem PermissionError" in said
-    assert "ptrace -1" in said
-    return Seen({"said": said, "status": status, "files": folder}, marker)
+    """A process of the same user is refused what it reads of the kernel: the broker is closed, the kernel is not."""
+    marker, folder = world.marker(), world.tmp
+    done = in_tests("-c", LIKE_ANY, "-c", NEIGHBOURS, marker, str(folder / "kept"), SNOOP, cwd=folder)
+    assert done.returncode == 0, done.stderr.decode()
+    _, kernel, broker = done.stdout.decode().split(marker)
+    assert "environ READ" in kernel
+    assert "maps READ" in kernel
+    assert "READ" not in broker, broker
+    assert broker.count("PermissionError") >= 8, broker
+    assert "ptrace -1" in broker
+    return Seen({"said": done.stdout + done.stderr, "files": folder}, marker)
 
 
 @channel("process", "descriptors of the broker", marks=LINUX)
