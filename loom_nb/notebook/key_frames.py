@@ -1,4 +1,4 @@
-"""Errors on the way of a secret's value, without the frames that held it: IPython keeps those for `%debug`."""
+"""Errors on the way of a secret's value, without the frames that held it: `%debug` would find them."""
 
 import traceback
 from pathlib import Path
@@ -7,7 +7,7 @@ from loom_nb.errors import LoomError
 
 
 def without_frames(error: BaseException) -> BaseException:
-    """The error and all that led to it, without their frames; a note says where one that is no LoomError arose."""
+    """The error and all that led to it, without frames; a note says where one that is no LoomError arose."""
     seen: set[int] = set()
     left: list[BaseException | None] = [error]
     while left:

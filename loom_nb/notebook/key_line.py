@@ -161,9 +161,7 @@ def looks_like_a_value(name: str) -> bool:
     """Whether a word that should be a name is rather a secret."""
     from loom_nb.redaction.key_forms import key_forms
 
-    return bool(key_forms(name)) or (
-        len(name) >= 24 and bool(re.search(r"\d", name)) and "." not in name
-    )
+    return bool(key_forms(name)) or (len(name) >= 24 and bool(re.search(r"\d", name)) and "." not in name)
 
 
 def _no_flag(verb: str, flag: str, known: Mapping[str, Takes]) -> LoomUsageError:

@@ -75,6 +75,8 @@ class Workbench:
         shell: the IPython shell, of a kernel or of a terminal.
     """
 
+    _on_screen: type | None = None
+
     def __init__(self, shell: Any) -> None:
         self.shell = shell
         self.notices: list[str] = []
@@ -126,7 +128,6 @@ class Workbench:
         self._tables: Tables | None = None
         self._secrets: Secrets | None = None
         self._model_keys: KeySource | None = None
-        self._on_screen: type | None = None
 
     # -- what is set -------------------------------------------------------------------------------
 
