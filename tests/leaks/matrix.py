@@ -66,6 +66,7 @@ DECLARED: Mapping[str, tuple[str, ...]] = {
         "echo as it is",
         "echo in an address",
         "echo in base64",
+        "echo in base64 with line breaks",
         "echo in hexadecimal",
         "echo in JSON",
         "echo in HTML",
@@ -142,6 +143,14 @@ DECLARED: Mapping[str, tuple[str, ...]] = {
         "log of the broker",
         "audit",
         "backup of the store",
+    ),
+    "browser": (
+        "frames from the kernel",
+        "frames to the kernel",
+        "page",
+        "storage, addresses and requests of the page",
+        "clipboard",
+        "files of the Jupyter server",
     ),
 }
 

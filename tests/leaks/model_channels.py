@@ -1,13 +1,8 @@
 """Channels of a model: all that it can be told, and all that is kept of its runs, while it tries to steal."""
 
-import pytest
-
 from tests.leaks.matrix import Seen, channel
 from tests.leaks.stealing import calls, lair, steal, told
 from tests.leaks.world import World
-
-
-NOT_YET = (pytest.mark.xfail(reason="a line break within the base64 of a secret hides it", strict=True),)
 
 
 def through(world: World, *ways: str, method: str = "GET") -> Seen:
@@ -42,7 +37,7 @@ def _(world: World) -> Seen:
     return through(world, "base64", "base64-1", "base64-2", "base64url", "base64url-2", "pair")
 
 
-@channel("model", "echo in base64 with line breaks", marks=NOT_YET)
+@channel("model", "echo in base64 with line breaks")
 def _(world: World) -> Seen:
     return through(world, "base64-lines")
 

@@ -143,8 +143,7 @@ def _(world: World) -> Seen:
     used = [one for one in world.canaries if one.type in ("api_key", "basic_auth", "bearer_token")]
     for number, one in enumerate(used):
         for name, write in WRITTEN.items():
-            if name not in ("base64-lines",):
-                (folder / f"{number}-{name}").write_bytes(den.site.marker.encode() + b" " + write(one.value))
+            (folder / f"{number}-{name}").write_bytes(den.site.marker.encode() + b" " + write(one.value))
     (folder / "script.py").write_text(f"print({[one.value for one in used]!r})")
     wanted = calls(den.scopes, f"{den.site.url}/e/plain")
     wanted += [("shell", {"command": command}) for command in ("cat *", "grep -r . .", "python3 script.py", "xxd -p 0-plain | tr -d '\\n'")]

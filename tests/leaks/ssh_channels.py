@@ -111,7 +111,7 @@ def written(world: World, marker: str) -> Path:
     """A file in which the secrets of both ways to log in stand in every form."""
     one = world.canary("ssh_private_key")
     secrets = [world.canary("password").value, one.fields["passphrase"], one.fields["key_pem"], one.fields["key_pem"].splitlines()[1]]
-    lines = [marker.encode() + b" " + write(value) for name, write in WRITTEN.items() if name != "base64-lines" for value in secrets]
+    lines = [marker.encode() + b" " + write(value) for name, write in WRITTEN.items() for value in secrets]
     path = world.tmp / "said"
     path.write_bytes(b"\n".join(lines) + b"\n")
     return path

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.leaks import (  # noqa: F401  they bring their channels with them
+    browser_channels,
     disk_channels,
     log_channels,
     model_channels,
