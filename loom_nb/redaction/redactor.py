@@ -135,7 +135,8 @@ class Redactor:
         """What is whole, without the secrets: also those that a line break goes through."""
         stream = self.stream()
         made = stream.feed(data, last=True)
-        parts, done = [], 0
+        parts: list[bytes] = []
+        done = 0
         for start, end, form in sorted(self._broken(made), key=_leftmost_longest):
             if start >= done:
                 name, mark = self.mark(form)

@@ -60,7 +60,11 @@ def _window(world: World) -> Window:
             _set(world, opened, seen)
         finally:
             context.close()
-    seen.files = [str(path).encode() + path.read_bytes() for path in sorted(home.rglob("*")) if path.is_file() and not path.is_symlink()]
+    seen.files = [
+        str(path).encode() + path.read_bytes()
+        for path in sorted(home.rglob("*"))
+        if path.is_file() and not path.is_symlink()
+    ]
     return seen
 
 
@@ -85,9 +89,15 @@ def _set(world: World, lab: harness.Lab, seen: Window) -> None:
     page.reload()  # the socket was there before anybody listened
     nb.open()
     nb.wait_for_kernel()
-    page.evaluate("text => navigator.clipboard.writeText(text)", seen.marker)
+    page.evaluate(
+        "text => { localStorage.mine = text; return navigator.clipboard.writeText(text); }", seen.marker
+    )
     nb.play(0)
-    for index, values in ((1, [word.value]), (2, [pair.fields["username"], pair.fields["password"]]), (3, [key.value])):
+    for index, values in (
+        (1, [word.value]),
+        (2, [pair.fields["username"], pair.fields["password"]]),
+        (3, [key.value]),
+    ):
         nb.run(index)
         card = nb.output(index).get_by_role("alertdialog")
         card.wait_for(timeout=60_000)
@@ -167,5 +177,7 @@ def _(world: World) -> Seen:
     seen = window(world)
     names = b"\n".join(one[:200] for one in seen.files)
     assert b".ipynb_checkpoints" in names
-    assert b"secrets.db" in names, json.dumps([str(Path(one[:120].decode("latin-1"))) for one in seen.files])[:2000]
+    assert b"secrets.db" in names, json.dumps([str(Path(one[:120].decode("latin-1"))) for one in seen.files])[
+        :2000
+    ]
     return Seen({"files": seen.files}, seen.marker)

@@ -238,6 +238,8 @@ def table(rows: Iterable[Row]) -> str:
     rows = list(rows)
     width = max((len(row.channel) for row in rows), default=10)
     lines = [f"{'channel':<{width}}  {'forms':>6}  {'bytes':>12}  found"]
-    lines += [f"{row.channel:<{width}}  {row.patterns:>6,}  {row.scanned:>12,}  {row.found:>5}" for row in rows]
+    lines += [
+        f"{row.channel:<{width}}  {row.patterns:>6,}  {row.scanned:>12,}  {row.found:>5}" for row in rows
+    ]
     whole = f"{len(rows)} channels, {sum(row.scanned for row in rows):,} bytes, {sum(row.found for row in rows)} found"
     return "\n".join([*lines, "-" * len(lines[0]), whole])

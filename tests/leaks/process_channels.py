@@ -45,7 +45,7 @@ def descriptors_of(pid: int) -> str:
     lines = []
     for one in sorted(Path(f"/proc/{pid}/fd").iterdir()):
         with contextlib.suppress(OSError):
-            lines.append(f"{one.name} -> {os.readlink(one)}")
+            lines.append(f"{one.name} -> {one.readlink()}")
     return "\n".join(lines)
 
 
@@ -76,7 +76,11 @@ def tokens(world: World) -> dict[str, str]:
 def _(world: World) -> Seen:
     with broker_with(world, **tokens(world)) as (_, pid, _folder):
         told = [of_process(pid, name) for name in ("cmdline", "comm", "status", "stat", "wchan")]
-        told.append(subprocess.run(["ps", "-ww", "-p", str(pid), "-o", "args"], capture_output=True, check=False).stdout)
+        told.append(
+            subprocess.run(
+                ["ps", "-ww", "-p", str(pid), "-o", "args"], capture_output=True, check=False
+            ).stdout
+        )
     return Seen({"told": told}, "broker/__main__.py")
 
 
@@ -84,17 +88,20 @@ def _(world: World) -> Seen:
 def _(world: World) -> Seen:
     marker = world.marker()
     with broker_with(world, **tokens(world), LC_LOOM=marker) as (_, pid, _folder):
-        told = [of_process(pid, "environ"), subprocess.run(["ps", "eww", "-p", str(pid)], capture_output=True, check=False).stdout]
+        told = [
+            of_process(pid, "environ"),
+            subprocess.run(["ps", "eww", "-p", str(pid)], capture_output=True, check=False).stdout,
+        ]
     return Seen({"environ": told}, marker)
 
 
-LIKE_ANY = '''
+LIKE_ANY = """
 import ctypes, os, sys
 for right in range(64):  # root may look into whom it likes: this process and its children may not
     ctypes.CDLL(None).prctl(24, right)
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
-'''
-SNOOP = '''
+"""
+SNOOP = """
 import ctypes, os, sys
 from pathlib import Path
 for name in ("mem", "environ", "maps", "auxv", "stack", "fd", "cwd", "exe", "root", "map_files"):
@@ -110,8 +117,8 @@ for name in ("mem", "environ", "maps", "auxv", "stack", "fd", "cwd", "exe", "roo
     except OSError as error:
         print(name, type(error).__name__)
 print("ptrace", ctypes.CDLL(None).ptrace(16, int(sys.argv[1]), 0, 0))
-'''
-NEIGHBOURS = '''
+"""
+NEIGHBOURS = """
 import subprocess, sys
 from pathlib import Path
 from loom_nb.credentials.broker import Broker
@@ -127,10 +134,10 @@ for name, pid in (("other", other.pid), ("broker", broker.pid)):
 other.kill()
 other.communicate()
 broker.stop()
-'''
+"""
 
 
-@channel("process", "memory of the broker", marks=LINUX)
+@channel("process", "memory of the broker", slow=True, marks=LINUX)
 def _(world: World) -> Seen:
     """A process of the same user is refused all that it reads of any other process of that user."""
     marker, folder = world.marker(), world.tmp
@@ -157,7 +164,7 @@ def _(world: World) -> Seen:
     return Seen({"open": told}, str(kept / "kept" / "secrets.db"))
 
 
-@channel("process", "core dumps of the broker", marks=LINUX)
+@channel("process", "core dumps of the broker", slow=True, marks=LINUX)
 def _(world: World) -> Seen:
     """It may write none, whatever its kernel may; and when it is made to crash it leaves none."""
     import resource
@@ -172,7 +179,12 @@ def _(world: World) -> Seen:
             while broker.pid is not None:
                 pass
             broker.list()
-            found = [path.read_bytes() for place in (folder, Path("/"), Path.cwd()) for path in place.glob("core*") if path.is_file()]
+            found = [
+                path.read_bytes()
+                for place in (folder, Path("/"), Path.cwd())
+                for path in place.glob("core*")
+                if path.is_file()
+            ]
     finally:
         resource.setrlimit(resource.RLIMIT_CORE, before)
     assert re.search(rb"Max core file size\s+0\s+0", limits)
@@ -193,7 +205,7 @@ def _(world: World) -> Seen:
     return Seen({"child": done.stdout, "here": repr(dict(os.environ))}, marker)
 
 
-THIEF = '''
+THIEF = """
 import gc, json, os, socket, sys
 from pathlib import Path
 from loom_nb.credentials.broker import Broker
@@ -241,13 +253,15 @@ for name, module in list(sys.modules.items()):
     loot += [f"{name}.{key}={value}" for key, value in list(vars(module).items()) if isinstance(value, (str, bytes))]
 os.write(1, "\\n".join(loot).encode("utf-8", "replace"))
 broker.stop()
-'''
+"""
 
 
 @channel("process", "a thief in the kernel")
 def _(world: World) -> Seen:
     """Python code in the kernel asks the broker for everything, and looks through all that there is."""
     marker = world.marker()
-    done = in_tests("-c", THIEF, str(world.broker.home), marker, cwd=world.tmp, LOOM_LEAK_SEED="none of these")
+    done = in_tests(
+        "-c", THIEF, str(world.broker.home), marker, cwd=world.tmp, LOOM_LEAK_SEED="none of these"
+    )
     assert done.returncode == 0, done.stderr.decode()
     return Seen({"loot": done.stdout, "errors": done.stderr}, marker)

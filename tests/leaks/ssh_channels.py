@@ -110,7 +110,12 @@ def machine(world: World) -> Iterator[Machine]:
 def written(world: World, marker: str) -> Path:
     """A file in which the secrets of both ways to log in stand in every form."""
     one = world.canary("ssh_private_key")
-    secrets = [world.canary("password").value, one.fields["passphrase"], one.fields["key_pem"], one.fields["key_pem"].splitlines()[1]]
+    secrets = [
+        world.canary("password").value,
+        one.fields["passphrase"],
+        one.fields["key_pem"],
+        one.fields["key_pem"].splitlines()[1],
+    ]
     lines = [marker.encode() + b" " + write(value) for name, write in WRITTEN.items() for value in secrets]
     path = world.tmp / "said"
     path.write_bytes(b"\n".join(lines) + b"\n")
@@ -122,7 +127,9 @@ def keep_for(world: World, broker: Broker, made: Machine) -> tuple[str, ...]:
     scopes = []
     for of in ("password", "ssh_private_key"):
         one = world.canary(of)
-        binding = Binding(hosts=(f"127.0.0.1:{made.shells.port}",), user="deploy", host_keys=(made.shells.fingerprint,))
+        binding = Binding(
+            hosts=(f"127.0.0.1:{made.shells.port}",), user="deploy", host_keys=(made.shells.fingerprint,)
+        )
         broker.put(one.scope, one.type, one.fields, binding=binding, policy=LEAVE)
         scopes.append(one.scope)
     return tuple(scopes)
@@ -131,7 +138,9 @@ def keep_for(world: World, broker: Broker, made: Machine) -> tuple[str, ...]:
 SLOWLY = "import sys; [(sys.stdout.buffer.write(bytes([one])), sys.stdout.flush()) for one in open(sys.argv[1], 'rb').read()]"
 
 
-def session(world: World, commands: list[str], tools: tuple[str, ...] = ("ssh_call",), *, rights: bool = True) -> tuple[Seen, Machine]:
+def session(
+    world: World, commands: list[str], tools: tuple[str, ...] = ("ssh_call",), *, rights: bool = True
+) -> tuple[Seen, Machine]:
     """Let a model run commands over there; `said` is the file with what it should not be told."""
     marker = world.marker()
     said = written(world, marker)
@@ -141,8 +150,15 @@ def session(world: World, commands: list[str], tools: tuple[str, ...] = ("ssh_ca
         if not rights:
             made.password, made.key = f"another {made.password}", None
         commands = [one.replace("said", str(said)) for one in commands]
-        first = [Call("ssh_call", {"scope": scope, "command": f"echo {marker}"}) for scope in scopes]  # both are used
-        wanted = [Call(name, {"scope": scope, "command": one}) for scope in scopes for name in tools for one in commands]
+        first = [
+            Call("ssh_call", {"scope": scope, "command": f"echo {marker}"}) for scope in scopes
+        ]  # both are used
+        wanted = [
+            Call(name, {"scope": scope, "command": one})
+            for scope in scopes
+            for name in tools
+            for one in commands
+        ]
         agent = Agent(
             Model.scripted([*first, *wanted, "done"]), capabilities=[SshCapability(scopes, timeout=20.0, broker=broker)],
             session_store=MemoryStore(), runtime=Runtime(governance=GovernancePolicy(mode="all")),
@@ -161,9 +177,18 @@ def session(world: World, commands: list[str], tools: tuple[str, ...] = ("ssh_ca
     return Seen(parts, marker), made
 
 
-@channel("ssh", "output of commands")
+@channel("ssh", "output of commands", slow=True)
 def _(world: World) -> Seen:
-    seen, made = session(world, ["cat said", "cat said >&2; exit 7", "cat said; kill -TERM $$", "base64 -w0 said", "xxd -p said | tr -d '\\n'"])
+    seen, made = session(
+        world,
+        [
+            "cat said",
+            "cat said >&2; exit 7",
+            "cat said; kill -TERM $$",
+            "base64 -w0 said",
+            "xxd -p said | tr -d '\\n'",
+        ],
+    )
     assert world.canary("password").value in made.heard
     assert sum(seen.control in one for one in seen.parts["results"]) >= 6
     return seen
@@ -183,12 +208,15 @@ def _(world: World) -> Seen:
     return seen
 
 
-@channel("ssh", "a machine that refuses")
+@channel("ssh", "a machine that refuses", slow=True)
 def _(world: World) -> Seen:
     return session(world, ["cat said"], ("ssh_call", "ssh_session"), rights=False)[0]
 
 
-@channel("ssh", "environment and commands over there")
+@channel("ssh", "environment and commands over there", slow=True)
 def _(world: World) -> Seen:
     seen, made = session(world, ["env", "cat /proc/self/cmdline"])
-    return Seen({"heard": [*made.shells.commands, repr(made.shells.environments)], "told": seen.parts["results"]}, seen.control)
+    return Seen(
+        {"heard": [*made.shells.commands, repr(made.shells.environments)], "told": seen.parts["results"]},
+        seen.control,
+    )

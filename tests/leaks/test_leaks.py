@@ -35,7 +35,9 @@ def judge(world: World, name: str, seen: Seen) -> None:
     scanned = sum(map(len, parts.values()))
     ROWS.append(Row(name, scanner.forms, scanned, len(leaks), len(parts)))
     assert scanned, "nothing came out that could be looked through"
-    assert any(hit.whose == "control" for _, hit in hits), "what had to come through did not: it carries nothing"
+    assert any(hit.whose == "control" for _, hit in hits), (
+        "what had to come through did not: it carries nothing"
+    )
     assert not leaks, "\n".join(leaks[:20])
 
 
@@ -58,7 +60,8 @@ def test_a_secret_that_does_come_out_is_told(kept: World):
 
 
 @pytest.mark.parametrize(
-    ("parts", "why"), [({}, "nothing came out"), ({"a": ""}, "nothing came out"), ({"a": "b"}, "carries nothing")]
+    ("parts", "why"),
+    [({}, "nothing came out"), ({"a": ""}, "nothing came out"), ({"a": "b"}, "carries nothing")],
 )
 def test_a_channel_that_carries_nothing_proves_nothing(kept: World, parts, why):
     with pytest.raises(AssertionError, match=why):

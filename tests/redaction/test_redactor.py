@@ -284,7 +284,12 @@ def test_lines_that_only_look_coded_stay_as_they_are():
 
 
 def test_a_line_of_a_key_by_itself_is_taken_out_of_code():
-    lines = ["-----BEGIN PRIVATE KEY-----", "MC4CAQAwBQYDK2VwBCIEIB7sSqk1", "w0JxHq7vN2mYd8fKe3Lr9TgZ", "-----END PRIVATE KEY-----"]
+    lines = [
+        "-----BEGIN PRIVATE KEY-----",
+        "MC4CAQAwBQYDK2VwBCIEIB7sSqk1",
+        "w0JxHq7vN2mYd8fKe3Lr9TgZ",
+        "-----END PRIVATE KEY-----",
+    ]
     redactor = Redactor({"key": "\n".join(lines)})
     for line in lines[1:3]:
         for coded in (base64.b64encode(f"x{line}yz".encode()).decode(), line.encode().hex()):
