@@ -64,7 +64,7 @@ def _(world: World) -> Seen:
 def _(world: World) -> Seen:
     made = of(world)
     kinds = ("comm_open", "comm_msg", "comm_close", "display_data", "update_display_data")
-    return Seen({"comms": made.of(*kinds)}, '"comm_id"')
+    return Seen({"comms": made.of(*kinds)}, '"display_data"')
 
 
 @channel("notebook", "saved widget state", slow=True)
@@ -214,5 +214,5 @@ def _(world: World) -> Seen:
     assert text.count("LoomUsageError") > 4
     return Seen(
         {"walked": text, "now": printed(world, "print(sys.last_type, sys.last_value, sys.last_traceback)")},
-        "wrong.api",
+        "LoomUsageError",
     )

@@ -16,6 +16,7 @@ from tests.leaks import (  # noqa: F401  they bring their channels with them
     ssh_channels,
     traceback_channels,
 )
+from tests.leaks.canaries import PIECE
 from tests.leaks.matrix import CHANNELS, DECLARED, ROWS, Channel, Row, Seen
 from tests.leaks.world import World
 
@@ -29,6 +30,7 @@ def cases():
 def judge(world: World, name: str, seen: Seen) -> None:
     """Nothing of a canary is in what was seen, and the control is."""
     parts = seen.data()
+    assert len(seen.control) >= PIECE
     scanner = world.scanner(seen.control)
     hits = [(part, hit) for part, data in parts.items() for hit in scanner.scan(data, deep=seen.deep)]
     leaks = [f"{part}: {hit}" for part, hit in hits if hit.whose != "control"]

@@ -262,6 +262,12 @@ def walked(frame: types.FrameType) -> Iterator[str]:
             yield repr(vars(value))
 
 
+def _frame_with(here: str) -> types.FrameType:
+    """A frame in which the control stands."""
+    assert here
+    return sys._getframe()
+
+
 @channel("traceback", "frames a debugger walks")
 def _(world: World) -> Seen:
     marker, lines = world.marker(), []
@@ -269,9 +275,8 @@ def _(world: World) -> Seen:
         for one in (error, error.__cause__, error.__context__):
             trace = without_ours(one).__traceback__ if one is not None else None
             lines += [text for frame, _ in traceback.walk_tb(trace) for text in walked(frame)]
-    here = sys._getframe()
-    lines += walked(here) if marker else []
-    return Seen({"walked": sorted({line for line in lines if not line.startswith("lines")})}, marker)
+    lines += walked(_frame_with(marker))
+    return Seen({"walked": sorted(set(lines))}, marker)
 
 
 @channel("traceback", "last error of the interpreter")
