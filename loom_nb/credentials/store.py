@@ -85,6 +85,10 @@ class SecretStore(Protocol):
         """What the policy says of a use."""
         ...
 
+    def refuse(self, use: Use, reason: str) -> None:
+        """Write down that a use was refused before its policy was asked."""
+        ...
+
     def get(self, scope: str) -> tuple[SecretFacts, Secret]:
         """The facts and the value, without a use: for redaction and for copies."""
         ...
@@ -272,8 +276,7 @@ class SealedRows(Generic[Held]):
         try:
             yield
         except CredentialError as error:
-            with self._database.transaction("IMMEDIATE") as db:
-                self._note(db, "refused", use, reason=error.title, keyed=False)
+            self.refuse(use, error.title)
             raise
 
     def _judged(
@@ -318,6 +321,15 @@ class SealedRows(Generic[Held]):
             with self._database.transaction("IMMEDIATE") as db:
                 self._note(db, kind, use, facts, reason=verdict.reason, keyed=False)
         return verdict
+
+    def refuse(self, use: Use, reason: str) -> None:
+        """Write down that a use was refused before its policy was asked, as for the form of its request.
+
+        Raises:
+            StoreError: the audit cannot be written.
+        """
+        with self._database.transaction("IMMEDIATE") as db:
+            self._note(db, "refused", use, reason=reason, keyed=False)
 
     def log(self, scope: str = "", *, limit: int = 100) -> tuple[AuditRow, ...]:
         """The last rows of the audit, of one secret or of all; oldest first. Needs no key.
