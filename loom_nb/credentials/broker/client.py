@@ -186,6 +186,7 @@ class Broker:
         pieces = frames.pieces(body)
         async with contextlib.AsyncExitStack() as stack:
             reader, writer = await stack.enter_async_context(self.opened())
+            self._note_use(asked.use.scope)  # it may be sent, and told elsewhere, though no answer comes
             writer.write(frames.packed(frames.JSON, frames.encoded(asked)))
             for piece in pieces:
                 writer.write(piece)
@@ -194,7 +195,6 @@ class Broker:
             head = msgspec.json.decode(payload, type=operations.Head | Failed)
             if isinstance(head, Failed):
                 raise head.error()
-            self._note_use(asked.use.scope)
             return Answer(head, reader, stack.pop_all())
 
     async def redact(self, text: str) -> str:
