@@ -51,8 +51,20 @@ def differences(saved: Any, fresh: Any, sanitize: Callable[[str], str]) -> list[
     return found
 
 
-def play(saved: Any, folder: Path, environment: dict[str, str], timeout: float = 60.0) -> Performance:
-    """Execute the cells one after the other, typing the answers that they carry. The first failure ends it."""
+def play(
+    saved: Any, folder: Path, environment: dict[str, str], timeout: float = 60.0, *, name: str = ""
+) -> Performance:
+    """Execute the cells one after the other, typing the answers that they carry. The first failure ends it.
+
+    Args:
+        saved: the notebook.
+        folder: in which it lies.
+        environment: of its kernel.
+        timeout: seconds for a cell.
+        name: of its file, if the kernel is to know it, as a Jupyter server tells it.
+    """
+    if name:
+        environment = {**environment, "JPY_SESSION_NAME": str(folder / name)}
     show = Performance(copy.deepcopy(saved))
     with kernel_sockets() as sockets:
         manager = KernelManager(kernel_name="python3", **sockets)

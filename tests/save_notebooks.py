@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 def save(path: Path) -> list[str]:
     """Play one and save it; the problems, where it is left alone."""
     with tempfile.TemporaryDirectory() as home:
-        show = play(nbformat.read(path, as_version=4), path.parent, _environment(home))
+        show = play(nbformat.read(path, as_version=4), path.parent, _environment(home), name=path.name)
         if show.problems:
             return show.problems
         for number, cell in enumerate((one for one in show.notebook.cells if one.cell_type == "code"), 1):

@@ -27,7 +27,7 @@ def environment(home: Path) -> dict[str, str]:
     return {
         **kept,
         "PATH": path,
-        "PYTHONPATH": str(OFFLINE),
+        "PYTHONPATH": f"{OFFLINE}{os.pathsep}{ROOT}",  # this checkout, whichever is installed
         "LOOM_NB_HOME": str(home),
         "IPYTHONDIR": str(home / "ipython"),
     }
@@ -109,6 +109,8 @@ def as_everywhere(text: str) -> str:
     text = re.sub(r"trash/[\w-]+", "trash/…", text)
     text = re.sub(r"expires in \d+ \w+", "expires in …", text)
     text = re.sub(r"\(until \d{4}-\d\d-\d\d\)", "(until …)", text)
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d( \(UTC[^)]*\))?|\b\d\d:\d\d(:\d\d)?\b", "(time)", text)
+    text = re.sub(r"opened by  .*", "opened by …", text)  # the keychain, where there is one
     if "run_command" in text:  # its description to the model names the level of the sandbox
         text = re.sub(r"[\d,]+→", "…→", text)
     return re.sub(r"\b(bubblewrap|landlock|none)\b", "sandbox", text)
@@ -143,7 +145,7 @@ def test_a_notebook_that_asks_gives_what_it_shows_to_a_person_who_answers(path, 
     for made in folder.glob("data/clean_*"):
         made.unlink()
     saved = nbformat.read(path, as_version=4)
-    show = play(saved, folder, environment(tmp_path / "home"))
+    show = play(saved, folder, environment(tmp_path / "home"), name=path.name)
     assert show.problems == []
     found = differences(saved, show.notebook, as_everywhere)
     if probe().level == "none":  # cards of commands warn of it, and say more

@@ -132,6 +132,12 @@ def _steps(facts: SecretFacts) -> tuple[tuple[str, str], ...]:
     )[:4]
 
 
+async def _used(bench: "Workbench", facts: SecretFacts) -> AuditRow | None:
+    """When a secret was used last; None where it never was."""
+    rows = await in_thread(bench.secrets.log, scope=facts.scope, limit=LOOKED_AT)
+    return cards.last_used(rows).get(facts.scope)
+
+
 async def _log(bench: "Workbench", line: KeyLine) -> Card:
     from loom_nb.notebook.key_table import LogRows
 
@@ -185,7 +191,7 @@ async def _set(bench: "Workbench", line: KeyLine) -> Card:
         ),
     )  # fmt: skip
     card = cards.one_card(f"{name} is kept, encrypted", facts, None, time.time(), _after_set(line, facts))
-    return _and_where(bench, card)
+    return _and_where(bench, card, *_left_behind(line))
 
 
 class _Wanted(msgspec.Struct, frozen=True):
@@ -260,7 +266,6 @@ def _told(wanted: _Wanted, name: str) -> str:
 async def _is_there(bench: "Workbench", facts: SecretFacts, line: KeyLine, wanted: _Wanted) -> Card:
     """Nothing is asked twice: a notebook that is run again leaves what is kept as it is."""
     name = facts.scope
-    rows = await in_thread(bench.secrets.log, scope=name, limit=LOOKED_AT)
     steps = [(f"%loom key rotate {name}", "another value; all else stays")]
     if line.flags.keys() & lines.BINDING.keys() and wanted.binding != facts.binding:
         hosts = " ".join(f"--host {one}" for one in wanted.binding.hosts)
@@ -276,7 +281,7 @@ async def _is_there(bench: "Workbench", facts: SecretFacts, line: KeyLine, wante
         )
     if not set(lines.grants_of(line, bench.notebook)) <= set(facts.grants):
         steps.append((f"%loom key grant {name} …", "it is granted otherwise: this line did not change that"))
-    used = cards.last_used(rows).get(name)
+    used = await _used(bench, facts)
     return cards.one_card(f"{name} is kept already: nothing was asked", facts, used, time.time(), steps)
 
 
@@ -286,22 +291,25 @@ def _after_set(line: KeyLine, facts: SecretFacts) -> list[tuple[str, str]]:
         steps.append((f"%loom model {facts.scope}", "uses it from now on"))
     if not facts.binding.hosts:
         steps.append((f"%loom key bind {facts.scope} --host H", "until then it goes nowhere"))
-    if "--from-env" in line.flags:
-        steps.append(
-            ("it is still in the environment", "where code in this kernel reads it: unset it in your shell")
-        )
-    elif "--from-dotenv" in line.flags or "--from-file" in line.flags:
-        steps.append(("it is still in that file", "where code of this user reads it"))
     if not any(one.startswith("notebook:") for one in facts.grants):
         steps.append((f"%loom key grant {facts.scope} --here", "only in this notebook"))
     return [*steps, ("%loom key", "what is kept")]
 
 
-def _and_where(bench: "Workbench", card: Card) -> Card:
+def _left_behind(line: KeyLine) -> tuple[tuple[str, str], ...]:
+    """Where the value still stands besides."""
+    if "--from-env" in line.flags:
+        return (("also still in", "the environment, where code in this kernel reads it: unset it"),)
+    if "--from-dotenv" in line.flags or "--from-file" in line.flags:
+        return (("also still in", "that file, where code of this user reads it"),)
+    return ()
+
+
+def _and_where(bench: "Workbench", card: Card, *more: tuple[str, str]) -> Card:
     """A card that says what opens the secrets, and so where no process of its own keeps them."""
     from loom_nb.notebook.key_table import told_of
 
-    return replace(card, facts=(*card.facts, *told_of(bench, any_kept=True)))
+    return replace(card, facts=(*card.facts, *told_of(bench, any_kept=True), *more))
 
 
 async def _rotate(bench: "Workbench", line: KeyLine) -> Card:
@@ -312,10 +320,10 @@ async def _rotate(bench: "Workbench", line: KeyLine) -> Card:
     now = await under_key(
         bench, f"%loom key rotate {facts.scope}", lambda: bench.secrets.rotate(facts.scope, fields)
     )
-    return cards.one_card(
-        f"{facts.scope} has another value: version {now.version}", now, None, time.time(),
-        (("the old one", "still works where it comes from until it is withdrawn there"),),
-    )  # fmt: skip
+    title = f"{facts.scope} has another value: version {now.version}"
+    card = cards.one_card(title, now, await _used(bench, now), time.time(), [("%loom key", "what is kept")])
+    before = ("the old one", "still works where it comes from, until it is withdrawn there")
+    return replace(card, facts=(*card.facts, before, *_left_behind(line)))
 
 
 # -- the value -------------------------------------------------------------------------------------------
@@ -417,7 +425,8 @@ async def _grant(bench: "Workbench", line: KeyLine) -> Card:
     word = "opened to" if kinds and not named_here else "taken from" if revoking else "granted to"
     to = cards.grant_words(named_here) if named_here else ", ".join(f"any {kind}" for kind in kinds)
     back = _grant_back(facts, named_here, bench.notebook, revoking=revoking)
-    return cards.one_card(f"{facts.scope} is {word} {to}", now, None, time.time(), back)
+    used = await _used(bench, now)
+    return cards.one_card(f"{facts.scope} is {word} {to}", now, used, time.time(), back)
 
 
 def _flag(grant: str, notebook: str) -> str:
@@ -486,7 +495,7 @@ async def changed(
         cards.policy_words(facts.policy, moment) if policy is not None else cards.binding_words(facts.binding)
     )
     what = "policy" if policy is not None else "binding"
-    card = cards.one_card(f"{facts.scope} has another {what}", now, None, moment)
+    card = cards.one_card(f"{facts.scope} has another {what}", now, await _used(bench, now), moment)
     return Card(card.title, (*card.facts, (f"{what} before", before)), steps=(("%loom key", "what is kept"),))
 
 

@@ -358,6 +358,11 @@ CALLS: list[tuple[str, tuple[str, dict[str, Any]]]] = [
     ("GET https://example.org/api", ("http_request", {"method": "GET", "url": "https://example.org/api"})),
     ('post `{"a": 1}` to https://example.org/api',
      ("http_request", {"method": "POST", "body": '{"a": 1}', "url": "https://example.org/api"})),
+    ("GET https://example.org/api with the secret `shop`, to see what is ordered",
+     ("http_request", {"method": "GET", "url": "https://example.org/api", "credential": "shop",
+                       "why": "to see what is ordered"})),
+    ("fetch https://example.org/api with my secret shop.read",
+     ("http_request", {"url": "https://example.org/api", "credential": "shop.read"})),
 ]  # fmt: skip
 
 
@@ -366,7 +371,8 @@ def task(tmp_path_factory):
     root = str(tmp_path_factory.mktemp("root"))
     made = (
         Capability.variables({}), Capability.python({}), Capability.human(), Capability.plan(),
-        Capability.files(root, read_only=False), Capability.shell(root), Capability.web(), Capability.http(),
+        Capability.files(root, read_only=False), Capability.shell(root), Capability.web(),
+        Capability.http(credentials=["shop", "shop.read"]),
     )  # fmt: skip
 
     async def tools() -> list[Any]:

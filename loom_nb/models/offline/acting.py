@@ -230,6 +230,10 @@ def _call(course: Course, wish: Wish) -> Doing:
     if wish.tool == "undo_change" and _last_act(course.now) == RUN:
         return Done("What code changed in the notebook is yours to take back: `%loom rollback`.", done=False)
     if tool is None or not usable(wish, course.task):
+        if tool is not None and "credential" in wish.arguments:
+            name = inline(str(wish.arguments["credential"]))
+            return Done(f"I was given no secret to name, so not `{name}`: `%loom key` says which there are.",
+                        done=False)  # fmt: skip
         bring = WHERE.get(wish.tool)
         how = f": run the cell with `%%loom -t {bring}`" if bring and tool is None else ""
         return Done(f"For that I need the tool `{wish.tool}`, which I was not given{how}.", done=False)

@@ -37,6 +37,10 @@ _FILE = (
 )
 _TEXT = rf"(?:{QUOTED})"
 _URL = r"https?://[^\s<>\"'`]+[^\s<>\"'`.,;!?]"
+_SECRET = (
+    rf"(?:\s+with\s+(?:the\s+|my\s+)?(?:secret|credential)\s+(?P<secret>{_TEXT}|[\w.@/-]*\w)"
+    r"(?P<why>,?\s+(?:to|for|because)\s+[^\n]*?)?)?"
+)
 _RULES: tuple[tuple[str, str], ...] = (
     (
         "write_file",
@@ -108,11 +112,12 @@ _RULES: tuple[tuple[str, str], ...] = (
         rf"(?:(?:send|make|do)\s+)?(?:an?\s+)?(?P<method>"
         rf"(?-i:GET|HEAD|OPTIONS)|post|put|patch|delete)\s+(?:request\s+)?"
         rf"(?:(?P<body>{_TEXT}|\{{[^\n]*\}})\s+)?(?:to\s+|from\s+)?(?P<url>{_URL})(?:\s+with\s+(?:the\s+"
-        rf")?(?:body\s+|json\s+)?(?P<after>{_TEXT}|\{{[^\n]*\}}))?",
+        rf")?(?:body\s+|json\s+)?(?P<after>{_TEXT}|\{{[^\n]*\}}))?{_SECRET}",
     ),
     ("web_fetch", rf"(?:fetch|open|read|get|visit|look at)\s+(?:the\s+)?(?:page|site|address|url)?\s*"
                   rf"(?P<url>{_URL})"),
-    ("http_request", rf"(?:fetch|open|read|get)\s+(?:the\s+)?(?:page|site|address|url)?\s*(?P<url>{_URL})"),
+    ("http_request", rf"(?:fetch|open|read|get)\s+(?:the\s+)?(?:page|site|address|url)?\s*(?P<url>{_URL})"
+                     rf"{_SECRET}"),
 )  # fmt: skip
 _CODE = re.compile(
     rf"(?:run|execute|evaluate|start)\s+(?P<words>(?:(?!{QUOTED}).)*?):?\s*(?P<code>{QUOTED})"
@@ -195,11 +200,22 @@ def _arguments(name: str, match: re.Match[str]) -> dict[str, Any]:
         found["replace_all"] = True
     if name == "move_file" and str(found.get("target", "")).endswith("/"):
         found["target"] += found["source"].rstrip("/").rpartition("/")[2]
-    if name == "http_request" and "method" in said:
+    if name == "http_request":
+        found |= _request(said)
+    return found | ({"url": said["url"]} if "url" in said else {})
+
+
+def _request(said: dict[str, str]) -> dict[str, Any]:
+    """What was said of a request beside its address."""
+    found: dict[str, Any] = {}
+    if "method" in said:
         found["method"] = said["method"].upper()
         body = said.get("body") or said.get("after")
         found |= {"body": unquoted(body)} if body else {}
-    return found | ({"url": said["url"]} if "url" in said else {})
+    if "secret" in said:
+        found["credential"] = unquoted(said["secret"])
+        found |= {"why": said["why"].lstrip(", ")} if "why" in said else {}
+    return found
 
 
 def path_in(text: str) -> str:
