@@ -620,8 +620,8 @@ def _sealed_key(master: MasterKey) -> tuple[bytes, bytes, SealingKey]:
 def _row(db: "Connection", scope: str) -> tuple[int, bytes, bytes]:
     # bytes as they lie there: text that is none would fail here, and say nothing of which row
     find = (
-        "SELECT data_key, CAST(facts AS BLOB), CAST(box AS BLOB), typeof(facts) = 'blob' AND typeof(box) = 'blob'"
-        " FROM secrets WHERE scope = ?"
+        "SELECT data_key, CAST(facts AS BLOB), CAST(box AS BLOB), typeof(facts) = 'blob' AND"
+        " typeof(box) = 'blob' FROM secrets WHERE scope = ?"
     )
     row = db.execute(find, (scope,)).fetchone() if _is_scope(scope) else None
     if row is None:
