@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from loom_nb.credentials.used_secrets import UsedSecrets
+from loom_nb.credentials.used_secrets import USED
 from loom_nb.errors import LoomUsageError, NotBuiltError
 from loom_nb.events import Event
 from loom_nb.inputs import RunContext, RuntimeTask, SessionConfig
@@ -134,7 +134,7 @@ class Agent:
             describe=_describe,
             book=_book_beside,
             secrets=known_secrets(),
-            redaction=_USED,
+            redaction=USED,
         )
         self._sessions[session.id] = session
         return session
@@ -198,9 +198,6 @@ def _default_store() -> Store:
 def known_secrets() -> KnownSecrets:
     """What this process knows of secrets: one for all sessions, for what one was told another may show."""
     return KnownSecrets()
-
-
-_USED = UsedSecrets()
 
 
 def _book_beside(store: Store) -> Book:

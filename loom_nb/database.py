@@ -61,6 +61,10 @@ INSIDE = Inside()
 """One for all stores of the process, whatever object they were opened by."""
 
 
+READER_MS = 100
+"""Milliseconds for which `overwrite` waits for who reads: a backup may read for hours."""
+
+
 class Database:
     """One connection, opened at its first use, shared by all threads through a lock.
 
@@ -120,7 +124,13 @@ class Database:
 
         with self._turn():
             try:
-                self._ready().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                db = self._ready()
+                (usual,) = db.execute("PRAGMA busy_timeout").fetchone()
+                db.execute(f"PRAGMA busy_timeout = {READER_MS}")
+                try:
+                    db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                finally:
+                    db.execute(f"PRAGMA busy_timeout = {usual}")
             except sqlite3.Error as error:
                 raise told(error, self.path) from error
 
@@ -130,16 +140,6 @@ class Database:
         For finalizers, which the garbage collector may run anywhere.
         """
         INSIDE.soon(action)
-
-    def checkpoint(self) -> None:
-        """Bring what is in the log of the database into its file, and cut the log. Raises `StoreError`."""
-        import sqlite3
-
-        with self._turn():
-            try:
-                self._ready().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            except sqlite3.Error as error:
-                raise told(error, self.path) from error
 
     def close(self) -> None:
         """Let go of the file; the next transaction opens it again."""

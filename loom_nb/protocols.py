@@ -66,6 +66,8 @@ class Request(msgspec.Struct):
     output: OutputSchema | None = None
     working: Message | None = None
     """Sent behind the conversation, in this request alone: the dashboard, where a run has one."""
+    run: "Running | None" = None
+    """Whose it is: for whoever gives a key out; it is not sent."""
 
     @property
     def head_tokens(self) -> int:
@@ -514,13 +516,28 @@ current_call: ContextVar[CallContext | None] = ContextVar("loom_nb_current_call"
 """The context of the tool call that runs here; carried into threads."""
 
 
-class Running(msgspec.Struct, frozen=True):
+class Running(Protocol):
     """Which run it is that goes on here, and for whom."""
 
-    session: str
-    run: str
-    notebook: str = ""
-    agent: str = ""
+    @property
+    def session_id(self) -> str:
+        """The id of its session."""
+        ...
+
+    @property
+    def id(self) -> str:
+        """Its own."""
+        ...
+
+    @property
+    def notebook(self) -> str:
+        """Which notebook it is for; empty in a script."""
+        ...
+
+    @property
+    def agent(self) -> str:
+        """The name of who carries it out."""
+        ...
 
 
 current_run: ContextVar[Running | None] = ContextVar("loom_nb_current_run", default=None)

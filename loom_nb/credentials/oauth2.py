@@ -147,6 +147,6 @@ def _sendable(token: str) -> bool:
 def _seconds(value: object) -> float:
     try:
         seconds = float(value) if isinstance(value, int | float | str) else math.nan
-    except ValueError:
+    except (ValueError, OverflowError):
         return TOKEN_SECONDS
     return seconds if 0 <= seconds < 1e9 else TOKEN_SECONDS

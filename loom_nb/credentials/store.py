@@ -85,6 +85,10 @@ class SecretStore(Protocol):
         """What the policy says of a use."""
         ...
 
+    def refuse(self, use: Use, reason: str) -> None:
+        """Write down that a use was refused before its policy was asked."""
+        ...
+
     def get(self, scope: str) -> tuple[SecretFacts, Secret]:
         """The facts and the value, without a use: for redaction and for copies."""
         ...
@@ -272,8 +276,7 @@ class SealedRows(Generic[Held]):
         try:
             yield
         except CredentialError as error:
-            with self._database.transaction("IMMEDIATE") as db:
-                self._note(db, "refused", use, reason=error.title, keyed=False)
+            self.refuse(use, error.title)
             raise
 
     def _judged(
@@ -318,6 +321,15 @@ class SealedRows(Generic[Held]):
             with self._database.transaction("IMMEDIATE") as db:
                 self._note(db, kind, use, facts, reason=verdict.reason, keyed=False)
         return verdict
+
+    def refuse(self, use: Use, reason: str) -> None:
+        """Write down that a use was refused before its policy was asked, as for the form of its request.
+
+        Raises:
+            StoreError: the audit cannot be written.
+        """
+        with self._database.transaction("IMMEDIATE") as db:
+            self._note(db, "refused", use, reason=reason, keyed=False)
 
     def log(self, scope: str = "", *, limit: int = 100) -> tuple[AuditRow, ...]:
         """The last rows of the audit, of one secret or of all; oldest first. Needs no key.
@@ -396,7 +408,7 @@ class SealedRows(Generic[Held]):
                 self._note(db, "revoked", _by_person(scope), keyed=False)
         if gone:
             self._tidy()
-            self._database.checkpoint()
+            self._database.overwrite()
         return gone
 
     def rekey(self, master: MasterKey | None = None) -> int:
@@ -421,7 +433,7 @@ class SealedRows(Generic[Held]):
             db.executemany("DELETE FROM data_keys WHERE id = ?", [(number,) for number in old])
             self._note(db, "rekeyed", _by_person(""), reason=f"{len(rows)} secrets")
         self._master = master or self._master
-        self._database.checkpoint()
+        self._database.overwrite()
         return len(rows)
 
     def unlock(self) -> None:
@@ -536,7 +548,7 @@ class SealedRows(Generic[Held]):
 
     def _all(self, prefix: str) -> Iterator[tuple[str, SecretFacts | None]]:
         with self._database.transaction() as db:
-            rows = db.execute("SELECT scope, facts FROM secrets ORDER BY scope").fetchall()
+            rows = db.execute("SELECT scope, CAST(facts AS BLOB) FROM secrets ORDER BY scope").fetchall()
         for scope, told in rows:
             if scope.startswith(prefix):
                 try:
@@ -606,11 +618,15 @@ def _sealed_key(master: MasterKey) -> tuple[bytes, bytes, SealingKey]:
 
 
 def _row(db: "Connection", scope: str) -> tuple[int, bytes, bytes]:
-    find = "SELECT data_key, facts, box FROM secrets WHERE scope = ?"
+    # bytes as they lie there: text that is none would fail here, and say nothing of which row
+    find = (
+        "SELECT data_key, CAST(facts AS BLOB), CAST(box AS BLOB), typeof(facts) = 'blob' AND"
+        " typeof(box) = 'blob' FROM secrets WHERE scope = ?"
+    )
     row = db.execute(find, (scope,)).fetchone() if _is_scope(scope) else None
     if row is None:
         raise ScopeNotFound(f"no secret is kept as {scope[:200]!r}", fixes=["%loom key"])
-    if not isinstance(row[1], bytes) or not isinstance(row[2], bytes):
+    if not row[3]:
         raise _damage(scope)
     return row[0], row[1], row[2]
 

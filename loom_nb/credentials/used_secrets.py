@@ -13,12 +13,11 @@ _BROKERS = "loom_nb.credentials.broker.client"
 class UsedSecrets:
     """Takes them out, whichever broker keeps them. Nothing is loaded or started before one was used."""
 
-    __slots__ = ()
+    __slots__ = ("in_use",)
 
-    @property
-    def in_use(self) -> bool:
-        """Whether any secret has been used so far."""
-        return _BROKERS in sys.modules and any(broker.in_use for broker in _brokers())
+    def __init__(self) -> None:
+        self.in_use = False
+        """Whether any secret has been used so far: every turn of every run asks."""
 
     async def redact(self, text: str) -> str:
         """The text without any secret that was used, in any encoding, each as `[secret NAME]`.
@@ -30,6 +29,10 @@ class UsedSecrets:
             if broker.in_use:
                 text = await broker.redact(text)
         return text
+
+
+USED = UsedSecrets()
+"""Of all brokers of this process."""
 
 
 def _brokers() -> "Iterable[Broker]":

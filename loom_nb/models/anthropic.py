@@ -13,6 +13,7 @@ from loom_nb.messages import MODEL, Message, Origin, Part, TextPart, ThinkingPar
 from loom_nb.models import anthropic_encode as encode
 from loom_nb.models import faults
 from loom_nb.models.connection import DEFAULT_TIMEOUT, Connection, Key, Lenient, Sdk, find_key
+from loom_nb.models.kept_keys import for_run
 from loom_nb.protocols import Reply, Request
 
 VENDOR = "anthropic"
@@ -73,7 +74,8 @@ class AnthropicMessages:
         body = self.encode(request)
         notices = self._head.notices if self._head is not None else ()
         reader = _Reader(faults.Called(VENDOR, self._model), emit, notices)
-        await self._connection.stream("/v1/messages", body, reader)
+        with for_run(request.run):
+            await self._connection.stream("/v1/messages", body, reader)
         return reader.reply()
 
     def encode(self, request: Request) -> bytes:

@@ -1,10 +1,11 @@
 """Keys of models that are kept elsewhere than in the environment: who keeps them, and what went wrong."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from loom_nb.errors import CredentialDenied, CredentialError, LoomKeyError, ScopeNotFound, SecretsLocked
 from loom_nb.models import key_errors
-from loom_nb.protocols import KeySource
+from loom_nb.protocols import KeySource, Running, current_run
 
 _source: Callable[[], KeySource] | None = None
 
@@ -45,3 +46,13 @@ def problem(vendor: str, names: Sequence[str], error: BaseException) -> LoomKeyE
     return LoomKeyError(
         f"the key for '{vendor}' cannot be used: {below.title}", cause=below.cause, fixes=below.fixes
     )
+
+
+@contextmanager
+def for_run(run: Running | None) -> Iterator[None]:
+    """What is called within is called for a run: whoever gives a key out writes that down."""
+    mark = current_run.set(run)
+    try:
+        yield
+    finally:
+        current_run.reset(mark)

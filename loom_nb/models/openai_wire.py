@@ -11,6 +11,7 @@ from loom_nb.events import Delta
 from loom_nb.messages import Message
 from loom_nb.models import addresses
 from loom_nb.models.connection import DEFAULT_TIMEOUT, NO_KEY, Connection, Key, Reader, Sdk, find_key
+from loom_nb.models.kept_keys import for_run
 from loom_nb.models.openai_body import Head, HeadCache
 from loom_nb.models.registry import OWN_FIELDS, VENDORS
 from loom_nb.protocols import Reply, Request
@@ -215,7 +216,8 @@ class OpenAIModel(ABC):
         body = self.encode(request)
         notices = self._heads.get(request).notices
         reader = self.reader(emit, f"call_{request.conversation.added}")
-        await self._connection.stream(self.path, body, reader)
+        with for_run(request.run):
+            await self._connection.stream(self.path, body, reader)
         return reader.reply(notices)
 
     def encode(self, request: Request) -> bytes:

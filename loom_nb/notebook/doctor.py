@@ -72,7 +72,10 @@ def _sandbox() -> Check:
     from loom_nb.sandbox import doctor_lines, probe
     from loom_nb.sandbox.ladder import fixes
 
-    found = probe()
+    try:
+        found = probe()
+    except LoomError as error:  # such as a TMPDIR below what a sandbox hides
+        return Check("sandbox", "warn", f"cannot be tried: {error.title}", next(iter(error.fixes), ""))
     says = doctor_lines(found)[0]
     if found.level != "none":
         return Check("sandbox", "ok", says)

@@ -34,6 +34,8 @@ def forms(value: str) -> set[bytes]:
         if _SIGNS.search(piece):
             found.update(_written(piece))
     found.update(_lines(value.encode("utf-8", "surrogatepass")))
+    for line in _own_lines(value):
+        found |= forms(line)
     return {form for form in found if len(form) >= SHORTEST}
 
 
@@ -72,11 +74,14 @@ def _pieces(value: str) -> Iterator[str]:
     yield value[-_PIECE:]
 
 
-def _lines(value: bytes) -> Iterator[bytes]:
-    """Its own lines, however they are ended there, and those of its base64."""
+def _own_lines(value: str) -> list[str]:
+    """Of one that has several: each is a secret by itself, such as one of a key in PEM."""
     lines = [line.strip() for line in value.splitlines()]
-    if len(lines) > 1:
-        yield from (line for line in lines if not line.startswith(b"-----"))
+    return [line for line in lines if not line.startswith("-----")] if len(lines) > 1 else []
+
+
+def _lines(value: bytes) -> Iterator[bytes]:
+    """Those of its base64."""
     for width in _LINES:
         if len(value) > width:
             coded = [base64.b64encode(value[n : n + width]) for n in range(0, len(value), width)]

@@ -3,9 +3,9 @@
 import os
 import re
 import threading
-import time
 from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
+from time import monotonic
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -38,18 +38,20 @@ class KnownSecrets:
         self._of_environment: dict[str, str] = {}
         self._raw: dict[Any, Any] = {}
         """The same as they lie there."""
+        self._data = getattr(self._environment, "_data", self._environment)
+        """The same, for a look: to decode `os.environ` takes ten times as long."""
         self._variables = -1
         self._looked = 0.0
         self._told: dict[str, frozenset[str]] = {}
 
     def refresh(self) -> None:
         """Look at the environment again: at what it is known to hold, and once a second at the whole."""
-        environment, now = self._environment, time.monotonic()
-        raw = getattr(environment, "_data", environment)  # decoding os.environ takes ten times as long
+        raw, now = self._data, monotonic()
         if len(raw) == self._variables:
             since = now - self._looked
             if since < TRUST_SECONDS or (since < LOOK_SECONDS and self._raw.items() <= raw.items()):
                 return
+        environment = self._environment
         self._variables, self._looked = len(raw), now
         found = {name: environment.get(name, "") for name in environment if self._counts(name)}
         encode = getattr(environment, "encodekey", str)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
+from loom_nb.redaction.breaks import Rejoined
 from loom_nb.redaction.escapes import Places, aligned, begun, from_end, unescaped
 from loom_nb.redaction.forms import SHORTEST, forms
 from loom_nb.redaction.search import Spans, search
@@ -68,17 +69,16 @@ class Redactor:
         """A text without the secrets, and how often each was taken out."""
         if not self._forms:
             return text, Counter()
-        stream = self.stream()
-        made = stream.feed(text.encode("utf-8", "surrogatepass"), last=True)
-        return (made.decode("utf-8", "replace") if stream.found else text), stream.found
+        made, found = self._cleaned(text.encode("utf-8", "surrogatepass"))
+        return (made.decode("utf-8", "replace") if found else text), found
 
     def data(self, data: bytes) -> bytes:
         """Bytes without the secrets."""
-        return self.stream().feed(data, last=True)
+        return self._cleaned(data)[0] if self._forms else data
 
     def holds(self, data: bytes) -> bool:
         """Whether any of the secrets stands in there."""
-        return bool(self._forms) and bool(self.look(data, last=True)[0])
+        return bool(self._forms) and bool(self.look(data, last=True)[0] or self._broken(data))
 
     def plain(self, value: Any) -> Any:
         """Plain data without the secrets: texts, bytes, and lists and mappings of these."""
@@ -99,8 +99,9 @@ class Redactor:
 
     def names_in(self, text: str) -> frozenset[str]:
         """Whose secrets stand in a text."""
-        spans, _ = self.look(text.encode("utf-8", "surrogatepass"), last=True)
-        return frozenset(self._names[form] for _, _, form in spans)
+        data = text.encode("utf-8", "surrogatepass")
+        spans, _ = self.look(data, last=True)
+        return frozenset(self._names[form] for _, _, form in (*spans, *self._broken(data)))
 
     def mark(self, form: int) -> tuple[str, bytes]:
         """The name of the secret that a form belongs to, and what stands in its place."""
@@ -129,6 +130,26 @@ class Redactor:
                     settled = min(settled, from_end(whole, len(reading) - inner_settled))
             settled = aligned(text, settled)
         return spans, settled
+
+    def _cleaned(self, data: bytes) -> tuple[bytes, Counter[str]]:
+        """What is whole, without the secrets: also those that a line break goes through."""
+        stream = self.stream()
+        made = stream.feed(data, last=True)
+        parts: list[bytes] = []
+        done = 0
+        for start, end, form in sorted(self._broken(made), key=_leftmost_longest):
+            if start >= done:
+                name, mark = self.mark(form)
+                stream.found[name] += 1
+                parts += (made[done:start], mark)
+            done = max(done, end)
+        return b"".join((*parts, made[done:])), stream.found
+
+    def _broken(self, data: bytes) -> Spans:
+        """Where secrets stand that are coded and go on in the next line."""
+        lines = Rejoined(data)
+        found = self._find(lines.text) if lines.text else []
+        return [(*lines.place(start, end), form) for start, end, form in found if lines.across(start, end)]
 
     def _prefix(self, text: bytes) -> int:
         """Where the first form begins that more text may complete."""

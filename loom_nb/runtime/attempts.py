@@ -336,6 +336,7 @@ class _Attempts:
         work = stage.view.conversation.messages[self._from :]
         generation = stage.request.generation if gate.by is None else Generation()
         request = verdict_request(self.task, candidate.text, digest(work, room), criteria, generation, room)
+        request.run = stage.request.run
         for _ in range(VERDICTS):
             over = stage.runtime.limits.overspent(stage.usage, stage.cost)
             if over is not None:

@@ -9,7 +9,7 @@ import msgspec
 from loom_nb.errors import LoomContextError, ModelError, RunLimited
 from loom_nb.events import ContextCompacted, Noticed
 from loom_nb.messages import MODEL, Conversation, DataPart, Message, Origin, TextPart, Usage
-from loom_nb.protocols import Generation, LanguageModel, Reply, Request
+from loom_nb.protocols import Generation, LanguageModel, Reply, Request, Running
 from loom_nb.runtime.calls import tell
 from loom_nb.runtime.compaction import ContextProtocol, Step, calls_in_words, make_room
 from loom_nb.runtime.context import View, item_name, last_instruction, words_of
@@ -89,7 +89,8 @@ async def _shrink(
     written: list[Usage] = []
 
     async def summarise(text: str) -> str:
-        reply = await handoff(stage.model, stage.request.generation, policy, budget, text)
+        request = stage.request
+        reply = await handoff(stage.model, request.generation, policy, budget, text, request.run)
         pay(stage, reply, aside=True)
         written.append(reply.usage)
         return reply.message.text.strip()
@@ -148,7 +149,12 @@ async def tell_compacted(stage: Stage, compacted: ContextCompacted) -> int:
 
 
 async def handoff(
-    model: LanguageModel, generation: Generation, policy: ContinuityPolicy, budget: int, text: str
+    model: LanguageModel,
+    generation: Generation,
+    policy: ContinuityPolicy,
+    budget: int,
+    text: str,
+    run: Running | None = None,
 ) -> Reply:
     """A model's notes on the work so far, by which somebody goes on with it.
 
@@ -160,7 +166,11 @@ async def handoff(
         "user", (TextPart("Write the handoff.", Origin("system")), DataPart("conversation", text, MODEL))
     )
     request = Request(
-        policy.prompt, Conversation([told]), (), dataclasses.replace(generation, max_output_tokens=most)
+        policy.prompt,
+        Conversation([told]),
+        (),
+        dataclasses.replace(generation, max_output_tokens=most),
+        run=run,
     )
     reply = await model.reply(request, lambda _: None)
     if not reply.message.text.strip():

@@ -47,6 +47,19 @@ _MARK = re.compile(r"\[secret\??( |:)")
 _WORDS = ("text/", "application/json", "application/xml", "image/svg")
 
 
+class _Nobody:
+    """Knows of no secret."""
+
+    in_use = False
+
+    async def redact(self, text: str) -> str:
+        """The text."""
+        return text
+
+
+_NOBODY = _Nobody()
+
+
 class Redacting:
     """The gates of one session.
 
@@ -59,17 +72,17 @@ class Redacting:
 
     def __init__(self, known: KnownSecrets | None = None, others: Redaction | None = None) -> None:
         self.known = known or KnownSecrets({})
-        self.others = others
+        self.others: Redaction = others or _NOBODY
 
     @property
     def asks(self) -> bool:
         """Whether somebody else knows of secrets that were used."""
-        return self.others is not None and self.others.in_use
+        return self.others.in_use
 
     @property
     def at_work(self) -> bool:
         """Whether there are known secrets at all."""
-        return self.known.redactor is not None or (self.others is not None and self.others.in_use)
+        return self.known.redactor is not None or self.others.in_use
 
     def suspects(self, parts: tuple[ResultPart, ...]) -> bool:
         """Whether what a tool gave is to be looked at more closely."""
@@ -83,7 +96,7 @@ class Redacting:
     async def text(self, text: str) -> str:
         """A text without any known secret."""
         text = self.words(text)
-        if not text or self.others is None or not self.others.in_use:
+        if not text or not self.others.in_use:
             return text
         try:
             return await self.others.redact(text)

@@ -277,6 +277,10 @@ class Run(msgspec.Struct, eq=False, weakref=True):
     model: str
     _loop: asyncio.AbstractEventLoop
     _log: "Log"
+    agent: str = ""
+    """The name of who carries it out."""
+    place: str = ""
+    """Where what it spends is counted: its notebook, or else its session."""
     result: RunResult | None = None
     stop_reason: str | None = None
     """Why it was asked to end, once it was."""
@@ -290,6 +294,11 @@ class Run(msgspec.Struct, eq=False, weakref=True):
     deltas: list[Delta] = msgspec.field(default_factory=list)
     """What the model has shown of a message that is not finished."""
     _ended: "asyncio.Future[None] | None" = None
+
+    @property
+    def notebook(self) -> str:
+        """Which notebook it is for; empty in a script."""
+        return self.place if self.place != self.session_id else ""
 
     @property
     def done(self) -> bool:

@@ -62,10 +62,8 @@ from loom_nb.protocols import (
     PartitionItem,
     Redaction,
     Request,
-    Running,
     Spent,
     Store,
-    current_run,
 )
 from loom_nb.questions import Question
 from loom_nb.redaction.known import KnownSecrets
@@ -336,7 +334,15 @@ class Session:
         if self._runs is None:
             self._runs = _last_number(self.store, self.id)
         self._runs += 1
-        run = Run(self.id, run_id or f"r{self._runs}", agent.model.name, loop, self._log)
+        run = Run(
+            self.id,
+            run_id or f"r{self._runs}",
+            agent.model.name,
+            loop,
+            self._log,
+            agent.name,
+            self._asking.place,
+        )
         self._active.append(run)
         form = None if output is None else form_to_keep(output)
         return run, self._drive(run, agent, _Beginning(message, metadata, form), output)
@@ -451,7 +457,7 @@ class Session:
             raise LoomUsageError(f"run {run_id} of session {self.id} cannot be resumed", cause=cause)
         agent = agent or self.agent
         loop = asyncio.get_running_loop()
-        run = Run(self.id, run_id, agent.model.name, loop, self._log)
+        run = Run(self.id, run_id, agent.model.name, loop, self._log, agent.name, self._asking.place)
         run.entries = list(past.entries)
         self._active.append(run)
         run.task = loop.create_task(self._drive(run, agent, past, past.output))
@@ -829,7 +835,6 @@ class Session:
     ) -> None:
         """Carry out one run, from its beginning or from where it waited. It gets a result in any case."""
         ending = _Ending()
-        mark = current_run.set(Running(self.id, run.id, self._asking.notebook, agent.name))
         try:
             await self._turnstile.acquire()  # behind the runs of this session that came before
             stage: Stage | None = None
@@ -864,7 +869,6 @@ class Session:
             ending.cancelled = stop
             ending.finished = _stopped(None, run)
         finally:
-            current_run.reset(mark)
             self._hand_out(run, ending)
         if ending.cancelled is not None:
             _pass_on(ending.cancelled, run)
@@ -908,6 +912,7 @@ class Session:
         empty = self._stages.get(id(agent)) or await self._empty_stage(agent)
         partitions = empty.kit.partitions()
         request = self._request(agent, empty.kit, partitions, self.view.shown, output)
+        request.run = run
         stage = empty.entered(run, request, output, partitions)
         self._meter.working = 0
         self._latest = agent

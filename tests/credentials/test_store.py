@@ -145,6 +145,26 @@ def test_a_file_that_holds_no_key_is_told_without_what_it_holds(path, text):
     assert not text or text not in str(refused.value)
 
 
+def test_a_row_that_was_made_text_is_told_by_its_name_and_the_others_go_on(store, path):
+    for scope in ("bad", "good"):
+        store.put(scope, secret("api_key", {"value": f"{scope}-0123456789"}))
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE secrets SET box = CAST(x'ff00fe' AS TEXT) WHERE scope = 'bad'")
+    assert store.damaged() == ("bad",)
+    store.rotate("good", secret("api_key", {"value": "another-0123456789"}))
+    with pytest.raises(SecretDamaged):
+        store.get("bad")
+
+
+def test_who_reads_the_file_keeps_nobody_from_forgetting(store, path):
+    store.put("a", secret("api_key", {"value": "a-0123456789"}))
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM secrets").fetchone()
+        assert store.revoke("a")
+    assert store.list() == ()
+
+
 def test_a_passphrase_opens_it_and_another_does_not(path):
     with closing(again(path, Passphrase(lambda: "Ångström and more"))) as store:
         facts = store.put("github", KEY)

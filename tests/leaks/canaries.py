@@ -6,6 +6,7 @@ scanner still finds. Values are new in each process, so no source, cache or hist
 """
 
 import base64
+import contextlib
 import gzip
 import html
 import json
@@ -16,7 +17,6 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from urllib.parse import quote, quote_plus, unquote_to_bytes
@@ -26,7 +26,7 @@ from ahocorasick_rs import BytesAhoCorasick
 SEED = os.environ.get("LOOM_LEAK_SEED") or os.urandom(8).hex()
 PIECE = 12
 """Characters of a piece of a secret that count as a leak: a half that came in another chunk."""
-_SIGNS = "/+=%\"\\<>&"
+_SIGNS = '/+=%"\\<>&'
 _LETTERS = string.ascii_letters + string.digits
 
 
@@ -245,7 +245,11 @@ class Scanner:
 
     def scan_files(self, *places: Path, deep: bool = True) -> list[Hit]:
         """What is in files and in all below folders, names included."""
-        return [hit for path, data in files(*places) for hit in self.scan(os.fsencode(path) + b"\n" + data, deep=deep)]
+        return [
+            hit
+            for path, data in files(*places)
+            for hit in self.scan(os.fsencode(path) + b"\n" + data, deep=deep)
+        ]
 
 
 def files(*places: Path) -> Iterator[tuple[Path, bytes]]:
@@ -272,9 +276,11 @@ def views(data: bytes) -> Iterator[tuple[str, bytes]]:
         yield "percents read twice", unquote_to_bytes(once)
         yield "percents and pluses read", unquote_to_bytes(data.replace(b"+", b" "))
     if b"&" in data:
-        yield "entities read", html.unescape(data.decode("utf-8", "surrogateescape")).encode("utf-8", "replace")
-    for name, inner in _unpacked(data):
-        yield name, inner
+        yield (
+            "entities read",
+            html.unescape(data.decode("utf-8", "surrogateescape")).encode("utf-8", "replace"),
+        )
+    yield from _unpacked(data)
 
 
 def _unescaped(data: bytes) -> bytes:
@@ -282,7 +288,9 @@ def _unescaped(data: bytes) -> bytes:
     for _ in range(2):
         parts = decoded.split("\\u")
         decoded = parts[0] + "".join(
-            chr(int(one[:4], 16)) + one[4:] if len(one) >= 4 and all(c in string.hexdigits for c in one[:4]) else one
+            chr(int(one[:4], 16)) + one[4:]
+            if len(one) >= 4 and all(c in string.hexdigits for c in one[:4])
+            else one
             for one in parts[1:]
         )
     return decoded.replace("\\", "").encode("utf-8", "replace")
@@ -291,10 +299,8 @@ def _unescaped(data: bytes) -> bytes:
 def _unpacked(data: bytes) -> Iterator[tuple[str, bytes]]:
     at = data.find(b"\x1f\x8b\x08")
     while at >= 0:
-        try:
+        with contextlib.suppress(zlib.error):
             yield "unpacked gzip", zlib.decompressobj(31).decompress(data[at:])
-        except zlib.error:
-            pass
         at = data.find(b"\x1f\x8b\x08", at + 1)
     if data.startswith(b"PK\x03\x04"):
         with zipfile.ZipFile(BytesIO(data)) as archive:

@@ -1,18 +1,16 @@
 """Channels of the disk: what is left in files, also after it was replaced or removed."""
 
-import os
 import sqlite3
-from pathlib import Path
 
 from loom_nb.credentials.broker import Broker
+from loom_nb.credentials.master_key import KeyFile
 from loom_nb.credentials.policies import Binding, CredentialPolicy
 from loom_nb.credentials.secrets import secret
 from loom_nb.credentials.store import SqliteSecretStore
-from loom_nb.credentials.master_key import KeyFile
 from tests.leaks.canaries import Canary, Fields, canaries
 from tests.leaks.matrix import Seen, channel
 from tests.leaks.traceback_channels import in_tests
-from tests.leaks.world import LEAVE, World, keep
+from tests.leaks.world import LEAVE, World
 
 
 def used_up(broker: Broker, some: tuple[Canary, ...], marker: str) -> None:
@@ -46,7 +44,7 @@ def _(world: World) -> Seen:
     return Seen({"while open": while_open, "closed": folder}, marker)
 
 
-@channel("disk", "write-ahead log and free pages")
+@channel("disk", "write-ahead log and free pages", slow=True)
 def _(world: World) -> Seen:
     marker, folder = world.marker(), world.tmp
     store = SqliteSecretStore(folder / "secrets.db", KeyFile(folder / "master.key"))
@@ -67,7 +65,7 @@ def _(world: World) -> Seen:
     return Seen({"as it went": parts, "left": folder}, marker)
 
 
-TEMPORARY = '''
+TEMPORARY = """
 import os, sys, tempfile
 from pathlib import Path
 from loom_nb.credentials.broker import Broker
@@ -78,15 +76,21 @@ broker = Broker(Path(sys.argv[2]), master="file")
 used_up(broker, canaries(), sys.argv[1])
 os.write(1, str(sorted(Path(tempfile.gettempdir()).rglob("*"))).encode())
 broker.stop()
-'''
+"""
 
 
-@channel("disk", "temporary files")
+@channel("disk", "temporary files", slow=True)
 def _(world: World) -> Seen:
     marker, folder = world.marker(), world.tmp
     for name in ("tmp", "cwd", "home"):
         (folder / name).mkdir()
-    places = {"TMPDIR": "tmp", "HOME": "home", "XDG_DATA_HOME": "home", "XDG_CACHE_HOME": "home", "XDG_RUNTIME_DIR": "home"}
+    places = {
+        "TMPDIR": "tmp",
+        "HOME": "home",
+        "XDG_DATA_HOME": "home",
+        "XDG_CACHE_HOME": "home",
+        "XDG_RUNTIME_DIR": "home",
+    }
     env = {name: str(folder / place) for name, place in places.items()}
     done = in_tests("-c", TEMPORARY, marker, str(folder / "kept"), cwd=folder / "cwd", **env)
     assert done.returncode == 0, done.stderr.decode()
@@ -122,7 +126,7 @@ def _(world: World) -> Seen:
     return Seen({"rows": rows}, marker)
 
 
-@channel("disk", "backup of the store")
+@channel("disk", "backup of the store", slow=True)
 def _(world: World) -> Seen:
     marker, folder = world.marker(), world.tmp
     world.broker.change(world.canaries[0].scope, note=marker)
@@ -133,5 +137,3 @@ def _(world: World) -> Seen:
     db.close()
     copy.close()
     return Seen({"copies": folder, "dump": dump}, marker)
-
-

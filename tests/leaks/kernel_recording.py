@@ -105,7 +105,9 @@ def wire(message: dict[str, Any]) -> str:
     """A message as text; its buffers byte by byte as Latin-1."""
     buffers = [bytes(one).decode("latin-1") for one in message.get("buffers", [])]
     plain = {name: value for name, value in message.items() if name != "buffers"}
-    return "\n".join([json.dumps(plain, default=str), json.dumps(plain, default=str, ensure_ascii=False), *buffers])
+    return "\n".join(
+        [json.dumps(plain, default=str), json.dumps(plain, default=str, ensure_ascii=False), *buffers]
+    )
 
 
 def typed(one: Canary) -> list[str]:
@@ -151,7 +153,9 @@ def look(made: Recording, world: World) -> None:
     for one in world.canaries:
         made.said(f"%loom key show {one.scope}")
         made.said(f"%loom key log {one.scope}")
-        made.said(f"shown = await get_ipython().run_line_magic('loom', 'key show {one.scope}'); print(shown); shown")
+        made.said(
+            f"shown = await get_ipython().run_line_magic('loom', 'key show {one.scope}'); print(shown); shown"
+        )
     api, word = world.canary("api_key"), world.canary("password")
     # the first one does not fit, and is asked for again
     made.said(f"%loom key rotate {api.scope}", [word.value, api.value])

@@ -1,11 +1,11 @@
 """Channels of logs: every logger of every library at DEBUG, and what telemetry there is."""
 
-from tests.leaks.notebook_channels import of
 from tests.leaks.matrix import Seen, channel
+from tests.leaks.notebook_channels import of
 from tests.leaks.traceback_channels import in_tests
 from tests.leaks.world import World
 
-DEBUG = '''
+DEBUG = """
 import asyncio, logging, os, sys, warnings
 from pathlib import Path
 os.environ["PYTHONASYNCIODEBUG"] = "1"
@@ -36,10 +36,10 @@ asyncio.run(use(), debug=True)
 logging.getLogger("mine").debug("%s", sys.argv[1])
 broker.stop()
 print(sorted(sys.modules))
-'''
+"""
 
 
-@channel("logs", "all logs at DEBUG")
+@channel("logs", "all logs at DEBUG", slow=True)
 def _(world: World) -> Seen:
     marker, folder = world.marker(), world.tmp
     done = in_tests("-X", "dev", "-c", DEBUG, marker, str(folder / "kept"), cwd=folder)
@@ -47,14 +47,23 @@ def _(world: World) -> Seen:
     return Seen({"logged": done.stdout, "errors": done.stderr, "files": folder}, f"mine DEBUG {marker}")
 
 
-@channel("logs", "no telemetry")
+@channel("logs", "no telemetry", slow=True)
 def _(world: World) -> Seen:
     """Nothing is exported: no module that could is loaded by all that the broker's face and models load."""
     folder = world.tmp
-    done = in_tests("-c", DEBUG, world.marker(), str(folder / "kept"), cwd=folder, OTEL_TRACES_EXPORTER="console")
+    done = in_tests(
+        "-c", DEBUG, world.marker(), str(folder / "kept"), cwd=folder, OTEL_TRACES_EXPORTER="console"
+    )
     assert done.returncode == 0, done.stderr.decode()
     modules = done.stdout.decode().splitlines()[-1]
-    for name in ("opentelemetry.exporter", "opentelemetry.sdk", "sentry_sdk", "logfire", "ddtrace", "datadog"):
+    for name in (
+        "opentelemetry.exporter",
+        "opentelemetry.sdk",
+        "sentry_sdk",
+        "logfire",
+        "ddtrace",
+        "datadog",
+    ):
         assert name not in modules
     return Seen({"said": done.stdout + done.stderr}, "loom_nb.credentials.broker.client")
 

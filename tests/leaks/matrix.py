@@ -66,6 +66,7 @@ DECLARED: Mapping[str, tuple[str, ...]] = {
         "echo as it is",
         "echo in an address",
         "echo in base64",
+        "echo in base64 with line breaks",
         "echo in hexadecimal",
         "echo in JSON",
         "echo in HTML",
@@ -112,6 +113,13 @@ DECLARED: Mapping[str, tuple[str, ...]] = {
         "a token server that refuses",
         "proxies of the environment",
     ),
+    "ssh": (
+        "output of commands",
+        "output that comes byte by byte",
+        "a session",
+        "a machine that refuses",
+        "environment and commands over there",
+    ),
     "process": (
         "arguments of the broker",
         "environment of the broker",
@@ -121,6 +129,11 @@ DECLARED: Mapping[str, tuple[str, ...]] = {
         "environment of what a kernel starts",
         "a thief in the kernel",
         "environment of a tool's command",
+        "memory of the kernel",
+        "environment, arguments and descriptors of the kernel",
+        "modules and objects of the kernel",
+        "the broker of a kernel",
+        "a broker that is killed in the middle of a use",
     ),
     "disk": (
         "home of loom_nb",
@@ -130,6 +143,14 @@ DECLARED: Mapping[str, tuple[str, ...]] = {
         "log of the broker",
         "audit",
         "backup of the store",
+    ),
+    "browser": (
+        "frames from the kernel",
+        "frames to the kernel",
+        "page",
+        "storage, addresses and requests of the page",
+        "clipboard",
+        "files of the Jupyter server",
     ),
 }
 
@@ -217,6 +238,8 @@ def table(rows: Iterable[Row]) -> str:
     rows = list(rows)
     width = max((len(row.channel) for row in rows), default=10)
     lines = [f"{'channel':<{width}}  {'forms':>6}  {'bytes':>12}  found"]
-    lines += [f"{row.channel:<{width}}  {row.patterns:>6,}  {row.scanned:>12,}  {row.found:>5}" for row in rows]
+    lines += [
+        f"{row.channel:<{width}}  {row.patterns:>6,}  {row.scanned:>12,}  {row.found:>5}" for row in rows
+    ]
     whole = f"{len(rows)} channels, {sum(row.scanned for row in rows):,} bytes, {sum(row.found for row in rows)} found"
     return "\n".join([*lines, "-" * len(lines[0]), whole])

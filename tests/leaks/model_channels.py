@@ -1,7 +1,5 @@
 """Channels of a model: all that it can be told, and all that is kept of its runs, while it tries to steal."""
 
-from loom_nb.messages import Message  # noqa: F401
-from tests.leaks import peers
 from tests.leaks.matrix import Seen, channel
 from tests.leaks.stealing import calls, lair, steal, told
 from tests.leaks.world import World
@@ -19,7 +17,12 @@ def through(world: World, *ways: str, method: str = "GET") -> Seen:
     made = steal(world, wanted)
     sent = world.scanner(den.access_token).scan(b"\n".join(den.site.got))
     # each of these was in a request: what is not there below was taken out
-    assert {hit.whose.partition(".")[0] for hit in sent} >= {"api_key", "basic_auth", "bearer_token", "control"}, sent
+    assert {hit.whose.partition(".")[0] for hit in sent} >= {
+        "api_key",
+        "basic_auth",
+        "bearer_token",
+        "control",
+    }, sent
     assert len(made.results) == len(wanted), made.result
     return Seen(told(made), den.site.marker)
 
@@ -29,32 +32,37 @@ def _(world: World) -> Seen:
     return through(world, "plain", "twice", "latin-1")
 
 
-@channel("model", "echo in an address")
+@channel("model", "echo in an address", slow=True)
 def _(world: World) -> Seen:
     return through(world, "url-upper", "url-lower", "url-plus", "url-every-byte", "url-twice")
 
 
 @channel("model", "echo in base64")
 def _(world: World) -> Seen:
-    return through(world, "base64", "base64-1", "base64-2", "base64-lines", "base64url", "base64url-2", "pair")
+    return through(world, "base64", "base64-1", "base64-2", "base64url", "base64url-2", "pair")
 
 
-@channel("model", "echo in hexadecimal")
+@channel("model", "echo in base64 with line breaks", slow=True)
+def _(world: World) -> Seen:
+    return through(world, "base64-lines")
+
+
+@channel("model", "echo in hexadecimal", slow=True)
 def _(world: World) -> Seen:
     return through(world, "hex", "hex-upper")
 
 
-@channel("model", "echo in JSON")
+@channel("model", "echo in JSON", slow=True)
 def _(world: World) -> Seen:
     return through(world, "json", "json-ascii", "json-of-json", "json-body", "events", "repr")
 
 
-@channel("model", "echo in HTML")
+@channel("model", "echo in HTML", slow=True)
 def _(world: World) -> Seen:
     return through(world, "html", "html-numbers", "html-hex", "page")
 
 
-@channel("model", "echo packed")
+@channel("model", "echo packed", slow=True)
 def _(world: World) -> Seen:
     return through(world, "gzip", "deflate", "by-byte-gzip")
 
@@ -84,14 +92,14 @@ def _(world: World) -> Seen:
     return through(world, "broken")
 
 
-@channel("model", "attachments")
+@channel("model", "attachments", slow=True)
 def _(world: World) -> Seen:
     return through(world, "binary", "pdf", "image")
 
 
-@channel("model", "other character sets")
+@channel("model", "other character sets", slow=True)
 def _(world: World) -> Seen:
-    return through(world, "latin-1-text", "utf-16", "utf-16-be", "utf-32")
+    return through(world, "iso-8859-1", "utf-16", "utf-16-be", "utf-32")
 
 
 @channel("network", "redirects")

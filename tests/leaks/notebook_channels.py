@@ -45,7 +45,9 @@ def _(world: World) -> Seen:
 def _(world: World) -> Seen:
     made = of(world)
     cell = made.said("1", user_expressions={"mine": "kept_by_the_user"})
-    return Seen({"replies": [json.dumps(one.reply, default=str) for _, one in [*made.cells, ("", cell)]]}, made.marker)
+    return Seen(
+        {"replies": [json.dumps(one.reply, default=str) for _, one in [*made.cells, ("", cell)]]}, made.marker
+    )
 
 
 @channel("notebook", "requests for input", slow=True)
@@ -62,7 +64,7 @@ def _(world: World) -> Seen:
 def _(world: World) -> Seen:
     made = of(world)
     kinds = ("comm_open", "comm_msg", "comm_close", "display_data", "update_display_data")
-    return Seen({"comms": made.of(*kinds)}, '"comm_id"')
+    return Seen({"comms": made.of(*kinds)}, '"display_data"')
 
 
 @channel("notebook", "saved widget state", slow=True)
@@ -76,7 +78,13 @@ def _(world: World) -> Seen:
 def _(world: World) -> Seen:
     made = of(world)
     code = "print(In, Out, _, __, ___, _i, _ii, _iii, _oh, _ih, _dh)"
-    return Seen({"kept": printed(world, code), "vars": printed(world, "print({k: repr(v) for k, v in globals().items()})")}, made.marker)
+    return Seen(
+        {
+            "kept": printed(world, code),
+            "vars": printed(world, "print({k: repr(v) for k, v in globals().items()})"),
+        },
+        made.marker,
+    )
 
 
 @channel("notebook", "history", slow=True)
@@ -92,7 +100,17 @@ def _(world: World) -> Seen:
 @channel("notebook", "completion", slow=True)
 def _(world: World) -> Seen:
     made, replies = of(world), []
-    for text in ("%loom key ", "%loom key show ", "%loom key rotate c", "%loom key set x --from-env ", "bench.", "bench.secrets.", "kept_", "shown.", "_"):
+    for text in (
+        "%loom key ",
+        "%loom key show ",
+        "%loom key rotate c",
+        "%loom key set x --from-env ",
+        "bench.",
+        "bench.secrets.",
+        "kept_",
+        "shown.",
+        "_",
+    ):
         made.kernel.client.complete(text, len(text))
         replies.append(json.dumps(made.kernel.client.get_shell_msg(timeout=60), default=str))
     return Seen({"offered": replies}, "kept_by_the_user")
@@ -101,7 +119,16 @@ def _(world: World) -> Seen:
 @channel("notebook", "inspection", slow=True)
 def _(world: World) -> Seen:
     made, replies = of(world), []
-    for text in ("kept_by_the_user", "bench", "bench.secrets", "bench.secrets.put", "bench.settings", "shown", "get_ipython", "captured"):
+    for text in (
+        "kept_by_the_user",
+        "bench",
+        "bench.secrets",
+        "bench.secrets.put",
+        "bench.settings",
+        "shown",
+        "get_ipython",
+        "captured",
+    ):
         for detail in (0, 1):
             made.kernel.client.inspect(text, len(text), detail)
             replies.append(json.dumps(made.kernel.client.get_shell_msg(timeout=60), default=str))
@@ -137,7 +164,11 @@ for name, value in list(globals().items()):
 @channel("notebook", "notebook file", slow=True)
 def _(world: World) -> Seen:
     made = of(world)
-    state = json.loads(made.said("print(json.dumps(ipywidgets.Widget.get_manager_state(), default=str))").text) if False else None
+    state = (
+        json.loads(made.said("print(json.dumps(ipywidgets.Widget.get_manager_state(), default=str))").text)
+        if False
+        else None
+    )
     path = world.tmp / "saved.ipynb"
     nbformat.write(made.notebook(state), path)
     return Seen({"file": path}, made.marker)
@@ -149,7 +180,10 @@ def _(world: World) -> Seen:
 
     made = of(world)
     notebook = made.notebook()
-    parts = {one.__name__: one().from_notebook_node(notebook)[0] for one in (HTMLExporter, MarkdownExporter, PythonExporter, RSTExporter)}
+    parts = {
+        one.__name__: one().from_notebook_node(notebook)[0]
+        for one in (HTMLExporter, MarkdownExporter, PythonExporter, RSTExporter)
+    }
     return Seen(parts, made.marker)
 
 
@@ -178,4 +212,7 @@ def _(world: World) -> Seen:
     made = of(world)
     text = "\n".join(cell.text for code, cell in made.cells if code.startswith("\nimport sys, traceback"))
     assert text.count("LoomUsageError") > 4
-    return Seen({"walked": text, "now": printed(world, "print(sys.last_type, sys.last_value, sys.last_traceback)")}, "wrong.api")
+    return Seen(
+        {"walked": text, "now": printed(world, "print(sys.last_type, sys.last_value, sys.last_traceback)")},
+        "LoomUsageError",
+    )

@@ -62,7 +62,14 @@ def _(world: World) -> Seen:
     marker = world.marker()
     lines = []
     for one in [*objects(world, marker), *messages(world), objects(world, marker)]:
-        lines += [repr(one), str(one), f"{one}", ascii(one), "%s %r" % (one, one), said(lambda one=one: f"{one:>40}")]
+        lines += [
+            repr(one),
+            str(one),
+            f"{one}",
+            ascii(one),
+            f"{one} {one!r}",
+            said(lambda one=one: f"{one:>40}"),
+        ]
         if hasattr(type(one), "_repr_html_"):
             lines.append(str(one._repr_html_()))
     return Seen({"said": "\n".join(lines)}, marker)
@@ -76,7 +83,9 @@ def _(world: World) -> Seen:
         lines.append(said(lambda one=one: vars(one)))
         lines.append(repr(dir(one)))
         with contextlib.suppress(Exception):
-            lines += [f"{name} {value!r}" for name, value in inspect.getmembers(one) if not name.startswith("_")]
+            lines += [
+                f"{name} {value!r}" for name, value in inspect.getmembers(one) if not name.startswith("_")
+            ]
     return Seen({"said": "\n".join(lines)}, marker)
 
 
@@ -93,7 +102,9 @@ def _(world: World) -> Seen:
         parts.append(said(lambda one=one: repr(copy.copy(one))).encode())
         parts.append(said(lambda one=one: repr(copy.deepcopy(one))).encode())
         parts.append(said(lambda one=one: one.__reduce_ex__(2)).encode())
-        parts.append(said(lambda one=one: one.__getstate__()).encode() if hasattr(one, "__setstate__") else b"")
+        parts.append(
+            said(lambda one=one: one.__getstate__()).encode() if hasattr(one, "__setstate__") else b""
+        )
     folder = world.tmp
     with shelve.open(str(folder / "shelf")) as shelf:
         shelf["marker"] = marker
@@ -106,8 +117,14 @@ def _(world: World) -> Seen:
 def _(world: World) -> Seen:
     marker, lines = world.marker(), []
     for one in objects(world, marker):
-        lines += [said(lambda one=one: json.dumps({"it": one})), said(lambda one=one: json.dumps(one, default=str))]
-        lines += [said(lambda one=one: msgspec.json.encode(one)), said(lambda one=one: msgspec.to_builtins(one))]
+        lines += [
+            said(lambda one=one: json.dumps({"it": one})),
+            said(lambda one=one: json.dumps(one, default=str)),
+        ]
+        lines += [
+            said(lambda one=one: msgspec.json.encode(one)),
+            said(lambda one=one: msgspec.to_builtins(one)),
+        ]
     screen = io.StringIO()
     console = Console(file=screen, width=200)
     for one in [*objects(world, marker), *messages(world)]:

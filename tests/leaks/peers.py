@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 Write = Callable[[str], bytes]
@@ -82,6 +83,25 @@ class Site:
         return urlsplit(self.url).netloc
 
 
+SHOWN_HEADERS = (
+    "ETag", "Link", "X-Request-Id", "Content-Disposition", "Set-Cookie", "X-Echo", "Retry-After", "Sunset", "Allow",
+    "X-RateLimit-Key",
+)  # fmt: skip
+CHARSETS = ("utf-16", "utf-16-be", "utf-32", "iso-8859-1")
+_JSON = {"Content-Type": "application/json"}
+_PACKED: Mapping[str, tuple[dict[str, str], Callable[[bytes], bytes]]] = {
+    "gzip": ({"Content-Encoding": "gzip"}, gzip.compress),
+    "deflate": ({"Content-Encoding": "deflate"}, zlib.compress),
+    "binary": ({"Content-Type": "application/octet-stream"}, b"\0\1\2".__add__),
+    "pdf": ({"Content-Type": "application/pdf"}, b"%PDF-1.4\n".__add__),
+    "image": ({"Content-Type": "image/png"}, b"\x89PNG\r\n\x1a\n".__add__),
+}
+
+
+def _text(charset: str) -> dict[str, str]:
+    return {"Content-Type": f"text/plain; charset={charset}"}
+
+
 class _Echo(BaseHTTPRequestHandler):
     site: Site
     protocol_version = "HTTP/1.1"
@@ -108,75 +128,100 @@ class _Echo(BaseHTTPRequestHandler):
         marker = self.site.marker.encode()
         plain = b"\n".join([marker, *(one.encode() for one in values), head.encode("latin-1", "replace")])
         if way in WRITTEN:
-            return self._send(b"\n".join([marker, *(WRITTEN[way](one) for one in values)]))
-        match way:
-            case "token":
-                told = {"access_token": self.site.access_token, "token_type": "Bearer", "expires_in": 3600}
-                return self._send(json.dumps(told).encode(), {"Content-Type": "application/json"})
-            case "token-refused":
-                told = {"error": "invalid_client", "error_description": " ".join([self.site.marker, *values])}
-                return self._send(json.dumps(told).encode(), {"Content-Type": "application/json"}, 401)
-            case "gzip":
-                return self._send(gzip.compress(plain), {"Content-Encoding": "gzip"})
-            case "deflate":
-                return self._send(zlib.compress(plain), {"Content-Encoding": "deflate"})
-            case "by-byte" | "by-byte-gzip" | "halves":
-                data = gzip.compress(plain) if way.endswith("gzip") else plain
-                packing = {"Content-Encoding": "gzip"} if way.endswith("gzip") else {}
-                return self._chunks(data, 1 if way != "halves" else 13, packing)
-            case "error-500" | "error-401" | "error-404":
-                return self._send(plain, {"WWW-Authenticate": f'Bearer realm="{self._one(values)}"'}, int(way[-3:]))
-            case "headers":
-                one = self._one(values)
-                more = {name: one for name in ("ETag", "Link", "X-Request-Id", "Content-Disposition", "Set-Cookie", "X-Echo", "Retry-After", "Sunset", "Allow", "X-RateLimit-Key")}
-                coded = base64.b64encode("".join(values).encode()).decode()
-                return self._send(marker, {**more, "Content-Location": f"/{quote(one)}", "Deprecation": coded})
-            case "reason":
-                self.send_response_only(200, f"OK {self._one(values)}")
-                return self._rest(marker, {})
-            case "content-type":
-                return self._send(plain, {"Content-Type": f"text/plain; charset={quote(self._one(values))}"})
-            case "redirect-out" | "redirect-in" | "redirect-loop":
-                base = {"redirect-out": self.site.elsewhere, "redirect-in": self.site.url}.get(way, self.site.url)
-                target = "redirect-loop" if way == "redirect-loop" else "plain"
-                asked = "".join(f"&key{n}={quote(one)}" for n, one in enumerate(values))
-                return self._send(plain, {"Location": f"{base}/e/{target}?from={self.site.marker}{asked}"}, 302)
-            case "json-body":
-                told = {"marker": self.site.marker, "nested": [{"headers": head, "values": values}], **{one: 1 for one in values}}
-                return self._send(json.dumps(told).encode(), {"Content-Type": "application/json"})
-            case "page":
-                rows = "".join(f"<tr><td>{html.escape(one)}</td><td><a href='/{quote(one)}'>x</a></td></tr>" for one in values)
-                page = f"<html><body><h1>{self.site.marker}</h1><table>{rows}</table><!-- {html.escape(head)} --></body></html>"
-                return self._send(page.encode(), {"Content-Type": "text/html; charset=utf-8"})
-            case "events":
-                data = b"".join(b"data: " + json.dumps({"it": one}).encode() + b"\n\n" for one in [self.site.marker, *values])
-                return self._send(data, {"Content-Type": "text/event-stream"})
-            case "utf-16" | "utf-16-be" | "utf-32" | "utf-7" | "cp037":
-                return self._send(plain.decode("utf-8", "replace").encode(way, "replace"), {"Content-Type": f"text/plain; charset={way}"})
-            case "latin-1-text":
-                return self._send(plain.decode().encode("latin-1", "replace"), {"Content-Type": "text/plain; charset=iso-8859-1"})
-            case "long":
-                return self._send(marker + b" " + b"word " * 799_980 + b"\n".join(one.encode() for one in values * 40))
-            case "broken":
-                self.send_response_only(200)
-                self.send_header("Content-Length", str(len(plain) + 999))
-                self.end_headers()
-                self.wfile.write(plain)
-                return None
-            case "binary":
-                return self._send(b"\0\1\2" + plain, {"Content-Type": "application/octet-stream"})
-            case "pdf":
-                return self._send(b"%PDF-1.4\n" + plain, {"Content-Type": "application/pdf"})
-            case "image":
-                return self._send(b"\x89PNG\r\n\x1a\n" + plain, {"Content-Type": "image/png"})
-        return self._send(plain)
+            self._send(b"\n".join([marker, *(WRITTEN[way](one) for one in values)]))
+        elif way in CHARSETS:
+            self._send(plain.decode("utf-8", "replace").encode(way, "replace"), _text(way))
+        elif way in _PACKED:
+            kind, pack = _PACKED[way]
+            self._send(pack(plain), kind)
+        else:
+            told = {"marker": self.site.marker, "nested": [{"headers": head, "values": values}]}
+            getattr(self, f"_{way.replace('-', '_')}", self._send)(plain, values=values, told=told)
+
+    def _token(self, plain: bytes, **_: Any) -> None:
+        given = {"access_token": self.site.access_token, "token_type": "Bearer", "expires_in": 3600}
+        self._send(json.dumps(given).encode(), _JSON)
+
+    def _token_refused(self, plain: bytes, values: list[str], **_: Any) -> None:
+        why = " ".join([self.site.marker, *values])
+        self._send(json.dumps({"error": "invalid_client", "error_description": why}).encode(), _JSON, 401)
+
+    def _by_byte(self, plain: bytes, **_: Any) -> None:
+        self._chunks(plain, 1, {})
+
+    def _by_byte_gzip(self, plain: bytes, **_: Any) -> None:
+        self._chunks(gzip.compress(plain), 1, {"Content-Encoding": "gzip"})
+
+    def _halves(self, plain: bytes, **_: Any) -> None:
+        self._chunks(plain, 13, {})
+
+    def _error_500(self, plain: bytes, values: list[str], **_: Any) -> None:
+        self._send(plain, {"X-Request-Id": self._one(values)}, 500)
+
+    def _error_404(self, plain: bytes, **_: Any) -> None:
+        self._send(plain, {}, 404)
+
+    def _error_401(self, plain: bytes, values: list[str], **_: Any) -> None:
+        self._send(plain, {"WWW-Authenticate": f'Bearer realm="{self._one(values)}"'}, 401)
+
+    def _headers(self, plain: bytes, values: list[str], **_: Any) -> None:
+        one, coded = self._one(values), base64.b64encode("".join(values).encode()).decode()
+        more = {"Content-Location": f"/{quote(one)}", "Deprecation": coded}
+        self._send(self.site.marker.encode(), {**dict.fromkeys(SHOWN_HEADERS, one), **more})
+
+    def _reason(self, plain: bytes, values: list[str], **_: Any) -> None:
+        self.send_response_only(200, f"OK {self._one(values)}")
+        self._rest(self.site.marker.encode(), {})
+
+    def _content_type(self, plain: bytes, values: list[str], **_: Any) -> None:
+        self._send(plain, _text(quote(self._one(values))))
+
+    def _redirect_out(self, plain: bytes, values: list[str], **_: Any) -> None:
+        self._redirected(plain, f"{self.site.elsewhere}/e/plain", values)
+
+    def _redirect_in(self, plain: bytes, values: list[str], **_: Any) -> None:
+        self._redirected(plain, f"{self.site.url}/e/plain", values)
+
+    def _redirect_loop(self, plain: bytes, values: list[str], **_: Any) -> None:
+        self._redirected(plain, f"{self.site.url}/e/redirect-loop", values)
+
+    def _redirected(self, plain: bytes, to: str, values: list[str]) -> None:
+        asked = "".join(f"&key{n}={quote(one)}" for n, one in enumerate(values))
+        self._send(plain, {"Location": f"{to}?from={self.site.marker}{asked}"}, 302)
+
+    def _json_body(self, plain: bytes, values: list[str], told: dict[str, Any]) -> None:
+        self._send(json.dumps({**told, **dict.fromkeys(values, 1)}).encode(), _JSON)
+
+    def _page(self, plain: bytes, values: list[str], **_: Any) -> None:
+        rows = [
+            f"<tr><td>{html.escape(one)}</td><td><a href='/{quote(one)}'>x</a></td></tr>" for one in values
+        ]
+        rest = f"<!-- {html.escape(plain.decode('utf-8', 'replace'))} -->"
+        page = f"<html><body><h1>{self.site.marker}</h1><table>{''.join(rows)}</table>{rest}</body></html>"
+        self._send(page.encode(), {"Content-Type": "text/html; charset=utf-8"})
+
+    def _events(self, plain: bytes, values: list[str], **_: Any) -> None:
+        some = [json.dumps({"it": one}) for one in [self.site.marker, *values]]
+        self._send(
+            "".join(f"data: {one}\n\n" for one in some).encode(), {"Content-Type": "text/event-stream"}
+        )
+
+    def _long(self, plain: bytes, values: list[str], **_: Any) -> None:
+        rest = b"\n".join(one.encode() for one in values * 40)
+        self._send(self.site.marker.encode() + b" " + b"word " * 799_980 + rest)
+
+    def _broken(self, plain: bytes, **_: Any) -> None:
+        self.send_response_only(200)
+        self.send_header("Content-Length", str(len(plain) + 999))
+        self.end_headers()
+        self.wfile.write(plain)
 
     @staticmethod
     def _one(values: list[str]) -> str:
         """The first value that may stand in a header."""
         return (values or [""])[-1].encode("latin-1", "replace").decode("latin-1").replace("\n", " ")
 
-    def _send(self, body: bytes, headers: Mapping[str, str] = {}, status: int = 200) -> None:
+    def _send(self, body: bytes, headers: Mapping[str, str] = {}, status: int = 200, **_: Any) -> None:
         self.send_response_only(status)
         self._rest(body, headers)
 
@@ -200,14 +245,6 @@ class _Echo(BaseHTTPRequestHandler):
             self.wfile.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")
             self.wfile.flush()
         self.wfile.write(b"0\r\n\r\n")
-
-
-WAYS = (
-    *WRITTEN, "gzip", "deflate", "by-byte", "by-byte-gzip", "halves", "error-500", "error-401", "error-404", "headers",
-    "reason", "content-type", "redirect-out", "redirect-in", "redirect-loop", "json-body", "page", "events", "latin-1-text",
-    "long", "broken", "binary", "pdf", "image",
-)  # fmt: skip
-"""Everything that it does."""
 
 
 @contextlib.contextmanager

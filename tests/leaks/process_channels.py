@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from loom_nb.credentials.broker import Broker
-from tests.leaks.canaries import SEED
 from tests.leaks.matrix import Seen, channel
-from tests.leaks.traceback_channels import REPOSITORY, in_tests
+from tests.leaks.traceback_channels import in_tests
 from tests.leaks.world import World, keep
 
 LINUX = (pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),)
@@ -46,7 +45,7 @@ def descriptors_of(pid: int) -> str:
     lines = []
     for one in sorted(Path(f"/proc/{pid}/fd").iterdir()):
         with contextlib.suppress(OSError):
-            lines.append(f"{one.name} -> {os.readlink(one)}")
+            lines.append(f"{one.name} -> {one.readlink()}")
     return "\n".join(lines)
 
 
@@ -77,7 +76,11 @@ def tokens(world: World) -> dict[str, str]:
 def _(world: World) -> Seen:
     with broker_with(world, **tokens(world)) as (_, pid, _folder):
         told = [of_process(pid, name) for name in ("cmdline", "comm", "status", "stat", "wchan")]
-        told.append(subprocess.run(["ps", "-ww", "-p", str(pid), "-o", "args"], capture_output=True, check=False).stdout)
+        told.append(
+            subprocess.run(
+                ["ps", "-ww", "-p", str(pid), "-o", "args"], capture_output=True, check=False
+            ).stdout
+        )
     return Seen({"told": told}, "broker/__main__.py")
 
 
@@ -85,54 +88,68 @@ def _(world: World) -> Seen:
 def _(world: World) -> Seen:
     marker = world.marker()
     with broker_with(world, **tokens(world), LC_LOOM=marker) as (_, pid, _folder):
-        told = [of_process(pid, "environ"), subprocess.run(["ps", "eww", "-p", str(pid)], capture_output=True, check=False).stdout]
+        told = [
+            of_process(pid, "environ"),
+            subprocess.run(["ps", "eww", "-p", str(pid)], capture_output=True, check=False).stdout,
+        ]
     return Seen({"environ": told}, marker)
 
 
-SNOOP = '''
+LIKE_ANY = """
 import ctypes, os, sys
-libc = ctypes.CDLL(None, use_errno=True)
-if len(sys.argv) == 3:
-    libc.prctl(24, 19)  # root may trace whom it likes: this process gives that up for good, and is like any other
-    os.execv(sys.executable, [sys.executable, "-c", os.environ["SNOOP"], *sys.argv[1:], "again"])
+for right in range(64):  # root may look into whom it likes: this process and its children may not
+    ctypes.CDLL(None).prctl(24, right)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+SNOOP = """
+import ctypes, os, sys
 from pathlib import Path
-pid, marker, _ = sys.argv[1:]
-print(marker)
 for name in ("mem", "environ", "maps", "auxv", "stack", "fd", "cwd", "exe", "root", "map_files"):
-    path = Path("/proc") / pid / name
+    path = Path("/proc") / sys.argv[1] / name
     try:
         if name in ("cwd", "exe", "root"):
             found = os.readlink(path)
+        elif path.is_dir():
+            found = [os.readlink(path / one) for one in os.listdir(path)]
         else:
-            found = sorted(os.listdir(path)) if path.is_dir() else path.open("rb").read(1) or b"empty"
+            found = path.open("rb").read(1) or b"empty"
         print(name, "READ", found)
     except OSError as error:
         print(name, type(error).__name__)
-print("ptrace", libc.ptrace(16, int(pid), 0, 0))
-'''
+print("ptrace", ctypes.CDLL(None).ptrace(16, int(sys.argv[1]), 0, 0))
+"""
+NEIGHBOURS = """
+import subprocess, sys
+from pathlib import Path
+from loom_nb.credentials.broker import Broker
+from tests.leaks.canaries import canaries
+from tests.leaks.world import keep
+marker, home, snoop = sys.argv[1:]
+broker = Broker(Path(home), master="file")
+keep(broker, canaries())
+other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+for name, pid in (("other", other.pid), ("broker", broker.pid)):
+    done = subprocess.run([sys.executable, "-c", snoop, str(pid)], capture_output=True, text=True)
+    print(marker, name, done.stdout, done.stderr)
+other.kill()
+other.communicate()
+broker.stop()
+"""
 
 
-def snooped(pid: int, marker: str) -> str:
-    """What another process of this user, without the rights of root over others, finds out about one."""
-    env = {**os.environ, "SNOOP": SNOOP}
-    done = subprocess.run([sys.executable, "-c", SNOOP, str(pid), marker], env=env, capture_output=True, check=True)
-    return done.stdout.decode()
-
-
-@channel("process", "memory of the broker", marks=LINUX)
+@channel("process", "memory of the broker", slow=True, marks=LINUX)
 def _(world: World) -> Seen:
-    """Another process of the same user is refused what it reads of a process that is not closed."""
-    marker = world.marker()
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as open_one:
-        assert "environ READ" in (control := snooped(open_one.pid, marker)), control
-        open_one.communicate(b"\n")
-    with broker_with(world) as (_, pid, folder):
-        said = snooped(pid, marker)
-        status = of_process(pid, "status")
-    assert "READ" not in said, said
-    assert "mem PermissionError" in said
-    assert "ptrace -1" in said
-    return Seen({"said": said, "status": status, "files": folder}, marker)
+    """A process of the same user is refused all that it reads of any other process of that user."""
+    marker, folder = world.marker(), world.tmp
+    done = in_tests("-c", LIKE_ANY, "-c", NEIGHBOURS, marker, str(folder / "kept"), SNOOP, cwd=folder)
+    assert done.returncode == 0, done.stderr.decode()
+    _, other, broker = done.stdout.decode().split(marker)
+    assert "environ READ" in other
+    assert "maps READ" in other
+    assert "READ" not in broker, broker
+    assert broker.count("PermissionError") >= 8, broker
+    assert "ptrace -1" in broker
+    return Seen({"said": done.stdout + done.stderr, "files": folder}, marker)
 
 
 @channel("process", "descriptors of the broker", marks=LINUX)
@@ -147,7 +164,7 @@ def _(world: World) -> Seen:
     return Seen({"open": told}, str(kept / "kept" / "secrets.db"))
 
 
-@channel("process", "core dumps of the broker", marks=LINUX)
+@channel("process", "core dumps of the broker", slow=True, marks=LINUX)
 def _(world: World) -> Seen:
     """It may write none, whatever its kernel may; and when it is made to crash it leaves none."""
     import resource
@@ -162,7 +179,12 @@ def _(world: World) -> Seen:
             while broker.pid is not None:
                 pass
             broker.list()
-            found = [path.read_bytes() for place in (folder, Path("/"), Path.cwd()) for path in place.glob("core*") if path.is_file()]
+            found = [
+                path.read_bytes()
+                for place in (folder, Path("/"), Path.cwd())
+                for path in place.glob("core*")
+                if path.is_file()
+            ]
     finally:
         resource.setrlimit(resource.RLIMIT_CORE, before)
     assert re.search(rb"Max core file size\s+0\s+0", limits)
@@ -183,7 +205,7 @@ def _(world: World) -> Seen:
     return Seen({"child": done.stdout, "here": repr(dict(os.environ))}, marker)
 
 
-THIEF = '''
+THIEF = """
 import gc, json, os, socket, sys
 from pathlib import Path
 from loom_nb.credentials.broker import Broker
@@ -231,13 +253,15 @@ for name, module in list(sys.modules.items()):
     loot += [f"{name}.{key}={value}" for key, value in list(vars(module).items()) if isinstance(value, (str, bytes))]
 os.write(1, "\\n".join(loot).encode("utf-8", "replace"))
 broker.stop()
-'''
+"""
 
 
 @channel("process", "a thief in the kernel")
 def _(world: World) -> Seen:
     """Python code in the kernel asks the broker for everything, and looks through all that there is."""
     marker = world.marker()
-    done = in_tests("-c", THIEF, str(world.broker.home), marker, cwd=world.tmp, LOOM_LEAK_SEED="none of these")
+    done = in_tests(
+        "-c", THIEF, str(world.broker.home), marker, cwd=world.tmp, LOOM_LEAK_SEED="none of these"
+    )
     assert done.returncode == 0, done.stderr.decode()
     return Seen({"loot": done.stdout, "errors": done.stderr}, marker)

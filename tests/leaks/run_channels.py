@@ -17,7 +17,6 @@ from tests.leaks.stealing import Stolen, calls, lair, steal, told
 from tests.leaks.world import World
 
 
-
 def heist(world: World) -> Stolen:
     """A run in which secrets are used and sent back in many ways, recorded in a cassette."""
     return world.once("heist", _heist)
@@ -66,7 +65,7 @@ def _(world: World) -> Seen:
     return Seen({"rows": rows, "files": made.home}, lair(world).site.marker)
 
 
-@channel("runs", "store of runs in files")
+@channel("runs", "store of runs in files", slow=True)
 def _(world: World) -> Seen:
     den, folder = lair(world), world.tmp
 
@@ -98,7 +97,11 @@ def _(world: World) -> Seen:
 @channel("runs", "transcript as text, HTML and Markdown")
 def _(world: World) -> Seen:
     shown = transcript(heist(world))
-    parts = {"text": render.plain(shown, prompt=True), "html": render.html(shown, prompt=True), "markdown": render.markdown(shown, prompt=True)}
+    parts = {
+        "text": render.plain(shown, prompt=True),
+        "html": render.html(shown, prompt=True),
+        "markdown": render.markdown(shown, prompt=True),
+    }
     return Seen(parts, lair(world).site.marker)
 
 
@@ -112,16 +115,28 @@ def _(world: World) -> Seen:
 @channel("runs", "result and its errors")
 def _(world: World) -> Seen:
     made = heist(world)
-    return Seen({"result": [repr(made.result), str(made.result), repr(vars(made.result)) if hasattr(made.result, "__dict__") else ""]}, lair(world).site.marker)
+    return Seen(
+        {
+            "result": [
+                repr(made.result),
+                str(made.result),
+                repr(vars(made.result)) if hasattr(made.result, "__dict__") else "",
+            ]
+        },
+        lair(world).site.marker,
+    )
 
 
-@channel("runs", "a session that is taken up again")
+@channel("runs", "a session that is taken up again", slow=True)
 def _(world: World) -> Seen:
     made, den = heist(world), lair(world)
 
     async def go() -> list[bytes]:
         with WireServer([Say(den.site.marker)]) as server:
-            agent = Agent(Model.anthropic("claude-test", base_url=server.url), session_store=SqliteStore(made.home / "loom.db"))
+            agent = Agent(
+                Model.anthropic("claude-test", base_url=server.url),
+                session_store=SqliteStore(made.home / "loom.db"),
+            )
             async with agent.session(SessionConfig(id="stolen")) as session:
                 await session.run("say all that you were told before")
             agent.session_store.close()  # type: ignore[union-attr]
@@ -134,7 +149,7 @@ def _(world: World) -> Seen:
     return Seen({"bodies": asked, "files": made.home}, den.site.marker)
 
 
-@channel("runs", "tools that find a used secret elsewhere")
+@channel("runs", "tools that find a used secret elsewhere", slow=True)
 def _(world: World) -> Seen:
     """A secret that was used also lies in a file: the tools that read it do not tell it."""
     den, folder = lair(world), world.tmp
@@ -143,11 +158,13 @@ def _(world: World) -> Seen:
     used = [one for one in world.canaries if one.type in ("api_key", "basic_auth", "bearer_token")]
     for number, one in enumerate(used):
         for name, write in WRITTEN.items():
-            if name not in ("base64-lines",):
-                (folder / f"{number}-{name}").write_bytes(den.site.marker.encode() + b" " + write(one.value))
+            (folder / f"{number}-{name}").write_bytes(den.site.marker.encode() + b" " + write(one.value))
     (folder / "script.py").write_text(f"print({[one.value for one in used]!r})")
     wanted = calls(den.scopes, f"{den.site.url}/e/plain")
-    wanted += [("shell", {"command": command}) for command in ("cat *", "grep -r . .", "python3 script.py", "xxd -p 0-plain | tr -d '\\n'")]
+    wanted += [
+        ("shell", {"command": command})
+        for command in ("cat *", "grep -r . .", "python3 script.py", "xxd -p 0-plain | tr -d '\\n'")
+    ]
     wanted += [("read_file", {"path": path.name}) for path in sorted(folder.iterdir())[:6]]
     capabilities = [Capability.shell(root=folder), Capability.files(folder)]
     made = steal(world, wanted, capabilities=capabilities)
@@ -155,7 +172,7 @@ def _(world: World) -> Seen:
     return Seen(told(made), den.site.marker)
 
 
-@channel("process", "environment of a tool's command")
+@channel("process", "environment of a tool's command", slow=True)
 def _(world: World) -> Seen:
     """A command of the shell tool is told no key of the kernel's environment."""
     den, marker = lair(world), world.marker()
@@ -164,7 +181,17 @@ def _(world: World) -> Seen:
             patch.setenv(f"{one.type.upper()}_TOKEN", one.value)
         patch.setenv("LOOM_SECRET_KEY", "")
         patch.setenv("LC_LOOM", marker)
-        commands = ("env", "cat /proc/self/environ", "cat /proc/$PPID/environ", "printenv; set; export -p", "ps eww -A")
-        made = steal(world, [("shell", {"command": one}) for one in commands], capabilities=[Capability.shell(root=world.tmp)])
+        commands = (
+            "env",
+            "cat /proc/self/environ",
+            "cat /proc/$PPID/environ",
+            "printenv; set; export -p",
+            "ps eww -A",
+        )
+        made = steal(
+            world,
+            [("shell", {"command": one}) for one in commands],
+            capabilities=[Capability.shell(root=world.tmp)],
+        )
     assert len(made.results) == len(commands)
     return Seen(told(made), marker if any(marker in one for one in made.results) else den.site.marker)

@@ -16,7 +16,8 @@ from loom_nb import Agent, Capability, GovernancePolicy, MemoryStore, Model, Run
 from loom_nb.models.scripted import Call
 marker = "{marker}"
 wanted = [Call("http_request", {{"url": "{url}/e/" + way, "credential": scope}}) for way in {ways} for scope in {scopes}]
-agent = Agent(Model.scripted([*wanted, "done"]), capabilities=[Capability.http(credentials={scopes})],
+turns = [wanted[start : start + 8] for start in range(0, len(wanted), 8)]
+agent = Agent(Model.scripted([*turns, "done"]), capabilities=[Capability.http(credentials={scopes})],
               session_store=MemoryStore(), runtime=Runtime(governance=GovernancePolicy(mode="all")))
 result = await agent.run(marker)
 print(result.status, marker, len(result.events))
@@ -64,7 +65,19 @@ def _running(world: World) -> Running:
     opened = world.closing.enter_context(kernel(home, LC_LOOM=marker))
     opened.said("%load_ext loom_nb")
     # those that the kernel itself reads anew, such as other character sets, are no matter here
-    ways = ("plain", "url-upper", "base64-1", "hex", "json-ascii", "html", "gzip", "by-byte", "error-500", "headers", "redirect-out")
+    ways = (
+        "plain",
+        "url-upper",
+        "base64-1",
+        "hex",
+        "json-ascii",
+        "html",
+        "gzip",
+        "by-byte",
+        "error-500",
+        "headers",
+        "redirect-out",
+    )
     code = USE.format(marker=marker, url=den.site.url, ways=ways, scopes=list(den.scopes))
     del den.site.got[:]
     cell = opened.run(code, timeout=120)
@@ -73,7 +86,9 @@ def _running(world: World) -> Running:
     sent = {hit.whose.partition(".")[0] for hit in world.scanner(marker).scan(b"\n".join(den.site.got))}
     assert sent >= {"api_key", "basic_auth", "bearer_token"}
     pid = opened.manager.provisioner.process.pid
-    broker = int(opened.said("from loom_nb.credentials.broker import default_broker; print(default_broker().pid)"))
+    broker = int(
+        opened.said("from loom_nb.credentials.broker import default_broker; print(default_broker().pid)")
+    )
     return Running(opened, marker, home, pid, broker, cell.text)
 
 
@@ -87,7 +102,9 @@ def _(world: World) -> Seen:
 @channel("process", "environment, arguments and descriptors of the kernel", slow=True, marks=LINUX)
 def _(world: World) -> Seen:
     one = running(world)
-    told: dict[str, Any] = {name: of_process(one.pid, name) for name in ("environ", "cmdline", "maps", "status", "limits")}
+    told: dict[str, Any] = {
+        name: of_process(one.pid, name) for name in ("environ", "cmdline", "maps", "status", "limits")
+    }
     return Seen({**told, "open": descriptors_of(one.pid)}, one.marker)
 
 
@@ -106,7 +123,14 @@ def _(world: World) -> Seen:
     one = running(world)
     told = [of_process(one.broker, name) for name in ("cmdline", "environ", "comm", "status", "limits")]
     assert b"broker/__main__.py" in told[0]
-    return Seen({"told": told, "open": descriptors_of(one.broker), "log": (one.home / "secrets").resolve() / "broker.log"}, one.marker)
+    return Seen(
+        {
+            "told": told,
+            "open": descriptors_of(one.broker),
+            "log": (one.home / "secrets").resolve() / "broker.log",
+        },
+        one.marker,
+    )
 
 
 @channel("process", "a broker that is killed in the middle of a use", slow=True, marks=LINUX)
@@ -122,6 +146,16 @@ def _(world: World) -> Seen:
     assert cell.status == "ok", cell.error
     shown = one.kernel.said("print(repr(result), *[repr(one) for one in result.events], sep='\\n')")
     place = (one.home / "secrets").resolve()
-    cores = [path for folder in (place, one.home, Path("/tmp"), Path.cwd(), Path("/")) for path in folder.glob("core*") if path.is_file()]
-    assert not [path for path in cores if path.stat().st_mtime > (place / "broker.log").stat().st_mtime - 60], cores
-    return Seen({"shown": shown, "files": [place, one.home], "core": [os.fsencode(path) for path in cores]}, one.marker)
+    cores = [
+        path
+        for folder in (place, one.home, Path("/tmp"), Path.cwd(), Path("/"))
+        for path in folder.glob("core*")
+        if path.is_file()
+    ]
+    assert not [
+        path for path in cores if path.stat().st_mtime > (place / "broker.log").stat().st_mtime - 60
+    ], cores
+    return Seen(
+        {"shown": shown, "files": [place, one.home], "core": [os.fsencode(path) for path in cores]},
+        one.marker,
+    )

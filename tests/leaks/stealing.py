@@ -57,7 +57,13 @@ def put_all(world: World, broker: Broker, site: Site, **more: Any) -> tuple[str,
     for name, apply in OF_API_KEY.items():
         one = world.canary("api_key")
         scopes.append(f"{one.scope}{name}")
-        broker.put(scopes[-1], one.type, one.fields, binding=Binding(hosts=(site.host,), plain=True, apply=apply), **given)
+        broker.put(
+            scopes[-1],
+            one.type,
+            one.fields,
+            binding=Binding(hosts=(site.host,), plain=True, apply=apply),
+            **given,
+        )
     for of in OVER_HTTP:
         one = world.canary(of)
         scopes.append(one.scope)

@@ -38,8 +38,8 @@ def test_the_same_seed_gives_the_same_values_and_another_one_others():
 
 
 def test_values_hold_the_signs_that_encodings_change():
-    assert set("/+=%\"\\<>&é") <= set(next(one for one in canaries() if one.type == "password").value)
-    assert set("/+=%\"\\<>&") <= set(next(one for one in canaries() if one.type == "api_key").value)
+    assert set('/+=%"\\<>&é') <= set(next(one for one in canaries() if one.type == "password").value)
+    assert set('/+=%"\\<>&') <= set(next(one for one in canaries() if one.type == "api_key").value)
 
 
 def test_there_are_eleven_forms_and_more():
@@ -82,7 +82,7 @@ def test_there_are_eleven_forms_and_more():
         lambda v: b"of another part" + packed(v.encode()),
     ],
 )
-@pytest.mark.parametrize("value", VALUES[:5])
+@pytest.mark.parametrize("value", VALUES[:3])
 def test_a_value_is_found_however_it_is_written(value, written):
     assert plain(value).scan(b"before " + written(value) + b" after")
 
@@ -99,7 +99,9 @@ def test_what_is_no_secret_is_not_found():
     scanner = Scanner.of(canaries())
     other = b"".join(str(form).encode() for value in VALUES for form in forms(value).values())
     assert scanner.scan(other) == []
-    assert scanner.scan(b"-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEI\n-----END PRIVATE KEY-----") == []
+    assert (
+        scanner.scan(b"-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEI\n-----END PRIVATE KEY-----") == []
+    )
 
 
 def test_a_value_of_the_past_is_found_in_a_file(tmp_path):

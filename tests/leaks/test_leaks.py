@@ -3,6 +3,7 @@
 import pytest
 
 from tests.leaks import (  # noqa: F401  they bring their channels with them
+    browser_channels,
     disk_channels,
     log_channels,
     model_channels,
@@ -11,8 +12,11 @@ from tests.leaks import (  # noqa: F401  they bring their channels with them
     policy_channels,
     process_channels,
     run_channels,
+    running_channels,
+    ssh_channels,
     traceback_channels,
 )
+from tests.leaks.canaries import PIECE
 from tests.leaks.matrix import CHANNELS, DECLARED, ROWS, Channel, Row, Seen
 from tests.leaks.world import World
 
@@ -26,13 +30,16 @@ def cases():
 def judge(world: World, name: str, seen: Seen) -> None:
     """Nothing of a canary is in what was seen, and the control is."""
     parts = seen.data()
+    assert len(seen.control) >= PIECE
     scanner = world.scanner(seen.control)
     hits = [(part, hit) for part, data in parts.items() for hit in scanner.scan(data, deep=seen.deep)]
     leaks = [f"{part}: {hit}" for part, hit in hits if hit.whose != "control"]
     scanned = sum(map(len, parts.values()))
     ROWS.append(Row(name, scanner.forms, scanned, len(leaks), len(parts)))
     assert scanned, "nothing came out that could be looked through"
-    assert any(hit.whose == "control" for _, hit in hits), "what had to come through did not: it carries nothing"
+    assert any(hit.whose == "control" for _, hit in hits), (
+        "what had to come through did not: it carries nothing"
+    )
     assert not leaks, "\n".join(leaks[:20])
 
 
@@ -55,7 +62,8 @@ def test_a_secret_that_does_come_out_is_told(kept: World):
 
 
 @pytest.mark.parametrize(
-    ("parts", "why"), [({}, "nothing came out"), ({"a": ""}, "nothing came out"), ({"a": "b"}, "carries nothing")]
+    ("parts", "why"),
+    [({}, "nothing came out"), ({"a": ""}, "nothing came out"), ({"a": "b"}, "carries nothing")],
 )
 def test_a_channel_that_carries_nothing_proves_nothing(kept: World, parts, why):
     with pytest.raises(AssertionError, match=why):

@@ -51,7 +51,14 @@ def wrong(one: Canary) -> Iterator[Fields]:
         yield Fields({**others, name: [value]})  # type: ignore[dict-item]  that is what is wrong with it
     yield Fields({**one.fields, next(iter(one.fields)): one.value * 1_500})
     yield Fields({**one.fields, one.value: one.value})
-    yield Fields({**one.fields, "algorithm": one.value, "token_url": f"https://ada:{one.value}@host/", "nope": one.value})
+    yield Fields(
+        {
+            **one.fields,
+            "algorithm": one.value,
+            "token_url": f"https://ada:{one.value}@host/",
+            "nope": one.value,
+        }
+    )
     for field in ("algorithm", "token_url", "ttl_seconds", "expires_at", "key_pem", "username"):
         if field in secrets.FIELDS[one.type].required + secrets.FIELDS[one.type].optional:  # type: ignore[index]
             yield Fields({**one.fields, field: f"{one.value}:{one.value}"})
@@ -72,14 +79,21 @@ def failures(world: World) -> Iterator[BaseException]:
     for one in world.canaries:
         yield from filter(None, [caught(lambda one=one: world.broker.put("a", Typed(one.value), one.fields))])
         for fields in wrong(one):
-            yield from filter(None, [caught(lambda one=one, fields=fields: world.broker.put(f"w.{one.type}", one.type, fields))])
-            yield from filter(None, [caught(lambda one=one, fields=fields: world.broker.rotate(one.scope, fields))])
+            yield from filter(
+                None,
+                [caught(lambda one=one, fields=fields: world.broker.put(f"w.{one.type}", one.type, fields))],
+            )
+            yield from filter(
+                None, [caught(lambda one=one, fields=fields: world.broker.rotate(one.scope, fields))]
+            )
             yield from filter(None, [caught(lambda one=one, fields=fields: secrets.secret(one.type, fields))])
         # it is there already; its name is none; it is bound to nowhere
         yield from filter(None, [caught(lambda one=one: world.broker.put(one.scope, one.type, one.fields))])
         yield from filter(None, [caught(lambda one=one: world.broker.put("\ud800", one.type, one.fields))])
         yield from filter(None, [caught(lambda one=one: world.broker.put("", one.type, one.fields))])
-        yield from filter(None, [caught(lambda one=one: world.broker.put("a", one.type, one.fields, note=b""))])  # type: ignore[arg-type]
+        yield from filter(
+            None, [caught(lambda one=one: world.broker.put("a", one.type, one.fields, note=b""))]
+        )  # type: ignore[arg-type]
         yield from filter(None, [caught(lambda one=one: world.broker.rotate("nothing", one.fields))])
 
 
@@ -105,7 +119,15 @@ def plain_words(error: BaseException, marker: str) -> str:
     told = traceback.TracebackException.from_exception(error, capture_locals=True, limit=-50)
     chain = [error.__cause__, error.__context__]
     return "\n".join(
-        [marker, *told.format(chain=True), repr(error), str(error), repr(error.args), repr(vars(error)), repr(chain)]
+        [
+            marker,
+            *told.format(chain=True),
+            repr(error),
+            str(error),
+            repr(error.args),
+            repr(vars(error)),
+            repr(chain),
+        ]
     )
 
 
@@ -114,9 +136,12 @@ def _(world: World) -> Seen:
     marker, lines = world.marker(), []
     for one in world.canaries:
         for number, fields in enumerate(wrong(one)):
-            error = caught(lambda one=one, fields=fields: world.broker.put(f"{one.type}.{number}", one.type, fields))
+            scope = f"{one.type}.{number}"
+            error = caught(
+                lambda one=one, fields=fields, scope=scope: world.broker.put(scope, one.type, fields)
+            )
             if error is None:
-                world.broker.revoke(f"{one.type}.{number}")
+                world.broker.revoke(scope)
             else:
                 lines.append(plain_words(error, marker))
     assert len(lines) > 40
@@ -135,7 +160,7 @@ def _(world: World) -> Seen:
     return Seen({"errors": lines}, marker)
 
 
-@channel("traceback", "errors of locked, damaged, denied and missing secrets")
+@channel("traceback", "errors of locked, damaged, denied and missing secrets", slow=True)
 def _(world: World) -> Seen:
     import sqlite3
 
@@ -151,7 +176,9 @@ def _(world: World) -> Seen:
         db.execute("UPDATE secrets SET box = CAST(substr(box, 1, length(box) - 1) || x'00' AS BLOB)")
     db.close()
     for one in world.canaries:
-        use = Use(scope=one.scope, who=f"tool:{marker}", scheme="https", host="evil.example", method="GET", path="/")
+        use = Use(
+            scope=one.scope, who=f"tool:{marker}", scheme="https", host="evil.example", method="GET", path="/"
+        )
         for act in (
             lambda one=one: locked.rotate(one.scope, one.fields),
             lambda one=one: locked.put("another", one.type, one.fields),
@@ -184,7 +211,7 @@ def _(world: World) -> Seen:
     return Seen({"printed": sorted(set(lines))}, marker)
 
 
-@channel("traceback", "rich traceback with locals")
+@channel("traceback", "rich traceback with locals", slow=True)
 def _(world: World) -> Seen:
     marker, screen = world.marker(), io.StringIO()
     console = Console(file=screen, width=300)
@@ -210,7 +237,7 @@ def _(world: World) -> Seen:
     return Seen({"captured": sorted(set(lines))}, marker)
 
 
-@channel("traceback", "verbose traceback of IPython")
+@channel("traceback", "verbose traceback of IPython", slow=True)
 def _(world: World) -> Seen:
     from IPython.core.ultratb import VerboseTB
 
@@ -235,6 +262,12 @@ def walked(frame: types.FrameType) -> Iterator[str]:
             yield repr(vars(value))
 
 
+def _frame_with(here: str) -> types.FrameType:
+    """A frame in which the control stands."""
+    assert here
+    return sys._getframe()
+
+
 @channel("traceback", "frames a debugger walks")
 def _(world: World) -> Seen:
     marker, lines = world.marker(), []
@@ -242,9 +275,8 @@ def _(world: World) -> Seen:
         for one in (error, error.__cause__, error.__context__):
             trace = without_ours(one).__traceback__ if one is not None else None
             lines += [text for frame, _ in traceback.walk_tb(trace) for text in walked(frame)]
-    here = sys._getframe()
-    lines += walked(here) if marker else []
-    return Seen({"walked": sorted({line for line in lines if not line.startswith("lines")})}, marker)
+    lines += walked(_frame_with(marker))
+    return Seen({"walked": sorted(set(lines))}, marker)
 
 
 @channel("traceback", "last error of the interpreter")
@@ -253,7 +285,11 @@ def _(world: World) -> Seen:
     space = {"broker": world.broker, "keep": keep, "some": world.canaries, "marker": marker}
     interpreter, screen = code.InteractiveInterpreter(space), io.StringIO()
     with contextlib.redirect_stderr(screen):
-        for source in ("keep(broker, some)", "broker.rotate(marker, some[0].fields)", "broker.unlock(some[0].value)"):
+        for source in (
+            "keep(broker, some)",
+            "broker.rotate(marker, some[0].fields)",
+            "broker.unlock(some[0].value)",
+        ):
             interpreter.runcode(compile(source, "<cell>", "exec"))
             lines.append(plain_words(sys.last_value, marker))
             lines += [repr((sys.last_type, sys.last_value, sys.last_traceback))]
@@ -275,7 +311,7 @@ def _(world: World) -> Seen:
     return Seen({"dumped": path}, "control_of_this_channel")
 
 
-TEST = '''
+TEST = """
 from loom_nb.credentials.secrets import secret
 from tests.leaks.canaries import canaries
 
@@ -296,27 +332,40 @@ def test_put_fails(tmp_path):
     for _ in range(2):
         for one in SOME:
             broker.put(one.scope, one.type, one.fields)
-'''
+"""
 
 
 def in_tests(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
     """Run Python in a process of its own that knows the same canaries."""
     env = {**os.environ, "LOOM_LEAK_SEED": SEED, "PYTHONPATH": str(REPOSITORY), **environment}
     env.pop("PYTEST_CURRENT_TEST", None)
-    return subprocess.run([sys.executable, *words], cwd=cwd, env=env, capture_output=True, timeout=120, check=False)
+    return subprocess.run(
+        [sys.executable, *words], cwd=cwd, env=env, capture_output=True, timeout=120, check=False
+    )
 
 
-@channel("traceback", "pytest assertion with locals")
+@channel("traceback", "pytest assertion with locals", slow=True)
 def _(world: World) -> Seen:
     marker, folder = world.marker(), world.tmp
     (folder / "test_it.py").write_text(TEST.replace("{marker}", marker))
-    words = ("-m", "pytest", "-vv", "--showlocals", "--tb=long", "-p", "no:cacheprovider", "-c", os.devnull, ".")
+    words = (
+        "-m",
+        "pytest",
+        "-vv",
+        "--showlocals",
+        "--tb=long",
+        "-p",
+        "no:cacheprovider",
+        "-c",
+        os.devnull,
+        ".",
+    )
     done = in_tests(*words, cwd=folder, LOOM_NB_HOME=str(folder / "home"))
     assert b"3 failed" in done.stdout, done.stdout[-2000:]
     return Seen({"printed": done.stdout + done.stderr}, marker)
 
 
-@channel("traceback", "warnings")
+@channel("traceback", "warnings", slow=True)
 def _(world: World) -> Seen:
     import gc
     import tracemalloc
@@ -342,7 +391,7 @@ def _(world: World) -> Seen:
     return Seen({"told": told, "raw": [repr(vars(w)) for w in caught_here]}, marker)
 
 
-@channel("traceback", "a broker that dies in the middle")
+@channel("traceback", "a broker that dies in the middle", slow=True)
 def _(world: World) -> Seen:
     marker, lines, folder = world.marker(), [], world.tmp
     for one in world.canaries:

@@ -61,7 +61,7 @@ class World:
         return f"control{secrets.token_hex(12)}"
 
 
-def keep(broker: Broker, some: tuple[Canary, ...], binding: Binding = Binding()) -> None:
+def keep(broker: Broker, some: tuple[Canary, ...], binding: Binding | None = None) -> None:
     """Put each of them into a broker."""
     for one in some:
         broker.put(one.scope, one.type, one.fields, binding=binding, policy=LEAVE)

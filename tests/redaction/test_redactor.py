@@ -259,3 +259,38 @@ def test_without_the_library_the_same_is_found(monkeypatch: pytest.MonkeyPatch):
 
     assert slow.data(data) == quick.data(data)
     assert streamed(slow, cut(data, range(0, len(data), 5))) == quick.data(data)
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\\n", "\\r\\n", "\n    "])
+@pytest.mark.parametrize("width", [60, 64, 76])
+@pytest.mark.parametrize("before", range(0, 60, 7))
+def test_a_secret_is_taken_out_of_code_that_goes_on_in_the_next_line(before: int, width: int, newline: str):
+    secret = "k3y/" + "aB7+zQ9=" * 5
+    redactor = Redactor({"it": secret})
+    whole = b"x" * before + secret.encode() + b" and more of it" * 5
+    for coded in (base64.b64encode(whole).decode(), whole.hex()):
+        text = newline.join(coded[start : start + width] for start in range(0, len(coded), width))
+        made = redactor.text(text)
+        assert "[secret it]" in made
+        inner = coded[(before * 4) // 3 + 4 : (before * 4) // 3 + 40] if coded[-1:] == "=" else ""
+        assert not inner or inner not in made.replace(newline, "")
+        assert redactor.names_in(text) == {"it"}
+        assert redactor.holds(text.encode())
+
+
+def test_lines_that_only_look_coded_stay_as_they_are():
+    text = "aaaaaaaaaaaaaaaaaaaaaaaa\nbbbbbbbbbbbbbbbbbbbbbbbb\n" * 20
+    assert Redactor({"it": "k3y/aB7+zQ9=aB7+zQ9="}).text(text) is text
+
+
+def test_a_line_of_a_key_by_itself_is_taken_out_of_code():
+    lines = [
+        "-----BEGIN PRIVATE KEY-----",
+        "MC4CAQAwBQYDK2VwBCIEIB7sSqk1",
+        "w0JxHq7vN2mYd8fKe3Lr9TgZ",
+        "-----END PRIVATE KEY-----",
+    ]
+    redactor = Redactor({"key": "\n".join(lines)})
+    for line in lines[1:3]:
+        for coded in (base64.b64encode(f"x{line}yz".encode()).decode(), line.encode().hex()):
+            assert "[secret key]" in redactor.text(f"it is {coded}")

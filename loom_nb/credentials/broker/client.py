@@ -25,6 +25,7 @@ from loom_nb.credentials.master_key import ENVIRONMENT
 from loom_nb.credentials.policies import Binding, CredentialPolicy, SecretFacts
 from loom_nb.credentials.remote import Ran
 from loom_nb.credentials.secrets import Secret, secret
+from loom_nb.credentials.used_secrets import USED
 from loom_nb.credentials.uses import AuditRow, Ruling, Use
 from loom_nb.errors import CredentialError, LoomError, LoomUsageError
 
@@ -70,6 +71,10 @@ class Broker:
         """Of the process, while it runs."""
         office = self._held.office
         return office.pid if isinstance(office, Process) and office.alive else None
+
+    def _note_use(self, scope: str) -> None:
+        self._used.add(scope)
+        USED.in_use = True
 
     @property
     def in_use(self) -> bool:
@@ -181,6 +186,7 @@ class Broker:
         pieces = frames.pieces(body)
         async with contextlib.AsyncExitStack() as stack:
             reader, writer = await stack.enter_async_context(self.opened())
+            self._note_use(asked.use.scope)  # it may be sent, and told elsewhere, though no answer comes
             writer.write(frames.packed(frames.JSON, frames.encoded(asked)))
             for piece in pieces:
                 writer.write(piece)
@@ -189,7 +195,6 @@ class Broker:
             head = msgspec.json.decode(payload, type=operations.Head | Failed)
             if isinstance(head, Failed):
                 raise head.error()
-            self._used.add(asked.use.scope)
             return Answer(head, reader, stack.pop_all())
 
     async def redact(self, text: str) -> str:
@@ -211,7 +216,7 @@ class Broker:
             CredentialError: the machine does not take the secret.
             ToolError: it cannot be reached.
         """
-        self._used.add(use.scope)
+        self._note_use(use.scope)
         return await self._asked(operations.SshCall(use, command, seconds, raw), Ran)
 
     async def ssh_send(self, use: Use, command: str, *, seconds: float, session: str = "") -> Ran:
@@ -223,7 +228,7 @@ class Broker:
             seconds: after which it is interrupted.
             session: which shell, as an earlier answer named it; empty for a new one.
         """
-        self._used.add(use.scope)
+        self._note_use(use.scope)
         return await self._asked(operations.SshSend(use, command, seconds, session), Ran)
 
     async def ssh_close(self, session: str) -> bool:
@@ -268,7 +273,7 @@ class Broker:
             await writer.drain()
             _, payload = await frames.read(reader)
         if isinstance(asked, operations.SshCall | operations.SshSend):
-            self._used.add(asked.use.scope)
+            self._note_use(asked.use.scope)
         return answered(payload, kind)
 
     @contextlib.asynccontextmanager

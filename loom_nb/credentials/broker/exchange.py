@@ -4,6 +4,7 @@ The secret is put in here, so that it is nowhere else: not in the kernel that as
 """
 
 import asyncio
+import contextlib
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -31,7 +32,6 @@ from loom_nb.network.fetch import (
     Guard,
     Reply,
     Request,
-    Target,
     head_of,
     next_hop,
     words,
@@ -43,6 +43,12 @@ if TYPE_CHECKING:
 
 OVERRIDES = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
 """Headers by which some servers take one method for another."""
+
+REROUTES = frozenset(
+    {"x-original-url", "x-rewrite-url", "x-original-uri", "x-forwarded-uri", "x-forwarded-path"}
+    | {"x-forwarded-prefix"}
+)
+"""Headers by which some servers take one path for another."""
 
 _WRITTEN_HERE = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade"}
@@ -104,10 +110,11 @@ class Exchanges:
         guard = guard_of(facts.binding)
         try:
             hop = first_hop(asked, body, guard, facts.binding)
-        except ToolError:
-            await asyncio.to_thread(self._refuse, asked, guard.parsed(asked.url))
+            use = used_for(asked.use, hop)
+        except (ToolError, CredentialDenied) as error:
+            await asyncio.to_thread(self._refuse, asked, guard, error)
             raise
-        taken = await asyncio.to_thread(self._store.take, used_for(asked.use, hop))
+        taken = await asyncio.to_thread(self._store.take, use)
         sealed, secret = taken
         if sealed.binding != facts.binding:
             raise CredentialDenied(f"the binding of {facts.scope} was changed meanwhile")
@@ -119,14 +126,29 @@ class Exchanges:
                 return
             again = again and follow is not hop
             hop = follow
+            await asyncio.to_thread(self._check_still, sealed)
         raise _broke(asked, f"more than {asked.redirects} redirects", "protocol", sent=True)
 
-    def _refuse(self, asked: Exchange, target: Target) -> None:
-        """Raise what the policy says of an address that is refused in any case, and have it written down."""
-        ruling = self._store.ruling(used_for(asked.use, Request(asked.method, target)))
-        if ruling.decision == "deny":
-            fixes = (f"%loom key show {asked.use.scope}", f"%loom key log {asked.use.scope}")
-            raise CredentialDenied(f"{asked.use.scope} may not be used", cause=ruling.reason, fixes=fixes)
+    def _refuse(self, asked: Exchange, guard: Guard, error: ToolError | CredentialDenied) -> None:
+        """Have it written down that a request is refused in any case; raise what the policy says of it."""
+        if isinstance(error, ToolError):
+            with contextlib.suppress(ToolError):
+                target = guard.parsed(asked.url)
+                ruling = self._store.ruling(used_for(asked.use, Request(asked.method, target)))
+                if ruling.decision == "deny":
+                    fixes = (f"%loom key show {asked.use.scope}", f"%loom key log {asked.use.scope}")
+                    title = f"{asked.use.scope} may not be used"
+                    raise CredentialDenied(title, cause=ruling.reason, fixes=fixes)
+        use = msgspec.structs.replace(asked.use, method=clean(asked.method)[:20])
+        self._store.refuse(use, f"{error.title}: {error.cause}" if error.cause else error.title)
+
+    def _check_still(self, taken: SecretFacts) -> None:
+        """Raise `CredentialError` where the secret was taken back or changed since it was taken."""
+        now = self._store.facts(taken.scope)
+        if (now.version, now.updated, now.binding, now.grants) != (
+            taken.version, taken.updated, taken.binding, taken.grants,
+        ):  # fmt: skip
+            raise CredentialDenied(f"{taken.scope} was changed while it was used")
 
     async def _hop(
         self,
@@ -193,7 +215,9 @@ class Exchanges:
 
     async def _material(self, secret: Secret, facts: SecretFacts, request: Outgoing) -> Material:
         if secret.type == "oauth2_client_credentials":
-            return await self._tokens.bearer(secret, facts)
+            token = await self._tokens.bearer(secret, facts)
+            await asyncio.to_thread(self._check_still, facts)  # asking for it may have taken a while
+            return token
         return await asyncio.to_thread(applied, secret, facts, request, self._now())
 
     async def _post(
@@ -231,10 +255,16 @@ def first_hop(asked: Exchange, body: bytes, guard: Guard, binding: Binding) -> R
         raise CredentialDenied(f"{clean(asked.method)[:40]!r} is no method that a secret goes with")
     target = guard.target(asked.url)
     headers = tuple((name, value) for name, value in asked.headers if name.lower() not in _WRITTEN_HERE)
-    if binding.methods and any(name.lower() in OVERRIDES for name, _ in headers):
+    names = {name.lower().replace("_", "-") for name, _ in headers}
+    if binding.methods and names & OVERRIDES:
         raise CredentialDenied(
             f"{asked.use.scope} is bound to {', '.join(binding.methods)}",
             cause="a header asks the server to take one method for another",
+        )
+    if binding.paths and names & REROUTES:
+        raise CredentialDenied(
+            f"{asked.use.scope} is bound to paths below {', '.join(binding.paths)}",
+            cause="a header asks the server to take one path for another",
         )
     return Request(asked.method, target, headers, body)
 
@@ -244,7 +274,8 @@ def followed(
 ) -> Request | None:
     """The request that a redirect asks for, where the secret may go there, too; else None.
 
-    Only within one origin; judged like the first one, of which it is a part: it is not counted again.
+    Only within one origin; judged like the first one, of which it is a part: it is not counted again. But
+    what a person said yes to is that one: a redirect may read elsewhere for it, not write.
     """
     if not reply.redirects:
         return None
@@ -254,6 +285,8 @@ def followed(
             return None
         if facts.policy.uses is not None:
             facts = msgspec.structs.replace(facts, policy=msgspec.structs.replace(facts.policy, uses=1))
+        if following.method not in SAFE_METHODS or following.body:
+            use = msgspec.structs.replace(use, approved="")
         ruling = gate.ruling(facts, used_for(use, following), now)
     except (ToolError, CredentialDenied):
         return None

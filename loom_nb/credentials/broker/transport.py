@@ -116,8 +116,8 @@ class KeptKeyTransport(httpx2.AsyncBaseTransport):
         if run is None:
             return Use(scope=self._vendor, who=who)
         return Use(
-            scope=self._vendor, who=who, notebook=run.notebook, agent=run.agent, session=run.session,
-            run=run.run,
+            scope=self._vendor, who=who, notebook=run.notebook, agent=run.agent, session=run.session_id,
+            run=run.id,
         )  # fmt: skip
 
 
