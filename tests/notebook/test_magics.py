@@ -169,7 +169,7 @@ def test_the_magic_as_a_call_has_to_be_awaited(shell):
 
 def test_the_card_at_loading_says_what_to_do_with_a_key(shell, monkeypatch, capsys):
     for name, says in (
-        ("X", "set ANTHROPIC_API_KEY"),
+        ("X", "%loom key set anthropic"),
         ("OPENAI_API_KEY", "OPENAI_API_KEY is set: %loom model openai"),
     ):
         monkeypatch.setenv(name, "sk-canary")
