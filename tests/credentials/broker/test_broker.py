@@ -440,3 +440,16 @@ def test_a_broker_that_cannot_start_says_where_to_look(tmp_path):
     broker = Broker(tmp_path / "file" / "secrets", master="file", apart=True)
     with pytest.raises(CredentialError, match="cannot be started"):
         broker.list()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders have modes there")
+def test_a_folder_that_others_may_write_is_closed_to_them(tmp_path):
+    home = tmp_path / "secrets"
+    home.mkdir()
+    home.chmod(0o777)
+    broker = Broker(home, master="file")
+    try:
+        broker.put("a", "api_key", {"value": "sk-canary-93f1b2c7"})
+    finally:
+        broker.stop()
+    assert home.stat().st_mode & 0o777 == 0o700
