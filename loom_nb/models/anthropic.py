@@ -37,7 +37,7 @@ class AnthropicMessages:
         model: the model's name: "claude-…".
         base_url: where to call instead of the vendor's own address, without "/v1".
         key_env: environment variables that may hold the key, in order; read at each call.
-        api_key: the key itself, in place of the environment.
+        api_key: the key itself, in place of that of the environment or a kept one.
         timeout: seconds of silence after which a call is given up.
         options: more fields of the request body; a mapping is merged into ours, None takes one away.
         max_output_tokens: asked for where a request does not say how many; by default what the model's

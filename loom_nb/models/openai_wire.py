@@ -56,7 +56,7 @@ class Endpoint:
     key_env: tuple[str, ...] = ()
     """Environment variables that may hold the key, instead of the vendor's own."""
     key: Key | None = None
-    """By default it is read from the environment at each request."""
+    """By default that of the environment, read at each request, or else the one that is kept."""
     organization: str | None = None
     timeout: float = DEFAULT_TIMEOUT
     """Seconds of silence after which a call is given up."""
@@ -163,7 +163,7 @@ class OpenAIModel(ABC):
         vendor: "openai", "ollama", "deepseek", "qwen", "minimax", "gemini" or "compatible".
         base_url: where to call instead of the vendor's own address.
         key_env: environment variables that may hold the key, instead of the vendor's own.
-        api_key: the key itself; by default the environment is read at each request.
+        api_key: the key itself; by default that of the environment, read at each request, or a kept one.
         organization: sent along.
         timeout: seconds of silence after which a call is given up.
         options: more fields of the request body; a mapping is merged into ours, None takes one away.

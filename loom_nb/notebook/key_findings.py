@@ -41,14 +41,14 @@ async def look_for_keys(bench: "Workbench", line: KeyLine) -> Card:
     cells = bench.equipment.cells
     saved = read(str(cells.path)) if cells.path is not None else {"cells": []}
     found = [(place_of(one), one) for one in await in_thread(scan, notebook=saved, find=find)]
-    told = {(one.where, one.kind, one.excerpt) for _, one in found}
-    ran = unsaved(cells.cells(), saved)
-    more = await in_thread(scan, notebook={"cells": [cell for _, cell in ran]}, find=find)
-    found += [
-        (f"In[{ran[one.cell - 1][0]}], {one.where}", one)
-        for one in more
-        if (one.where, one.kind, one.excerpt) not in told
-    ]
+    told = {(one.kind, one.excerpt) for _, one in found if one.where == "output"}
+    known = {_source(cell) for cell in saved.get("cells", ()) if isinstance(cell, dict)}
+    ran = [cell for cell in cells.cells() if cell.number is not None]
+    for one in await in_thread(scan, notebook={"cells": [as_file(cell) for cell in ran]}, find=find):
+        cell = ran[one.cell - 1]
+        stands = one.where == "source" and cell.source.strip() in known
+        if not stands and (one.where != "output" or (one.kind, one.excerpt) not in told):
+            found.append((f"In[{cell.number}], {one.where}", one))
     return card_of(found, Path(bench.notebook).name or "this notebook", _looked_at(cells.path, len(ran)))
 
 
@@ -75,24 +75,9 @@ def read(name: str) -> Mapping[str, Any]:
     return made
 
 
-def unsaved(cells: Sequence[CellView], saved: Mapping[str, Any]) -> list[tuple[int, dict[str, Any]]]:
-    """Cells that ran in this kernel, with what came out: (number of In, the cell).
-
-    A text that stands in the file as it is need not be looked at twice; what came out may be another now.
-    """
-    known = {_source(cell) for cell in saved.get("cells", ()) if isinstance(cell, dict)}
-    return [
-        (
-            cell.number,
-            {
-                "cell_type": "code",
-                "source": "" if cell.source.strip() in known else cell.source,
-                "outputs": [{"text": cell.outputs_text}],
-            },
-        )
-        for cell in cells
-        if cell.number is not None
-    ]
+def as_file(cell: CellView) -> dict[str, Any]:
+    """A cell that ran in this kernel, with what came out, as it would stand in a file."""
+    return {"cell_type": "code", "source": cell.source, "outputs": [{"text": cell.outputs_text}]}
 
 
 def _source(cell: Mapping[str, Any]) -> str:

@@ -426,7 +426,7 @@ WORDS: list[tuple[str, tuple[Any, ...], list[str]]] = [
         (weather, add),
         ["`weather(city)`: The weather in a city", "`add(a, b)`", "%loom model anthropic:"],
     ),
-    ("what can you do?", (), ["arithmetic", "ANTHROPIC_API_KEY"]),
+    ("what can you do?", (), ["arithmetic", "%loom key set anthropic"]),
     ("who are you?", (), ["not a language model"]),
     ("thanks!", (), ["welcome"]),
     ("", (add,), ["no request", "add 2 and 3"]),

@@ -436,6 +436,20 @@ def test_a_scan_names_each_cell_with_a_key_and_what_to_do(shell, kept, tmp_path,
     assert typed(shell, f"key scan {file}").tables[0].rows[0][0] == "mine.ipynb, the notebook, metadata"
 
 
+def test_what_a_saved_cell_calls_a_password_is_found_in_what_it_puts_out_before_that_is_saved(
+    shell, kept, tmp_path, monkeypatch
+):
+    code = "password = 'correct-horse-battery'\nprint('in with', password)"
+    file = tmp_path / "mine.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)]), file)
+    monkeypatch.setenv("JPY_SESSION_NAME", str(file))
+    shell.run_cell(code, store_history=True)
+    shell.run_cell("password = 'another-horse-battery'", store_history=True)
+    rows = [row[0] for row in typed(shell, "key scan").tables[0].rows]
+    assert rows[:2] == ["cell 1, source", "In[1], output"]
+    assert rows[2:] == ["In[2], source"]
+
+
 def test_a_notebook_without_keys_is_told_so_and_a_file_that_is_none_too(shell, kept, tmp_path):
     assert typed(shell, "key scan").title == "nothing in a.ipynb looks like a secret"
     (tmp_path / "other.ipynb").write_text("[]")

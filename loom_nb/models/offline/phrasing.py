@@ -14,8 +14,8 @@ from loom_nb.tools import Tool
 from loom_nb.wording import counted
 
 REAL_MODEL = (
-    "For free-form answers connect a real model: `%loom model anthropic:…` or `%loom model openai:…`, "
-    "with its key in the environment (`ANTHROPIC_API_KEY`, `OPENAI_API_KEY`)."
+    "For free-form answers connect a real model: `%loom key set anthropic` keeps its key, then "
+    "`%loom model anthropic:…`; `openai:…` likewise."
 )
 _PRINTED = re.compile(r"^([^:\n]{1,200}): (-?\d+)$", re.M)
 _AS_IS = ("`list_files(", "`tree(", "`glob(", "`grep(")
