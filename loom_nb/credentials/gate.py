@@ -41,7 +41,7 @@ def ruling(facts: SecretFacts, use: Use, now: float, seen: float = float("-inf")
         refused = _who(facts.grants, use) or _where(facts.binding, use) or _when(facts.policy, now, seen)
     except (NoPlace, LoomUsageError) as problem:
         refused = str(problem).partition("\n")[0]
-    what = f"{use.who or 'somebody'} wants {facts.scope} for {_request(use)}"
+    what = f"{wish(facts.scope, use.who)}{_request(use)}"
     if refused:
         return Ruling("deny", f"{what}: {refused}")
     if facts.policy.mode == "notify_before" and not use.approved:
@@ -56,6 +56,13 @@ _ALLOWS = {
     "time_boxed": "its time box is open",
     "one_shot": "its policy has uses left",
 }
+
+
+def wish(scope: str, who: str) -> str:
+    """How the reason of a ruling begins: "http_request wants the secret github for "."""
+    kind, _, name = who.partition(":")
+    named = {"tool": name, "model": f"the model client of {name}", "person": "you"}.get(kind, who)
+    return f"{named or 'somebody'} wants the secret {scope} for "
 
 
 def _request(use: Use) -> str:

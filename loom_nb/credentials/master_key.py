@@ -51,12 +51,19 @@ class KeyFile:
         if make and not self.path.exists():
             self._make()
         try:
-            mode = self.path.stat().st_mode
+            info = self.path.stat()
+            mode = info.st_mode
             text = self.path.read_text(encoding="ascii")
         except (OSError, UnicodeDecodeError) as error:
             raise SecretsLocked(
                 f"the master key {self.path} cannot be read", cause=type(error).__name__, fixes=_HINTS
             ) from None
+        if os.name == "posix" and info.st_uid not in (os.geteuid(), 0):
+            raise SecretsLocked(
+                f"the master key {self.path} belongs to another user",
+                cause="who knows the key can read all that is sealed with it",
+                fixes=("%loom doctor", f"ls -l {self.path}"),
+            )
         if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise SecretsLocked(
                 f"the master key {self.path} can be read by others",

@@ -159,7 +159,17 @@ def _secrets(settings: Settings, bench: "Workbench | None") -> list[Check]:
     found += [
         Check(f"{name}: {one}", "warn", "its record is damaged", f"%loom key rm {one}") for one in damaged
     ]
-    return found
+    return [*found, _audit(bench)]
+
+
+def _audit(bench: "Workbench") -> Check:
+    """The log of what secrets were used for, every row against its hash."""
+    name = "secrets: their log"
+    try:
+        rows = bench.secrets.check_log()
+    except LoomError as error:
+        return Check(name, "warn", error.title, error.fixes[0] if error.fixes else "%loom key log")
+    return Check(name, "ok", f"{counted(rows, 'row')}, each as it was written")
 
 
 def _keys() -> Check:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from loom_nb.credentials.gate import wish
 from loom_nb.credentials.policies import Binding, CredentialPolicy, SecretFacts
 from loom_nb.credentials.uses import AuditRow, Use
 from loom_nb.errors import LoomUsageError
@@ -238,7 +239,7 @@ class _Change(msgspec.Struct, frozen=True):
 def reason_words(row: AuditRow, now: float) -> str:
     """Why it was refused, or what was changed to what."""
     if row.kind in ("asked", "refused", "used"):  # who wants what for what stands beside it
-        said = f"{row.use.who} wants {row.use.scope} for "
+        said = wish(row.use.scope, row.use.who)
         return row.reason.removeprefix(said).partition(": ")[2] if row.reason.startswith(said) else row.reason
     if row.kind != "changed":
         return row.reason

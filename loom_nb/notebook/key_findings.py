@@ -30,8 +30,8 @@ async def look_for_keys(bench: "Workbench", line: KeyLine) -> Card:
     Raises:
         LoomUsageError: a file cannot be read, or is no notebook.
     """
-    known = bench.has_secrets or is_begun(bench.settings.home)
-    find: Find | None = bench.secrets.find if known else None
+    kept = bench.has_secrets or is_begun(bench.settings.home)
+    find: Find | None = bench.secrets.find if kept else None
     if line.names:
         found = []
         for name in line.names:

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, time, timedelta, tzinfo
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -362,13 +362,13 @@ _HOURS = re.compile(
 def _daily(hours: "re.Match[str]", now: datetime) -> Window:
     """`mon-fri 09:00-17:00 Europe/Stockholm`; without a zone that of the time."""
     days: list[Day] = []
-    for part in (hours["days"] or "").split(","):
+    numbers = {str(one): number for number, one in enumerate(DAYS)}
+    for part in filter(None, (hours["days"] or "").split(",")):
         first, _, last = part.partition("-")
-        known = [one for one in DAYS if one in (first, last or first)]
-        if part and len(known) != len({first, last or first}):
+        begin, end = numbers.get(first), numbers.get(last or first)
+        if begin is None or end is None:
             raise LoomUsageError(f"days are {', '.join(DAYS)}", fixes=["mon-fri 09:00-17:00"])
-        begin, end = (DAYS.index(one) for one in (known[0], known[-1])) if known else (0, -1)
-        days += DAYS[begin : end + 1]
+        days += DAYS[begin : end + 1] if begin <= end else (*DAYS[begin:], *DAYS[: end + 1])
     zone = hours["zone"] or getattr(now.tzinfo, "key", "")
     if not zone:
         raise LoomUsageError(
@@ -408,11 +408,12 @@ def window(text: str, now: datetime) -> tuple[float | None, float | None]:
     end = _moment(last, now, start or now) if last else None
     if start is not None and end is not None and end <= start and re.fullmatch(r"\d\d?:\d\d", last):
         end += timedelta(days=1)
-    if start is not None and end is not None and end <= start:
+    opens, closes = start.timestamp() if start else None, end.timestamp() if end else None
+    if opens is not None and closes is not None and closes <= opens:
         raise LoomUsageError("this time box ends before it starts")
-    if end is not None and end <= now:
+    if closes is not None and closes <= now.timestamp():
         raise LoomUsageError("this time box is over already", fixes=["time_boxed:now..+2h"])
-    return (start.timestamp() if start else None), (end.timestamp() if end else None)
+    return opens, closes
 
 
 def _moment(text: str, now: datetime, after: datetime) -> datetime:
@@ -420,7 +421,10 @@ def _moment(text: str, now: datetime, after: datetime) -> datetime:
         return now
     if later := re.fullmatch(r"\+(\d{1,6})\s*(min|m|h|d)", text):
         unit = {"min": "minutes", "m": "minutes", "h": "hours", "d": "days"}[later[2]]
-        return after + timedelta(**{unit: int(later[1])})
+        much = timedelta(**{unit: int(later[1])})
+        if unit == "days":  # to the same time of day
+            return after + much
+        return (after.astimezone(UTC) + much).astimezone(after.tzinfo)  # whatever the clocks do meanwhile
     try:
         if re.fullmatch(r"\d\d?:\d\d", text):
             hour, _, minute = text.partition(":")

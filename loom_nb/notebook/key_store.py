@@ -65,6 +65,10 @@ class Secrets(Protocol):
         """Names whose record cannot be opened."""
         ...
 
+    def check_log(self) -> int:
+        """Read the whole audit; how many rows it has. Raises `StoreDamaged` where it was changed."""
+        ...
+
     def rekey(self) -> int:
         """Seal all of them anew; how many."""
         ...

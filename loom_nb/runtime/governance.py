@@ -95,6 +95,8 @@ class GovernancePolicy:
         if self.above is None or verdict.decision == "deny" or verdict.arguments is not None:
             return verdict
         theirs = await self.above.judge(call)
+        if verdict.decision == theirs.decision == "ask":
+            return together([verdict, theirs])
         return max(verdict, theirs, key=lambda one: DECISIONS.index(one.decision))
 
     async def _judge(self, call: Call) -> Verdict:

@@ -143,7 +143,7 @@ async def test_a_person_is_asked_before_each_use_and_sees_what_for(broker, site)
     first, second = (event.question.approval for event in of(result, QuestionAsked))
     assert first.scopes == second.scopes == ("once",)  # no leave that holds for another use
     told = " | ".join(first.reasons)
-    assert f"tool:http_request wants git.read for GET http://127.0.0.1:{site.port}/user" in told
+    assert f"http_request wants the secret git.read for GET http://127.0.0.1:{site.port}/user" in told
     assert "the agent says why: to see, who I am" in told
     assert "(with the secret git.read)" in first.preview
     assert len(site.asked) == 2

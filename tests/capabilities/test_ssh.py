@@ -90,7 +90,7 @@ async def test_the_card_names_secret_machine_command_and_why_and_what_the_comman
     assert card.destructive
     assert f"runs a command on deploy@localhost:{server.port} with the secret prod.db" in card.reasons
     assert "deletes files (rm)" in card.reasons
-    assert any("tool:ssh_call wants prod.db" in reason for reason in card.reasons)
+    assert any("ssh_call wants the secret prod.db" in reason for reason in card.reasons)
     assert "the agent says why: free, space" in card.reasons
     assert "tool" not in card.scopes
     last = (await asyncio.to_thread(broker.log))[-1]

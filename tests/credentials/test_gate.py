@@ -359,7 +359,7 @@ def test_ssh_goes_to_its_host_and_port_and_knows_no_paths():
 
 def test_a_reason_names_who_what_and_where_and_is_inert():
     told = ruling(facts_of(), use(host="evil.example\x1b[2J", path="/" + "x" * 5_000), NOW).reason
-    assert "tool:http_request wants github for GET https://evil.example" in told
+    assert "http_request wants the secret github for GET https://evil.example" in told
     assert "\x1b" not in told
     assert len(told) < 500
     assert (

@@ -312,3 +312,11 @@ def killed_at_random_points(path, times, seed):
 @pytest.mark.timeout(300)
 def test_what_was_acknowledged_survives_a_kill(path):
     killed_at_random_points(path, 5, seed=1)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
+def test_a_key_of_another_user_is_refused(store, path):
+    store.put("github", KEY)
+    os.chown(path.parent / "keys" / "master.key", 65_534, 65_534)
+    with closing(again(path)) as other, pytest.raises(SecretsLocked, match="belongs to another user"):
+        other.get("github")

@@ -857,7 +857,9 @@ async def test_a_missing_key_is_told_with_the_name_to_set(client: Client):
         await client("gpt-4o").reply(request(), lambda delta: None)
 
     assert caught.value.title == "no key for 'openai'"
-    assert "OPENAI_API_KEY" in caught.value.cause and any("OPENAI_API_KEY" in fix for fix in caught.value.fixes)
+    assert "OPENAI_API_KEY" in caught.value.cause and any(
+        "OPENAI_API_KEY" in fix for fix in caught.value.fixes
+    )
 
 
 async def test_the_key_is_looked_up_when_it_is_needed(monkeypatch: pytest.MonkeyPatch):

@@ -56,6 +56,9 @@ class KeptHere:
     def damaged(self) -> tuple[str, ...]:
         return self.store.damaged()
 
+    def check_log(self):
+        return self.store.check_log()
+
     def rekey(self) -> int:
         return self.store.rekey()
 

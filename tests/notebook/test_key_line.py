@@ -221,3 +221,29 @@ def test_what_is_no_grant_is_refused(words):
 def test_a_notebook_without_a_name_cannot_be_granted_to():
     with pytest.raises(LoomUsageError, match="does not tell"):
         grants("--here", notebook="")
+
+
+@pytest.mark.parametrize(
+    ("days", "meant"),
+    [
+        ("fri-mon", ("fri", "sat", "sun", "mon")),
+        ("sun-mon", ("sun", "mon")),
+        ("sat-sun,wed", ("sat", "sun", "wed")),
+        ("mon-sun", ("mon", "tue", "wed", "thu", "fri", "sat", "sun")),
+    ],
+)
+def test_days_over_the_end_of_the_week_are_those_between(days, meant):
+    policy = lines.policy_of(f"time_boxed:{days} 09:00-17:00 UTC", NOW)
+    assert policy.windows[0].days == meant
+
+
+@pytest.mark.parametrize(
+    "now", ["2026-10-25T01:30+02:00", "2026-10-25T02:50+02:00", "2026-03-29T01:30+01:00"]
+)
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("now..+2h", 7_200), ("now..+20min", 1_200), ("+1h..+2h", 7_200)]
+)
+def test_hours_from_now_are_hours_whatever_the_clocks_do(now, text, seconds):
+    here = datetime.fromisoformat(now).astimezone(ZoneInfo("Europe/Stockholm"))
+    start, end = lines.window(text, here)
+    assert end - start == seconds

@@ -751,3 +751,16 @@ def test_a_veto_says_what_cannot_be_a_glob():
             Veto(paths=wrong)  # type: ignore[arg-type]
         with pytest.raises(LoomUsageError, match="Veto"):
             Veto(hosts=wrong)  # type: ignore[arg-type]
+
+
+async def test_of_two_who_ask_each_time_is_kept():
+    class EachTime:
+        name = "each time"
+
+        def judge(self, call):
+            return Verdict("ask", "it is asked each time", self.name, each=True)
+
+    child = GovernancePolicy(own_tools="ask").under(GovernancePolicy((EachTime(),)))
+    verdict = await child.judge(call(write))
+    assert (verdict.decision, verdict.each) == ("ask", True)
+    assert "it is asked each time" in verdict.reason

@@ -139,6 +139,10 @@ class Broker:
         """Scopes that cannot be read or opened."""
         return self._ask(operations.Damaged(), tuple[str, ...])
 
+    def check_log(self) -> int:
+        """Read the whole audit; how many rows it has. Raises `StoreDamaged` where it was changed."""
+        return self._ask(operations.CheckLog(), int)
+
     def rekey(self) -> int:
         """Seal everything anew; how many."""
         return self._ask(operations.Rekey(), int)

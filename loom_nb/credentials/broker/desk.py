@@ -56,6 +56,7 @@ class Desk:
             operations.Facts: lambda asked: self.store.facts(asked.scope),
             operations.List: lambda asked: self.store.list(asked.prefix),
             operations.Damaged: lambda asked: self.store.damaged(),
+            operations.CheckLog: lambda asked: self.store.check_log(),
             operations.Rekey: lambda asked: self.store.rekey(),
             operations.Lock: self._lock,
             operations.Unlock: self._unlock,

@@ -93,6 +93,10 @@ class Damaged(_Operation, frozen=True):
     """Which cannot be opened."""
 
 
+class CheckLog(_Operation, frozen=True):
+    """Whether the audit is as it was written."""
+
+
 class Rekey(_Operation, frozen=True):
     """Seal everything anew."""
 
@@ -203,10 +207,10 @@ class SshClose(_Operation, frozen=True):
 
 Administration: TypeAlias = Put | Rotate | Change | Revoke | Facts | List | Damaged | Rekey | Lock | Unlock
 Ssh: TypeAlias = SshCall | SshSend | SshClose
-Operation: TypeAlias = Administration | Log | Find | Rule | Redact | Exchange | Ssh
+Operation: TypeAlias = Administration | CheckLog | Log | Find | Rule | Redact | Exchange | Ssh
 
 
-LOOKS = (Facts, List, Damaged, Log, Find, Rule, Redact)
+LOOKS = (Facts, List, Damaged, CheckLog, Log, Find, Rule, Redact)
 """Those that change nothing: to ask again is the same as to ask once."""
 
 

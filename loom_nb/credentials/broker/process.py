@@ -3,6 +3,7 @@
 import contextlib
 import os
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -107,6 +108,8 @@ class Process:
 def opened_log(path: Path) -> IO[bytes]:
     """The file that the process writes into what it did; for this user only."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if os.name == "posix" and path.parent.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        path.parent.chmod(0o700)  # else others could put files of theirs in place of ours
     with contextlib.suppress(FileNotFoundError):
         if path.stat().st_size > MAX_LOG:
             path.replace(path.with_name(f"{path.name}.1"))

@@ -5,18 +5,20 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from loom_nb.credentials.broker import Broker, frames
 from loom_nb.credentials.policies import Binding, CredentialPolicy
-from loom_nb.errors import CredentialError, LoomUsageError, ScopeNotFound, SecretsLocked
+from loom_nb.errors import CredentialError, LoomUsageError, ScopeNotFound, SecretsLocked, StoreDamaged
 
 CANARY = "sk-canary-93f1b2c7d8e64a50"
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -86,6 +88,16 @@ def test_errors_are_those_of_the_store(broker):
         broker.put("", "api_key", {"value": CANARY})
     with pytest.raises(CredentialError, match="lone surrogate"):
         broker.facts("\ud800")
+
+
+def test_a_changed_audit_is_told(broker):
+    broker.put("a", "api_key", {"value": CANARY})
+    assert broker.check_log() == 1
+    with closing(sqlite3.connect(broker.home / "secrets.db")) as db, db:
+        db.execute("UPDATE audit SET row = CAST(replace(CAST(row AS TEXT), 'put', 'pet') AS BLOB)")
+    with pytest.raises(StoreDamaged, match="1"):
+        broker.check_log()
+    assert broker.list()
 
 
 def test_an_error_about_a_value_does_not_hold_it(broker):
@@ -428,3 +440,16 @@ def test_a_broker_that_cannot_start_says_where_to_look(tmp_path):
     broker = Broker(tmp_path / "file" / "secrets", master="file", apart=True)
     with pytest.raises(CredentialError, match="cannot be started"):
         broker.list()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders have modes there")
+def test_a_folder_that_others_may_write_is_closed_to_them(tmp_path):
+    home = tmp_path / "secrets"
+    home.mkdir()
+    home.chmod(0o777)
+    broker = Broker(home, master="file")
+    try:
+        broker.put("a", "api_key", {"value": "sk-canary-93f1b2c7"})
+    finally:
+        broker.stop()
+    assert home.stat().st_mode & 0o777 == 0o700
