@@ -7,7 +7,7 @@ the log. Known secrets are taken out everywhere, what only looks like one out of
 
 import asyncio
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 import msgspec
@@ -117,8 +117,8 @@ class Redacting:
             text = without_key_forms(await self.text(part.text))[0]
             return part if text == part.text else msgspec.structs.replace(part, text=text)
         redactor = self.known.redactor
-        if redactor is not None and type(part) is FilePart and part.media_type.startswith(_WORDS):
-            data = redactor.data(part.data)
+        if type(part) is FilePart and part.media_type.startswith(_WORDS):
+            data = await self._bytes(part.data if redactor is None else redactor.data(part.data))
             return part if data == part.data else msgspec.structs.replace(part, data=data)
         return part
 
@@ -142,12 +142,32 @@ class Redacting:
     def packed(self, kept: Packed) -> Packed:
         """An artifact; pictures and other data that are no words stay as they are."""
         redactor = self.known.redactor
-        if redactor is None or not (
-            kept.kind in ("text", "json", "table") or kept.media_type.startswith(_WORDS)
-        ):
+        if not (kept.kind in ("text", "json", "table") or kept.media_type.startswith(_WORDS)):
             return kept
-        made: Packed = _without(redactor, kept)
-        return made
+        made: Packed = kept if redactor is None else _without(redactor, kept)
+        return blocking(lambda: self._packed(made)) if self.asks else made
+
+    async def _packed(self, kept: Packed) -> Packed:
+        """An artifact without the secrets that others know of."""
+        data, head = await self._bytes(kept.data), msgspec.structs.replace(kept, data=b"")
+        told = msgspec.json.encode(head).decode()
+        if (made := await self.text(told)) != told:
+            try:
+                head = msgspec.json.decode(made, type=Packed)
+            except (msgspec.DecodeError, ValueError):  # a number of it was one
+                head = msgspec.structs.replace(head, summary="", table=None)
+        return msgspec.structs.replace(head, data=data)
+
+    async def _bytes(self, data: bytes) -> bytes:
+        """Words without the secrets that others know of; what is not UTF-8 stays as it is."""
+        if not self.asks:
+            return data
+        try:
+            words = data.decode()
+        except UnicodeDecodeError:
+            return data
+        made = [await self.text(words[start:end]) for start, end in _portions(words)]
+        return "".join(made).encode("utf-8", "replace")
 
     # -- what is said ------------------------------------------------------------------------------
 
@@ -224,6 +244,21 @@ class Redacting:
         """Shows what a model says while it does; None where there is nothing to take out."""
         redactor = self.known.redactor
         return None if redactor is None else ShownDeltas(show, redactor)
+
+
+def _portions(text: str) -> Iterator[tuple[int, int]]:
+    """Where to part a text that is too long to be asked about at once: behind lines, where it has some."""
+    start = 0
+    while start < len(text):
+        end = min(start + _PORTION, len(text))
+        if end < len(text):
+            end = text.rfind("\n", start, end) + 1 or end
+        yield start, end
+        start = end
+
+
+_PORTION = 2**22
+"""Characters."""
 
 
 def taken_out(count: int, name: str) -> Noticed:

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pandas
 import pytest
 
 from loom_nb import Agent, Answer, MemoryStore, Model, Question, SessionConfig, SqliteStore, tool
 from loom_nb.agent import known_secrets
 from loom_nb.errors import LoomError, ToolError
 from loom_nb.events import CallOutput, CallStarted, Noticed, TextDelta
-from loom_nb.messages import to_json
+from loom_nb.messages import FilePart, to_json
 from loom_nb.models.scripted import Call
 from loom_nb.notebook.render import html as html_of
 from loom_nb.notebook.render import markdown as markdown_of
@@ -344,19 +345,19 @@ async def test_an_answer_that_is_secret_is_known_from_then_on(tmp_path: Path):
     assert not holds_canary(disk, "9876543210")
 
 
-async def test_questions_and_artifacts_hold_no_secret():
+@pytest.mark.parametrize("known", KNOWN)
+async def test_questions_and_artifacts_hold_no_secret(known: Any):
     @tool
     async def ask() -> str:
         artifact("notes", f"see {CANARY}")
         artifact("data", {"a": [CANARY]})
+        artifact("rows", pandas.DataFrame({"a": [CANARY, "b"], "n": [1, 2]}))
         call = current_call.get()
         assert call is not None
         return str(await call.ask(Question("", "confirm", f"Send {CANARY}?", text=CANARY, default=False)))
 
     shown: list[Question] = []
-    async with session_of(
-        Model.scripted([Call("ask"), "ok"]), ask, secrets=KnownSecrets({"THE_KEY": CANARY})
-    ) as session:
+    async with session_of(Model.scripted([Call("ask"), "ok"]), ask, **known()) as session:
         session.attend()
         run = session.start("go")
 
@@ -372,6 +373,7 @@ async def test_questions_and_artifacts_hold_no_secret():
 
     assert result.artifacts["notes"].value() == "see [secret THE_KEY]"
     assert result.artifacts["data"].value() == {"a": ["[secret THE_KEY]"]}
+    assert list(result.artifacts["rows"].value()["a"]) == ["[secret THE_KEY]", "b"]
     assert shown[-1].title == "Send [secret THE_KEY]?"
     assert not holds_canary(data)
 
@@ -507,3 +509,30 @@ def test_a_database_of_a_redacted_run_is_whole(tmp_path: Path):
     again.close()
     with sqlite3.connect(tmp_path / "log.db") as base:
         assert base.execute("pragma integrity_check").fetchone() == ("ok",)
+
+
+@pytest.mark.parametrize("known", KNOWN)
+async def test_a_file_of_words_that_a_tool_gives_holds_no_secret(known: Any):
+    @tool(read_only=True)
+    def file() -> FilePart:
+        return FilePart(f"ä\n{CANARY}\n".encode(), "text/plain", "a.txt")
+
+    @tool(read_only=True)
+    def large() -> FilePart:
+        return FilePart(b"0123456\n" * 700_000 + CANARY.encode(), "text/csv", "b.csv")
+
+    @tool(read_only=True)
+    def other() -> FilePart:
+        return FilePart(b"\xff\x00\x80 no words", "text/plain", "c.bin")
+
+    calls = [Call("file"), Call("large"), Call("other"), "ok"]
+    async with session_of(Model.scripted(calls), file, large, other, **known()) as session:
+        await session.run("go")
+        given = [
+            part.data for entry in session.events() if entry.event.type == "CallFinished"
+            for part in entry.event.result.parts
+        ]  # fmt: skip
+
+    assert given[0] == "ä\n[secret THE_KEY]\n".encode()
+    assert given[1] == b"0123456\n" * 700_000 + b"[secret THE_KEY]"
+    assert given[2] == b"\xff\x00\x80 no words"
