@@ -50,7 +50,7 @@ class Desk:
             operations.Log: lambda asked: self.store.log(asked.scope, limit=asked.limit),
             operations.Rule: lambda asked: self.store.ruling(asked.use),
             operations.Find: self._find,
-            operations.Redact: lambda asked: self._known().text(asked.text),
+            operations.Redact: lambda asked: self._redacted(asked.text),
             operations.Change: self._change,
             operations.Revoke: lambda asked: self.store.revoke(asked.scope),
             operations.Facts: lambda asked: self.store.facts(asked.scope),
@@ -179,6 +179,16 @@ class Desk:
                 pass  # it is gone, or damaged
         self._before = tuple(locked)
         return self.used.redactor
+
+    def _redacted(self, text: str) -> str:
+        """A text without all that was used. Raises `SecretsLocked` where some of it cannot be looked for."""
+        redactor = self._known()
+        if self._before:
+            raise SecretsLocked(
+                "secrets that were used cannot be looked for while they are locked",
+                fixes=("%loom key unlock",),
+            )
+        return redactor.text(text)
 
     def _find(self, asked: operations.Find) -> list[tuple[int, str]]:
         values = {}

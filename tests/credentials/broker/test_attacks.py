@@ -8,7 +8,7 @@ import pytest
 
 from loom_nb.credentials.broker import Broker, ExchangeBroke
 from loom_nb.credentials.policies import CredentialPolicy
-from loom_nb.errors import CredentialDenied, CredentialError, ToolError
+from loom_nb.errors import CredentialDenied, CredentialError, SecretsLocked, ToolError
 from tests.capabilities.sites import serving
 from tests.credentials.broker.test_exchange import CANARY, keep, send
 
@@ -175,3 +175,19 @@ async def test_a_yes_is_for_one_request_and_no_other_that_writes(broker, site, m
     head, _, _ = await send(broker, site.url("/one"), method, b"" if method == "GET" else b"x",
                             use={"approved": "a1"})  # fmt: skip
     assert (head.status, len(site.asked)) == ((200, 2) if followed else (status, 1))
+
+
+async def test_what_cannot_be_looked_for_is_withheld(tmp_path, site):
+    broker = Broker(tmp_path / "locked", master="passphrase")
+    try:
+        await asyncio.to_thread(broker.unlock, "correct horse battery")
+        site.page("/", "ok")
+        await keep(broker, site)
+        await send(broker, site.url())
+        await asyncio.to_thread(broker.stop)  # as if it had died: the next one is locked
+        with pytest.raises(SecretsLocked, match="looked for"):
+            await broker.redact(f"they say {CANARY}")
+        await asyncio.to_thread(broker.unlock, "correct horse battery")
+        assert await broker.redact(f"they say {CANARY}") == "they say [secret git]"
+    finally:
+        broker.stop()
