@@ -89,6 +89,10 @@ class SecretStore(Protocol):
         """Write down that a use was refused before its policy was asked."""
         ...
 
+    def go_on(self, use: Use, facts: SecretFacts) -> None:
+        """Write down that a use goes on elsewhere, which its policy lets."""
+        ...
+
     def get(self, scope: str) -> tuple[SecretFacts, Secret]:
         """The facts and the value, without a use: for redaction and for copies."""
         ...
@@ -330,6 +334,16 @@ class SealedRows(Generic[Held]):
         """
         with self._database.transaction("IMMEDIATE") as db:
             self._note(db, "refused", use, reason=reason, keyed=False)
+
+    def go_on(self, use: Use, facts: SecretFacts) -> None:
+        """Write down that a use goes on at another address, as a redirect sends it; it is not counted again.
+
+        Raises:
+            SecretsLocked: the store was locked meanwhile.
+            StoreError: the audit cannot be written. Then it does not go on.
+        """
+        with self._database.transaction("IMMEDIATE") as db:
+            self._note(db, "used", use, facts, reason="sent on by a redirect; the use before it goes on")
 
     def log(self, scope: str = "", *, limit: int = 100) -> tuple[AuditRow, ...]:
         """The last rows of the audit, of one secret or of all; oldest first. Needs no key.

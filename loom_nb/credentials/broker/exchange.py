@@ -124,9 +124,11 @@ class Exchanges:
             follow = await self._hop(asked, hop, guard, taken, tell, again=again, left=left)
             if follow is None:
                 return
-            again = again and follow is not hop
-            hop = follow
             await asyncio.to_thread(self._check_still, sealed)
+            again = again and follow is not hop
+            if follow is not hop:
+                await asyncio.to_thread(self._store.go_on, used_for(asked.use, follow), sealed)
+            hop = follow
         raise _broke(asked, f"more than {asked.redirects} redirects", "protocol", sent=True)
 
     def _refuse(self, asked: Exchange, guard: Guard, error: ToolError | CredentialDenied) -> None:

@@ -379,6 +379,8 @@ async def test_a_redirect_within_the_origin_is_followed_and_signed(broker, site)
     assert head.url == site.url("/echo")
     assert b"[secret git]" in body
     assert site.methods == ["GET /old", "GET /echo"]
+    rows = [(row.kind, row.use.path) for row in broker.log("git")][-2:]
+    assert rows == [("used", "/old"), ("used", "/echo")]
 
 
 async def test_a_redirect_to_another_origin_is_told_and_not_followed(broker, site):
