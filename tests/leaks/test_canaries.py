@@ -82,7 +82,7 @@ def test_there_are_eleven_forms_and_more():
         lambda v: b"of another part" + packed(v.encode()),
     ],
 )
-@pytest.mark.parametrize("value", VALUES[:3])
+@pytest.mark.parametrize("value", VALUES[:3], ids=range(3))
 def test_a_value_is_found_however_it_is_written(value, written):
     assert plain(value).scan(b"before " + written(value) + b" after")
 
