@@ -156,11 +156,10 @@ def test_a_key_is_set_by_a_hidden_field_and_is_left_nowhere(lab: Lab):
     saved_meanwhile = json.dumps(nb.save())
     field.press("Enter")
     nb.wait(1)
-    text = nb.output_text(1)
-    assert "anthropic is kept, encrypted" in text
+    nb.wait_for_text(1, "anthropic is kept, encrypted")
     assert nb.output(1).get_by_role("alertdialog").count() == 0
     nb.screenshot("key-is-kept")
-    assert "nothing was asked" in nb.play(2)
+    nb.run(2).wait_for_text(2, "nothing was asked")
 
     assert CANARY not in saved_meanwhile
     assert everywhere(nb, CANARY) == []
@@ -191,7 +190,7 @@ def test_a_form_of_several_fields_hides_those_that_are_secret_and_says_what_is_w
     keys.type("ada")
     keys.press("Control+Enter")
     nb.wait(1)
-    assert "erp is kept, encrypted" in nb.output_text(1)
+    nb.wait_for_text(1, "erp is kept, encrypted")
     whole = "'the word ' + '-'.join(['loomcanary0Zq7', 'k4Xw9' * 5])"  # so that it stands in no cell
     assert "'erp'" in nb.play(nb.append(f"print(bench.secrets.find([{whole}]))"))
     assert everywhere(nb, CANARY) == []
@@ -300,8 +299,8 @@ def test_the_log_and_what_is_saved_say_who_what_and_why(lab: Lab):
     nb.save()
     for trusted in (True, False):
         nb.reopen(kernel=False, trusted=trusted)
-        assert "api.github.com · GET · /repos/…" in nb.output_text(index)
-        assert "✗ refused" in nb.output_text(log)
+        nb.wait_for_text(index, "api.github.com · GET · /repos/…")
+        nb.wait_for_text(log, "✗ refused")
         nb.output(index).scroll_into_view_if_needed()
         nb.screenshot(f"keys-saved-{'trusted' if trusted else 'untrusted'}")
         assert faint(nb, index) == []
@@ -317,7 +316,7 @@ def test_forgetting_asks_once_and_tells_what_used_it(lab: Lab):
     nb.page.keyboard.press("n")
     nb.page.keyboard.press("Enter")
     nb.wait(index)
-    assert "anthropic stays" in nb.output_text(index)
+    nb.wait_for_text(index, "anthropic stays")
 
 
 def test_a_form_with_a_key_of_several_lines_can_be_read_in_every_theme(lab: Lab):
@@ -337,7 +336,7 @@ def test_a_form_with_a_key_of_several_lines_can_be_read_in_every_theme(lab: Lab)
     field.focus()
     nb.page.keyboard.press("Control+Enter")
     nb.wait(1)
-    assert "lab is kept, encrypted" in nb.output_text(1)
+    nb.wait_for_text(1, "lab is kept, encrypted")
 
 
 def test_a_script_on_the_page_cannot_choose_a_policy_or_forget(lab: Lab):
@@ -409,13 +408,12 @@ def test_an_agent_uses_a_secret_once_a_person_said_yes_to_that_very_request(lab:
         nb.page.keyboard.press("Enter")
         nb.wait(3)
         assert Echo.seen == [f"Bearer {CANARY}"]
-        assert f"used github for GET 127.0.0.1:{port}/list" in nb.output_text(3)
+        nb.wait_for_text(3, f"used github for GET 127.0.0.1:{port}/list")
         nb.screenshot("key-was-used")
         result = nb.play(nb.append("print(list(bench.session.conversation))"))
         assert "welcome" in result
         assert "[secret github]" in result
-        log = nb.play(4)
-        assert "allowed" in log
+        nb.run(4).wait_for_text(4, "allowed")
         assert everywhere(nb, CANARY) == []
         assert Traffic.of(traffic.received, CANARY) == []
         assert len(Traffic.of(traffic.sent, CANARY)) == 1
