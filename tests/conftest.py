@@ -1,8 +1,11 @@
 """No test keeps anything in the home of whoever runs the tests, or finds there what another one keeps."""
 
+import sys
 from collections.abc import Iterator
 
 import pytest
+
+from loom_nb.credentials.used_secrets import USED
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -11,3 +14,14 @@ def home_of_this_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LOOM_NB_HOME", str(tmp_path_factory.mktemp("loom-home")))
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_secret_of_other_tests() -> Iterator[None]:
+    """What the brokers of one file have used is looked for in the sessions of that file, and of no other."""
+    yield
+    client = sys.modules.get("loom_nb.credentials.broker.client")
+    if client is not None:
+        client._BROKERS.clear()
+        client._AT.clear()
+        USED.in_use = False

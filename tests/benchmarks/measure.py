@@ -6,12 +6,15 @@ a conversation, its log and its results are there to be kept, and when they go i
 """
 
 import gc
+import os
 import statistics
 import time
 from collections.abc import Callable
 
+ROUNDS = int(os.environ.get("LOOM_NB_ROUNDS", "7"))
 
-def interleaved(*works: Callable[[], object], rounds: int = 7) -> list[float]:
+
+def interleaved(*works: Callable[[], object], rounds: int = ROUNDS) -> list[float]:
     """CPU seconds of each piece of work: the median of rounds in which all of them take turns."""
     times: list[list[float]] = [[] for _ in works]
     for work in works:

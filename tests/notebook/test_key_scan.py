@@ -129,4 +129,7 @@ def test_the_lessons_have_no_findings():
 
     for path in sorted(Path("tutorial").glob("*.ipynb")):
         found = scan(json.loads(path.read_text("utf-8")))
-        assert not found, f"{path}: {[str(one) for one in found]}"
+        shown = [
+            one for one in found if path.name != "09_secrets.ipynb" or one.cell != 38
+        ]  # which is about it
+        assert not shown, f"{path}: {[str(one) for one in shown]}"

@@ -583,13 +583,15 @@ def test_300_mutants_taken_for_reads_change_nothing_and_leak_nothing(tmp_path: P
 @needs_sandbox
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_10_000_mutants_taken_for_reads_change_nothing_and_leak_nothing(tmp_path: Path):
+def test_thousands_of_mutants_taken_for_reads_change_nothing_and_leak_nothing(tmp_path: Path):
+    """For a release: `LOOM_NB_MUTANTS=10000`."""
     root = add_traps(make_project(tmp_path.resolve() / "project"))
+    count = int(os.environ.get("LOOM_NB_MUTANTS", "3000"))
 
-    reads, guilty = run_mutants(10_000, 2, root)
+    reads, guilty = run_mutants(count, 2, root)
 
     assert guilty == []
-    assert reads > 1_000
+    assert reads > count // 10
 
 
 def test_a_judgement_takes_few_steps(trapped: Path):
