@@ -175,7 +175,7 @@ def test_what_cannot_be_bound_to_is_refused(words):
 # --- who ---------------------------------------------------------------------------------------------
 
 
-def grants(*words: str, notebook: str = "/work/a.ipynb") -> tuple[str, ...]:
+def grants(*words: str, notebook: str = "/home/ada/a.ipynb") -> tuple[str, ...]:
     return lines.grants_of(lines.read("grant", ["x", *words]), notebook)
 
 
@@ -190,20 +190,20 @@ def allowed(given: tuple[str, ...], notebook: str = "", who: str = "tool:http_re
 
 def test_here_is_this_notebook_and_no_other():
     given = lines.granted((), grants("--here"))
-    assert given == ("notebook:/work/a.ipynb",)
-    assert allowed(given, "/work/a.ipynb")
-    assert not allowed(given, "/work/b.ipynb")
+    assert given == ("notebook:/home/ada/a.ipynb",)
+    assert allowed(given, "/home/ada/a.ipynb")
+    assert not allowed(given, "/home/ada/b.ipynb")
     assert not allowed(given, "")
 
 
 def test_the_last_that_is_revoked_leaves_nobody_and_not_everybody():
-    given = lines.revoked(("notebook:/work/a.ipynb",), grants("--here"))
-    assert not allowed(given, "/work/a.ipynb")
-    assert not allowed(given, "/work/b.ipynb")
+    given = lines.revoked(("notebook:/home/ada/a.ipynb",), grants("--here"))
+    assert not allowed(given, "/home/ada/a.ipynb")
+    assert not allowed(given, "/home/ada/b.ipynb")
     assert not allowed(given, "")
     again = lines.granted(given, grants("--here"))
-    assert again == ("notebook:/work/a.ipynb",)
-    assert allowed(lines.opened(given, ["notebook"]), "/work/b.ipynb")
+    assert again == ("notebook:/home/ada/a.ipynb",)
+    assert allowed(lines.opened(given, ["notebook"]), "/home/ada/b.ipynb")
 
 
 def test_kinds_of_grants_do_not_disturb_each_other():

@@ -14,7 +14,7 @@ from tests.notebook.kept_here import KeptHere
 from tests.notebook.shells import facts, offered, typed
 
 CANARY = "loomcanary0Zq7"
-NOTEBOOK = "/work/my notes/a.ipynb"
+NOTEBOOK = "/home/ada/my notes/a.ipynb"
 
 
 @pytest.fixture
@@ -338,7 +338,7 @@ def test_the_state_of_a_key_is_told_wherever_a_model_is(shell, kept, monkeypatch
 def test_a_key_that_is_granted_to_another_notebook_is_told_with_its_fix(shell, kept, monkeypatch):
     typed(shell, "key set openai --from-env MY_TOKEN --here")
     typed(shell, "model openai")
-    monkeypatch.setenv("JPY_SESSION_NAME", "/work/other.ipynb")
+    monkeypatch.setenv("JPY_SESSION_NAME", "/home/ada/other.ipynb")
     told = facts(typed(shell, ""))["key"]
     assert "kept here, not for this" in told
     assert told.endswith("%loom key grant openai --here")
@@ -386,7 +386,7 @@ def test_loading_and_looking_around_begin_no_store(shell, tmp_path):
 def test_an_agent_may_name_the_secrets_that_are_granted_to_it_here_and_no_others(shell, kept):
     typed(shell, "key set open --host a.example --from-env MY_TOKEN")
     typed(shell, "key set here --host a.example --from-env MY_TOKEN --here --tool http_request")
-    typed(shell, "key set elsewhere --host a.example --from-env MY_TOKEN --notebook /work/b.ipynb")
+    typed(shell, "key set elsewhere --host a.example --from-env MY_TOKEN --notebook /home/ada/b.ipynb")
     typed(shell, "key set other-tool --host a.example --from-env MY_TOKEN --tool fetch")
     typed(shell, "key set unbound --from-env MY_TOKEN")
     typed(shell, "key set anthropic --from-env MY_TOKEN")
@@ -488,7 +488,7 @@ def test_a_model_just_works_once_its_key_is_kept(shell, broker):
     ("line", "code", "fix"),
     [
         ("key rm anthropic --yes", "L-KEY-01", "%loom key set anthropic"),
-        ("key grant anthropic --notebook /work/b.ipynb", "L-KEY-03", "%loom key grant anthropic --here"),
+        ("key grant anthropic --notebook /home/ada/b.ipynb", "L-KEY-03", "%loom key grant anthropic --here"),
         ("key policy anthropic notify_before", "L-KEY-04", "%loom key policy anthropic autonomous"),
     ],
 )
