@@ -1,5 +1,6 @@
 """No test keeps anything in the home of whoever runs the tests, or finds there what another one keeps."""
 
+import os
 import sys
 from collections.abc import Iterator
 
@@ -13,6 +14,15 @@ def home_of_this_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     """Where sessions are kept that name no store: a folder of this process, also for what it starts."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LOOM_NB_HOME", str(tmp_path_factory.mktemp("loom-home")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_key_of_this_machine() -> Iterator[None]:
+    """No model is reached with a key of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.endswith("_API_KEY") or name == "LOOM_NB_MODEL"]:
+            patch.delenv(name)
         yield
 
 

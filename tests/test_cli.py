@@ -323,6 +323,7 @@ def test_doctor_is_content_with_the_offline_model(capsys, here):
 def test_doctor_blocks_on_a_model_without_its_key_and_never_shows_one(monkeypatch, capsys):
     monkeypatch.setenv("LOOM_NB_MODEL", "anthropic:claude-x")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
     assert main(["doctor"]) == 1
     told = capsys.readouterr().out
     assert "ANTHROPIC_API_KEY is not set" in told

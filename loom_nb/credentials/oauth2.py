@@ -34,7 +34,7 @@ class _Kept:
     token: str = ""
     stale: float = -math.inf
     """When it is not used any more."""
-    asking: "asyncio.Task[tuple[str, float]] | None" = None
+    asking: "asyncio.Task[None] | None" = None
     forgotten: bool = False
 
 
@@ -63,10 +63,10 @@ class OAuth2Tokens:
         kept = self._kept.setdefault((facts.scope, facts.version), _Kept())
         if not kept.token or kept.stale <= self._now():
             if kept.asking is None or kept.asking.done():
-                kept.asking = asyncio.create_task(self._ask(secret, facts))
+                kept.asking = asyncio.create_task(self._renew(kept, secret, facts))
                 kept.asking.add_done_callback(_looked_at)
             # whoever is stopped does not stop the others, and a refusal is told to all who wait
-            kept.token, kept.stale = await asyncio.shield(kept.asking)
+            await asyncio.shield(kept.asking)
         if kept.forgotten:  # while it was asked for
             raise CredentialError(f"{facts.scope} was revoked or rotated meanwhile")
         return Material({"authorization": f"Bearer {kept.token}"}, hidden=(kept.token,))
@@ -88,6 +88,10 @@ class OAuth2Tokens:
     def _drop_older(self, facts: SecretFacts) -> None:
         for name in [name for name in self._kept if name[0] == facts.scope and name[1] < facts.version]:
             self._kept.pop(name).forgotten = True
+
+    async def _renew(self, kept: _Kept, secret: Secret, facts: SecretFacts) -> None:
+        """Here and not by those who wait: who comes before they go on finds the new one, too."""
+        kept.token, kept.stale = await self._ask(secret, facts)
 
     async def _ask(self, secret: Secret, facts: SecretFacts) -> tuple[str, float]:
         url = _checked(secret.reveal("token_url"), facts)
@@ -112,7 +116,7 @@ class OAuth2Tokens:
         return token, asked + seconds - min(EARLY_SECONDS, seconds / 10)
 
 
-def _looked_at(task: "asyncio.Task[tuple[str, float]]") -> None:
+def _looked_at(task: "asyncio.Task[None]") -> None:
     if not task.cancelled():
         task.exception()  # those who waited may all be gone
 

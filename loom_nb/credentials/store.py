@@ -9,6 +9,7 @@ A use is one transaction: read, judged, written into the audit, counted; then th
 
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -142,7 +143,7 @@ Held = TypeVar("Held")
 """What the sealed box of a row holds: the secret itself, or where it is."""
 
 
-class SealedRows(Generic[Held]):
+class SealedRows(ABC, Generic[Held]):
     """Secrets by scope, as rows of a SQLite file. Whoever has it without the master key has the facts alone.
 
     Args:
@@ -483,18 +484,20 @@ class SealedRows(Generic[Held]):
 
     # -- where the values are ----------------------------------------------------------------------------
 
+    @abstractmethod
     def _hold(self, scope: str, secret: Secret) -> Held:
         """Bring a value to where it will be, before the row that speaks of it is written."""
-        raise NotImplementedError
 
     def _release(self, held: Held) -> None:
         """Give up a value whose row was not written."""
 
+    @abstractmethod
     def _packed(self, held: Held) -> bytes:
-        raise NotImplementedError
+        """What is held, as the box of its row."""
 
+    @abstractmethod
     def _unpacked(self, text: bytes) -> Held:
-        raise NotImplementedError
+        """The inverse."""
 
     def _wrote(self, db: "Connection", scope: str, held: Held) -> None:
         """A row that speaks of this value was written, in place of what it spoke of before."""
@@ -509,12 +512,13 @@ class SealedRows(Generic[Held]):
         """The value, where it takes time to come by it: before anybody has to wait for that."""
         return None
 
+    @abstractmethod
     def _value(self, held: Held, ahead: tuple[Held, Secret] | None) -> Secret | None:
         """The value; None if it is another than what was fetched ahead."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _fetched(self, held: Held, scope: str) -> Secret:
-        raise NotImplementedError
+        """The value, whatever it takes to come by it."""
 
     @contextmanager
     def _holding(self, scope: str, secret: Secret) -> Iterator[Held]:

@@ -10,10 +10,15 @@ from loom_nb.protocols import KeySource, Running, current_run
 _source: Callable[[], KeySource] | None = None
 
 
-def come_from(source: Callable[[], KeySource]) -> None:
-    """Let keys that are in no environment come from there. Nothing is asked before one is needed."""
-    global _source  # noqa: PLW0603  one place for the whole process, like the environment
-    _source = source
+def come_from(source: Callable[[], KeySource] | None) -> Callable[[], KeySource] | None:
+    """Let keys that are in no environment come from there. Nothing is asked before one is needed.
+
+    Returns:
+        where they came from before.
+    """
+    global _source  # one place for the whole process, like the environment
+    before, _source = _source, source
+    return before
 
 
 def source() -> KeySource | None:

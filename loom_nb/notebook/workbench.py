@@ -76,6 +76,7 @@ class Workbench:
     """
 
     _on_screen: type | None = None
+    _keys_before: "Callable[[], KeySource] | None" = None
 
     def __init__(self, shell: Any) -> None:
         self.shell = shell
@@ -211,16 +212,18 @@ class Workbench:
         """Models find the keys that are kept in this notebook's home, wherever that is."""
         from loom_nb.models import kept_keys
 
-        def keys() -> "KeySource":
-            from loom_nb.credentials.broker import broker_at
-            from loom_nb.credentials.broker.transport import ModelKeys
-            from loom_nb.notebook.key_places import folder
+        before = kept_keys.come_from(self._keys_of_models)
+        if before != self._keys_of_models:
+            self._keys_before = before
 
-            if self._model_keys is None:
-                self._model_keys = ModelKeys(lambda: broker_at(folder(self.settings.home)))
-            return self._model_keys
+    def _keys_of_models(self) -> "KeySource":
+        from loom_nb.credentials.broker import broker_at
+        from loom_nb.credentials.broker.transport import ModelKeys
+        from loom_nb.notebook.key_places import folder
 
-        kept_keys.come_from(keys)
+        if self._model_keys is None:
+            self._model_keys = ModelKeys(lambda: broker_at(folder(self.settings.home)))
+        return self._model_keys
 
     def _broker(self) -> "Broker | None":
         """Of this notebook's home, to use secrets; none where a test keeps them otherwise."""
@@ -1016,6 +1019,10 @@ class Workbench:
         broker = self._broker() if self._secrets is not None else None
         if broker is not None:
             broker.stop()
+        if self._keys_before is not None:
+            from loom_nb.models import kept_keys
+
+            kept_keys.come_from(self._keys_before)
         self.front_cells.close()
         self.equipment.cells.unwatch()
         self.freshness.watch.unwatch()

@@ -305,8 +305,7 @@ def _(world: World) -> Seen:
 
     broker = Broker(world.tmp / "secrets", master="file", apart=True)
     keys = ModelKeys(lambda: broker)
-    before = kept_keys._source
-    kept_keys.come_from(lambda: keys)
+    before = kept_keys.come_from(lambda: keys)
     try:
         with pytest.MonkeyPatch.context() as patch:
             for name in names:
@@ -315,7 +314,7 @@ def _(world: World) -> Seen:
                 for vendor in ("anthropic", "openai"):
                     asyncio.run(go(step, vendor))
     finally:
-        kept_keys._source = before
+        kept_keys.come_from(before)
         broker.stop()
     assert sum(one.value in found for found in got) >= 2 * len(steps)
     return Seen({"told": parts, "log": broker.home / "broker.log"}, marker)

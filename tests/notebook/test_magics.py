@@ -368,6 +368,18 @@ def test_a_run_that_is_not_there_names_those_that_are_near(shell):
     assert caught.value.fixes == ("%loom runs   lists those there are",)
 
 
+def test_unloading_gives_models_their_keys_back(shell):
+    from loom_nb.models import kept_keys
+
+    before = kept_keys.come_from(None)
+    kept_keys.come_from(before)
+    assert shell.run_cell("%%loom\nhello").success
+    assert kept_keys.come_from(None) != before
+    kept_keys.come_from(shell.loom_workbench._keys_of_models)
+    shell.run_cell("%unload_ext loom_nb")
+    assert kept_keys.come_from(before) == before
+
+
 def test_unloading_in_a_terminal_gives_the_conversation_back(shell, tmp_path):
     session = asked(shell, "2 + 2").session_id
     with pytest.raises(SessionBusy):

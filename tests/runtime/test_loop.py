@@ -82,7 +82,9 @@ async def test_deltas_are_shown_and_never_kept():
     model = Model.scripted([[Thought("hm"), "Hello world"]], chunk=5)
     seen = [event async for event in Agent(model, session_store=MemoryStore()).stream("hi")]
 
-    assert [e.text for e in seen if isinstance(e, TextDelta)] == ["Hello", " worl", "d"]
+    shown = [e.text for e in seen if isinstance(e, TextDelta)]
+    assert "".join(shown) == "Hello world"
+    assert len(shown) == 3  # where exactly it is cut depends on what might begin a secret of the environment
     assert seen[-1].type == "RunFinished"
 
 

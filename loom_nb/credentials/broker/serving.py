@@ -14,6 +14,7 @@ import msgspec
 from loom_nb.credentials.broker import frames
 from loom_nb.credentials.broker.desk import Desk, failure, log
 from loom_nb.credentials.broker.operations import Hello
+from loom_nb.redaction.log_filter import RedactingFilter
 
 
 def main(number: int, closed: Sequence[str]) -> None:
@@ -44,6 +45,12 @@ def main(number: int, closed: Sequence[str]) -> None:
 async def _serve(control: socket.socket, hello: Hello) -> None:
     loop, desk, gone = asyncio.get_running_loop(), Desk(hello), asyncio.Event()
     control.setblocking(False)
+
+    def redacted(text: str) -> str:
+        return desk.used.redactor.text(text)
+
+    for handler in logging.getLogger().handlers:  # what a library warns of may quote what it was given
+        handler.addFilter(RedactingFilter(redacted))
 
     def take() -> None:
         try:

@@ -26,10 +26,9 @@ def broker(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     made = Broker(tmp_path / "secrets", master="file")
     keys = ModelKeys(lambda: made)
-    before = kept_keys._source
-    kept_keys.come_from(lambda: keys)
+    before = kept_keys.come_from(lambda: keys)
     yield made
-    kept_keys._source = before
+    kept_keys.come_from(before)
     made.stop()
 
 
