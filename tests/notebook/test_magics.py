@@ -369,6 +369,7 @@ def test_a_run_that_is_not_there_names_those_that_are_near(shell):
 
 
 def test_unloading_gives_models_their_keys_back(shell):
+    import loom_nb.agent  # noqa: F401  which says where they come from without a notebook
     from loom_nb.models import kept_keys
 
     before = kept_keys.come_from(None)
