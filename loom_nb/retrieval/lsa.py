@@ -30,7 +30,7 @@ DIMENSION = 200
 LEAST_TEXTS = 50
 """Fewer texts say too little of which words belong together."""
 LEAST_LIFT = 0.45
-"""What a cosine must be for a text to belong to a question: below, questions about something else find texts."""
+"""A cosine from which a text belongs to a question; from 0.3 on, a fourth of foreign questions found some."""
 MOST_WORDS = 30_000
 """Words that are kept: those in the most texts."""
 MOST_TEXTS = 20_000
