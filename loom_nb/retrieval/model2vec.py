@@ -51,7 +51,11 @@ class Model2VecEmbedder:
     def _embed(self, texts: Sequence[str]) -> "Vectors":
         if self._model is None:
             self._model = self._load()
-        return checked(self._model.encode(list(texts)), len(texts), name=self.name, zeros=True)
+        if not texts:
+            return checked((), 0, int(self._model.dim))
+        return checked(
+            self._model.encode(list(texts), use_multiprocessing=False), len(texts), name=self.name, zeros=True
+        )
 
     def _load(self) -> Any:
         try:
