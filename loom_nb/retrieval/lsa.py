@@ -211,6 +211,9 @@ class LatentEmbedder:
             return self.space.embed(texts, kind=kind)
         return await asyncio.to_thread(self.space.embed, texts, kind=kind)
 
+    async def close(self) -> None:
+        """Nothing is open."""
+
 
 class _Sparse:
     """A matrix of rows with few entries; both products with a dense one take a row at a time."""
