@@ -14,7 +14,7 @@ import math
 import struct
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Self
 
@@ -107,7 +107,7 @@ class LatentSemantics:
         """Numbers in each vector."""
         return int(self._basis.shape[1])
 
-    @property
+    @cached_property
     def version(self) -> str:
         """The same for the same space: vectors of another version are of another space."""
         return hashlib.sha256(self.to_bytes()).hexdigest()[:12]

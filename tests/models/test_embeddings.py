@@ -1,11 +1,14 @@
 """Embedders behind an endpoint: the real SDK against a real server on the loopback."""
 
+import httpx2
 import numpy as np
 import pytest
 
 from loom_nb.errors import EmbeddingError, LoomKeyError, LoomUsageError, ModelError
+from loom_nb.models import kept_keys
 from loom_nb.models.embeddings import OllamaEmbedder, OpenAIEmbedder
 from loom_nb.models.registry import VENDORS
+from loom_nb.protocols import KEPT_KEY
 from loom_nb.retrieval.retrying import Retrying
 from loom_nb.runtime.retry import RetryPolicy
 from loom_nb.testing import Drop, Fail, Raw, WireServer
@@ -81,6 +84,32 @@ async def test_the_key_comes_from_the_environment_and_is_asked_for_where_it_is_n
         await openai(server, api_key=None, key_env=["MY_KEY"]).embed(["one"])
     with pytest.raises(LoomKeyError, match="no key for 'openai'"):
         await OpenAIEmbedder("text-embedding-3-small").embed(["one"])
+
+
+class Keeper:
+    """Keeps a key of OpenAI, and puts it into requests on their way."""
+
+    def keeps(self, vendor):
+        return vendor == "openai"
+
+    async def way(self, vendor, bound_to=""):
+        return Way() if self.keeps(vendor) else None
+
+
+class Way(httpx2.AsyncHTTPTransport):
+    async def handle_async_request(self, request):
+        assert request.headers["authorization"] == f"Bearer {KEPT_KEY}"
+        request.headers["authorization"] = f"Bearer {SECRET}"
+        return await super().handle_async_request(request)
+
+
+async def test_a_kept_key_is_used_as_it_is_by_models():
+    before = kept_keys.come_from(Keeper)
+    try:
+        with WireServer(key=SECRET) as server:
+            assert len(await openai(server, api_key=None, key_env=["NOT_SET"]).embed(["one"])) == 1
+    finally:
+        kept_keys.come_from(before)
 
 
 @both
