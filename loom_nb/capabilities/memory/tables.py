@@ -184,6 +184,31 @@ def vector_key(model: str) -> str:
     return model if len(model) <= 200 else hashlib.sha256(model.encode()).hexdigest()
 
 
+def disagreements(db: "Connection") -> list[str]:
+    """Where notes, index, versions and totals say different things."""
+    found = [f"SQLite: {row[0]}" for row in db.execute("PRAGMA integrity_check") if row[0] != "ok"]
+    kept, stems = 0, 0
+    for number, one, body, version_ in db.execute("SELECT number, id, body, version FROM notes"):
+        note = decoded(body)
+        if note is None or note.id != one or note.version != version_:
+            found.append(f"{one}: the row cannot be read")
+            continue
+        words = indexed(searched(note))
+        kept, stems = kept + 1, stems + words.count(" ") + 1
+        row = db.execute("SELECT stems FROM found WHERE rowid = ?", (number,)).fetchone()
+        if row is None or row[0] != words:
+            found.append(f"{one}: the index has other words")
+        last = db.execute(LATEST.replace("ORDER", "AND change <> 'conflict' ORDER"), (one,)).fetchone()
+        was = decoded(last[0]) if last else None
+        if was is None or was.version != note.version or was.said != note.said:
+            found.append(f"{one}: its last version is another")
+    if db.execute("SELECT count(*) FROM found").fetchone()[0] != kept:
+        found.append("the index has words of notes that are not there")
+    if db.execute("SELECT notes, stems FROM totals").fetchone() != (kept, stems):
+        found.append("the totals are wrong")
+    return found
+
+
 def searched(note: Note) -> str:
     """All words by which a note is found."""
     return " ".join((note.text, note.category, *note.tags))
