@@ -132,7 +132,7 @@ class _Attempts:
         if stage.resumed is None:
             stage.say(AttemptStarted(self.number, independent))
         if self.candidates:
-            stage.denied.clear()
+            stage.denied = ()
         stage.value = None
         finished = await self._turns(stage)
         candidate = Candidate(self.number, finished.output, finished.status, finished.reason, finished.data)
@@ -159,8 +159,7 @@ class _Attempts:
         for event in settle(stage):
             stage.say(event)
         stage.deltas.clear()
-        stage.results = []
-        stage.started_calls.clear()
+        stage.results, stage.started_calls = [], set()
 
     async def _leave_out(self) -> None:
         """The work of the attempts so far is not shown any more; what each was told at its beginning is."""

@@ -38,8 +38,7 @@ async def perform(stage: Stage, calls: Sequence[ToolCallPart], *, cut: bool) -> 
         cut: the message ended at its token limit, so that its last call may be half a call.
     """
     results: dict[int, ToolResultPart] = {}
-    stage.results = []
-    stage.started_calls.clear()
+    stage.results, stage.started_calls = [], set()
     waiting: list[Ready] = []
     asks = False
     past = stage.resumed
@@ -161,7 +160,7 @@ async def _approved(stage: Stage, ready: Ready) -> ToolResultPart | None:
 
 
 def _deny(stage: Stage, part: ToolCallPart, refused: Refused) -> ToolResultPart:
-    stage.denied.append(f"{part.name}: {refused.reason}")
+    stage.denied = (*stage.denied, f"{part.name}: {refused.reason}")
     return _refuse(stage, part, "denied", refused.text)
 
 

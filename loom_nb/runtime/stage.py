@@ -105,22 +105,18 @@ class Resumed:
 
 
 _MAKING = threading.Lock()
-_NONE_YET: list[Any] = []
-_NONE_BEGUN: set[str] = set()
-"""Of all empty stages: nothing is put into them, `entered` gives a run its own. A session has fewer objects
-for the garbage collector so, whose pauses are what holds up a loop with a thousand of them."""
+_NONE_YET: Any = ()
+_NONE_BEGUN: Any = frozenset()
+"""Nothing can be put into them: a run brings its own deltas, a turn that calls tools the other two. There are
+fewer objects for the garbage collector so, whose pauses are what holds up a loop with a thousand sessions."""
 
 
 def _unheard(event: object) -> None:
     raise AssertionError(f"no run is on this stage that could say {event!r}")
 
 
-class Stage(msgspec.Struct, eq=False):
-    """What lies before the loop.
-
-    A session sets up an empty one for each agent, with what all its runs have in common. Each run gets
-    a copy, which the loop and the calls change.
-    """
+class _Setting(msgspec.Struct, eq=False, kw_only=True):
+    """What all runs of an agent in a session have in common."""
 
     session: str
     model: LanguageModel
@@ -153,14 +149,20 @@ class Stage(msgspec.Struct, eq=False):
     counted: bool
     """Whether there is a cap on what it spends, or somebody else is to know of it."""
     random: Callable[[], float]
-    request: Request
-
     agent: str = ""
     """The name of whoever answers."""
-    purse: Purse | None = None
-    """What the run may spend; None where that is not counted."""
     files: Files | None = None
     """Where artifacts are kept that are too large for the log; None where the store has no place."""
+
+
+class Stage(_Setting, eq=False):
+    """What lies before the loop.
+
+    A session sets up an empty one for each agent. Each run gets a copy, which the loop and the calls
+    change. What differs from run to run stands first, where it is found soonest.
+    """
+
+    request: Request
     run: str = ""
     say: Callable[[Kept], None] = _unheard
     """Keep a fact and show it. It is durable after the next `commit`."""
@@ -170,7 +172,7 @@ class Stage(msgspec.Struct, eq=False):
     """Show what a tool prints."""
     stopped: Callable[[], bool] = bool
     """Whether the run was told to end: asked before every turn, should a tool have swallowed the news."""
-    deltas: list[Delta] = msgspec.field(default_factory=lambda: _NONE_YET)
+    deltas: list[Delta] = _NONE_YET
     """What the model has shown of a message that is not finished."""
     started: float = 0.0
     """Of the clock's monotonic seconds."""
@@ -182,12 +184,14 @@ class Stage(msgspec.Struct, eq=False):
     """The form that the answer must have."""
     value: Any = None
     """The answer as a value of that form."""
-    started_calls: set[str] = msgspec.field(default_factory=lambda: _NONE_BEGUN)
-    """Ids of the calls of the turn in progress whose tools have begun to run."""
+    started_calls: set[str] = _NONE_BEGUN
+    """Ids of the calls of the turn in progress whose tools have begun to run; `perform` makes it anew."""
     resumed: Resumed | None = None
     """In the first turn of a run that another process had begun."""
     partitions: tuple[PartitionItem, ...] = ()
     """The texts of capabilities that are part of the instructions."""
+    purse: Purse | None = None
+    """What the run may spend; None where that is not counted."""
     weighed: tuple[str, Sequence[Any], Any, int] | None = None
     """Instructions, tools and form of an answer, with their tokens."""
     made: Products | None = None
@@ -204,9 +208,9 @@ class Stage(msgspec.Struct, eq=False):
     """US dollars so far; None where a price is not known."""
     estimated: int = 0
     """Tokens of the usage that nobody counted, of calls that were cut off."""
-    results: list[ToolResultPart] = msgspec.field(default_factory=lambda: _NONE_YET)
-    """Results of the calls of the turn in progress."""
-    denied: list[str] = msgspec.field(default_factory=lambda: _NONE_YET)
+    results: list[ToolResultPart] = _NONE_YET
+    """Results of the calls of the turn in progress; likewise."""
+    denied: tuple[str, ...] = ()
     """Reasons of the calls that were refused in this run."""
     course: Course | None = None
     """What the dashboard tells of this run; None where no request holds one."""
@@ -235,9 +239,6 @@ class Stage(msgspec.Struct, eq=False):
             started=self.clock.monotonic(),
             output=output,
             partitions=partitions,
-            started_calls=set(),
-            results=[],
-            denied=[],
         )
 
     @property
