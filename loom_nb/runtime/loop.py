@@ -17,6 +17,8 @@ from loom_nb.events import (
     QuestionAnswered,
     RetryScheduled,
     RunFinished,
+    Status,
+    StopReason,
     TurnFinished,
     TurnStarted,
 )
@@ -129,7 +131,8 @@ async def _turn(stage: Stage) -> Reply:
         message = await stage.redacting.message(message)
     if message is not reply.message:
         reply = msgspec.structs.replace(reply, message=message)
-    _add(stage, message)
+    stage.add(message)
+    stage.say(MessageAdded(message))
     cost = pay(stage, reply) if reply.discarded else stage.spend(reply.usage, reply.model)
     stage.meter.counted_by_vendor(reply.usage)
     stage.say(
@@ -259,16 +262,22 @@ def _mend(wrong: str) -> Message:
     return Message("user", (TextPart(first, ours), TextPart(wrong, MODEL), TextPart(last, ours)))
 
 
+_REFUSED: tuple[Status, str, str] = ("failed", "content_filter", "the model refused to answer")
+_BROKEN_OFF: dict[StopReason, tuple[Status, str, str]] = {
+    "length": ("limit", "length", "the answer was cut at the model's output limit"),
+    "refusal": _REFUSED,
+    "content_filter": _REFUSED,
+    "tool_calls": ("failed", "format", "the model announced tool calls and sent none"),
+}
+"""How a run ends whose last message did not come to its own end: status, fault and reason."""
+
+
 def _ending(stage: Stage, reply: Reply, wrong: str | None) -> RunFinished:
     """How a run ends whose model asked for nothing more: a cut or refused answer is not completed."""
     text = reply.message.text
-    match reply.stop_reason:
-        case "length":
-            return stage.finished("limit", text, "length", "the answer was cut at the model's output limit")
-        case "refusal" | "content_filter":
-            return stage.finished("failed", text, "content_filter", "the model refused to answer")
-        case "tool_calls":
-            return stage.finished("failed", text, "format", "the model announced tool calls and sent none")
+    if (broken := _BROKEN_OFF.get(reply.stop_reason)) is not None:
+        status, fault, reason = broken
+        return stage.finished(status, text, fault, reason)
     if stage.replies == 1 and not text.strip():
         return stage.finished("failed", fault="format", reason="the model sent an empty answer")
     if wrong is not None:

@@ -86,7 +86,12 @@ class Redacting:
 
     def suspects(self, parts: tuple[ResultPart, ...]) -> bool:
         """Whether what a tool gave is to be looked at more closely."""
-        return self.at_work or any(type(part) is TextPart and key_forms(part.text) for part in parts)
+        if self.at_work:
+            return True
+        for part in parts:
+            if type(part) is TextPart and len(part.text) >= SHORTEST and key_forms(part.text):
+                return True
+        return False
 
     def words(self, text: str) -> str:
         """A text without the secrets that this process knows."""

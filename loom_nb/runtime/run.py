@@ -346,14 +346,16 @@ class Run(msgspec.Struct, eq=False, weakref=True):
         entry = LogEntry(log.session, seq, self.id, log.now(), event)
         log.pending.append(entry)
         self.entries.append(entry)
-        for sink in self.sinks:
-            sink(entry.event)
+        if self.sinks:
+            for sink in self.sinks:
+                sink(entry.event)
 
     def show(self, delta: Delta) -> None:
         """Show a piece of the message that is being written."""
         self.deltas.append(delta)
-        for sink in self.sinks:
-            sink(delta)
+        if self.sinks:
+            for sink in self.sinks:
+                sink(delta)
 
     async def events(self) -> AsyncIterator[Event]:
         """Every event, what was kept so far first; ends with RunFinished."""

@@ -415,11 +415,16 @@ class Session:
         partitions: tuple[PartitionItem, ...],
         conversation: Conversation,
         output: OutputType | None,
+        run: Run | None = None,
     ) -> Request:
-        request = _request(agent, kit, partitions, conversation, output)
+        """A request of an agent: its instructions, what its capabilities add, and no secret in them."""
+        system = agent.instructions
+        if partitions:
+            system = "\n\n".join([text for text in (system, *[item.text for item in partitions]) if text])
         if self._redacting.known.redactor is not None:
-            request.system = self._redacting.words(request.system)
-        return request
+            system = self._redacting.words(system)
+        form = output.schema if output is not None else None
+        return Request(system, conversation, kit.tools, agent.generation, form, None, run)
 
     def _begun(self, message: Message, after: Sequence[Fact]) -> View:
         """The view as `_begin` would leave it before this message, in the same order; nothing is kept."""
@@ -929,8 +934,7 @@ class Session:
     ) -> Stage:
         """The stage of a run that has begun, or goes on."""
         partitions = empty.kit.partitions()
-        request = self._request(agent, empty.kit, partitions, self.view.shown, output)
-        request.run = run
+        request = self._request(agent, empty.kit, partitions, self.view.shown, output, run)
         stage = empty.entered(run, request, output, partitions)
         self._meter.working = 0
         self._latest = agent
@@ -998,7 +1002,8 @@ class Session:
             )
         self._name(run)
         run.say(RunStarted(run.model, message.text, work.metadata, work.form))
-        self._add(message)
+        self.view.add(message)
+        self._meter.tail.append(message)
         run.say(MessageAdded(message))
         if work.told:
             run.say(Noticed(work.told, "warning"))
@@ -1325,19 +1330,6 @@ def _plain_metadata(task: RuntimeTask) -> dict[str, Any]:
 def _as_text(name: str, value: Any) -> DataPart:
     text = readable(value)
     return DataPart(name, text, Origin("user", name), f"{type(value).__name__}, {len(text):,} characters")
-
-
-def _request(
-    agent: AgentDescription,
-    kit: Toolkit,
-    partitions: tuple[PartitionItem, ...],
-    conversation: Conversation,
-    output: OutputType | None,
-) -> Request:
-    system = agent.instructions
-    if partitions:
-        system = "\n\n".join([text for text in (system, *[item.text for item in partitions]) if text])
-    return Request(system, conversation, kit.tools, agent.generation, output.schema if output else None)
 
 
 def _take_up(stage: Stage, past: Waiting) -> None:
