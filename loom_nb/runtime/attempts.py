@@ -158,7 +158,7 @@ class _Attempts:
         stage = self._stage
         for event in settle(stage):
             stage.say(event)
-        stage.deltas.clear()
+        stage.run.deltas.clear()
         stage.results, stage.started_calls = [], set()
 
     async def _leave_out(self) -> None:
@@ -222,7 +222,7 @@ class _Attempts:
             raise
         except Exception as error:  # noqa: BLE001  the border: what a user's function raises ends the run
             return self._failed(_told(error, function))
-        if stage.stopped():
+        if stage.run.is_stopping():
             raise asyncio.CancelledError
         self._settle()
         return await self._chosen(self._made(chosen) if isinstance(chosen, str) else chosen)
@@ -301,7 +301,7 @@ class _Attempts:
     async def _checked(self, gate: QualityGate, candidate: Candidate) -> Acceptance | None:
         """Hold an answer against what it must meet; None where that was not possible."""
         stage = self._stage
-        if stage.stopped():
+        if stage.run.is_stopping():
             raise asyncio.CancelledError
         if stage.commit is not None:
             await stage.commit()  # the answer is on disk before its evaluation, which may take long

@@ -332,5 +332,5 @@ def _shorten(
 
 async def tell(stage: Stage, hook: str, **event: Any) -> None:
     """Call the hooks of that name; their failures become notices."""
-    for failure in await stage.hooks.call(hook, run_id=stage.run, session_id=stage.session, **event):
+    for failure in await stage.hooks.call(hook, run_id=stage.run.id, session_id=stage.session, **event):
         stage.say(Noticed(failure, "warning"))

@@ -106,7 +106,7 @@ async def _finish_turn(stage: Stage) -> None:
 
 async def _turn(stage: Stage) -> Reply:
     """One model call, its failures retried where they may pass."""
-    if stage.stopped():
+    if stage.run.is_stopping():  # should a tool have swallowed the news
         raise asyncio.CancelledError
     tokens = _weight(stage)
     if tokens >= stage.room:
@@ -125,7 +125,7 @@ async def _turn(stage: Stage) -> Reply:
             raise
     if reply is None:
         reply = await _ask_again(stage)
-    stage.deltas.clear()
+    stage.run.deltas.clear()
     message = cleaned(reply.message)
     if stage.redacting.at_work:
         message = await stage.redacting.message(message)
@@ -187,9 +187,9 @@ async def _ask_again(stage: Stage) -> Reply:
 
 async def _may_pass(stage: Stage, error: ModelError, attempt: int) -> bool:
     """Do what helps against a failed model call, or wait; whether it is to be tried again."""
-    if error.fault == "context_overflow" and not stage.deltas and await overflowed(stage):
+    if error.fault == "context_overflow" and not stage.run.deltas and await overflowed(stage):
         return True
-    delay = None if stage.deltas else stage.runtime.retry.delay(error, attempt, stage.random)
+    delay = None if stage.run.deltas else stage.runtime.retry.delay(error, attempt, stage.random)
     if delay is None:
         return False
     stage.say(RetryScheduled(attempt + 1, delay, error.fault, error.title))

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from loom_nb.border import clean
-from loom_nb.events import CallOutput, Delta, Kept, RunFinished, Status, StopReason, TextDelta, ThinkingDelta
+from loom_nb.events import Delta, Kept, RunFinished, Status, StopReason, TextDelta, ThinkingDelta
 from loom_nb.messages import (
     MODEL,
     DataPart,
@@ -105,10 +105,12 @@ class Resumed:
 
 
 _MAKING = threading.Lock()
+_NOBODYS: Any = None
+"""An empty stage has no run."""
 _NONE_YET: Any = ()
 _NONE_BEGUN: Any = frozenset()
-"""Nothing can be put into them: a run brings its own deltas, a turn that calls tools the other two. There are
-fewer objects for the garbage collector so, whose pauses are what holds up a loop with a thousand sessions."""
+"""Nothing can be put into them: a turn that calls tools makes its own. There are fewer objects so for the
+garbage collector, whose pauses are what holds up a loop with a thousand sessions."""
 
 
 def _unheard(event: object) -> None:
@@ -163,17 +165,11 @@ class Stage(_Setting, eq=False):
     """
 
     request: Request
-    run: str = ""
+    run: Run = _NOBODYS
     say: Callable[[Kept], None] = _unheard
     """Keep a fact and show it. It is durable after the next `commit`."""
     show: Callable[[Delta], None] = _unheard
-    """Show a piece of the message that is being written, and note it in `deltas`."""
-    stream: Callable[[CallOutput], None] = _unheard
-    """Show what a tool prints."""
-    stopped: Callable[[], bool] = bool
-    """Whether the run was told to end: asked before every turn, should a tool have swallowed the news."""
-    deltas: list[Delta] = _NONE_YET
-    """What the model has shown of a message that is not finished."""
+    """Show a piece of the message that is being written, and note it in `run.deltas`."""
     started: float = 0.0
     """Of the clock's monotonic seconds."""
     budget: int = 0
@@ -228,14 +224,11 @@ class Stage(_Setting, eq=False):
         shown = self.redacting.deltas(run.show) if self.redacting.known.redactor is not None else None
         return msgspec.structs.replace(
             self,
-            run=run.id,
+            run=run,
             request=request,
             say=run.say,
             show=shown or run.show,
             shown=shown,
-            stream=run.stream,
-            stopped=run.is_stopping,
-            deltas=run.deltas,
             started=self.clock.monotonic(),
             output=output,
             partitions=partitions,
@@ -273,8 +266,10 @@ class Stage(_Setting, eq=False):
 
     def add(self, message: Message) -> None:
         """Append a message to the conversation."""
-        self.view.add(message)
-        self.request.conversation = self.view.shown
+        view, request = self.view, self.request
+        view.add(message)
+        if request.conversation is not view.shown:
+            request.conversation = view.shown
         self.meter.tail.append(message)
 
     def finished(
@@ -282,8 +277,8 @@ class Stage(_Setting, eq=False):
     ) -> RunFinished:
         """The run's last event."""
         seconds = self.clock.monotonic() - self.started
-        if self.purse is None and self.deltas:  # else the purse has told of it
-            written = int(sum(map(weight, self.deltas)))
+        if self.purse is None and self.run.deltas:  # else the purse has told of it
+            written = int(sum(map(weight, self.run.deltas)))
             self.estimate(Usage(self.size(self.request), written), self.priced)
         return RunFinished(
             status, output, reason, fault, self.usage, self.cost, self.replies, seconds, data, self.estimated
@@ -373,5 +368,5 @@ def partial_message(deltas: list[Delta]) -> Message | None:
 
 def so_far(stage: Stage) -> str:
     """The words of the message that was being written, or else of the last one."""
-    partial = partial_message(stage.deltas)
+    partial = partial_message(stage.run.deltas)
     return partial.text if partial is not None else ""
