@@ -177,7 +177,7 @@ class _Attempts:
         if not changes:
             return
         told = f"attempt {self.number + 1} is made without the work of those before"
-        compacted, _ = tried(stage.view, ATTEMPT, tuple(changes), stage.meter.tokens, told)
+        compacted, _ = tried(stage.view, ATTEMPT, tuple(changes), stage.meter.weigh(), told)
         stage.view.take(compacted)
         await tell_compacted(stage, compacted)
 

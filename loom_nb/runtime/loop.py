@@ -127,7 +127,7 @@ async def _turn(stage: Stage) -> Reply:
         reply = await _ask_again(stage)
     stage.run.deltas.clear()
     message = cleaned(reply.message)
-    if stage.redacting.at_work:
+    if stage.redacting.at_work():
         message = await stage.redacting.message(message)
     if message is not reply.message:
         reply = msgspec.structs.replace(reply, message=message)
@@ -168,7 +168,7 @@ async def _reply(stage: Stage) -> Reply:
 
 def _weight(stage: Stage) -> int:
     """Tokens of the next request; its dashboard, where it has one, is drawn for that."""
-    tokens = stage.meter.tokens if stage.course is None else draw(stage)
+    tokens = stage.meter.weigh() if stage.course is None else draw(stage)
     return tokens if stage.meter.exact else tokens + stage.head()
 
 

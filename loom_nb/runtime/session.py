@@ -1000,7 +1000,9 @@ class Session:
             self._take(
                 *keeping_the_question(self.view, self.agent.runtime.session_restore, restored, message)
             )
-        self._name(run)
+        if run.id in self._used:
+            self._rename(run)
+        self._used.add(run.id)
         run.say(RunStarted(run.model, message.text, work.metadata, work.form))
         self.view.add(message)
         self._meter.tail.append(message)
@@ -1016,7 +1018,9 @@ class Session:
             mine, stale = run.id, self._log.lost()
             run.entries.clear()
             await self._open()
-            self._name(run)
+            if run.id in self._used:
+                self._rename(run)
+            self._used.add(run.id)
             known = len(self.conversation)
             for entry in stale:
                 if entry.run not in (mine, "") and entry.run in self._ended:
@@ -1045,13 +1049,11 @@ class Session:
         self.view.take(fact)
         self._log.note("", fact)
 
-    def _name(self, run: Run) -> None:
+    def _rename(self, run: Run) -> None:
         """A run whose id the log has already, from another process, takes the next free one."""
-        if run.id in self._used:
-            taken = (int(name[1:]) for name in self._used if name[:1] == "r" and name[1:].isdecimal())
-            self._runs = max(taken, default=0) + 1
-            run.id = f"r{self._runs}"
-        self._used.add(run.id)
+        taken = (int(name[1:]) for name in self._used if name[:1] == "r" and name[1:].isdecimal())
+        self._runs = max(taken, default=0) + 1
+        run.id = f"r{self._runs}"
 
     async def _end(
         self, stage: Stage | None, run: Run, work: "_Beginning | Waiting", ending: "_Ending"
@@ -1070,7 +1072,7 @@ class Session:
                     ending.cancelled = stop
         if not self._log.is_open or run.id == self._given_up:  # that one has its end in the log
             return
-        if self._redacting.at_work:
+        if self._redacting.at_work():
             await self._tell_safely(ending)
         run.entries.append(self._log.note(run.id, ending.finished))
         try:

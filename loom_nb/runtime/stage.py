@@ -72,15 +72,14 @@ class Meter:
             self.sent = sent
             self.tail.clear()
         else:
-            self.sent = self.tokens
+            self.sent = self.weigh()
 
     def shrunk(self, tokens: int) -> None:
         """So many tokens of the conversation are not sent any more; less than 0: they are again."""
-        self.counted = max(0, self.tokens - self.working - tokens)
+        self.counted = max(0, self.weigh() - self.working - tokens)
 
-    @property
-    def tokens(self) -> int:
-        """Of the next request."""
+    def weigh(self) -> int:
+        """Tokens of the next request."""
         for message in self.tail:
             self.counted += estimate_message(message)
         self.tail.clear()
@@ -250,7 +249,7 @@ class Stage(_Setting, eq=False):
         """Tokens of a request, estimated but for what a vendor has counted."""
         if request is not self.request:
             return request.tokens
-        return self.meter.tokens + (0 if self.meter.exact else self.head())
+        return self.meter.weigh() + (0 if self.meter.exact else self.head())
 
     def head(self) -> int:
         """`head_tokens` of the run's request: reckoned once for the same instructions, tools and form."""
