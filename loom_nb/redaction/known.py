@@ -48,15 +48,15 @@ class KnownSecrets:
         self._told: dict[str, frozenset[str]] = {}
 
     def refresh(self) -> None:
-        """Look at the environment again, unless that was done just now. Every run begins with it."""
+        """Look at the environment again, unless that was done just now. Every run and every result asks."""
         now = monotonic()
         if now >= self._trusted or len(self._data) != self._variables:
             self._look(now)
+            self._trusted = now + TRUST_SECONDS
 
     def _look(self, now: float) -> None:
         """Look at what it is known to hold, and once a second at the whole."""
         raw = self._data
-        self._trusted = now + TRUST_SECONDS
         if (
             len(raw) == self._variables
             and now - self._looked < LOOK_SECONDS

@@ -84,7 +84,8 @@ class Redacting:
         return self.known.redactor is not None or self.others.in_use
 
     def suspects(self, parts: tuple[ResultPart, ...]) -> bool:
-        """Whether what a tool gave is to be looked at more closely."""
+        """Whether what a tool gave is to be looked at more closely; looks at the environment anew."""
+        self.known.refresh()
         if self.at_work():
             return True
         for part in parts:
