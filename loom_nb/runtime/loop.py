@@ -127,7 +127,7 @@ async def _turn(stage: Stage) -> Reply:
         reply = await _ask_again(stage)
     stage.run.deltas.clear()
     message = cleaned(reply.message)
-    if stage.redacting.at_work():
+    if stage.redacting.at_work:
         message = await stage.redacting.message(message)
     if message is not reply.message:
         reply = msgspec.structs.replace(reply, message=message)

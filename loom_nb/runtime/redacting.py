@@ -79,6 +79,7 @@ class Redacting:
         """Whether somebody else knows of secrets that were used."""
         return self.others.in_use
 
+    @property
     def at_work(self) -> bool:
         """Whether there are known secrets at all."""
         return self.known.redactor is not None or self.others.in_use
@@ -86,7 +87,7 @@ class Redacting:
     def suspects(self, parts: tuple[ResultPart, ...]) -> bool:
         """Whether what a tool gave is to be looked at more closely; looks at the environment anew."""
         self.known.refresh()
-        if self.at_work():
+        if self.at_work:
             return True
         for part in parts:
             if type(part) is TextPart and len(part.text) >= SHORTEST and key_forms(part.text):
@@ -129,7 +130,7 @@ class Redacting:
 
     async def question(self, question: Question) -> Question:
         """What a person is shown; what an answer is held against stays as it is."""
-        if not self.at_work():
+        if not self.at_work:
             return question
         approval = question.approval
         if approval is not None:
@@ -178,7 +179,7 @@ class Redacting:
 
     async def message(self, message: Message) -> Message:
         """What the model said, or the user, without known secrets; values that travel with it are foreign."""
-        if not self.at_work():
+        if not self.at_work:
             return message
         parts = tuple([await self._said(part) for part in message.parts])
         same = all(map(_same, parts, message.parts))

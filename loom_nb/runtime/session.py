@@ -1072,7 +1072,7 @@ class Session:
                     ending.cancelled = stop
         if not self._log.is_open or run.id == self._given_up:  # that one has its end in the log
             return
-        if self._redacting.at_work():
+        if self._redacting.at_work:
             await self._tell_safely(ending)
         run.entries.append(self._log.note(run.id, ending.finished))
         try:
