@@ -17,6 +17,8 @@ from loom_nb.events import (
     NotesWritten,
     PlanUpdated,
     SecretUsed,
+    SkillActivated,
+    SkillChanged,
     StopReason,
     VariablesChanged,
 )
@@ -339,6 +341,8 @@ class Scene(msgspec.Struct, frozen=True):
     """By "session" and "agent"."""
     trace: Callable[[Mapping[str, Any]], Taint] = lambda arguments: Taint()
     """Where these arguments come from."""
+    skills: tuple[SkillActivated, ...] = ()
+    """Those that are active in the run."""
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -483,7 +487,7 @@ class CallContext(Protocol):
         """What stands on the agent's scratchpad."""
         ...
 
-    def say(self, event: PlanUpdated | NotesWritten | VariablesChanged | SecretUsed) -> None:
+    def say(self, event: PlanUpdated | NotesWritten | VariablesChanged | SecretUsed | SkillActivated | SkillChanged) -> None:
         """Keep a fact about this call. May be called from any thread."""
         ...
 

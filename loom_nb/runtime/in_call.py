@@ -8,8 +8,18 @@ import msgspec
 
 from loom_nb.border import clean
 from loom_nb.errors import LoomError, LoomUsageError, Unanswered
-from loom_nb.events import CallOutput, Kept, NotesWritten, PlanUpdated, SecretUsed, VariablesChanged
+from loom_nb.events import (
+    CallOutput,
+    Kept,
+    NotesWritten,
+    PlanUpdated,
+    SecretUsed,
+    SkillActivated,
+    SkillChanged,
+    VariablesChanged,
+)
 from loom_nb.questions import Question
+from loom_nb.runtime.active_skills import with_skill
 from loom_nb.runtime.approval import Ready
 from loom_nb.runtime.artifact_tables import described
 from loom_nb.runtime.artifacts import Packed, packed, stored
@@ -96,7 +106,7 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
         """What stands on the agent's scratchpad."""
         return "\n".join(text for _, text in self._stage.view.scratchpad)
 
-    def say(self, event: PlanUpdated | NotesWritten | VariablesChanged | SecretUsed) -> None:
+    def say(self, event: PlanUpdated | NotesWritten | VariablesChanged | SecretUsed | SkillActivated | SkillChanged) -> None:
         """Keep a fact about this call. May be called from any thread."""
         self._on_the_loop(self._keep, event)
 
@@ -151,6 +161,8 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
             view.plan, view.planned = event.items, len(view.conversation) - 1
         elif isinstance(event, NotesWritten):
             view.noted(event)
+        elif isinstance(event, SkillActivated):
+            view.skills = with_skill(view.skills, event)
         self._stage.say(event)
 
     def _on_the_loop(self, act: Any, event: Any) -> None:

@@ -999,6 +999,7 @@ class Session:
                 *keeping_the_question(self.view, self.agent.runtime.session_restore, restored, message)
             )
         self._name(run)
+        self.view.skills = ()
         run.say(RunStarted(run.model, message.text, work.metadata, work.form))
         self._add(message)
         run.say(MessageAdded(message))
@@ -1187,6 +1188,7 @@ class Session:
         self.conversation = past.conversation
         self._origins = Origins(past.conversation)
         self.view = View(past.conversation, plan=past.plan, planned=past.planned, notes=past.notes)
+        self.view.skills = past.skills
         if past.context:
             self.view.take(*past.context)
         self._tally = past.tally

@@ -1,0 +1,74 @@
+"""Which skills a request names: all of them where there is room, else those that fit the task."""
+
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+
+from loom_nb.capabilities.skills.shelf import Skill
+from loom_nb.tokens import estimate
+
+_WORD = re.compile(r"[^\W_]+")
+_SAYS_NOTHING = frozenset(
+    "a an and are as at be before by can do for from give has have how i if in into is it its me my new of on"
+    " or our out please some so that the them then there these this to up use used using want was we what"
+    " when where which who why will with you your skill skills task help".split()
+)
+_NAME_WEIGHT = 3.0
+
+
+def line(skill: Skill) -> str:
+    """How a skill is offered: `- name: what it is for`."""
+    return f"- {skill.name}: {skill.description}"
+
+
+def within(skills: Sequence[Skill], budget: int) -> list[Skill]:
+    """As many of the skills, from the first on, as their lines have room for in so many tokens."""
+    kept: list[Skill] = []
+    for skill in skills:
+        budget -= estimate(line(skill)) + 1
+        if budget < 0:
+            break
+        kept.append(skill)
+    return kept
+
+
+def words(text: str) -> list[str]:
+    """The words of a text that say something, in one form for upper and lower case and simple plurals."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return [_stem(word) for word in _WORD.findall(folded) if word not in _SAYS_NOTHING]
+
+
+def _stem(word: str) -> str:
+    if len(word) > 4 and word.endswith("ies"):
+        return f"{word[:-3]}y"
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
+
+
+def best(skills: Sequence[Skill], text: str, most: int = 20) -> list[Skill]:
+    """The skills that share words with a text, the best first; none where none does.
+
+    A word counts by how few of the skills have it, ``log(1 + n / n_with)``, three times in a name, and less
+    in a long description, divided by ``1 + log(1 + words)``.
+
+    Args:
+        skills: to choose from.
+        text: the task, or a question.
+        most: how many at most.
+    """
+    asked = set(words(text))
+    if not asked:
+        return []
+    bags = [Counter(words(one.description)) for one in skills]
+    names = [set(words(one.name)) for one in skills]
+    spread = Counter(word for bag, name in zip(bags, names, strict=True) for word in asked & (bag.keys() | name))
+    scored = []
+    for skill, bag, name in zip(skills, bags, names, strict=True):
+        found = asked & (bag.keys() | name)
+        weight = sum(
+            math.log(1 + len(skills) / spread[word]) * (_NAME_WEIGHT if word in name else 1.0) for word in found
+        )
+        if found:
+            scored.append((-weight / (1 + math.log(1 + sum(bag.values()))), skill.name, skill))
+    return [skill for _, _, skill in sorted(scored, key=lambda one: one[:2])[:most]]
