@@ -1,0 +1,119 @@
+"""A Markdown text cut into what is said, what is quoted, what is code and what is hidden, with its lines."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Kind: TypeAlias = Literal["prose", "code", "hidden"]
+
+_FENCE = re.compile(r"\s{0,3}(?:>\s*)?(`{3,}|~{3,})\s*([\w+-]*)")
+_HIDDEN = re.compile(
+    r"<!--(.*?)(?:-->|\Z)"
+    r"|^[ ]{0,3}\[[^\]\n]*\]:\s*(?:#|<>)\s*[\"'(](.*?)[\"')]?$"
+    r"|<([a-z]+)\b[^>]*(?:display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0|opacity\s*:\s*0|color\s*:\s*(?:white|#fff\b|transparent)|\bhidden\b)[^>]*>(.*?)</\3>",
+    re.IGNORECASE | re.DOTALL | re.MULTILINE,
+)
+_END = re.compile(r"(?<=[.!?…])[\"'”’)]*\s+|[。！？]+|\n\s*\n|\n(?=\s*(?:[-*+>|#]|\d+[.)])\s)|\|")
+_QUOTED = re.compile(r"``.+?``|`[^`\n]+`|\"[^\"\n]{3,}\"|“[^”\n]{3,}”|„[^“”\n]{3,}[“”]|«[^»\n]{3,}»|(?<!\w)'[^'\n]{3,}'(?!\w)|「[^」]+」")
+_INLINE = re.compile(r"`([^`\n]+)`")
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of a text."""
+
+    kind: Kind
+    line: int
+    """Of its beginning, counted from 1."""
+    text: str
+    language: str = ""
+    """Of code, as its fence says."""
+    before: str = ""
+    """The prose before code, by which it is introduced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """One sentence of prose."""
+
+    line: int
+    text: str
+    said: str
+    """Without what stands in quotation marks or backticks."""
+    code: tuple[str, ...]
+    """What stands in backticks."""
+    listed: bool
+    """It is a cell of a table, or an item of a list that a heading or colon introduces."""
+    lead: str = ""
+    """What introduces the list."""
+
+
+def segments(text: str) -> Iterator[Segment]:
+    """The pieces of a Markdown text, in order; hidden pieces also stand apart."""
+    for found in _HIDDEN.finditer(text):
+        inner = next((one for one in (found[1], found[2], found[4]) if one), "")
+        if inner.strip():
+            yield Segment("hidden", text.count("\n", 0, found.start()) + 1, inner)
+    prose: list[str] = []
+    code: list[str] = []
+    fence, language, start, begun = "", "", 1, 1
+    for number, line in enumerate(text.split("\n"), 1):
+        mark = _FENCE.match(line)
+        if fence:
+            if mark is not None and mark[1][0] == fence[0] and len(mark[1]) >= len(fence) and not mark[2]:
+                yield Segment("code", begun, "\n".join(code), language, _introduction(prose))
+                fence, code, prose, start = "", [], [], number + 1
+            else:
+                code.append(line)
+        elif mark is not None:
+            if prose:
+                yield Segment("prose", start, _without_hidden("\n".join(prose)))
+            fence, language, begun = mark[1], mark[2].casefold(), number + 1
+        else:
+            if not prose:
+                start = number
+            prose.append(line)
+    if fence:
+        yield Segment("code", begun, "\n".join(code), language, _introduction(prose))
+    elif prose:
+        yield Segment("prose", start, _without_hidden("\n".join(prose)))
+
+
+def _introduction(prose: list[str]) -> str:
+    """The last lines before a piece of code."""
+    lines = [line for line in prose if line.strip()]
+    return " ".join(lines[-2:])[-300:]
+
+
+def _without_hidden(text: str) -> str:
+    return _HIDDEN.sub(lambda found: "\n" * found[0].count("\n"), text)
+
+
+def sentences(segment: Segment) -> Iterator[Sentence]:
+    """The sentences of a piece of prose."""
+    at, lead = 0, ""
+    ends = [one for one in _END.finditer(segment.text) if one[0] != "|" or _in_table(segment.text, one.start())]
+    for end in (*ends, None):
+        stop = end.start() if end is not None else len(segment.text)
+        raw = segment.text[at:stop]
+        text = " ".join(raw.split())
+        if text:
+            line = segment.line + segment.text.count("\n", 0, at + len(raw) - len(raw.lstrip()))
+            item = re.match(r"(?:[-*+]|\d+[.)])\s", text) is not None
+            if not item and not (end is not None and end[0] == "|"):
+                lead = text if text.endswith(":") or text.startswith("#") else ""
+            table = (end is not None and end[0] == "|") or segment.text[max(0, at - 1) : at] == "|"
+            said = _QUOTED.sub(" … ", text)
+            yield Sentence(line, text, said, tuple(_INLINE.findall(text)), table or (item and bool(lead)), lead if item else "")
+        at = end.end() if end is not None else stop
+
+
+def _in_table(text: str, place: int) -> bool:
+    return text[text.rfind("\n", 0, place) + 1 :].lstrip().startswith("|")
+
+
+def quoted(text: str) -> Iterator[str]:
+    """What stands in quotation marks or backticks."""
+    for found in _QUOTED.finditer(text):
+        yield found[0].strip("`\"'“”„«»「」")
