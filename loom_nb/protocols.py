@@ -487,7 +487,10 @@ class CallContext(Protocol):
         """What stands on the agent's scratchpad."""
         ...
 
-    def say(self, event: PlanUpdated | NotesWritten | VariablesChanged | SecretUsed | SkillActivated | SkillChanged) -> None:
+    def say(
+        self,
+        event: PlanUpdated | NotesWritten | VariablesChanged | SecretUsed | SkillActivated | SkillChanged,
+    ) -> None:
         """Keep a fact about this call. May be called from any thread."""
         ...
 

@@ -106,7 +106,10 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
         """What stands on the agent's scratchpad."""
         return "\n".join(text for _, text in self._stage.view.scratchpad)
 
-    def say(self, event: PlanUpdated | NotesWritten | VariablesChanged | SecretUsed | SkillActivated | SkillChanged) -> None:
+    def say(
+        self,
+        event: PlanUpdated | NotesWritten | VariablesChanged | SecretUsed | SkillActivated | SkillChanged,
+    ) -> None:
         """Keep a fact about this call. May be called from any thread."""
         self._on_the_loop(self._keep, event)
 

@@ -97,7 +97,9 @@ async def _shrink(
         return reply.message.text.strip()
 
     situation = protocol.situation(stage.view, budget, summarise if policy.sections else None)
-    situation = dataclasses.replace(situation, stays=situation.stays | _critiques(stage.view) | bodies_of_skills(stage.view, budget))
+    situation = dataclasses.replace(
+        situation, stays=situation.stays | _critiques(stage.view) | bodies_of_skills(stage.view, budget)
+    )
     for step in steps:
         try:
             taken = await make_room(situation, [step], tokens, target, reason)

@@ -49,7 +49,9 @@ class SkillsCapability:
 
     def __post_init__(self) -> None:
         if isinstance(self.folders, str):
-            raise LoomUsageError("Capability.skills: folders is a list", fixes=[f"folders=[{self.folders!r}]"])
+            raise LoomUsageError(
+                "Capability.skills: folders is a list", fixes=[f"folders=[{self.folders!r}]"]
+            )
         if self.listed < 0:
             raise LoomUsageError("Capability.skills: listed is a number of tokens, 0 or more")
         object.__setattr__(self, "folders", tuple(str(one) for one in self.folders))

@@ -52,7 +52,9 @@ def body_with(body: str, arguments: str) -> str:
     made, in_code, told = [], "", False
     for line in body.split("\n"):
         fence = _FENCE.match(line)
-        if fence is not None and (not in_code or (fence[1][0] == in_code[0] and len(fence[1]) >= len(in_code))):
+        if fence is not None and (
+            not in_code or (fence[1][0] == in_code[0] and len(fence[1]) >= len(in_code))
+        ):
             in_code = "" if in_code else fence[1]
         elif not in_code and _PLACE in line:
             line, done = _outside_code(line, arguments)  # noqa: PLW2901  the line with them put in
@@ -81,8 +83,15 @@ def told(ready: Ready, arguments: str) -> str:
         body = f"{body[:MAX_BODY]}\n[… {len(body) - MAX_BODY:,} more characters: read_skill_file]"
     lines = [f"Skill {opened.skill.name} ({opened.skill.place.words})", "", body]
     if opened.matter.allowed_tools is not None:
-        lines += ["", f"While it is active only these tools may be used: {', '.join(opened.matter.allowed_tools)}"]
+        lines += [
+            "",
+            f"While it is active only these tools may be used: {', '.join(opened.matter.allowed_tools)}",
+        ]
     if opened.files:
         listed = "\n".join(f"- {name}" for name in opened.files)
-        lines += ["", "Its files, for read_skill_file (a script runs only through a tool that runs code):", listed]
+        lines += [
+            "",
+            "Its files, for read_skill_file (a script runs only through a tool that runs code):",
+            listed,
+        ]
     return "\n".join(lines)

@@ -11,11 +11,14 @@ from loom_nb.tokens import estimate
 
 _WORD = re.compile(r"[^\W_]+")
 _SAYS_NOTHING = frozenset(
-    "a an and are as at be before by can do for from give has have how i if in into is it its me my new of on"
-    " or our out please some so that the them then there these this to up use used using want was we what"
-    " when where which who why will with you your skill skills task help".split()
+    """a an and any are as at be been before but by can could did do does for from give had has have how i if in
+    into is it its let long make many me much my new no not of on only or our out please should so some than that
+    the them then there these they this to up us use used user uses using want was we were what when where which
+    who why will with would you your skill skills task help""".split()
 )
 _NAME_WEIGHT = 3.0
+_LEAST = 0.3
+"""The share of the best one's score that another one must have."""
 
 
 def line(skill: Skill) -> str:
@@ -50,7 +53,7 @@ def best(skills: Sequence[Skill], text: str, most: int = 20) -> list[Skill]:
     """The skills that share words with a text, the best first; none where none does.
 
     A word counts by how few of the skills have it, ``log(1 + n / n_with)``, three times in a name, and less
-    in a long description, divided by ``1 + log(1 + words)``.
+    in a long description, divided by ``1 + log(1 + words)``; less than 0.3 of the best one's sum is no match.
 
     Args:
         skills: to choose from.
@@ -62,13 +65,17 @@ def best(skills: Sequence[Skill], text: str, most: int = 20) -> list[Skill]:
         return []
     bags = [Counter(words(one.description)) for one in skills]
     names = [set(words(one.name)) for one in skills]
-    spread = Counter(word for bag, name in zip(bags, names, strict=True) for word in asked & (bag.keys() | name))
+    spread = Counter(
+        word for bag, name in zip(bags, names, strict=True) for word in asked & (bag.keys() | name)
+    )
     scored = []
     for skill, bag, name in zip(skills, bags, names, strict=True):
         found = asked & (bag.keys() | name)
         weight = sum(
-            math.log(1 + len(skills) / spread[word]) * (_NAME_WEIGHT if word in name else 1.0) for word in found
+            math.log(1 + len(skills) / spread[word]) * (_NAME_WEIGHT if word in name else 1.0)
+            for word in found
         )
         if found:
             scored.append((-weight / (1 + math.log(1 + sum(bag.values()))), skill.name, skill))
-    return [skill for _, _, skill in sorted(scored, key=lambda one: one[:2])[:most]]
+    scored.sort(key=lambda one: one[:2])
+    return [skill for score, _, skill in scored[:most] if score <= _LEAST * scored[0][0]]

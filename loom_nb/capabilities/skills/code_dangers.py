@@ -33,7 +33,28 @@ class Deed:
 
 SHELLS = frozenset({"sh", "bash", "zsh", "shell", "console", "ksh", "dash", "fish", "terminal"})
 PYTHONS = frozenset({"python", "py", "python3", "ipython", "pycon"})
-_OTHERS = frozenset({"yaml", "yml", "json", "toml", "ini", "sql", "html", "css", "xml", "markdown", "md", "text", "txt", "csv", "diff", "make", "makefile", "dockerfile"})
+_OTHERS = frozenset(
+    {
+        "yaml",
+        "yml",
+        "json",
+        "toml",
+        "ini",
+        "sql",
+        "html",
+        "css",
+        "xml",
+        "markdown",
+        "md",
+        "text",
+        "txt",
+        "csv",
+        "diff",
+        "make",
+        "makefile",
+        "dockerfile",
+    }
+)
 
 _SECRETS = re.compile(
     r"\$\(?\s*(?:env|printenv|set)\b|`env`|(?:^|[|;&(]\s*)(?:env|printenv)\b|\$\{?\w*(?:TOKEN|SECRET|PASSW|API_?KEY|ACCESS_KEY|PRIVATE)\w*"
@@ -41,29 +62,56 @@ _SECRETS = re.compile(
     r"|\.netrc\b|\bid_(?:rsa|ed25519|ecdsa)\b(?!\.pub)|/etc/shadow|\.aws/credentials|(?<![\w.])\.env\b(?!\.)|/proc/self/environ|keychain|Login Data|cookies\.sqlite",
     re.MULTILINE,
 )
-_SENDS = frozenset("curl wget nc ncat netcat socat scp sftp rsync ftp tftp telnet mail sendmail mutt http https xh rclone dig nslookup host".split())
-_PUBLISHES = re.compile(r"\bgh\s+gist\s+create|\baws\s+s3\s+(?:cp|sync|mv)|\bgsutil\s+cp|\bgit\s+push\s+\S*https?://")
+_SENDS = frozenset(
+    ["curl", "wget", "nc", "ncat", "netcat", "socat", "scp", "sftp", "rsync", "ftp", "tftp", "telnet", "mail", "sendmail", "mutt", "http", "https", "xh", "rclone", "dig", "nslookup", "host"]
+)
+_PUBLISHES = re.compile(
+    r"\bgh\s+gist\s+create|\baws\s+s3\s+(?:cp|sync|mv)|\bgsutil\s+cp|\bgit\s+push\s+\S*https?://"
+)
 _RUNS = r"(?:sudo\s+(?:-\S+\s+)*)?(?:env\s+)?(?:\S*/)?(?:ba|z|k|da|fi)?sh\b|(?:sudo\s+)?(?:\S*/)?(?:python[\d.]*|perl|ruby|node|php)\b"
 _LOADS = r"(?:curl|wget|fetch|aria2c|lwp-request)\b"
 _PIPED = re.compile(rf"{_LOADS}[^\n;]*\|\s*(?:tee\s+\S+\s*\|\s*)?(?:{_RUNS})")
-_INSIDE = re.compile(rf"(?:(?:{_RUNS})[^\n;|]*?|\beval\s+[\"']?|\bsource\s+|(?:^|\s)\.\s+)(?:<\(|\$\(|`)\s*{_LOADS}")
-_FETCH_THEN_RUN = re.compile(rf"{_LOADS}[^\n]*?(?:-o|-O|--output|>)\s*(\S+)[\s\S]{{0,120}}?(?:&&|;|\n)\s*(?:chmod\s+\S+\s+\1\s*(?:&&|;|\n)\s*)?(?:sudo\s+)?(?:(?:ba|z)?sh\s+|python3?\s+)?\1\b")
-_DECODED = re.compile(rf"(?:base64\s+(?:-d|-D|--decode)|xxd\s+-r|openssl\s+(?:enc|base64)\s[^|\n]*-d|rev)\b[^\n]*?(?:\|\s*(?:{_RUNS})|\)\s*[\"']?\s*$)", re.MULTILINE)
+_INSIDE = re.compile(
+    rf"(?:(?:{_RUNS})[^\n;|]*?|\beval\s+[\"']?|\bsource\s+|(?:^|\s)\.\s+)(?:<\(|\$\(|`)\s*{_LOADS}"
+)
+_FETCH_THEN_RUN = re.compile(
+    rf"{_LOADS}[^\n]*?(?:-o|-O|--output|>)\s*(\S+)[\s\S]{{0,120}}?(?:&&|;|\n)\s*(?:chmod\s+\S+\s+\1\s*(?:&&|;|\n)\s*)?(?:sudo\s+)?(?:(?:ba|z)?sh\s+|python3?\s+)?\1\b"
+)
+_DECODED = re.compile(
+    rf"(?:base64\s+(?:-d|-D|--decode)|xxd\s+-r|openssl\s+(?:enc|base64)\s[^|\n]*-d|rev)\b[^\n]*?(?:\|\s*(?:{_RUNS})|\)\s*[\"']?\s*$)",
+    re.MULTILINE,
+)
 _EVAL_DECODED = re.compile(r"\beval\b[^\n]*(?:base64|xxd|printf|\\x)")
-_REVERSE = re.compile(r"/dev/(?:tcp|udp)/|\b(?:nc|ncat|netcat)\b[^\n|;]*\s-\w*[ec]\w*\s|\bsocat\b[^\n]*\bexec:", re.IGNORECASE)
+_REVERSE = re.compile(
+    r"/dev/(?:tcp|udp)/|\b(?:nc|ncat|netcat)\b[^\n|;]*\s-\w*[ec]\w*\s|\bsocat\b[^\n]*\bexec:", re.IGNORECASE
+)
 _BOMB = re.compile(r":\(\)\s*\{\s*:\s*\|\s*:\s*&\s*\}")
 _TRACES = re.compile(r"\bhistory\s+-c\b|\bunset\s+HISTFILE|\bHISTFILE=/dev/null|>\s*~?\S*/\.bash_history")
-_DEFENCES = re.compile(r"\bsetenforce\s+0|\bufw\s+disable|\biptables\s+-F|\bcsrutil\s+disable|spctl\s+--master-disable|Set-MpPreference\s+-Disable")
-_INDEX = re.compile(r"(?:--index-url|--extra-index-url|-i|--registry)[= ]\s*(?:http://|https?://(?!(?:pypi\.org|test\.pypi\.org|files\.pythonhosted\.org|registry\.npmjs\.org|download\.pytorch\.org)))\S+")
-_POWERSHELL = re.compile(r"\b(?:iex|Invoke-Expression)\b[\s\S]{0,120}(?:DownloadString|Invoke-WebRequest|\biwr\b|\birm\b|Invoke-RestMethod|Net\.WebClient)|(?:DownloadString|\biwr\b|\birm\b)[\s\S]{0,120}\|\s*(?:iex|Invoke-Expression)\b|-enc(?:odedcommand)?\s+[A-Za-z0-9+/=]{20,}", re.IGNORECASE)
-_JAVASCRIPT = re.compile(r"\beval\s*\(\s*(?:atob|Buffer\.from|unescape|decodeURIComponent)\b|new Function\s*\(\s*atob")
-_WHOLE = re.compile(r"(?:/|/\*|~/?|~/?\*|\$\{?HOME\}?/?\*?|/(?:home|etc|usr|var|bin|boot|lib|opt|root|Users|System)(?:/\*?)?|\.\./?\*?|\*|C:\\\\?)")
+_DEFENCES = re.compile(
+    r"\bsetenforce\s+0|\bufw\s+disable|\biptables\s+-F|\bcsrutil\s+disable|spctl\s+--master-disable|Set-MpPreference\s+-Disable"
+)
+_INDEX = re.compile(
+    r"(?:--index-url|--extra-index-url|-i|--registry)[= ]\s*(?:http://|https?://(?!(?:pypi\.org|test\.pypi\.org|files\.pythonhosted\.org|registry\.npmjs\.org|download\.pytorch\.org)))\S+"
+)
+_POWERSHELL = re.compile(
+    r"\b(?:iex|Invoke-Expression)\b[\s\S]{0,120}(?:DownloadString|Invoke-WebRequest|\biwr\b|\birm\b|Invoke-RestMethod|Net\.WebClient)|(?:DownloadString|\biwr\b|\birm\b)[\s\S]{0,120}\|\s*(?:iex|Invoke-Expression)\b|-enc(?:odedcommand)?\s+[A-Za-z0-9+/=]{20,}",
+    re.IGNORECASE,
+)
+_JAVASCRIPT = re.compile(
+    r"\beval\s*\(\s*(?:atob|Buffer\.from|unescape|decodeURIComponent)\b|new Function\s*\(\s*atob"
+)
+_WHOLE = re.compile(
+    r"(?:/|/\*|~/?|~/?\*|\$\{?HOME\}?/?\*?|/(?:home|etc|usr|var|bin|boot|lib|opt|root|Users|System)(?:/\*?)?|\.\./?\*?|\*|C:\\\\?)"
+)
 _SYSTEM_TREE = re.compile(r"/(?:etc|usr|var|bin|boot|lib|opt|root|sys|dev)(?:/[\w.-]+)?/?\*?")
 _STAYS = re.compile(
     r"(?:^|/)(?:\.(?:bash|zsh|k|c)(?:rc|_profile|_login|env|_aliases)|\.profile|\.zprofile|authorized_keys|sitecustomize\.py|usercustomize\.py)$"
     r"|/etc/(?:cron|profile|rc\.local|sudoers|ld\.so\.preload|passwd|shadow|systemd)|/cron(?:tabs|\.d)\b|systemd/(?:user|system)/|LaunchAgents|LaunchDaemons|autostart/|/startup/|\.git/hooks/|\.ssh/config$|\.pth$"
 )  # fmt: skip
-_COMMAND_LINE = re.compile(r"^\s*(?:\$\s+)?(?:sudo|curl|wget|rm|dd|bash|sh|eval|export|chmod|cat|echo|git|pip|python3?|npm|cd|mkdir|cp|mv|tar|find|crontab|ssh|nc|docker)\s", re.MULTILINE)
+_COMMAND_LINE = re.compile(
+    r"^\s*(?:\$\s+)?(?:sudo|curl|wget|rm|dd|bash|sh|eval|export|chmod|cat|echo|git|pip|python3?|npm|cd|mkdir|cp|mv|tar|find|crontab|ssh|nc|docker)\s",
+    re.MULTILINE,
+)
 
 
 def deeds(code: str, language: str = "") -> Iterator[Deed]:
@@ -81,7 +129,19 @@ def language_of(path: str, text: str) -> str:
     """The language of a file of a skill; empty for one that is no code."""
     first = text.split("\n", 1)[0]
     ending = path.rpartition(".")[2].casefold() if "." in path else ""
-    known = {"sh": "sh", "bash": "bash", "zsh": "zsh", "py": "python", "js": "js", "ts": "js", "ps1": "powershell", "rb": "ruby", "pl": "perl", "mjs": "js", "bat": "bat"}
+    known = {
+        "sh": "sh",
+        "bash": "bash",
+        "zsh": "zsh",
+        "py": "python",
+        "js": "js",
+        "ts": "js",
+        "ps1": "powershell",
+        "rb": "ruby",
+        "pl": "perl",
+        "mjs": "js",
+        "bat": "bat",
+    }
     if ending in known:
         return known[ending]
     if first.startswith("#!"):
@@ -136,7 +196,9 @@ def _shell(code: str) -> Iterator[Deed]:
             yield from _program(words, line)
         for operator, target in seen.writes:
             if operator != "<" and _stays(target):
-                yield Deed(line, "persistence", _worse(target), f"writes {target}, which is run or obeyed later")
+                yield Deed(
+                    line, "persistence", _worse(target), f"writes {target}, which is run or obeyed later"
+                )
             if re.match(r"/dev/(?:sd|nvme|hd|vd|disk)", target):
                 yield Deed(line, "destruction", "critical", f"overwrites the disk {target}")
 
@@ -161,13 +223,17 @@ def _takes_away(text: str, line: int, programs: list[str]) -> Iterator[Deed]:
     if not sends and not _PUBLISHES.search(text):
         return
     found = _SECRETS.search(text)
-    local = re.search(r"https?://(?:localhost|127\.0\.0\.1)\b", text) and not re.search(r"https?://(?!localhost|127\.)", text)
+    local = re.search(r"https?://(?:localhost|127\.0\.0\.1)\b", text) and not re.search(
+        r"https?://(?!localhost|127\.)", text
+    )
     if found is None or local:
         return
     header = re.search(r"(?:-H|--header|-u|--user)\s+[\"'][^\"']*" + re.escape(found[0]), text)
     only_auth = header is not None and len(_SECRETS.findall(text)) == 1
     if not only_auth:
-        yield Deed(line, "exfiltration", "critical", f"sends secrets to another machine ({found[0].strip()[:40]})")
+        yield Deed(
+            line, "exfiltration", "critical", f"sends secrets to another machine ({found[0].strip()[:40]})"
+        )
 
 
 def _program(words: tuple[str, ...], line: int) -> Iterator[Deed]:
@@ -193,20 +259,32 @@ def _program(words: tuple[str, ...], line: int) -> Iterator[Deed]:
         yield Deed(line, "destruction", "critical", "overwrites a disk")
     elif name.startswith("mkfs") or (name in ("wipefs", "fdisk", "parted") and "/dev/" in " ".join(rest)):
         yield Deed(line, "destruction", "critical", "formats a disk")
-    elif name == "find" and operands and _WHOLE.fullmatch(operands[0]) and operands[0] not in ("*", "..") and re.search(r"-delete|-exec\w* (?:\S*/)?(?:rm|shred)", " ".join(rest)):
+    elif (
+        name == "find"
+        and operands
+        and _WHOLE.fullmatch(operands[0])
+        and operands[0] not in ("*", "..")
+        and re.search(r"-delete|-exec\w* (?:\S*/)?(?:rm|shred)", " ".join(rest))
+    ):
         yield Deed(line, "destruction", "critical", f"deletes what it finds below {operands[0]}")
     elif name == "chmod" and re.search(r"\b0?777\b|a\+\S*w", " ".join(rest)):
         far = any(_WHOLE.fullmatch(word) for word in operands)
         yield Deed(line, "permissions", "high" if far else "low", "lets everybody write")
     elif name == "chmod" and re.search(r"\b[ug]\+\w*s|\b[4267]\d{3}\b", " ".join(rest)):
         yield Deed(line, "permissions", "high", "gives a program the rights of another user")
-    elif name == "crontab" and operands[:1] != [] or (name == "crontab" and "-" in rest):
+    elif (name == "crontab" and operands[:1] != []) or (name == "crontab" and "-" in rest):
         yield Deed(line, "persistence", "high", "sets up a job that runs later (crontab)")
     elif name == "systemctl" and {"enable"} & set(operands):
         yield Deed(line, "persistence", "medium", "sets up a service that runs later")
-    elif name in ("tee", "cp", "mv", "install", "ln") and (target := next((word for word in reversed(operands) if _stays(word)), "")):
+    elif name in ("tee", "cp", "mv", "install", "ln") and (
+        target := next((word for word in reversed(operands) if _stays(word)), "")
+    ):
         yield Deed(line, "persistence", _worse(target), f"writes {target}, which is run or obeyed later")
-    elif name == "git" and "push" in operands and ("mirror" in options or any(re.match(r"https?://|git@", word) for word in operands)):
+    elif (
+        name == "git"
+        and "push" in operands
+        and ("mirror" in options or any(re.match(r"https?://|git@", word) for word in operands))
+    ):
         yield Deed(line, "exfiltration", "high", "pushes the repository to another place")
     elif name == "eval" and rest and "$(" in " ".join(rest):
         yield Deed(line, "obfuscation", "medium", "runs a computed text")
@@ -215,21 +293,38 @@ def _program(words: tuple[str, ...], line: int) -> Iterator[Deed]:
 
 
 def _stays(path: str) -> bool:
-    return _STAYS.search(path) is not None or bool(runs_later([part for part in path.split("/") if part not in ("", "~", "$HOME")]) and not path.endswith((".venv", ".vscode")))
+    return _STAYS.search(path) is not None or bool(
+        runs_later([part for part in path.split("/") if part not in ("", "~", "$HOME")])
+        and not path.endswith((".venv", ".vscode"))
+    )
 
 
 def _worse(path: str) -> Severity:
-    return "critical" if re.search(r"authorized_keys|sudoers|ld\.so\.preload|/etc/(?:passwd|shadow)", path) else "high"
+    return (
+        "critical"
+        if re.search(r"authorized_keys|sudoers|ld\.so\.preload|/etc/(?:passwd|shadow)", path)
+        else "high"
+    )
 
 
 # -- Python --------------------------------------------------------------------------------------------------
 
 _RUNNERS = frozenset({"exec", "eval", "compile"})
-_DECODERS = re.compile(r"b64decode|b85decode|b32decode|a85decode|fromhex|unhexlify|decompress|loads|rot13|chr\(|bytes\(\[|decode\(")
-_SINKS = re.compile(r"\b(?:requests|httpx|aiohttp|session|client|http)\.(?:post|put|get|request|patch)\b|\burlopen\b|\burlretrieve\b|\bsmtplib\b|\bsendall\b|\bHTTPS?Connection\b|\bparamiko\b|\bftplib\b")
-_WHOLE_ENV = re.compile(r"(?:dict|str|repr|dumps|list)\(\s*os\.environ\b|os\.environ\.(?:items|copy|values)\(|os\.environ\s*[,)\]}]|\*\*os\.environ")
-_SECRET_FILE = re.compile(r"\.ssh\b|\.aws\b|\.netrc|id_rsa|id_ed25519|\.gnupg|\.git-credentials|(?<![\w.])\.env\b(?!\.)|\.docker/config|\.kube/config|/etc/shadow|Login Data|cookies\.sqlite|\.pypirc")
-_TREE_GONE = re.compile(r"rmtree\(\s*(?:pathlib\.)?(?:Path\.home\(\)|Path\(\s*[\"'](?:~|/)[\"']\s*\)|os\.path\.expanduser\(\s*[\"']~/?[\"']\s*\)|os\.environ\[[\"']HOME[\"']\]|[\"']/[\"'])")
+_DECODERS = re.compile(
+    r"b64decode|b85decode|b32decode|a85decode|fromhex|unhexlify|decompress|loads|rot13|chr\(|bytes\(\[|decode\("
+)
+_SINKS = re.compile(
+    r"\b(?:requests|httpx|aiohttp|session|client|http)\.(?:post|put|get|request|patch)\b|\burlopen\b|\burlretrieve\b|\bsmtplib\b|\bsendall\b|\bHTTPS?Connection\b|\bparamiko\b|\bftplib\b"
+)
+_WHOLE_ENV = re.compile(
+    r"(?:dict|str|repr|dumps|list)\(\s*os\.environ\b|os\.environ\.(?:items|copy|values)\(|os\.environ\s*[,)\]}]|\*\*os\.environ"
+)
+_SECRET_FILE = re.compile(
+    r"\.ssh\b|\.aws\b|\.netrc|id_rsa|id_ed25519|\.gnupg|\.git-credentials|(?<![\w.])\.env\b(?!\.)|\.docker/config|\.kube/config|/etc/shadow|Login Data|cookies\.sqlite|\.pypirc"
+)
+_TREE_GONE = re.compile(
+    r"rmtree\(\s*(?:pathlib\.)?(?:Path\.home\(\)|Path\(\s*[\"'](?:~|/)[\"']\s*\)|os\.path\.expanduser\(\s*[\"']~/?[\"']\s*\)|os\.environ\[[\"']HOME[\"']\]|[\"']/[\"'])"
+)
 _SHELL_BACK = re.compile(r"\bdup2\b|pty\.spawn|subprocess\.\w+\(\s*\[?\s*[\"'](?:/bin/)?(?:ba)?sh[\"']")
 
 
@@ -237,9 +332,19 @@ def _python(code: str) -> Iterator[Deed]:
     code = re.sub(r"^(\s*)[%!]", r"\1# ", code, flags=re.MULTILINE)
     sends = _SINKS.search(code)
     if sends is not None and (found := _WHOLE_ENV.search(code)):
-        yield Deed(_at(code, found.start()), "exfiltration", "critical", "sends the whole environment to another machine")
+        yield Deed(
+            _at(code, found.start()),
+            "exfiltration",
+            "critical",
+            "sends the whole environment to another machine",
+        )
     if sends is not None and (found := _SECRET_FILE.search(code)):
-        yield Deed(_at(code, found.start()), "exfiltration", "critical", f"reads {found[0]} and talks to another machine")
+        yield Deed(
+            _at(code, found.start()),
+            "exfiltration",
+            "critical",
+            f"reads {found[0]} and talks to another machine",
+        )
     if "socket" in code and (found := _SHELL_BACK.search(code)):
         yield Deed(_at(code, found.start()), "remote shell", "critical", "opens a shell to another machine")
     if found := _TREE_GONE.search(code):
@@ -263,10 +368,19 @@ def _call(node: ast.Call) -> Iterator[Deed]:
     if name.removeprefix("builtins.") in _RUNNERS and node.args and not constant:
         inner = ast.unparse(node.args[0])
         hidden = _DECODERS.search(inner) is not None or ".join(" in inner
-        yield Deed(node.lineno, "obfuscation", "critical" if hidden else "medium", "runs a decoded text" if hidden else f"runs a computed text ({name})")
+        yield Deed(
+            node.lineno,
+            "obfuscation",
+            "critical" if hidden else "medium",
+            "runs a decoded text" if hidden else f"runs a computed text ({name})",
+        )
     elif last == "__import__" and node.args and not constant:
         yield Deed(node.lineno, "obfuscation", "high", "computes the name of a module that it loads")
-    elif name == "getattr" and len(node.args) > 1 and isinstance(node.args[1], ast.BinOp | ast.JoinedStr | ast.Call):
+    elif (
+        name == "getattr"
+        and len(node.args) > 1
+        and isinstance(node.args[1], ast.BinOp | ast.JoinedStr | ast.Call)
+    ):
         yield Deed(node.lineno, "obfuscation", "high", "computes the name of a function that it calls")
     elif (name in ("os.system", "os.popen") or name.startswith("subprocess.")) and node.args:
         command = _command(node.args[0])
@@ -280,7 +394,9 @@ def _command(value: ast.expr) -> str:
     if isinstance(value, ast.Constant) and isinstance(value.value, str):
         return value.value
     if isinstance(value, ast.List | ast.Tuple):
-        words = [one.value for one in value.elts if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+        words = [
+            one.value for one in value.elts if isinstance(one, ast.Constant) and isinstance(one.value, str)
+        ]
         return " ".join(words)
     if isinstance(value, ast.JoinedStr):
         return "".join(str(one.value) if isinstance(one, ast.Constant) else "X" for one in value.values)
@@ -291,5 +407,15 @@ def _python_writes(tree: ast.AST, code: str) -> Iterator[Deed]:
     if not re.search(r"write_text|write_bytes|open\([^)]*[\"'][wa]\+?[\"']|\.write\(", code):
         return
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and "\n" not in node.value and _STAYS.search(node.value):
-            yield Deed(node.lineno, "persistence", _worse(node.value), f"writes {node.value[:60]}, which is run or obeyed later")
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and "\n" not in node.value
+            and _STAYS.search(node.value)
+        ):
+            yield Deed(
+                node.lineno,
+                "persistence",
+                _worse(node.value),
+                f"writes {node.value[:60]}, which is run or obeyed later",
+            )

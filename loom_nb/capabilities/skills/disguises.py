@@ -20,7 +20,7 @@ _SPLITS_WORDS = re.compile(rf"[A-Za-z][{_UNSEEN}]+[A-Za-z]")
 _TURNS = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _OVERRIDES = re.compile("[\u202d\u202e]")
 _TAGS = re.compile("(\U0001f3f4)?([\U000e0020-\U000e007f]+)")
-_STRIPPED = {ord(char): None for char in _UNSEEN} | {code: None for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+_STRIPPED = {ord(char): None for char in _UNSEEN} | dict.fromkeys((*range(8234, 8239), *range(8294, 8298)))
 _TWINS = str.maketrans(
     "\u0430\u0441\u0435\u043e\u0440\u0445\u0443\u0456\u0458\u0455\u0501\u04bb\u051b\u0475\u0410\u0412\u0421\u0415\u041d\u041a\u041c\u041e\u0420\u0422\u0425\u0406\u0408\u0405"
     "\u03bf\u03b1\u03bd\u03c1\u03b9\u03ba\u03c5\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7\u0578\u057d\u0585\u0261\u0131",
@@ -61,8 +61,18 @@ def unmask(text: str) -> tuple[str, list[Mark]]:
     """The text as it is read by somebody who sees no unseen characters, line for line, and what was taken off."""
     if text.isascii():
         return text, []
-    marks = [Mark(line_at(text, found.start()), "unseen characters inside of a word", True) for found in _SPLITS_WORDS.finditer(text)]
-    marks += [Mark(line_at(text, one.start()), "characters that turn the direction of the text", bool(_OVERRIDES.match(one[0]))) for one in _TURNS.finditer(text)]
+    marks = [
+        Mark(line_at(text, found.start()), "unseen characters inside of a word", True)
+        for found in _SPLITS_WORDS.finditer(text)
+    ]
+    marks += [
+        Mark(
+            line_at(text, one.start()),
+            "characters that turn the direction of the text",
+            bool(_OVERRIDES.match(one[0])),
+        )
+        for one in _TURNS.finditer(text)
+    ]
     for found in _TAGS.finditer(text):
         if found[1] is None:
             marks.append(Mark(line_at(text, found.start()), "a text in unseen tag characters", True))
@@ -72,7 +82,9 @@ def unmask(text: str) -> tuple[str, list[Mark]]:
     for word in _WORD.finditer(folded):
         twin = word[0].translate(_TWINS)
         if twin != word[0] and twin.isascii() and any(char.isascii() for char in word[0]):
-            marks.append(Mark(line_at(folded, word.start()), f"letters of two alphabets in one word ({twin})", True))
+            marks.append(
+                Mark(line_at(folded, word.start()), f"letters of two alphabets in one word ({twin})", True)
+            )
             made += [folded[at : word.start()], twin]
             at = word.end()
     return "".join([*made, folded[at:]]), marks[:50]
@@ -89,7 +101,9 @@ def decoded(text: str, depth: int = 0) -> Iterator[Decoded]:
         yield Decoded(line, how, inner)
         if depth + 1 < MAX_NESTED:
             for deeper in decoded(inner, depth + 1):
-                yield Decoded(line, f"{how} in {deeper.how}" if deeper.how != how else f"{how}, twice", deeper.text)
+                yield Decoded(
+                    line, f"{how} in {deeper.how}" if deeper.how != how else f"{how}, twice", deeper.text
+                )
 
 
 def turned(text: str) -> Iterator[tuple[str, str]]:

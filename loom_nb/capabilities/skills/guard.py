@@ -17,7 +17,15 @@ from loom_nb.capabilities.skills.code_dangers import Deed, deeds, language_of
 from loom_nb.capabilities.skills.disguises import decoded, turned, unmask
 from loom_nb.capabilities.skills.front_matter import NotASkill, read_yaml, split
 from loom_nb.capabilities.skills.markup import Segment, Sentence, quoted, segments, sentences
-from loom_nb.capabilities.skills.phrases import Phrase, Severity, chat_marks, found_in, negated, wants_obeyed, warns
+from loom_nb.capabilities.skills.phrases import (
+    Phrase,
+    Severity,
+    chat_marks,
+    found_in,
+    negated,
+    wants_obeyed,
+    warns,
+)
 
 SEVERITIES: tuple[Severity, ...] = ("info", "low", "medium", "high", "critical")
 Verdict: TypeAlias = Literal["pass", "ask", "block"]
@@ -88,7 +96,9 @@ def _together(found: list[Finding]) -> list[Finding]:
     takes = kinds & {"exfiltration", "credentials", "secrecy", "escalation", "spreading", "leak", "download"}
     if ("override" in kinds and takes) or len(takes) > 1:
         return [
-            replace(one, severity="critical") if one.severity == "high" and one.kind in takes | {"override"} else one
+            replace(one, severity="critical")
+            if one.severity == "high" and one.kind in takes | {"override"}
+            else one
             for one in found
         ]
     return found
@@ -151,7 +161,9 @@ def _fields(name: str, text: str) -> Iterator[Finding]:
             line = head.count("\n", 0, max(place, 0)) + 2
             if key in ("allowed-tools", "allowed_tools"):
                 if {"*", "all"} & set(re.split(r"[\s,]+", value.casefold())):
-                    yield Finding("escalation", "medium", "asks for every tool (allowed_tools: *)", name, line)
+                    yield Finding(
+                        "escalation", "medium", "asks for every tool (allowed_tools: *)", name, line
+                    )
                 continue
             for one in (*_prose(name, Segment("prose", 1, value)), *_marks(name, line, value)):
                 yield replace(one, line=line, reason=f"its {key or 'head'} {one.reason}")
@@ -172,16 +184,32 @@ def _prose(name: str, piece: Segment) -> Iterator[Finding]:
         for phrase in phrases:
             yield _of_phrase(name, sentence, phrase, weak=weak)
         for phrase in found_in(_spoken(sentence)):
-            if phrase not in phrases and phrase.kind in ("exfiltration", "credentials", "escalation", "always"):
+            if phrase not in phrases and phrase.kind in (
+                "exfiltration",
+                "credentials",
+                "escalation",
+                "always",
+            ):
                 yield _of_phrase(name, sentence, phrase, weak=weak)
         if chat_marks(said):
-            yield Finding("override", "high", "has marks by which a chat is taken apart", name, sentence.line, sentence.text[:80])
+            yield Finding(
+                "override",
+                "high",
+                "has marks by which a chat is taken apart",
+                name,
+                sentence.line,
+                sentence.text[:80],
+            )
         yield from _told_to_run(name, sentence)
 
 
 def _spoken(sentence: Sentence) -> str:
     """The sentence with its words in backticks, and without those in quotation marks."""
-    return re.sub(r"\"[^\"\n]{3,}\"|“[^”\n]{3,}”", " … ", sentence.text).replace("`", "") if not sentence.listed else ""
+    return (
+        re.sub(r"\"[^\"\n]{3,}\"|“[^”\n]{3,}”", " … ", sentence.text).replace("`", "")
+        if not sentence.listed
+        else ""
+    )
 
 
 def _of_phrase(name: str, sentence: Sentence, phrase: Phrase, *, weak: bool) -> Finding:
@@ -189,7 +217,10 @@ def _of_phrase(name: str, sentence: Sentence, phrase: Phrase, *, weak: bool) -> 
     return Finding(phrase.kind, severity, phrase.reason, name, sentence.line, sentence.text[:120])
 
 
-_RUN = re.compile(r"\b(?:run|execute|call|start|type|use|enter|paste|launch|invoke|first|begin with)\b[^.`]{0,40}$", re.IGNORECASE)
+_RUN = re.compile(
+    r"\b(?:run|execute|call|start|type|use|enter|paste|launch|invoke|first|begin with)\b[^.`]{0,40}$",
+    re.IGNORECASE,
+)
 
 
 def _told_to_run(name: str, sentence: Sentence) -> Iterator[Finding]:
@@ -220,7 +251,9 @@ def _code(name: str, piece: Segment) -> Iterator[Finding]:
 def _comments(code: str) -> str:
     """The comments of a code, in their lines."""
     lines = code.split("\n")
-    return "\n".join((found[1] if (found := re.search(r"(?:^|\s)(?:#(?!!)|//)\s*(.*)$", line)) else "") for line in lines)
+    return "\n".join(
+        (found[1] if (found := re.search(r"(?:^|\s)(?:#(?!!)|//)\s*(.*)$", line)) else "") for line in lines
+    )
 
 
 def _of_deed(name: str, deed: Deed, above: int) -> Finding:
@@ -260,14 +293,31 @@ def _links(name: str, piece: Segment) -> Iterator[Finding]:
         except ValueError:
             continue
         said = _HOST.fullmatch(found[2].strip().strip("`"))
-        if host and said is not None and _site(said[1].casefold()) != _site(host) and _looks_like_host(found[2]):
-            yield Finding("link", "high", f"a link says {said[1]} and leads to {host}", name, line, found[0][:120])
+        if (
+            host
+            and said is not None
+            and _site(said[1].casefold()) != _site(host)
+            and _looks_like_host(found[2])
+        ):
+            yield Finding(
+                "link", "high", f"a link says {said[1]} and leads to {host}", name, line, found[0][:120]
+            )
         near = piece.text[max(0, found.start() - 200) : found.end() + 200]
         carries = re.search(r"[?&]\w+=(?:[A-Z_]{3,}|\{|<|\$|%7B|\.\.\.)", found[3])
-        if found[1] and carries and re.search(r"\b(?:conversation|data|encoded|secret|answer|content|history|replace)", near, re.IGNORECASE):
-            yield Finding("exfiltration", "high", f"a picture carries something to {host}", name, line, found[0][:120])
+        if (
+            found[1]
+            and carries
+            and re.search(
+                r"\b(?:conversation|data|encoded|secret|answer|content|history|replace)", near, re.IGNORECASE
+            )
+        ):
+            yield Finding(
+                "exfiltration", "high", f"a picture carries something to {host}", name, line, found[0][:120]
+            )
         if target.username is not None:
-            yield Finding("link", "medium", f"a link hides that it leads to {host}", name, line, found[0][:120])
+            yield Finding(
+                "link", "medium", f"a link hides that it leads to {host}", name, line, found[0][:120]
+            )
         if found[3].casefold().startswith(("javascript:", "vbscript:")):
             yield Finding("link", "high", "a link runs code", name, line, found[0][:120])
 

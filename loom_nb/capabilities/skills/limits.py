@@ -106,7 +106,9 @@ class AskAboutSkills:
             wanted = str(call.arguments.get("name", ""))
             if any(one.name == wanted for one in call.scene.skills):
                 return None
-            return Verdict("deny", f"the skill {wanted!r:.80} is not active: activate_skill comes first", self.name)
+            return Verdict(
+                "deny", f"the skill {wanted!r:.80} is not active: activate_skill comes first", self.name
+            )
         if call.name != "activate_skill" or call.assessment is None or not call.assessment.reasons:
             return None
         return Verdict("ask", "; ".join(one.replace(";", ",") for one in call.assessment.reasons), self.name)

@@ -15,7 +15,9 @@ _HIDDEN = re.compile(
     re.IGNORECASE | re.DOTALL | re.MULTILINE,
 )
 _END = re.compile(r"(?<=[.!?…])[\"'”’)]*\s+|[。！？]+|\n\s*\n|\n(?=\s*(?:[-*+>|#]|\d+[.)])\s)|\|")
-_QUOTED = re.compile(r"``.+?``|`[^`\n]+`|\"[^\"\n]{3,}\"|“[^”\n]{3,}”|„[^“”\n]{3,}[“”]|«[^»\n]{3,}»|(?<!\w)'[^'\n]{3,}'(?!\w)|「[^」]+」")
+_QUOTED = re.compile(
+    r"``.+?``|`[^`\n]+`|\"[^\"\n]{3,}\"|“[^”\n]{3,}”|„[^“”\n]{3,}[“”]|«[^»\n]{3,}»|(?<!\w)'[^'\n]{3,}'(?!\w)|「[^」]+」"
+)
 _INLINE = re.compile(r"`([^`\n]+)`")
 
 
@@ -93,7 +95,9 @@ def _without_hidden(text: str) -> str:
 def sentences(segment: Segment) -> Iterator[Sentence]:
     """The sentences of a piece of prose."""
     at, lead = 0, ""
-    ends = [one for one in _END.finditer(segment.text) if one[0] != "|" or _in_table(segment.text, one.start())]
+    ends = [
+        one for one in _END.finditer(segment.text) if one[0] != "|" or _in_table(segment.text, one.start())
+    ]
     for end in (*ends, None):
         stop = end.start() if end is not None else len(segment.text)
         raw = segment.text[at:stop]
@@ -105,7 +109,14 @@ def sentences(segment: Segment) -> Iterator[Sentence]:
                 lead = text if text.endswith(":") or text.startswith("#") else ""
             table = (end is not None and end[0] == "|") or segment.text[max(0, at - 1) : at] == "|"
             said = _QUOTED.sub(" … ", text)
-            yield Sentence(line, text, said, tuple(_INLINE.findall(text)), table or (item and bool(lead)), lead if item else "")
+            yield Sentence(
+                line,
+                text,
+                said,
+                tuple(_INLINE.findall(text)),
+                table or (item and bool(lead)),
+                lead if item else "",
+            )
         at = end.end() if end is not None else stop
 
 

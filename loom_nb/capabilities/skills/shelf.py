@@ -221,7 +221,9 @@ class Shelf:
         root = str(place.path)
         try:
             with os.scandir(root) as entries:
-                found = sorted((one.name, one.is_symlink(), one.is_dir(follow_symlinks=False)) for one in entries)
+                found = sorted(
+                    (one.name, one.is_symlink(), one.is_dir(follow_symlinks=False)) for one in entries
+                )
         except OSError:
             return
         for name, link, folder in found[:MAX_SKILLS]:

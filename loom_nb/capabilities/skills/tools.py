@@ -104,7 +104,9 @@ class Finding:
         return Assessment(
             _READS,
             reasons=doubts,
-            refusal=f"the skill {name} is refused: {ready.report.worst}" if ready.report.verdict == "block" else "",
+            refusal=f"the skill {name} is refused: {ready.report.worst}"
+            if ready.report.verdict == "block"
+            else "",
             preview=ready.opened.text if doubts else "",
             paths=(str(ready.opened.skill.folder),),
             binds=sha256,

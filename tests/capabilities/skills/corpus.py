@@ -19,8 +19,13 @@ class Sample:
 
 def samples(file: str) -> list[Sample]:
     """The skills of one file."""
-    parts = re.split(r"^%%% (\S+) \[([^\]]+)\]\n", (FOLDER / f"{file}.txt").read_text("utf-8"), flags=re.MULTILINE)
-    return [_sample(name, kind, text) for name, kind, text in zip(parts[1::3], parts[2::3], parts[3::3], strict=True)]
+    parts = re.split(
+        r"^%%% (\S+) \[([^\]]+)\]\n", (FOLDER / f"{file}.txt").read_text("utf-8"), flags=re.MULTILINE
+    )
+    return [
+        _sample(name, kind, text)
+        for name, kind, text in zip(parts[1::3], parts[2::3], parts[3::3], strict=True)
+    ]
 
 
 def _sample(name: str, kind: str, text: str) -> Sample:
