@@ -69,10 +69,10 @@ class SkillsCapability:
         told, told_all = catalogue(skills, self.listed)
         tools = Finding(shelf).tools()
         if self.write:
-            from loom_nb.capabilities.skills.writing import Writing
+            from loom_nb.capabilities.skills.writing import Writing, desk_at
 
             home = self.home if self.home is not None else settings.load().home
-            tools = (*tools, *Writing(agent_folder(home), shelf).tools())
+            tools = (*tools, *Writing(desk_at(agent_folder(home))).tools())
         items = (PartitionItem("skills", told, "skill"),) if told else ()
 
         async def enrich(enquiry: Enquiry) -> Enrichment | None:
