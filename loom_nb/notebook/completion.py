@@ -114,6 +114,8 @@ def _after_line(before: str, bench: "Workbench") -> dict[str, Any]:
             return _after_context(done[1:], fragment, bench)
         case "compact":
             return _after_compact(done[1:], fragment, bench)
+        case "skills":
+            return _after_skills(done[1:], fragment, bench)
         case "budget":
             return _after_budget(done[1:], fragment)
         case "show" | "why" | "resume" | "fork" | "diff" | "export" | "artifacts":
@@ -202,6 +204,15 @@ def _variables() -> list[str]:
     import os
 
     return sorted(name for name, text in os.environ.items() if text and _SECRET.search(name))
+
+
+def _after_skills(done: list[str], fragment: str, bench: "Workbench") -> dict[str, Any]:
+    from loom_nb.notebook.skills import VERBS, shelf_of
+
+    if not done:
+        return _offer(fragment, [verb for verb in VERBS if verb], "command")
+    names = [one.name for one in shelf_of(bench).usable()] if done == ["show"] else []
+    return _offer(fragment, names, "skill")
 
 
 def _after_budget(done: list[str], fragment: str) -> dict[str, Any]:

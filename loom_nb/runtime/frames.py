@@ -30,6 +30,8 @@ from loom_nb.events import (
     RunInterrupted,
     RunStarted,
     SecretUsed,
+    SkillActivated,
+    SkillChanged,
     TurnFinished,
     TurnStarted,
 )
@@ -188,6 +190,12 @@ _SAYINGS: dict[type[Any], Callable[[Any], dict[str, Any]]] = {
     },
     SecretUsed: lambda e: {
         "call": e.call_id, "outcome": e.mode, "text": _brief(f"{e.scope}: {e.method} {e.host}{e.path}")
+    },
+    SkillActivated: lambda e: {
+        "call": e.call_id, "outcome": "active" if e.active else "put away", "text": e.name
+    },
+    SkillChanged: lambda e: {
+        "call": e.call_id, "outcome": e.change, "text": _brief(f"{e.name}: {e.words}")
     },
     RunFinished: lambda e: {"outcome": e.status, "seconds": e.seconds, "text": _brief(e.reason or e.output)},
     ArtifactAdded: lambda e: {"call": e.call_id, "text": f"{e.name}: {e.summary}"},

@@ -63,12 +63,35 @@ _SECRETS = re.compile(
     re.MULTILINE,
 )
 _SENDS = frozenset(
-    ["curl", "wget", "nc", "ncat", "netcat", "socat", "scp", "sftp", "rsync", "ftp", "tftp", "telnet", "mail", "sendmail", "mutt", "http", "https", "xh", "rclone", "dig", "nslookup", "host"]
+    [
+        "curl",
+        "wget",
+        "nc",
+        "ncat",
+        "netcat",
+        "socat",
+        "scp",
+        "sftp",
+        "rsync",
+        "ftp",
+        "tftp",
+        "telnet",
+        "mail",
+        "sendmail",
+        "mutt",
+        "http",
+        "https",
+        "xh",
+        "rclone",
+        "dig",
+        "nslookup",
+        "host",
+    ]
 )
 _PUBLISHES = re.compile(
     r"\bgh\s+gist\s+create|\baws\s+s3\s+(?:cp|sync|mv)|\bgsutil\s+cp|\bgit\s+push\s+\S*https?://"
 )
-_RUNS = r"(?:sudo\s+(?:-\S+\s+)*)?(?:env\s+)?(?:\S*/)?(?:ba|z|k|da|fi)?sh\b|(?:sudo\s+)?(?:\S*/)?(?:python[\d.]*|perl|ruby|node|php)\b"
+_RUNS = r"(?:sudo\s+(?:-\S+\s+)*)?(?:env\s+)?(?:\S{0,60}/)?(?:ba|z|k|da|fi)?sh\b|(?:sudo\s+)?(?:\S{0,60}/)?(?:python[\d.]*|perl|ruby|node|php)\b"
 _LOADS = r"(?:curl|wget|fetch|aria2c|lwp-request)\b"
 _PIPED = re.compile(rf"{_LOADS}[^\n;]*\|\s*(?:tee\s+\S+\s*\|\s*)?(?:{_RUNS})")
 _INSIDE = re.compile(
@@ -264,7 +287,7 @@ def _program(words: tuple[str, ...], line: int) -> Iterator[Deed]:
         and operands
         and _WHOLE.fullmatch(operands[0])
         and operands[0] not in ("*", "..")
-        and re.search(r"-delete|-exec\w* (?:\S*/)?(?:rm|shred)", " ".join(rest))
+        and re.search(r"-delete|-exec\w* (?:\S{0,60}/)?(?:rm|shred)", " ".join(rest))
     ):
         yield Deed(line, "destruction", "critical", f"deletes what it finds below {operands[0]}")
     elif name == "chmod" and re.search(r"\b0?777\b|a\+\S*w", " ".join(rest)):

@@ -10,8 +10,10 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 MAX_NESTED = 3
+_MOST = 20
 _LEAST = 24
 """Characters of an encoded text that is worth a look."""
 
@@ -63,17 +65,14 @@ def unmask(text: str) -> tuple[str, list[Mark]]:
         return text, []
     marks = [
         Mark(line_at(text, found.start()), "unseen characters inside of a word", True)
-        for found in _SPLITS_WORDS.finditer(text)
+        for found in islice(_SPLITS_WORDS.finditer(text), _MOST)
     ]
-    marks += [
-        Mark(
-            line_at(text, one.start()),
-            "characters that turn the direction of the text",
-            bool(_OVERRIDES.match(one[0])),
+    for found in islice(_TURNS.finditer(text), _MOST):
+        serious = _OVERRIDES.match(found[0]) is not None
+        marks.append(
+            Mark(line_at(text, found.start()), "characters that turn the direction of the text", serious)
         )
-        for one in _TURNS.finditer(text)
-    ]
-    for found in _TAGS.finditer(text):
+    for found in islice(_TAGS.finditer(text), _MOST):
         if found[1] is None:
             marks.append(Mark(line_at(text, found.start()), "a text in unseen tag characters", True))
     plain = text.translate(_STRIPPED)
@@ -82,12 +81,15 @@ def unmask(text: str) -> tuple[str, list[Mark]]:
     for word in _WORD.finditer(folded):
         twin = word[0].translate(_TWINS)
         if twin != word[0] and twin.isascii() and any(char.isascii() for char in word[0]):
-            marks.append(
-                Mark(line_at(folded, word.start()), f"letters of two alphabets in one word ({twin})", True)
-            )
+            if len(marks) < 4 * _MOST:
+                marks.append(
+                    Mark(
+                        line_at(folded, word.start()), f"letters of two alphabets in one word ({twin})", True
+                    )
+                )
             made += [folded[at : word.start()], twin]
             at = word.end()
-    return "".join([*made, folded[at:]]), marks[:50]
+    return "".join([*made, folded[at:]]), marks
 
 
 def decoded(text: str, depth: int = 0) -> Iterator[Decoded]:

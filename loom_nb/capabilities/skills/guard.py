@@ -30,6 +30,12 @@ from loom_nb.capabilities.skills.phrases import (
 SEVERITIES: tuple[Severity, ...] = ("info", "low", "medium", "high", "critical")
 Verdict: TypeAlias = Literal["pass", "ask", "block"]
 MAX_FINDINGS = 40
+MAX_LOOKED = 100_000
+"""Characters of a file: of a longer one a person decides."""
+MAX_LINE = 2_000
+"""Characters of a line of code, likewise."""
+MAX_PIECES = 400
+"""Pieces of code in backticks in one file, likewise."""
 _HEAD = "SKILL.md"
 
 
@@ -106,6 +112,11 @@ def _together(found: list[Finding]) -> list[Finding]:
 
 def _file(name: str, text: str) -> Iterator[Finding]:
     language = "" if name == _HEAD else language_of(name, text)
+    if len(text) > MAX_LOOKED:
+        yield Finding(
+            "size", "medium", f"is longer than what is looked at ({MAX_LOOKED:,} characters)", name, 1
+        )
+        text = text[:MAX_LOOKED]
     plain, marks = unmask(text)
     for mark in marks:
         severity: Severity = "high" if mark.serious else "medium"
@@ -113,7 +124,8 @@ def _file(name: str, text: str) -> Iterator[Finding]:
     for one in decoded(text):
         yield from _hidden(name, one.line, one.text, one.how)
     if language:
-        for deed in deeds(plain, language):
+        yield from _long_lines(name, plain, 0)
+        for deed in deeds(_cut(plain), language):
             yield _of_deed(name, deed, 0)
         plain = _comments(plain)
         yield from _prose(name, Segment("prose", 1, plain))
@@ -175,8 +187,10 @@ def _marks(name: str, line: int, text: str) -> Iterator[Finding]:
 
 
 def _prose(name: str, piece: Segment) -> Iterator[Finding]:
+    pieces = 0
     for sentence in sentences(piece):
         said = sentence.said
+        pieces += len(sentence.code)
         phrases = list(found_in(said))
         if wants_obeyed(said):
             phrases += [one for inner in quoted(sentence.text) for one in found_in(inner)]
@@ -200,7 +214,10 @@ def _prose(name: str, piece: Segment) -> Iterator[Finding]:
                 sentence.line,
                 sentence.text[:80],
             )
-        yield from _told_to_run(name, sentence)
+        if pieces > MAX_PIECES:
+            yield Finding("size", "medium", "has more pieces of code than are looked at", name, sentence.line)
+        else:
+            yield from _told_to_run(name, sentence)
 
 
 def _spoken(sentence: Sentence) -> str:
@@ -237,7 +254,9 @@ def _told_to_run(name: str, sentence: Sentence) -> Iterator[Finding]:
 
 def _code(name: str, piece: Segment) -> Iterator[Finding]:
     weak = warns(piece.before)
-    for deed in deeds(piece.text, piece.language):
+    if piece.language not in ("text", "json", "csv"):
+        yield from _long_lines(name, piece.text, piece.line - 1)
+    for deed in deeds(_cut(piece.text), piece.language):
         finding = _of_deed(name, deed, piece.line - 1)
         yield replace(finding, severity="low") if weak else finding
     if piece.language in ("", "text", "txt", "md", "markdown"):
@@ -246,6 +265,20 @@ def _code(name: str, piece: Segment) -> Iterator[Finding]:
     else:
         for one in _prose(name, Segment("prose", piece.line, _comments(piece.text))):
             yield one
+
+
+def _cut(code: str) -> str:
+    return "\n".join(line[:MAX_LINE] for line in code.split("\n"))
+
+
+def _long_lines(name: str, code: str, above: int) -> Iterator[Finding]:
+    """A line that nobody reads to its end may have anything there."""
+    for number, line in enumerate(code.split("\n"), 1):
+        if len(line) > MAX_LINE:
+            yield Finding(
+                "size", "medium", f"has a line of {len(line):,} characters of code", name, above + number
+            )
+            return
 
 
 def _comments(code: str) -> str:
@@ -265,7 +298,7 @@ def _hidden(name: str, line: int, text: str, how: str) -> Iterator[Finding]:
     plain, _ = unmask(text)
     for phrase in found_in(plain, loud=True):
         yield Finding(phrase.kind, "critical", f"in {how}: {phrase.reason}", name, line, plain[:80])
-    for deed in deeds(plain, ""):
+    for deed in deeds(_cut(plain), ""):
         if deed.severity != "low":
             yield Finding(deed.kind, "critical", f"in {how}: {deed.reason}", name, line, plain[:80])
     if re.search(r"\b(?:assistant|AI|agent|model|LLM|claude|gpt)\b\s*[:,]", plain):
@@ -279,7 +312,7 @@ def _in_cipher(name: str, text: str, how: str) -> Iterator[Finding]:
                 yield Finding(phrase.kind, "critical", f"in {how}: {phrase.reason}", name, number, line[:80])
 
 
-_LINK = re.compile(r"(!?)\[([^\]\n]*)\]\(\s*<?([^)\s>]+)>?[^)]*\)")
+_LINK = re.compile(r"(!?)\[([^\]\n]{0,300})\]\(\s{0,20}<?([^)\s>]{1,2000})>?[^)]{0,300}\)")
 _HOST = re.compile(r"(?:https?://)?((?:[a-z0-9-]+\.)+[a-z]{2,})(?:[/:?#]\S*)?", re.IGNORECASE)
 
 

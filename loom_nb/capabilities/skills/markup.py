@@ -1,8 +1,9 @@
 """A Markdown text cut into what is said, what is quoted, what is code and what is hidden, with its lines."""
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 Kind: TypeAlias = Literal["prose", "code", "hidden"]
@@ -11,12 +12,12 @@ _FENCE = re.compile(r"\s{0,3}(?:>\s*)?(`{3,}|~{3,})\s*([\w+-]*)")
 _HIDDEN = re.compile(
     r"<!--(.*?)(?:-->|\Z)"
     r"|^[ ]{0,3}\[[^\]\n]*\]:\s*(?:#|<>)\s*[\"'(](.*?)[\"')]?$"
-    r"|<([a-z]+)\b[^>]*(?:display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0|opacity\s*:\s*0|color\s*:\s*(?:white|#fff\b|transparent)|\bhidden\b)[^>]*>(.*?)</\3>",
+    r"|<([a-z]+)\b[^>]{0,300}?(?:display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0|opacity\s*:\s*0|color\s*:\s*(?:white|#fff\b|transparent)|\bhidden\b)[^>]{0,300}>(.{0,4000}?)</\3>",
     re.IGNORECASE | re.DOTALL | re.MULTILINE,
 )
 _END = re.compile(r"(?<=[.!?…])[\"'”’)]*\s+|[。！？]+|\n\s*\n|\n(?=\s*(?:[-*+>|#]|\d+[.)])\s)|\|")
 _QUOTED = re.compile(
-    r"``.+?``|`[^`\n]+`|\"[^\"\n]{3,}\"|“[^”\n]{3,}”|„[^“”\n]{3,}[“”]|«[^»\n]{3,}»|(?<!\w)'[^'\n]{3,}'(?!\w)|「[^」]+」"
+    r"``.+?``|`[^`\n]+`|\"[^\"\n]{3,400}\"|“[^”\n]{3,400}”|„[^“”\n]{3,400}[“”]|«[^»\n]{3,400}»|(?<!\w)'[^'\n]{3,400}'(?!\w)|「[^」]+」"
 )
 _INLINE = re.compile(r"`([^`\n]+)`")
 
@@ -92,36 +93,37 @@ def _without_hidden(text: str) -> str:
     return _HIDDEN.sub(lambda found: "\n" * found[0].count("\n"), text)
 
 
+MAX_SENTENCE = 1_500
+"""Characters: a longer one is looked at in pieces that overlap."""
+
+
 def sentences(segment: Segment) -> Iterator[Sentence]:
     """The sentences of a piece of prose."""
-    at, lead = 0, ""
-    ends = [
-        one for one in _END.finditer(segment.text) if one[0] != "|" or _in_table(segment.text, one.start())
-    ]
-    for end in (*ends, None):
-        stop = end.start() if end is not None else len(segment.text)
-        raw = segment.text[at:stop]
-        text = " ".join(raw.split())
-        if text:
-            line = segment.line + segment.text.count("\n", 0, at + len(raw) - len(raw.lstrip()))
-            item = re.match(r"(?:[-*+]|\d+[.)])\s", text) is not None
-            if not item and not (end is not None and end[0] == "|"):
-                lead = text if text.endswith(":") or text.startswith("#") else ""
-            table = (end is not None and end[0] == "|") or segment.text[max(0, at - 1) : at] == "|"
-            said = _QUOTED.sub(" … ", text)
-            yield Sentence(
-                line,
-                text,
-                said,
-                tuple(_INLINE.findall(text)),
-                table or (item and bool(lead)),
-                lead if item else "",
-            )
+    text, at, lead = segment.text, 0, ""
+    breaks = [place for place, char in enumerate(text) if char == "\n"]
+    tabled = [line.lstrip().startswith("|") for line in text.split("\n")]
+    for end in (*_END.finditer(text), None):
+        cell = end is not None and end[0] == "|"
+        if end is not None and cell and not tabled[bisect_left(breaks, end.start())]:
+            continue
+        stop = end.start() if end is not None else len(text)
+        raw = text[at:stop]
+        words = " ".join(raw.split())
+        if words:
+            line = segment.line + bisect_left(breaks, at + len(raw) - len(raw.lstrip()))
+            item = re.match(r"(?:[-*+]|\d+[.)])\s", words) is not None
+            if not item and not cell:
+                lead = words if words.endswith(":") or words.startswith("#") else ""
+            table = cell or text[max(0, at - 1) : at] == "|"
+            listed = table or (item and bool(lead))
+            yield from _pieces(Sentence(line, words, "", (), listed, lead if item else ""))
         at = end.end() if end is not None else stop
 
 
-def _in_table(text: str, place: int) -> bool:
-    return text[text.rfind("\n", 0, place) + 1 :].lstrip().startswith("|")
+def _pieces(sentence: Sentence) -> Iterator[Sentence]:
+    for start in range(0, max(len(sentence.text) - 200, 1), MAX_SENTENCE - 200):
+        text = sentence.text[start : start + MAX_SENTENCE]
+        yield replace(sentence, text=text, said=_QUOTED.sub(" … ", text), code=tuple(_INLINE.findall(text)))
 
 
 def quoted(text: str) -> Iterator[str]:

@@ -246,7 +246,7 @@ def read_skill(skill: Skill) -> Opened:
     try:
         text = read_head(str(skill.folder))
         matter, body = parse(text, skill.name)
-        files = tuple(_files(skill.folder))
+        files = tuple(files_of(skill.folder))
     except OSError as error:
         raise ToolError(f"the skill {skill.name} cannot be read: {error.strerror or error}") from None
     texts = [(HEAD, text)]
@@ -273,7 +273,7 @@ def read_resource(root: Path, path: str) -> str | None:
         folder.close()
 
 
-def _files(root: Path) -> Iterator[str]:
+def files_of(root: Path) -> Iterator[str]:
     """The files of a skill but its SKILL.md, by their paths, links left out."""
     waiting, count = [""], 0
     while waiting:

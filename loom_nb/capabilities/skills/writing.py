@@ -134,7 +134,9 @@ class Desk:
         """What the guard says of the skill with this file. Raises ToolError where it would be none."""
         text = after.decode()
         if len(after) > MAX_TEXT:
-            raise ToolError(f"a file of a skill has at most {amount(MAX_TEXT)}, this one {amount(len(after))}")
+            raise ToolError(
+                f"a file of a skill has at most {amount(MAX_TEXT)}, this one {amount(len(after))}"
+            )
         if wish.file == HEAD:
             parse(text, wish.name)
         texts = self._texts(wish.name)
@@ -181,7 +183,13 @@ def _skill_of(history: History) -> str:
     if last is None:
         return ""
     change = last[1]
-    parts = change.parts if isinstance(change, Wrote) else change.source if isinstance(change, Moved) else change.made[0]
+    parts = (
+        change.parts
+        if isinstance(change, Wrote)
+        else change.source
+        if isinstance(change, Moved)
+        else change.made[0]
+    )
     return parts[0]
 
 
