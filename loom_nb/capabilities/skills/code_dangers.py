@@ -57,9 +57,12 @@ _OTHERS = frozenset(
 )
 
 _SECRETS = re.compile(
-    r"\$\(?\s*(?:env|printenv|set)\b|`env`|(?:^|[|;&(]\s*)(?:env|printenv)\b|\$\{?\w*(?:TOKEN|SECRET|PASSW|API_?KEY|ACCESS_KEY|PRIVATE)\w*"
-    r"|~/\.(?:ssh|aws|gnupg|kube|docker|config|netrc|git-credentials|pypirc|npmrc|password-store)|\$\{?HOME\}?/\.(?:ssh|aws|gnupg|kube|docker|netrc|git-credentials)"
-    r"|\.netrc\b|\bid_(?:rsa|ed25519|ecdsa)\b(?!\.pub)|/etc/shadow|\.aws/credentials|(?<![\w.])\.env\b(?!\.)|/proc/self/environ|keychain|Login Data|cookies\.sqlite",
+    r"\$\(?\s*(?:env|printenv|set)\b|`env`|(?:^|[|;&(]\s*)(?:env|printenv)\b|\$\{?\w*(?:TOKEN"
+    r"|SECRET|PASSW|API_?KEY|ACCESS_KEY|PRIVATE)\w*"
+    r"|~/\.(?:ssh|aws|gnupg|kube|docker|config|netrc|git-credentials|pypirc|npmrc"
+    r"|password-store)|\$\{?HOME\}?/\.(?:ssh|aws|gnupg|kube|docker|netrc|git-credentials)"
+    r"|\.netrc\b|\bid_(?:rsa|ed25519|ecdsa)\b(?!\.pub)|/etc/shadow|\.aws/credentials"
+    r"|(?<![\w.])\.env\b(?!\.)|/proc/self/environ|keychain|Login Data|cookies\.sqlite",
     re.MULTILINE,
 )
 _SENDS = frozenset(
@@ -91,17 +94,22 @@ _SENDS = frozenset(
 _PUBLISHES = re.compile(
     r"\bgh\s+gist\s+create|\baws\s+s3\s+(?:cp|sync|mv)|\bgsutil\s+cp|\bgit\s+push\s+\S*https?://"
 )
-_RUNS = r"(?:sudo\s+(?:-\S+\s+)*)?(?:env\s+)?(?:\S{0,60}/)?(?:ba|z|k|da|fi)?sh\b|(?:sudo\s+)?(?:\S{0,60}/)?(?:python[\d.]*|perl|ruby|node|php)\b"
+_RUNS = (
+    r"(?:sudo\s+(?:-\S+\s+)*)?(?:env\s+)?(?:\S{0,60}/)?(?:ba|z|k|da|fi)?sh\b"
+    r"|(?:sudo\s+)?(?:\S{0,60}/)?(?:python[\d.]*|perl|ruby|node|php)\b"
+)
 _LOADS = r"(?:curl|wget|fetch|aria2c|lwp-request)\b"
 _PIPED = re.compile(rf"{_LOADS}[^\n;]*\|\s*(?:tee\s+\S+\s*\|\s*)?(?:{_RUNS})")
 _INSIDE = re.compile(
     rf"(?:(?:{_RUNS})[^\n;|]*?|\beval\s+[\"']?|\bsource\s+|(?:^|\s)\.\s+)(?:<\(|\$\(|`)\s*{_LOADS}"
 )
 _FETCH_THEN_RUN = re.compile(
-    rf"{_LOADS}[^\n]*?(?:-o|-O|--output|>)\s*(\S+)[\s\S]{{0,120}}?(?:&&|;|\n)\s*(?:chmod\s+\S+\s+\1\s*(?:&&|;|\n)\s*)?(?:sudo\s+)?(?:(?:ba|z)?sh\s+|python3?\s+)?\1\b"
+    rf"{_LOADS}[^\n]*?(?:-o|-O|--output|>)\s*(\S+)[\s\S]{{0,120}}?(?:&&|;|\n)\s*(?:chmod\s+\S+\s+\1\s"
+    rf"*(?:&&|;|\n)\s*)?(?:sudo\s+)?(?:(?:ba|z)?sh\s+|python3?\s+)?\1\b"
 )
 _DECODED = re.compile(
-    rf"(?:base64\s+(?:-d|-D|--decode)|xxd\s+-r|openssl\s+(?:enc|base64)\s[^|\n]*-d|rev)\b[^\n]*?(?:\|\s*(?:{_RUNS})|\)\s*[\"']?\s*$)",
+    rf"(?:base64\s+(?:-d|-D|--decode)|xxd\s+-r|openssl\s+(?:enc|base64)\s[^|\n]*-d"
+    rf"|rev)\b[^\n]*?(?:\|\s*(?:{_RUNS})|\)\s*[\"']?\s*$)",
     re.MULTILINE,
 )
 _EVAL_DECODED = re.compile(r"\beval\b[^\n]*(?:base64|xxd|printf|\\x)")
@@ -111,28 +119,38 @@ _REVERSE = re.compile(
 _BOMB = re.compile(r":\(\)\s*\{\s*:\s*\|\s*:\s*&\s*\}")
 _TRACES = re.compile(r"\bhistory\s+-c\b|\bunset\s+HISTFILE|\bHISTFILE=/dev/null|>\s*~?\S*/\.bash_history")
 _DEFENCES = re.compile(
-    r"\bsetenforce\s+0|\bufw\s+disable|\biptables\s+-F|\bcsrutil\s+disable|spctl\s+--master-disable|Set-MpPreference\s+-Disable"
+    r"\bsetenforce\s+0|\bufw\s+disable|\biptables\s+-F|\bcsrutil\s+disable|spctl\s+--master-disable"
+    r"|Set-MpPreference\s+-Disable"
 )
 _INDEX = re.compile(
-    r"(?:--index-url|--extra-index-url|-i|--registry)[= ]\s*(?:http://|https?://(?!(?:pypi\.org|test\.pypi\.org|files\.pythonhosted\.org|registry\.npmjs\.org|download\.pytorch\.org)))\S+"
+    r"(?:--index-url|--extra-index-url|-i|--registry)[= ]\s*(?:http://|https?://(?!(?:pypi\.org"
+    r"|test\.pypi\.org|files\.pythonhosted\.org|registry\.npmjs\.org|download\.pytorch\.org)))\S+"
 )
 _POWERSHELL = re.compile(
-    r"\b(?:iex|Invoke-Expression)\b[\s\S]{0,120}(?:DownloadString|Invoke-WebRequest|\biwr\b|\birm\b|Invoke-RestMethod|Net\.WebClient)|(?:DownloadString|\biwr\b|\birm\b)[\s\S]{0,120}\|\s*(?:iex|Invoke-Expression)\b|-enc(?:odedcommand)?\s+[A-Za-z0-9+/=]{20,}",
+    r"\b(?:iex|Invoke-Expression)\b[\s\S]{0,120}(?:DownloadString|Invoke-WebRequest"
+    r"|\biwr\b|\birm\b|Invoke-RestMethod|Net\.WebClient)|(?:DownloadString|\biwr\b"
+    r"|\birm\b)[\s\S]{0,120}\|\s*(?:iex|Invoke-Expression)\b|-enc(?:odedcommand)?\s+[A-Za-z0-9+/=]"
+    r"{20,}",
     re.IGNORECASE,
 )
 _JAVASCRIPT = re.compile(
     r"\beval\s*\(\s*(?:atob|Buffer\.from|unescape|decodeURIComponent)\b|new Function\s*\(\s*atob"
 )
 _WHOLE = re.compile(
-    r"(?:/|/\*|~/?|~/?\*|\$\{?HOME\}?/?\*?|/(?:home|etc|usr|var|bin|boot|lib|opt|root|Users|System)(?:/\*?)?|\.\./?\*?|\*|C:\\\\?)"
+    r"(?:/|/\*|~/?|~/?\*|\$\{?HOME\}?/?\*?|/(?:home|etc|usr|var|bin|boot|lib|opt"
+    r"|root|Users|System)(?:/\*?)?|\.\./?\*?|\*|C:\\\\?)"
 )
 _SYSTEM_TREE = re.compile(r"/(?:etc|usr|var|bin|boot|lib|opt|root|sys|dev)(?:/[\w.-]+)?/?\*?")
 _STAYS = re.compile(
-    r"(?:^|/)(?:\.(?:bash|zsh|k|c)(?:rc|_profile|_login|env|_aliases)|\.profile|\.zprofile|authorized_keys|sitecustomize\.py|usercustomize\.py)$"
-    r"|/etc/(?:cron|profile|rc\.local|sudoers|ld\.so\.preload|passwd|shadow|systemd)|/cron(?:tabs|\.d)\b|systemd/(?:user|system)/|LaunchAgents|LaunchDaemons|autostart/|/startup/|\.git/hooks/|\.ssh/config$|\.pth$"
+    r"(?:^|/)(?:\.(?:bash|zsh|k|c)(?:rc|_profile|_login|env|_aliases)|\.profile"
+    r"|\.zprofile|authorized_keys|sitecustomize\.py|usercustomize\.py)$"
+    r"|/etc/(?:cron|profile|rc\.local|sudoers|ld\.so\.preload|passwd|shadow|systemd)"
+    r"|/cron(?:tabs|\.d)\b|systemd/(?:user|system)/|LaunchAgents|LaunchDaemons"
+    r"|autostart/|/startup/|\.git/hooks/|\.ssh/config$|\.pth$"
 )  # fmt: skip
 _COMMAND_LINE = re.compile(
-    r"^\s*(?:\$\s+)?(?:sudo|curl|wget|rm|dd|bash|sh|eval|export|chmod|cat|echo|git|pip|python3?|npm|cd|mkdir|cp|mv|tar|find|crontab|ssh|nc|docker)\s",
+    r"^\s*(?:\$\s+)?(?:sudo|curl|wget|rm|dd|bash|sh|eval|export|chmod|cat|echo"
+    r"|git|pip|python3?|npm|cd|mkdir|cp|mv|tar|find|crontab|ssh|nc|docker)\s",
     re.MULTILINE,
 )
 
@@ -334,19 +352,26 @@ def _worse(path: str) -> Severity:
 
 _RUNNERS = frozenset({"exec", "eval", "compile"})
 _DECODERS = re.compile(
-    r"b64decode|b85decode|b32decode|a85decode|fromhex|unhexlify|decompress|loads|rot13|chr\(|bytes\(\[|decode\("
+    r"b64decode|b85decode|b32decode|a85decode|fromhex|unhexlify|decompress|loads"
+    r"|rot13|chr\(|bytes\(\[|decode\("
 )
 _SINKS = re.compile(
-    r"\b(?:requests|httpx|aiohttp|session|client|http)\.(?:post|put|get|request|patch)\b|\burlopen\b|\burlretrieve\b|\bsmtplib\b|\bsendall\b|\bHTTPS?Connection\b|\bparamiko\b|\bftplib\b"
+    r"\b(?:requests|httpx|aiohttp|session|client|http)\.(?:post|put|get|request"
+    r"|patch)\b|\burlopen\b|\burlretrieve\b|\bsmtplib\b|\bsendall\b|\bHTTPS?Connection\b"
+    r"|\bparamiko\b|\bftplib\b"
 )
 _WHOLE_ENV = re.compile(
-    r"(?:dict|str|repr|dumps|list)\(\s*os\.environ\b|os\.environ\.(?:items|copy|values)\(|os\.environ\s*[,)\]}]|\*\*os\.environ"
+    r"(?:dict|str|repr|dumps|list)\(\s*os\.environ\b|os\.environ\.(?:items|copy"
+    r"|values)\(|os\.environ\s*[,)\]}]|\*\*os\.environ"
 )
 _SECRET_FILE = re.compile(
-    r"\.ssh\b|\.aws\b|\.netrc|id_rsa|id_ed25519|\.gnupg|\.git-credentials|(?<![\w.])\.env\b(?!\.)|\.docker/config|\.kube/config|/etc/shadow|Login Data|cookies\.sqlite|\.pypirc"
+    r"\.ssh\b|\.aws\b|\.netrc|id_rsa|id_ed25519|\.gnupg|\.git-credentials|(?<![\w.])\.env\b(?!\.)"
+    r"|\.docker/config|\.kube/config|/etc/shadow|Login Data|cookies\.sqlite|\.pypirc"
 )
 _TREE_GONE = re.compile(
-    r"rmtree\(\s*(?:pathlib\.)?(?:Path\.home\(\)|Path\(\s*[\"'](?:~|/)[\"']\s*\)|os\.path\.expanduser\(\s*[\"']~/?[\"']\s*\)|os\.environ\[[\"']HOME[\"']\]|[\"']/[\"'])"
+    r"rmtree\(\s*(?:pathlib\.)?(?:Path\.home\(\)|Path\(\s*[\"'](?:~|/)[\"']\s*\)"
+    r"|os\.path\.expanduser\(\s*[\"']~/?[\"']\s*\)|os\.environ\[[\"']HOME[\"']\]"
+    r"|[\"']/[\"'])"
 )
 _SHELL_BACK = re.compile(r"\bdup2\b|pty\.spawn|subprocess\.\w+\(\s*\[?\s*[\"'](?:/bin/)?(?:ba)?sh[\"']")
 

@@ -17,15 +17,20 @@ _MOST = 20
 _LEAST = 24
 """Characters of an encoded text that is worth a look."""
 
-_UNSEEN = "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064\ufeff"
+_UNSEEN = (
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200c\u200d\u200e\u200f\u2060\u2061"
+    "\u2062\u2063\u2064\ufeff"
+)
 _SPLITS_WORDS = re.compile(rf"[A-Za-z][{_UNSEEN}]+[A-Za-z]")
 _TURNS = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _OVERRIDES = re.compile("[\u202d\u202e]")
 _TAGS = re.compile("(\U0001f3f4)?([\U000e0020-\U000e007f]+)")
 _STRIPPED = {ord(char): None for char in _UNSEEN} | dict.fromkeys((*range(8234, 8239), *range(8294, 8298)))
 _TWINS = str.maketrans(
-    "\u0430\u0441\u0435\u043e\u0440\u0445\u0443\u0456\u0458\u0455\u0501\u04bb\u051b\u0475\u0410\u0412\u0421\u0415\u041d\u041a\u041c\u041e\u0420\u0422\u0425\u0406\u0408\u0405"
-    "\u03bf\u03b1\u03bd\u03c1\u03b9\u03ba\u03c5\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7\u0578\u057d\u0585\u0261\u0131",
+    "\u0430\u0441\u0435\u043e\u0440\u0445\u0443\u0456\u0458\u0455\u0501\u04bb\u051b\u0475\u0410\u0412"
+    "\u0421\u0415\u041d\u041a\u041c\u041e\u0420\u0422\u0425\u0406\u0408\u0405"
+    "\u03bf\u03b1\u03bd\u03c1\u03b9\u03ba\u03c5\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d"
+    "\u039f\u03a1\u03a4\u03a5\u03a7\u0578\u057d\u0585\u0261\u0131",
     "aceopxyijsdhwvABCEHKMOPTXIJSoavpikuABEZHIKMNOPTYXnsogi",
 )
 _WORD = re.compile(r"[^\W\d_]{4,}")

@@ -30,7 +30,7 @@ from loom_nb.capabilities.skills.phrases import (
 SEVERITIES: tuple[Severity, ...] = ("info", "low", "medium", "high", "critical")
 Verdict: TypeAlias = Literal["pass", "ask", "block"]
 MAX_FINDINGS = 40
-MAX_LOOKED = 100_000
+MAX_LOOKED = 60_000
 """Characters of a file: of a longer one a person decides."""
 MAX_LINE = 2_000
 """Characters of a line of code, likewise."""

@@ -12,12 +12,15 @@ _FENCE = re.compile(r"\s{0,3}(?:>\s*)?(`{3,}|~{3,})\s*([\w+-]*)")
 _HIDDEN = re.compile(
     r"<!--(.*?)(?:-->|\Z)"
     r"|^[ ]{0,3}\[[^\]\n]*\]:\s*(?:#|<>)\s*[\"'(](.*?)[\"')]?$"
-    r"|<([a-z]+)\b[^>]{0,300}?(?:display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0|opacity\s*:\s*0|color\s*:\s*(?:white|#fff\b|transparent)|\bhidden\b)[^>]{0,300}>(.{0,4000}?)</\3>",
+    r"|<([a-z]+)\b[^>]{0,300}?(?:display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0"
+    r"|opacity\s*:\s*0|color\s*:\s*(?:white|#fff\b|transparent)|\bhidden\b)[^>]{0,300}>(.{0,4000}?)</"
+    r"\3>",
     re.IGNORECASE | re.DOTALL | re.MULTILINE,
 )
 _END = re.compile(r"(?<=[.!?…])[\"'”’)]*\s+|[。！？]+|\n\s*\n|\n(?=\s*(?:[-*+>|#]|\d+[.)])\s)|\|")
 _QUOTED = re.compile(
-    r"``.+?``|`[^`\n]+`|\"[^\"\n]{3,400}\"|“[^”\n]{3,400}”|„[^“”\n]{3,400}[“”]|«[^»\n]{3,400}»|(?<!\w)'[^'\n]{3,400}'(?!\w)|「[^」]+」"
+    r"``.+?``|`[^`\n]+`|\"[^\"\n]{3,400}\"|“[^”\n]{3,400}”|„[^“”\n]{3,400}[“”]"
+    r"|«[^»\n]{3,400}»|(?<!\w)'[^'\n]{3,400}'(?!\w)|「[^」]+」"
 )
 _INLINE = re.compile(r"`([^`\n]+)`")
 

@@ -28,15 +28,32 @@ def _any(*pieces: str) -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{piece})" for piece in pieces), re.IGNORECASE)
 
 
-_RULES = r"(?:instructions?|prompts?|rules?|guidelines?|directives?|orders|restrictions?|guardrails?|polic(?:y|ies)|constraints?|safety|training|programming)"
-_DROP = r"(?:ignor(?:e|es|ing)|disregard(?:s|ing)?|forget(?:ting)?|overrid(?:e|es|ing)|bypass(?:ing)?|discard|abandon|set aside|stop following|do not follow|don't follow|no longer follow)"
-_WHOSE = r"(?:all|any|every|your|the|my|previous(?:ly)?|prior|earlier|above|preceding|former|other|these|those|user'?s?|system|developer|original|initial|given|safety)"
+_RULES = (
+    r"(?:instructions?|prompts?|rules?|guidelines?|directives?|orders|restrictions?"
+    r"|guardrails?|polic(?:y|ies)|constraints?|safety|training|programming)"
+)
+_DROP = (
+    r"(?:ignor(?:e|es|ing)|disregard(?:s|ing)?|forget(?:ting)?|overrid(?:e"
+    r"|es|ing)|bypass(?:ing)?|discard|abandon|set aside|stop following|do not follow"
+    r"|don't follow|no longer follow)"
+)
+_WHOSE = (
+    r"(?:all|any|every|your|the|my|previous(?:ly)?|prior|earlier|above|preceding"
+    r"|former|other|these|those|user'?s?|system|developer|original|initial"
+    r"|given|safety)"
+)
 _SECRET = (
-    r"(?:secrets?\b|api[ -]?keys?|(?:access |auth |bearer |github |session )?tokens?\b|passwords?|credentials?|private keys?|ssh keys?"
-    r"|environment variables?|env vars?|\.env\b|id_(?:rsa|ed25519|ecdsa)\b|\.aws/credentials|\.netrc|\.ssh/id\w*|\b[A-Z]{2,}_(?:TOKEN|KEY|SECRET|PASSWORD)\b)"
+    r"(?:secrets?\b|api[ -]?keys?|(?:access |auth |bearer |github |session )?tokens?\b"
+    r"|passwords?|credentials?|private keys?|ssh keys?"
+    r"|environment variables?|env vars?|\.env\b|id_(?:rsa|ed25519|ecdsa)\b|\.aws/credentials"
+    r"|\.netrc|\.ssh/id\w*|\b[A-Z]{2,}_(?:TOKEN|KEY|SECRET|PASSWORD)\b)"
 )
 _USER = r"(?:the |your |any )?(?:user|human|person|people|operator|customer|owner|anyone|anybody|them)\b"
-_PLACES = r"(?:~/\.(?:ssh|aws|gnupg|netrc|kube|docker)\b\S*|\.netrc\b|\bid_(?:rsa|ed25519|ecdsa)\b(?!\.pub)|/etc/shadow|\.env\b(?!\.)|\.aws/credentials|\.git-credentials|\.pypirc)"
+_PLACES = (
+    r"(?:~/\.(?:ssh|aws|gnupg|netrc|kube|docker)\b\S*|\.netrc\b|\bid_(?:rsa"
+    r"|ed25519|ecdsa)\b(?!\.pub)|/etc/shadow|\.env\b(?!\.)|\.aws/credentials"
+    r"|\.git-credentials|\.pypirc)"
+)
 
 PHRASES: tuple[Phrase, ...] = (
     Phrase(
@@ -46,13 +63,18 @@ PHRASES: tuple[Phrase, ...] = (
         _any(
             rf"\b{_DROP}\b(?:\W+\w+){{0,3}}?\W+{_WHOSE}\b(?:\W+\w+){{0,3}}?\W+{_RULES}\b",
             rf"\b{_DROP}\b(?:\W+\w+){{0,2}}?\W+(?:system prompt|everything (?:you|that|above|before))",
-            r"\b(?:rules|instructions|orders)\b[^.]{0,30}\b(?:follow|below|here)\b[^.]{0,20}\b(?:replace|supersede|override|outrank|take precedence)",
+            r"\b(?:rules|instructions|orders)\b[^.]{0,30}\b(?:follow|below|here)\b[^.]{0,20}\b(?:repl"
+            r"ace|supersede|override|outrank|take precedence)",
             r"\b(?:from now on|henceforth)\b[^.]{0,40}\b(?:obey|only follow|follow only|listen only)",
             r"\bnew (?:system )?(?:rules|instructions)\s*:",
             r"\bonly (?:the|this) (?:skill|file|text|document) counts\b",
-            r"\b(?:ignorier\w*|vergiss|missachte)\b[^.]{0,40}\b(?:anweisung|regel|vorgabe|systemprompt|befehl)",
-            r"\b(?:ignora|olvida|omite|desobedece)\w*\b[^.]{0,40}\b(?:instrucciones|reglas|indicaciones|órdenes)\b[^.]{0,30}(?:anterior|previa|sistema|todas)?",
-            r"\b(?:ignore|oublie|néglige)[rsz]?\b[^.]{0,30}\b(?:instructions|consignes|règles)\b[^.]{0,20}\b(?:précédent|antérieur|système)",
+            r"\b(?:ignorier\w*|vergiss|missachte)\b[^.]{0,40}\b(?:anweisung|regel"
+            r"|vorgabe|systemprompt|befehl)",
+            r"\b(?:ignora|olvida|omite|desobedece)\w*\b[^.]{0,40}\b(?:instrucciones"
+            r"|reglas|indicaciones|órdenes)\b[^.]{0,30}(?:anterior|previa|sistema"
+            r"|todas)?",
+            r"\b(?:ignore|oublie|néglige)[rsz]?\b[^.]{0,30}\b(?:instructions|consignes"
+            r"|règles)\b[^.]{0,20}\b(?:précédent|antérieur|système)",
             r"\b(?:ignora|dimentica|ignore|esqueça)\b[^.]{0,30}\b(?:istruzioni|instruções)\b",
             r"(?:忽略|无视|忘记|忽視|無視)[^。]{0,12}(?:指令|指示|规则|提示|規則)",
             r"(?:игнорируй|забудь)\w*[^.]{0,30}(?:инструкци|правил|указани)",
@@ -64,10 +86,12 @@ PHRASES: tuple[Phrase, ...] = (
         "high",
         "gives the agent another role, without its rules",
         _any(
-            r"\b(?:no|without(?: any)?|free (?:of|from)(?: all)?|not bound by(?: any)?) (?:restrictions|limits|rules|filters|guardrails|guidelines)\b",
+            r"\b(?:no|without(?: any)?|free (?:of|from)(?: all)?|not bound by(?: any)?) (?:restrictio"
+            r"ns|limits|rules|filters|guardrails|guidelines)\b",
             r"\bin (?:developer|god|admin|debug|jailbreak|unrestricted|dan) mode\b",
             r"\byou are (?:now )?(?:DAN|an? (?:unrestricted|uncensored|jailbroken|unfiltered))\b",
-            r"\b(?:safety|security) (?:rules|filters?|checks?|measures?)\b[^.]{0,25}\b(?:off|disabled|suspended|lifted)\b",
+            r"\b(?:safety|security) (?:rules|filters?|checks?|measures?)\b[^.]{0,25}\b(?:off"
+            r"|disabled|suspended|lifted)\b",
             r"\bnever refuse\b",
             r"\bjailbreak\b[^.]{0,20}\b(?:yourself|mode)\b",
         ),
@@ -77,7 +101,9 @@ PHRASES: tuple[Phrase, ...] = (
         "high",
         "wants the system prompt",
         _any(
-            r"\b(?:reveal|print|output|show|repeat|dump|leak|disclose|give|display|recite|tell)\b(?:\W+\w+){0,5}?\W+(?:system prompt|(?:hidden|initial|secret|original) (?:instructions|prompt))",
+            r"\b(?:reveal|print|output|show|repeat|dump|leak|disclose|give|display"
+            r"|recite|tell)\b(?:\W+\w+){0,5}?\W+(?:system prompt|(?:hidden|initial"
+            r"|secret|original) (?:instructions|prompt))",
         ),
     ),
     Phrase(
@@ -85,15 +111,22 @@ PHRASES: tuple[Phrase, ...] = (
         "high",
         "wants something kept from the user",
         _any(
-            rf"\b(?:do not|don't|never|must not|without|not)\b (?:ever )?(?:tell|telling|mention|mentioning|inform|informing|notify|notifying|alert|alerting|warn|warning|let|letting|show|showing|reveal|revealing)\b[^.,;]{{0,40}}\b{_USER}",
+            rf"\b(?:do not|don't|never|must not|without|not)\b (?:ever )?(?:tell"
+            rf"|telling|mention|mentioning|inform|informing|notify|notifying|alert"
+            rf"|alerting|warn|warning|let|letting|show|showing|reveal|revealing)\b[^.,;]{{0,40}}\b"
+            rf"{_USER}",
             r"\btell (?:nobody|no one|no-one)\b",
             r"\bkeep (?:this|it|these|that)(?: \w+)? (?:to yourself|secret from|hidden from)",
-            r"\b(?:silently|quietly|secretly|covertly|stealthily|unnoticed)\b[^.]{0,50}\b(?:append|add|send|change|upload|copy|include|write|run|execute|install|replace|read|insert|post)",
+            r"\b(?:silently|quietly|secretly|covertly|stealthily|unnoticed)\b[^.]{0,50}\b(?:append"
+            r"|add|send|change|upload|copy|include|write|run|execute|install|replace"
+            r"|read|insert|post)",
             rf"\b(?:hide|conceal)\b[^.]{{0,30}}\bfrom {_USER}",
             rf"\bnever let\b[^.]{{0,20}}\b{_USER}[^.]{{0,20}}\b(?:see|know|notice)",
-            r"\b(?:sag|sage|erzähle?)\b[^.]{0,20}\b(?:nutzer|benutzer|niemand)\w*\b[^.]{0,20}\b(?:nicht|davon)?",
+            r"\b(?:sag|sage|erzähle?)\b[^.]{0,20}\b(?:nutzer|benutzer|niemand)\w*\b[^.]{0,20}\b(?:nic"
+            r"ht|davon)?",
             r"\bno\b[^.]{0,12}\b(?:digas|informes|menciones|cuentes)\b[^.]{0,25}\busuario",
-            r"\bn[e']\s?\w*[^.]{0,14}\b(?:dis|informe|mentionne|préviens|parle)\w*\b[^.]{0,20}\b(?:pas\b[^.]{0,15}\b)?l?['’]?utilisateur",
+            r"\bn[e']\s?\w*[^.]{0,14}\b(?:dis|informe|mentionne|préviens|parle)\w*\b[^.]{0,20}\b(?:pa"
+            r"s\b[^.]{0,15}\b)?l?['’]?utilisateur",
             r"(?:不要|别|勿)[^。]{0,6}(?:告诉|通知|提醒)[^。]{0,4}用户",
         ),
         negatable=False,
@@ -103,9 +136,14 @@ PHRASES: tuple[Phrase, ...] = (
         "high",
         "wants to get around approvals",
         _any(
-            r"\b(?:never|do not|don't|no need to|without)\b (?:ever )?(?:ask|asking|wait|waiting)\b[^.;]{0,30}\b(?:confirm\w*|approval|permission|leave|consent)",
-            r"\b(?:run|runs|execute|executes|call|delete|send|install|do|apply|write)\w*\b[^.]{0,40}\bwithout (?:asking|approval|permission|confirmation|any confirmation)\b",
-            r"\b(?:nothing|no (?:tool )?calls?|no commands?|none)\b[^.]{0,30}\b(?:ha(?:s|ve) to|needs? to|must) be (?:approved|confirmed|asked)",
+            r"\b(?:never|do not|don't|no need to|without)\b (?:ever )?(?:ask|asking"
+            r"|wait|waiting)\b[^.;]{0,30}\b(?:confirm\w*|approval|permission|leave"
+            r"|consent)",
+            r"\b(?:run|runs|execute|executes|call|delete|send|install|do|apply"
+            r"|write)\w*\b[^.]{0,40}\bwithout (?:asking|approval|permission|confirmation"
+            r"|any confirmation)\b",
+            r"\b(?:nothing|no (?:tool )?calls?|no commands?|none)\b[^.]{0,30}\b(?:ha(?:s"
+            r"|ve) to|needs? to|must) be (?:approved|confirmed|asked)",
         ),
         negatable=False,
     ),
@@ -114,12 +152,17 @@ PHRASES: tuple[Phrase, ...] = (
         "high",
         "wants to get around approvals",
         _any(
-            r"\b(?:disable|turn off|switch off|skip|bypass|circumvent|get around|evade|suppress|deactivate)\w*\b(?:\W+\w+){0,3}?\W+(?:approvals?|confirmations?|permission|sandbox|guard|safety|judge|dialogs?|veto)\b",
-            r"\bapprovals?(?: mode)?\b[^.]{0,20}\b(?:to|=|:)\s*[\"'`]?(?:allow[ _-]?all|all|auto|off|never)\b",
+            r"\b(?:disable|turn off|switch off|skip|bypass|circumvent|get around"
+            r"|evade|suppress|deactivate)\w*\b(?:\W+\w+){0,3}?\W+(?:approvals?"
+            r"|confirmations?|permission|sandbox|guard|safety|judge|dialogs?|veto)\b",
+            r"\bapprovals?(?: mode)?\b[^.]{0,20}\b(?:to|=|:)\s*[\"'`]?(?:allow[ _-]?all"
+            r"|all|auto|off|never)\b",
             r"%loom\s+approvals?\s+all\b",
-            r"\bbypassPermissions\b|\bdangerously[-_]?(?:skip|allow)\w*|\bauto[-_ ]?approve\b|\byolo mode\b|\ballow[_-]all\b",
+            r"\bbypassPermissions\b|\bdangerously[-_]?(?:skip|allow)\w*|\bauto[-_ ]?approve\b"
+            r"|\byolo mode\b|\ballow[_-]all\b",
             r"[\"']?approve[\"']?\s*[:=]\s*[\"']all[\"']",
-            r"\b(?:tools?|actions?|calls?)\b[^.]{0,25}\b(?:denied|refused|forbidden|blocked)\b[^.]{0,60}\b(?:again|another|anyway|still|until|encode)",
+            r"\b(?:tools?|actions?|calls?)\b[^.]{0,25}\b(?:denied|refused|forbidden"
+            r"|blocked)\b[^.]{0,60}\b(?:again|another|anyway|still|until|encode)",
             r"\balso (?:those|the ones)\b[^.]{0,30}\b(?:denied|forbade|refused)",
         ),
     ),
@@ -128,10 +171,13 @@ PHRASES: tuple[Phrase, ...] = (
         "high",
         "vouches for itself",
         _any(
-            r"\bthis (?:skill|file|text|document|message)\b[^.]{0,20}\b(?:is|has been)\b[^.]{0,12}\b(?:trusted|verified|pre-?approved|vetted|whitelisted|signed by)",
+            r"\bthis (?:skill|file|text|document|message)\b[^.]{0,20}\b(?:is|has been)\b[^.]{0,12}\b("
+            r"?:trusted|verified|pre-?approved|vetted|whitelisted|signed by)",
             r"\btier (?:is|=|:) ?(?:builtin|user)\b",
             r"\bguard\b[^.]{0,20}\b(?:need not|must not|should not|can skip|may skip)",
-            r"\buser (?:has|had|have)\b[^.]{0,20}\b(?:approved|authori[sz]ed|consented|agreed|permitted)\b[^.]{0,25}\b(?:all|every|any|everything|permanently|already|in advance)?",
+            r"\buser (?:has|had|have)\b[^.]{0,20}\b(?:approved|authori[sz]ed|consented"
+            r"|agreed|permitted)\b[^.]{0,25}\b(?:all|every|any|everything|permanently"
+            r"|already|in advance)?",
         ),
     ),
     Phrase(
@@ -139,8 +185,11 @@ PHRASES: tuple[Phrase, ...] = (
         "medium",
         "pretends to speak for somebody with authority",
         _any(
-            r"\b(?:notice|message|order|directive|instruction)s? from (?:the )?(?:anthropic|openai|google|microsoft|loom_nb|developers?|administrators?|admin|security team|vendor)",
-            r"^\W*(?:system|developer|admin(?:istrator)?)\s*(?:message|note|override|prompt)?\s*:\s*(?:you|the assistant|override|ignore|new|all)\b",
+            r"\b(?:notice|message|order|directive|instruction)s? from (?:the )?(?:anthropic"
+            r"|openai|google|microsoft|loom_nb|developers?|administrators?|admin"
+            r"|security team|vendor)",
+            r"^\W*(?:system|developer|admin(?:istrator)?)\s*(?:message|note|override"
+            r"|prompt)?\s*:\s*(?:you|the assistant|override|ignore|new|all)\b",
         ),
     ),
     Phrase(
@@ -148,9 +197,19 @@ PHRASES: tuple[Phrase, ...] = (
         "high",
         "sends secrets or data away",
         _any(
-            rf"\b(?:send|upload|post|e?mail|forward|transmit|exfiltrate|leak|submit|deliver|hand over|paste|attach|append|include|copy|write|put|enter|type|give|publish|share|output|print)s?\b(?:(?!\b(?:public|placeholder|name of)\b)[^.;]|\.(?=\w)){{0,60}}?{_SECRET}(?!\s*(?:is|are) (?:missing|needed)|\.gitignore)(?:[^.;]|\.(?=\w)){{0,60}}?(?:\bto\b|\binto?\b|\bat\b|\bhere\b|\bthere\b|\bnow\b|$)(?!\s*\.?(?:gitignore|the keychain|the secret store|a secret store))",
-            r"\b(?:send|upload|post|forward|mail|e-?mail|transmit|mirror|copy)s?\b[^.;]{0,60}\b(?:conversation|notebook|every file|all files|files that you read|chat|history|user'?s data)\b[^;]{0,40}(?:\bto (?:https?:|our|us\b|the (?:address|server)|\S+@))",
-            r"\b(?:sends?|uploads?|posts?)\b[^.;]{0,40}\b(?:to (?:our|the attacker'?s?|my|this) (?:server|host|endpoint|webhook|address))",
+            rf"\b(?:send|upload|post|e?mail|forward|transmit|exfiltrate|leak|submit"
+            rf"|deliver|hand over|paste|attach|append|include|copy|write|put|enter"
+            rf"|type|give|publish|share|output|print)s?\b(?:(?!\b(?:public|placeholder"
+            rf"|name of)\b)[^.;]|\.(?=\w)){{0,60}}?{_SECRET}(?!\s*(?:is|are) (?:missing"
+            rf"|needed)|\.gitignore)(?:[^.;]|\.(?=\w)){{0,60}}?(?:\bto\b|\binto?\b"
+            rf"|\bat\b|\bhere\b|\bthere\b|\bnow\b|$)(?!\s*\.?(?:gitignore|the keychain"
+            rf"|the secret store|a secret store))",
+            r"\b(?:send|upload|post|forward|mail|e-?mail|transmit|mirror|copy)s?\b[^.;]{0,60}\b(?:con"
+            r"versation|notebook|every file|all files|files that you read|chat"
+            r"|history|user'?s data)\b[^;]{0,40}(?:\bto (?:https?:|our|us\b|the (?:address"
+            r"|server)|\S+@))",
+            r"\b(?:sends?|uploads?|posts?)\b[^.;]{0,40}\b(?:to (?:our|the attacker'?s?"
+            r"|my|this) (?:server|host|endpoint|webhook|address))",
             r"(?:发送|上传|泄露)[^。]{0,10}(?:https?:|到)|(?:密钥|密码|令牌)[^。]{0,10}(?:发送|上传|发给)",
             r"\b(?:gib|sende|schicke?|lade)\b[^.]{0,40}(?:\.env|passw|schlüssel|token|geheim)",
             r"\b(?:envía|manda|sube)\b[^.]{0,40}(?:\.env|contraseñ|clave|token|secret)",
@@ -162,7 +221,8 @@ PHRASES: tuple[Phrase, ...] = (
         "high",
         "reaches for files that hold keys or passwords",
         _any(
-            rf"\b(?:read|cat|copy|print|dump|collect|paste|load|grab|fetch|get|extract|upload)s?\b(?:[^.;]|\.(?=\w)){{0,40}}{_PLACES}",
+            rf"\b(?:read|cat|copy|print|dump|collect|paste|load|grab|fetch|get"
+            rf"|extract|upload)s?\b(?:[^.;]|\.(?=\w)){{0,40}}{_PLACES}",
         ),
     ),
     Phrase(
@@ -170,7 +230,10 @@ PHRASES: tuple[Phrase, ...] = (
         "high",
         "wants to be copied into other instructions",
         _any(
-            r"\b(?:copy|write|add|insert|append|paste|put|spread)\b[^.]{0,30}\b(?:these|this|the same|those)\b[^.]{0,20}\b(?:instructions?|text|lines?|rules?|skill|paragraph|file)\b[^.]{0,60}(?:\b(?:every|all|each|other)\b|SKILL\.md|CLAUDE\.md|AGENTS\.md|memory)",
+            r"\b(?:copy|write|add|insert|append|paste|put|spread)\b[^.]{0,30}\b(?:these"
+            r"|this|the same|those)\b[^.]{0,20}\b(?:instructions?|text|lines?"
+            r"|rules?|skill|paragraph|file)\b[^.]{0,60}(?:\b(?:every|all|each"
+            r"|other)\b|SKILL\.md|CLAUDE\.md|AGENTS\.md|memory)",
         ),
     ),
     Phrase(
@@ -189,7 +252,8 @@ PHRASES: tuple[Phrase, ...] = (
         "wants something done other than it seems",
         _any(
             r"\b(?:approve|accept|sign|merge)\b[^.]{0,30}\bwithout (?:reading|looking|reviewing|checking)\b",
-            r"\b(?:change|replace|swap|alter)\b[^.]{0,30}\b(?:account|iban|recipient|address|wallet|amount)\b[^.]{0,40}\bbefore\b",
+            r"\b(?:change|replace|swap|alter)\b[^.]{0,30}\b(?:account|iban|recipient"
+            r"|address|wallet|amount)\b[^.]{0,40}\bbefore\b",
             r"\bpretend\b[^.]{0,30}\b(?:error|that (?:you|nothing|it))",
         ),
     ),
@@ -198,14 +262,18 @@ PHRASES: tuple[Phrase, ...] = (
         "medium",
         "wants a decoded text followed",
         _any(
-            r"\b(?:decode|decrypt|decipher|rot13|unscramble|turn .{0,20} into text)\b[^.]{0,60}\b(?:follow|obey|execute|run|apply|do what|act on)\b",
+            r"\b(?:decode|decrypt|decipher|rot13|unscramble|turn .{0,20} into text)\b[^.]{0,60}\b(?:f"
+            r"ollow|obey|execute|run|apply|do what|act on)\b",
         ),
     ),
 )
 
 _NEGATED = re.compile(
-    r"\b(?:never|not|n't|don't|avoid|refuse|without|instead of|rather than|stop|forbidden|prohibited|must not|nie|niemals|nicht|kein\w*|verboten"
-    r"|nunca|no|jamais|ne|pas|resist\w*|report|flag|detect|such as|for example|e\.g\.|like|beware of|watch for|against|attempts? to|tr(?:y|ies) to|threat|attack\w*|injection)\b|不要|别",
+    r"\b(?:never|not|n't|don't|avoid|refuse|without|instead of|rather than|stop"
+    r"|forbidden|prohibited|must not|nie|niemals|nicht|kein\w*|verboten"
+    r"|nunca|no|jamais|ne|pas|resist\w*|report|flag|detect|such as|for example"
+    r"|e\.g\.|like|beware of|watch for|against|attempts? to|tr(?:y|ies) to|threat"
+    r"|attack\w*|injection)\b|不要|别",
     re.IGNORECASE,
 )
 _FOLLOW = re.compile(
@@ -213,7 +281,8 @@ _FOLLOW = re.compile(
     re.IGNORECASE,
 )
 _MARKUP = re.compile(
-    r"</?(?:system|assistant|instructions?|sys)>|\[/?INST\]|<\|(?:im_start|im_end|system|endoftext)\|>|<<SYS>>|^#{2,}\s*(?:system|instruction)\s*:",
+    r"</?(?:system|assistant|instructions?|sys)>|\[/?INST\]|<\|(?:im_start|im_end"
+    r"|system|endoftext)\|>|<<SYS>>|^#{2,}\s*(?:system|instruction)\s*:",
     re.IGNORECASE | re.MULTILINE,
 )
 _CLAUSE = re.compile(r"[,;:()–—]|\b(?:and|but|then|und|y|et)\b")
@@ -246,7 +315,9 @@ def warns(text: str) -> bool:
     """Whether the words before a piece of code say that it is not to be run."""
     return (
         re.search(
-            r"\b(?:never|do not|don't|avoid|must not|dangerous|harmful|malicious|attack\w*|suspicious|look for|bad example|wrong|forbidden|indicators?|such as these|report)\b",
+            r"\b(?:never|do not|don't|avoid|must not|dangerous|harmful|malicious"
+            r"|attack\w*|suspicious|look for|bad example|wrong|forbidden|indicators?"
+            r"|such as these|report)\b",
             text, re.IGNORECASE,
         )
         is not None
