@@ -114,8 +114,6 @@ def _after_line(before: str, bench: "Workbench") -> dict[str, Any]:
             return _after_context(done[1:], fragment, bench)
         case "compact":
             return _after_compact(done[1:], fragment, bench)
-        case "skills":
-            return _after_skills(done[1:], fragment, bench)
         case "budget":
             return _after_budget(done[1:], fragment)
         case "show" | "why" | "resume" | "fork" | "diff" | "export" | "artifacts":
@@ -123,8 +121,8 @@ def _after_line(before: str, bench: "Workbench") -> dict[str, Any]:
         case "sessions" | "replay" | "approvals" if done[1:] in ([], ["--all"]):
             return _offer(fragment, _words_of(done[0]), "command")
         case _:
-            more = done[0] == "key"
-            return _after_key(done[1:], fragment, bench) if more else _offer(fragment, [], "text")
+            follows = _FOLLOWS.get(done[0])
+            return follows(done[1:], fragment, bench) if follows is not None else _offer(fragment, [], "text")
 
 
 def _after_run(done: list[str], fragment: str, bench: "Workbench") -> dict[str, Any]:
@@ -262,3 +260,10 @@ def _items(bench: "Workbench") -> list[str]:
     """The messages of the conversation, the newest first."""
     count = len(bench.session.conversation) if bench.session is not None else 0
     return [f"m{number}" for number in range(count, 0, -1)]
+
+
+_FOLLOWS: dict[str, Callable[[list[str], str, "Workbench"], dict[str, Any]]] = {
+    "key": _after_key,
+    "skills": _after_skills,
+}
+"""What is offered behind commands that have words of their own."""

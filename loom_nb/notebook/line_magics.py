@@ -538,7 +538,8 @@ _ARGUMENT = {
     "answer": "ID VALUE", "context": "[WORD …]",
     "compact": "[STRATEGY] [--preview]", "resume": "[RUN]", "fork": "[RUN]",
     "replay": "[auto|record|strict|off]", "diff": "RUN RUN", "export": "RUN --to FILE",
-    "artifacts": "[RUN | save NAME PATH]", "skills": "[show NAME | check PATH | find WORDS | undo]", "budget": "[cell|notebook|day AMOUNT | ask 50k | off]",
+    "artifacts": "[RUN | save NAME PATH]", "skills": "[WORD …]",
+    "budget": "[cell|notebook|day AMOUNT | ask 50k | off]",
 }  # fmt: skip
 _SAYS = {
     "model": "the model of cells that name none; with a name: use that one from now on",
@@ -563,8 +564,8 @@ _SAYS = {
     "export": "write a run to a file: .md, .html, .py or .ipynb",
     "artifacts": "figures, tables and files that a run made; save NAME PATH writes one to a file",
     "budget": "what was spent and what is left; with an amount (0.05 dollars, 20k tokens): a hard cap",
-    "skills": "procedures that the agent may load (-t skills), and how far each is trusted; check PATH asks the "
-    "guard, undo takes back what an agent wrote",
+    "skills": "procedures that the agent may load (-t skills), and how far each is trusted; show NAME, "
+    "find WORDS, check PATH asks the guard, undo takes back what an agent wrote",
     "stop": "stop what runs, also beside the cells (--bg)",
     "approvals": "what waits for you and what was decided; with ask, read-only, edits or all: the mode; "
     "forget ID takes a lasting leave back",

@@ -21,7 +21,9 @@ from loom_nb.events import (
     ContextCompacted,
     Kept,
     LogEntry,
+    MemoryChanged,
     MessageAdded,
+    NotesRecalled,
     Noticed,
     QuestionAnswered,
     QuestionAsked,
@@ -191,6 +193,10 @@ _SAYINGS: dict[type[Any], Callable[[Any], dict[str, Any]]] = {
     SecretUsed: lambda e: {
         "call": e.call_id, "outcome": e.mode, "text": _brief(f"{e.scope}: {e.method} {e.host}{e.path}")
     },
+    NotesRecalled: lambda e: {
+        "call": e.call_id, "outcome": e.how, "text": _brief(" · ".join(note.words for note in e.notes))
+    },
+    MemoryChanged: lambda e: {"call": e.call_id, "outcome": e.change, "text": _brief(e.words)},
     SkillActivated: lambda e: {
         "call": e.call_id, "outcome": "active" if e.active else "put away", "text": e.name
     },

@@ -1,21 +1,13 @@
 """Which skills a request names: all of them where there is room, else those that fit the task."""
 
 import math
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
 from loom_nb.capabilities.skills.shelf import Skill
+from loom_nb.retrieval.analysis import stem, stems, terms
 from loom_nb.tokens import estimate
 
-_WORD = re.compile(r"[^\W_]+")
-_SAYS_NOTHING = frozenset(
-    """a an and any are as at be been before but by can could did do does for from give had has have how i if in
-    into is it its let long make many me much my new no not of on only or our out please should so some than that
-    the them then there these they this to up us use used user uses using want was we were what when where which
-    who why will with would you your skill skills task help""".split()
-)
 _NAME_WEIGHT = 3.0
 _LEAST = 0.3
 """The share of the best one's score that another one must have."""
@@ -37,18 +29,6 @@ def within(skills: Sequence[Skill], budget: int) -> list[Skill]:
     return kept
 
 
-def words(text: str) -> list[str]:
-    """The words of a text that say something, in one form for upper and lower case and simple plurals."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return [_stem(word) for word in _WORD.findall(folded) if word not in _SAYS_NOTHING]
-
-
-def _stem(word: str) -> str:
-    if len(word) > 4 and word.endswith("ies"):
-        return f"{word[:-3]}y"
-    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
-
-
 def best(skills: Sequence[Skill], text: str, most: int = 20) -> list[Skill]:
     """The skills that share words with a text, the best first; none where none does.
 
@@ -60,11 +40,11 @@ def best(skills: Sequence[Skill], text: str, most: int = 20) -> list[Skill]:
         text: the task, or a question.
         most: how many at most.
     """
-    asked = set(words(text))
+    asked = {stem(word) for word in terms(text)}
     if not asked:
         return []
-    bags = [Counter(words(one.description)) for one in skills]
-    names = [set(words(one.name)) for one in skills]
+    bags = [Counter(stems(one.description)) for one in skills]
+    names = [set(stems(one.name)) for one in skills]
     spread = Counter(
         word for bag, name in zip(bags, names, strict=True) for word in asked & (bag.keys() | name)
     )

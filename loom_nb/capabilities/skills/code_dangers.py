@@ -1,4 +1,4 @@
-"""What code in a skill would do if somebody ran it: shell by its syntax tree, Python by its own, others by pattern.
+"""What code in a skill would do if somebody ran it: shell and Python by their syntax, others by pattern.
 
 Nothing is run. A skill may well show code that acts; what is told of here is code that takes secrets away,
 loses what is not its own, stays behind or hides what it does.
@@ -6,7 +6,7 @@ loses what is not its own, stays behind or hides what it does.
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -277,60 +277,126 @@ def _takes_away(text: str, line: int, programs: list[str]) -> Iterator[Deed]:
         )
 
 
+_STARTS = frozenset({"sudo", "doas", "env", "nohup", "command", "xargs", "timeout"})
+_DISK = r"/dev/(?:sd|nvme|hd|vd|disk)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """A program with what it is given."""
+
+    name: str
+    rest: tuple[str, ...]
+    line: int
+
+    @property
+    def operands(self) -> list[str]:
+        return [word for word in self.rest if not word.startswith("-")]
+
+    @property
+    def options(self) -> str:
+        return "".join(word for word in self.rest if word.startswith("-"))
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.rest)
+
+    def deed(self, kind: str, severity: Severity, reason: str) -> Deed:
+        return Deed(self.line, kind, severity, reason)
+
+
 def _program(words: tuple[str, ...], line: int) -> Iterator[Deed]:
     if not words:
         return
-    name, rest = words[0].rpartition("/")[2], words[1:]
-    if name in ("sudo", "doas", "env", "nohup", "command", "xargs", "timeout") and rest:
-        inner = [word for number, word in enumerate(rest) if not word.startswith("-") or number > 2]
+    call = _Words(words[0].rpartition("/")[2], words[1:], line)
+    if "$(" in words[0] or "`" in words[0]:
+        yield call.deed("obfuscation", "high", "computes the name of the program that it runs")
+    if call.name in _STARTS:
+        inner = [word for number, word in enumerate(call.rest) if not word.startswith("-") or number > 2]
         while inner and re.match(r"\w+=|\d", inner[0]):
             inner = inner[1:]
         yield from _program(tuple(inner), line)
-    operands = [word for word in rest if not word.startswith("-")]
-    options = "".join(word for word in rest if word.startswith("-"))
-    if "$(" in words[0] or "`" in words[0]:
-        yield Deed(line, "obfuscation", "high", "computes the name of the program that it runs")
-    elif name in ("rm", "shred", "srm") and ("r" in options or "R" in options or name != "rm"):
-        whole = [word for word in operands if _WHOLE.fullmatch(word) or _SYSTEM_TREE.fullmatch(word)]
-        if whole or "no-preserve-root" in options:
-            yield Deed(line, "destruction", "critical", f"deletes {whole[0] if whole else 'everything'}")
-        elif any(word.startswith(("$", "~", "/")) for word in operands):
-            yield Deed(line, "destruction", "low", f"deletes {operands[0]}")
-    elif name == "dd" and any(re.match(r"of=/dev/(?:sd|nvme|hd|vd|disk)", word) for word in rest):
-        yield Deed(line, "destruction", "critical", "overwrites a disk")
-    elif name.startswith("mkfs") or (name in ("wipefs", "fdisk", "parted") and "/dev/" in " ".join(rest)):
-        yield Deed(line, "destruction", "critical", "formats a disk")
-    elif (
-        name == "find"
-        and operands
-        and _WHOLE.fullmatch(operands[0])
-        and operands[0] not in ("*", "..")
-        and re.search(r"-delete|-exec\w* (?:\S{0,60}/)?(?:rm|shred)", " ".join(rest))
-    ):
-        yield Deed(line, "destruction", "critical", f"deletes what it finds below {operands[0]}")
-    elif name == "chmod" and re.search(r"\b0?777\b|a\+\S*w", " ".join(rest)):
-        far = any(_WHOLE.fullmatch(word) for word in operands)
-        yield Deed(line, "permissions", "high" if far else "low", "lets everybody write")
-    elif name == "chmod" and re.search(r"\b[ug]\+\w*s|\b[4267]\d{3}\b", " ".join(rest)):
-        yield Deed(line, "permissions", "high", "gives a program the rights of another user")
-    elif (name == "crontab" and operands[:1] != []) or (name == "crontab" and "-" in rest):
-        yield Deed(line, "persistence", "high", "sets up a job that runs later (crontab)")
-    elif name == "systemctl" and {"enable"} & set(operands):
-        yield Deed(line, "persistence", "medium", "sets up a service that runs later")
-    elif name in ("tee", "cp", "mv", "install", "ln") and (
-        target := next((word for word in reversed(operands) if _stays(word)), "")
-    ):
-        yield Deed(line, "persistence", _worse(target), f"writes {target}, which is run or obeyed later")
-    elif (
-        name == "git"
-        and "push" in operands
-        and ("mirror" in options or any(re.match(r"https?://|git@", word) for word in operands))
-    ):
-        yield Deed(line, "exfiltration", "high", "pushes the repository to another place")
-    elif name == "eval" and rest and "$(" in " ".join(rest):
-        yield Deed(line, "obfuscation", "medium", "runs a computed text")
-    elif name in ("visudo", "useradd", "usermod", "passwd"):
-        yield Deed(line, "privilege", "medium", f"changes accounts of the machine ({name})")
+    judge = _PROGRAMS.get("mkfs" if call.name.startswith("mkfs") else call.name)
+    found = judge(call) if judge is not None else None
+    if found is not None:
+        yield found
+
+
+def _deletes(call: _Words) -> Deed | None:
+    if call.name == "rm" and "r" not in call.options.casefold():
+        return None
+    whole = [word for word in call.operands if _WHOLE.fullmatch(word) or _SYSTEM_TREE.fullmatch(word)]
+    if whole or "no-preserve-root" in call.options:
+        return call.deed("destruction", "critical", f"deletes {whole[0] if whole else 'everything'}")
+    far = next((word for word in call.operands if word.startswith(("$", "~", "/"))), "")
+    return call.deed("destruction", "low", f"deletes {far}") if far else None
+
+
+def _writes_disk(call: _Words) -> Deed | None:
+    hit = re.search(rf"\bof={_DISK}", call.text) if call.name == "dd" else "/dev/" in call.text
+    return call.deed("destruction", "critical", "overwrites or formats a disk") if hit else None
+
+
+def _finds(call: _Words) -> Deed | None:
+    acts = re.search(r"-delete|-exec\w* (?:\S{0,60}/)?(?:rm|shred)", call.text)
+    where = call.operands[0] if call.operands else ""
+    if acts is None or not _WHOLE.fullmatch(where) or where in ("*", ".."):
+        return None
+    return call.deed("destruction", "critical", f"deletes what it finds below {where}")
+
+
+def _permits(call: _Words) -> Deed | None:
+    if re.search(r"\b[ug]\+\w*s|\b[4267]\d{3}\b", call.text):
+        return call.deed("permissions", "high", "gives a program the rights of another user")
+    if not re.search(r"\b0?777\b|a\+\S*w", call.text):
+        return None
+    far = any(_WHOLE.fullmatch(word) for word in call.operands)
+    return call.deed("permissions", "high" if far else "low", "lets everybody write")
+
+
+def _schedules(call: _Words) -> Deed | None:
+    sets = call.operands or "-" in call.rest
+    return call.deed("persistence", "high", "sets up a job that runs later (crontab)") if sets else None
+
+
+def _enables(call: _Words) -> Deed | None:
+    sets = "enable" in call.operands
+    return call.deed("persistence", "medium", "sets up a service that runs later") if sets else None
+
+
+def _puts(call: _Words) -> Deed | None:
+    target = next((word for word in reversed(call.operands) if _stays(word)), "")
+    reason = f"writes {target}, which is run or obeyed later"
+    return call.deed("persistence", _worse(target), reason) if target else None
+
+
+def _pushes(call: _Words) -> Deed | None:
+    away = "mirror" in call.options or any(re.match(r"https?://|git@", word) for word in call.operands)
+    if "push" not in call.operands or not away:
+        return None
+    return call.deed("exfiltration", "high", "pushes the repository to another place")
+
+
+def _evaluates(call: _Words) -> Deed | None:
+    return call.deed("obfuscation", "medium", "runs a computed text") if "$(" in call.text else None
+
+
+def _changes_accounts(call: _Words) -> Deed | None:
+    return call.deed("privilege", "medium", f"changes accounts of the machine ({call.name})")
+
+
+_PROGRAMS: dict[str, Callable[[_Words], Deed | None]] = {
+    **dict.fromkeys(("rm", "shred", "srm"), _deletes),
+    **dict.fromkeys(("dd", "mkfs", "wipefs", "fdisk", "parted"), _writes_disk),
+    **dict.fromkeys(("tee", "cp", "mv", "install", "ln"), _puts),
+    **dict.fromkeys(("visudo", "useradd", "usermod", "passwd"), _changes_accounts),
+    "find": _finds,
+    "chmod": _permits,
+    "crontab": _schedules,
+    "systemctl": _enables,
+    "git": _pushes,
+    "eval": _evaluates,
+}
 
 
 def _stays(path: str) -> bool:

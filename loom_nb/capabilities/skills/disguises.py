@@ -34,7 +34,7 @@ _TWINS = str.maketrans(
     "aceopxyijsdhwvABCEHKMOPTXIJSoavpikuABEZHIKMNOPTYXnsogi",
 )
 _WORD = re.compile(r"[^\W\d_]{4,}")
-_BASE64 = re.compile(r"(?<![A-Za-z0-9+/_=-])[A-Za-z0-9+/_-]{%d,}={0,2}(?![A-Za-z0-9+/_=-])" % _LEAST)
+_BASE64 = re.compile(rf"(?<![A-Za-z0-9+/_=-])[A-Za-z0-9+/_-]{{{_LEAST},}}={{0,2}}(?![A-Za-z0-9+/_=-])")
 _HEX = re.compile(r"(?<![0-9A-Za-z])(?:0x)?((?:[0-9a-fA-F]{2}){16,})(?![0-9A-Za-z])")
 _ESCAPES = re.compile(r"(?:\\x[0-9a-fA-F]{2}|\\[0-7]{3}){3,}")
 _PERCENT = re.compile(r"(?:%[0-9a-fA-F]{2}){6,}")
@@ -65,7 +65,7 @@ def line_at(text: str, place: int) -> int:
 
 
 def unmask(text: str) -> tuple[str, list[Mark]]:
-    """The text as it is read by somebody who sees no unseen characters, line for line, and what was taken off."""
+    """The text as a reader sees it, line for line, and what was taken off."""
     if text.isascii():
         return text, []
     marks = [
@@ -77,9 +77,11 @@ def unmask(text: str) -> tuple[str, list[Mark]]:
         marks.append(
             Mark(line_at(text, found.start()), "characters that turn the direction of the text", serious)
         )
-    for found in islice(_TAGS.finditer(text), _MOST):
-        if found[1] is None:
-            marks.append(Mark(line_at(text, found.start()), "a text in unseen tag characters", True))
+    marks += [
+        Mark(line_at(text, found.start()), "a text in unseen tag characters", True)
+        for found in islice(_TAGS.finditer(text), _MOST)
+        if found[1] is None
+    ]
     plain = text.translate(_STRIPPED)
     folded = "\n".join(unicodedata.normalize("NFKC", line) for line in plain.split("\n"))
     made, at = [], 0

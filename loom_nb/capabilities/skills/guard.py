@@ -123,13 +123,17 @@ def _file(name: str, text: str) -> Iterator[Finding]:
         yield Finding("disguise", severity, f"has {mark.words}", name, mark.line)
     for one in decoded(text):
         yield from _hidden(name, one.line, one.text, one.how)
-    if language:
-        yield from _long_lines(name, plain, 0)
-        for deed in deeds(_cut(plain), language):
-            yield _of_deed(name, deed, 0)
-        plain = _comments(plain)
-        yield from _prose(name, Segment("prose", 1, plain))
-        return
+    yield from _script(name, plain, language) if language else _markdown(name, plain)
+
+
+def _script(name: str, plain: str, language: str) -> Iterator[Finding]:
+    yield from _long_lines(name, plain, 0)
+    for deed in deeds(_cut(plain), language):
+        yield _of_deed(name, deed, 0)
+    yield from _prose(name, Segment("prose", 1, _comments(plain)))
+
+
+def _markdown(name: str, plain: str) -> Iterator[Finding]:
     if name == _HEAD:
         yield from _fields(name, plain)
         plain = _without_head(plain)

@@ -17,7 +17,9 @@ _HIDDEN = re.compile(
     r"\3>",
     re.IGNORECASE | re.DOTALL | re.MULTILINE,
 )
-_END = re.compile(r"(?<=[.!?…])[\"'”’)]*\s+|[。！？]+|\n\s*\n|\n(?=\s*(?:[-*+>|#]|\d+[.)])\s)|\|")
+_END = re.compile(
+    r"(?<=[.!?…])[\"'\u201d\u2019)]*\s+|[\u3002\uff01\uff1f]+|\n\s*\n|\n(?=\s*(?:[-*+>|#]|\d+[.)])\s)|\|"
+)
 _QUOTED = re.compile(
     r"``.+?``|`[^`\n]+`|\"[^\"\n]{3,400}\"|“[^”\n]{3,400}”|„[^“”\n]{3,400}[“”]"
     r"|«[^»\n]{3,400}»|(?<!\w)'[^'\n]{3,400}'(?!\w)|「[^」]+」"
@@ -61,29 +63,34 @@ def segments(text: str) -> Iterator[Segment]:
         inner = next((one for one in (found[1], found[2], found[4]) if one), "")
         if inner.strip():
             yield Segment("hidden", text.count("\n", 0, found.start()) + 1, inner)
-    prose: list[str] = []
-    code: list[str] = []
-    fence, language, start, begun = "", "", 1, 1
-    for number, line in enumerate(text.split("\n"), 1):
+    lines = text.split("\n")
+    at, before = 0, ""
+    for first, last, language in _fenced(lines):
+        yield _prose(lines, at, first)
+        before = _introduction(lines[at:first])
+        yield Segment("code", first + 2, "\n".join(lines[first + 1 : last]), language, before)
+        at = last + 1
+    yield _prose(lines, at, len(lines))
+
+
+def _fenced(lines: list[str]) -> Iterator[tuple[int, int, str]]:
+    """The numbers, from 0, of the lines that open and close pieces of code, and their languages."""
+    opened, fence, language = -1, "", ""
+    for number, line in enumerate(lines):
         mark = _FENCE.match(line)
-        if fence:
-            if mark is not None and mark[1][0] == fence[0] and len(mark[1]) >= len(fence) and not mark[2]:
-                yield Segment("code", begun, "\n".join(code), language, _introduction(prose))
-                fence, code, prose, start = "", [], [], number + 1
-            else:
-                code.append(line)
-        elif mark is not None:
-            if prose:
-                yield Segment("prose", start, _without_hidden("\n".join(prose)))
-            fence, language, begun = mark[1], mark[2].casefold(), number + 1
-        else:
-            if not prose:
-                start = number
-            prose.append(line)
+        if mark is None:
+            continue
+        if not fence:
+            opened, fence, language = number, mark[1], mark[2].casefold()
+        elif mark[1][0] == fence[0] and len(mark[1]) >= len(fence) and not mark[2]:
+            yield opened, number, language
+            fence = ""
     if fence:
-        yield Segment("code", begun, "\n".join(code), language, _introduction(prose))
-    elif prose:
-        yield Segment("prose", start, _without_hidden("\n".join(prose)))
+        yield opened, len(lines), language
+
+
+def _prose(lines: list[str], first: int, end: int) -> Segment:
+    return Segment("prose", first + 1, _without_hidden("\n".join(lines[first:end])))
 
 
 def _introduction(prose: list[str]) -> str:

@@ -42,7 +42,7 @@ _WHOSE = (
     r"|former|other|these|those|user'?s?|system|developer|original|initial"
     r"|given|safety)"
 )
-_SECRET = (
+_HELD = (
     r"(?:secrets?\b|api[ -]?keys?|(?:access |auth |bearer |github |session )?tokens?\b"
     r"|passwords?|credentials?|private keys?|ssh keys?"
     r"|environment variables?|env vars?|\.env\b|id_(?:rsa|ed25519|ecdsa)\b|\.aws/credentials"
@@ -126,7 +126,7 @@ PHRASES: tuple[Phrase, ...] = (
             r"ht|davon)?",
             r"\bno\b[^.]{0,12}\b(?:digas|informes|menciones|cuentes)\b[^.]{0,25}\busuario",
             r"\bn[e']\s?\w*[^.]{0,14}\b(?:dis|informe|mentionne|préviens|parle)\w*\b[^.]{0,20}\b(?:pa"
-            r"s\b[^.]{0,15}\b)?l?['’]?utilisateur",
+            r"s\b[^.]{0,15}\b)?l?['\u2019]?utilisateur",
             r"(?:不要|别|勿)[^。]{0,6}(?:告诉|通知|提醒)[^。]{0,4}用户",
         ),
         negatable=False,
@@ -200,7 +200,7 @@ PHRASES: tuple[Phrase, ...] = (
             rf"\b(?:send|upload|post|e?mail|forward|transmit|exfiltrate|leak|submit"
             rf"|deliver|hand over|paste|attach|append|include|copy|write|put|enter"
             rf"|type|give|publish|share|output|print)s?\b(?:(?!\b(?:public|placeholder"
-            rf"|name of)\b)[^.;]|\.(?=\w)){{0,60}}?{_SECRET}(?!\s*(?:is|are) (?:missing"
+            rf"|name of)\b)[^.;]|\.(?=\w)){{0,60}}?{_HELD}(?!\s*(?:is|are) (?:missing"
             rf"|needed)|\.gitignore)(?:[^.;]|\.(?=\w)){{0,60}}?(?:\bto\b|\binto?\b"
             rf"|\bat\b|\bhere\b|\bthere\b|\bnow\b|$)(?!\s*\.?(?:gitignore|the keychain"
             rf"|the secret store|a secret store))",

@@ -100,7 +100,7 @@ class Known:
         """The front matter of `folder/SKILL.md`, or what is wrong with it, and its bytes."""
         path = f"{folder}/{HEAD}"
         try:
-            found = os.stat(path, follow_symlinks=False)
+            found = os.lstat(path)
         except OSError as error:
             with self._lock:
                 self._read.pop(path, None)

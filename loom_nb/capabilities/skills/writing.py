@@ -224,7 +224,8 @@ class Writing:
             action: create or edit (the whole SKILL.md), patch (exchange a piece of it, or of the file path),
                 delete (the skill), write_file or remove_file (a file beside SKILL.md), undo (the last change).
             name: of the skill: small letters, digits and hyphens.
-            content: for create, edit and write_file; a SKILL.md begins with front matter (name, description).
+            content: for create, edit and write_file; a SKILL.md begins with front matter (name,
+                description).
             path: of a file within the skill, such as references/table.md.
             old_text: for patch: the piece, to the letter; it must stand there once.
             new_text: for patch: what takes its place.
