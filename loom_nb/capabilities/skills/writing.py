@@ -222,7 +222,7 @@ class Writing:
 
         Args:
             action: create or edit (the whole SKILL.md), patch (exchange a piece of it, or of the file path),
-                delete (the skill), write_file or remove_file (a file beside SKILL.md), undo (the last change).
+                delete (the skill), write_file or remove_file (another file), undo (the last change).
             name: of the skill: small letters, digits and hyphens.
             content: for create, edit and write_file; a SKILL.md begins with front matter (name,
                 description).
