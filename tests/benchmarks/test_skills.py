@@ -17,7 +17,12 @@ MANY = 1_000
 
 def test_a_thousand_skills_are_looked_through_in_60_ms_once_they_are_known(tmp_path):
     for number in range(MANY):
-        put(tmp_path, f"skill-{number}", "Do it.\n" * 40, f"handles case {number} of the archive, with its tables")
+        put(
+            tmp_path,
+            f"skill-{number}",
+            "Do it.\n" * 40,
+            f"handles case {number} of the archive, with its tables",
+        )
     shelf = Shelf([Place(tmp_path, "user")], Known())
     skills = shelf.usable()
 
@@ -27,7 +32,9 @@ def test_a_thousand_skills_are_looked_through_in_60_ms_once_they_are_known(tmp_p
         lambda: best(skills, "what about case 77 of the archive?"),
     )
 
-    print(f"\n{MANY:,} skills: warm {warm * 1e3:.1f} ms, cold {cold * 1e3:.0f} ms, chosen from {chosen * 1e3:.0f} ms")
+    print(
+        f"\n{MANY:,} skills: warm {warm * 1e3:.1f} ms, cold {cold * 1e3:.0f} ms, chosen from {chosen * 1e3:.0f} ms"
+    )
     assert len(skills) == MANY
     assert warm <= 0.060
 

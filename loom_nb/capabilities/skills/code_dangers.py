@@ -109,7 +109,7 @@ _FETCH_THEN_RUN = re.compile(
 )
 _DECODED = re.compile(
     rf"(?:base64\s+(?:-d|-D|--decode)|xxd\s+-r|openssl\s+(?:enc|base64)\s[^|\n]*-d"
-    rf"|rev)\b[^\n]*?(?:\|\s*(?:{_RUNS})|\)\s*[\"']?\s*$)",
+    rf"|(?<=\| )rev|(?<=\|)rev)\b[^\n]*?(?:\|\s*(?:{_RUNS})|\)\s*[\"']?\s*$)",
     re.MULTILINE,
 )
 _EVAL_DECODED = re.compile(r"\beval\b[^\n]*(?:base64|xxd|printf|\\x)")
@@ -201,7 +201,7 @@ def _at(code: str, place: int) -> int:
 _EVERYWHERE: tuple[tuple[re.Pattern[str], str, Severity, str], ...] = (
     (_PIPED, "download", "critical", "runs what it downloads, unseen"),
     (_INSIDE, "download", "critical", "runs what it downloads, unseen"),
-    (_FETCH_THEN_RUN, "download", "high", "downloads a program and runs it"),
+    (_FETCH_THEN_RUN, "download", "critical", "downloads a program and runs it"),
     (_POWERSHELL, "download", "critical", "runs what it downloads or what is encoded"),
     (_JAVASCRIPT, "obfuscation", "high", "runs a decoded text"),
     (_DECODED, "obfuscation", "critical", "runs a decoded text"),
@@ -214,11 +214,19 @@ _EVERYWHERE: tuple[tuple[re.Pattern[str], str, Severity, str], ...] = (
 )
 
 
+_OPENLY = re.compile(r"http://|//\d+\.\d+\.\d+|\bsudo\b|\bpython|\bperl|-enc|\|\s*tee\b")
+_MILDER: dict[Severity, Severity] = {"critical": "high", "high": "low"}
+"""Many install that way what they know; a person decides."""
+
+
 def _anywhere(code: str) -> Iterator[Deed]:
     for pattern, kind, severity, reason in _EVERYWHERE:
         found = pattern.search(code)
-        if found is not None:
-            yield Deed(_at(code, found.start()), kind, severity, reason)
+        if found is None:
+            continue
+        if kind in ("download", "packages") and _OPENLY.search(found[0]) is None:
+            severity = _MILDER.get(severity, severity)  # noqa: PLW2901  from a place that has a name
+        yield Deed(_at(code, found.start()), kind, severity, reason)
 
 
 # -- shell ---------------------------------------------------------------------------------------------------
@@ -310,7 +318,9 @@ def _program(words: tuple[str, ...], line: int) -> Iterator[Deed]:
         return
     call = _Words(words[0].rpartition("/")[2], words[1:], line)
     if "$(" in words[0] or "`" in words[0]:
-        yield call.deed("obfuscation", "high", "computes the name of the program that it runs")
+        hidden = re.search(r"printf|base64|echo|xxd|\brev\b|\btr\b|\\x|\\[0-7]|curl|wget", words[0])
+        severity: Severity = "high" if hidden is not None else "low"
+        yield call.deed("obfuscation", severity, "computes the name of the program that it runs")
     if call.name in _STARTS:
         inner = [word for number, word in enumerate(call.rest) if not word.startswith("-") or number > 2]
         while inner and re.match(r"\w+=|\d", inner[0]):

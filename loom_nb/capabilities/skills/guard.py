@@ -202,6 +202,8 @@ def _prose(name: str, piece: Segment) -> Iterator[Finding]:
         for phrase in phrases:
             yield _of_phrase(name, sentence, phrase, weak=weak)
         for phrase in found_in(_spoken(sentence)):
+            if phrase.kind == "escalation" and not _SETS.search(sentence.text):
+                continue
             if phrase not in phrases and phrase.kind in (
                 "exfiltration",
                 "credentials",
@@ -222,6 +224,13 @@ def _prose(name: str, piece: Segment) -> Iterator[Finding]:
             yield Finding("size", "medium", "has more pieces of code than are looked at", name, sentence.line)
         else:
             yield from _told_to_run(name, sentence)
+
+
+_SETS = re.compile(
+    r"(?:^|[.;:,]\s*|\b(?:and|then|to|first|please|must|should)\s+)(?:call"
+    r"|run|set|write|add|use|type|put|enable|turn|execute)\b",
+    re.IGNORECASE,
+)
 
 
 def _spoken(sentence: Sentence) -> str:
@@ -305,7 +314,7 @@ def _hidden(name: str, line: int, text: str, how: str) -> Iterator[Finding]:
     for deed in deeds(_cut(plain), ""):
         if deed.severity != "low":
             yield Finding(deed.kind, "critical", f"in {how}: {deed.reason}", name, line, plain[:80])
-    if re.search(r"\b(?:assistant|AI|agent|model|LLM|claude|gpt)\b\s*[:,]", plain):
+    if re.search(r"\b(?:assistant|AI|AI agent|LLM|claude|gpt)\b\s*[:,]", plain):
         yield Finding("hidden", "high", f"in {how}: speaks to the agent", name, line, plain[:80])
 
 
@@ -316,6 +325,12 @@ def _in_cipher(name: str, text: str, how: str) -> Iterator[Finding]:
                 yield Finding(phrase.kind, "critical", f"in {how}: {phrase.reason}", name, number, line[:80])
 
 
+_TOP = frozenset(
+    {
+        *("com", "org", "net", "io", "dev", "app", "ai", "gov", "edu", "info", "biz", "cloud", "online"),
+        *("eu", "uk", "de", "fr", "es", "it", "nl", "ch", "at", "us", "ca", "jp", "cn", "ru", "br"),
+    }
+)
 _LINK = re.compile(r"(!?)\[([^\]\n]{0,300})\]\(\s{0,20}<?([^)\s>]{1,2000})>?[^)]{0,300}\)")
 _HOST = re.compile(r"(?:https?://)?((?:[a-z0-9-]+\.)+[a-z]{2,})(?:[/:?#]\S*)?", re.IGNORECASE)
 
@@ -360,7 +375,11 @@ def _links(name: str, piece: Segment) -> Iterator[Finding]:
 
 
 def _looks_like_host(text: str) -> bool:
-    return "://" in text or not re.search(r"\s", text.strip())
+    """Whether a reader takes the words of a link for the address that it leads to."""
+    said = text.strip().strip("`").casefold()
+    if said.startswith(("http://", "https://", "www.")):
+        return True
+    return "/" not in said and said.rpartition(".")[2] in _TOP
 
 
 def _site(host: str) -> str:

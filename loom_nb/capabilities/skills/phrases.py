@@ -1,7 +1,7 @@
 """Sentences that try to steer an agent against its user, told from those that warn of such sentences.
 
-A phrase counts where it is said to the reader. In quotation marks, in a table or behind "never" it is
-mentioned and not said.
+A phrase counts where it is said to the reader. In quotation marks, or behind "never", it is mentioned and
+not said.
 """
 
 import re
@@ -30,7 +30,7 @@ def _any(*pieces: str) -> re.Pattern[str]:
 
 _RULES = (
     r"(?:instructions?|prompts?|rules?|guidelines?|directives?|orders|restrictions?"
-    r"|guardrails?|polic(?:y|ies)|constraints?|safety|training|programming)"
+    r"|guardrails?|constraints?|safety|training|programming)"
 )
 _DROP = (
     r"(?:ignor(?:e|es|ing)|disregard(?:s|ing)?|forget(?:ting)?|overrid(?:e"
@@ -43,10 +43,23 @@ _WHOSE = (
     r"|given|safety)"
 )
 _HELD = (
-    r"(?:secrets?\b|api[ -]?keys?|(?:access |auth |bearer |github |session )?tokens?\b"
-    r"|passwords?|credentials?|private keys?|ssh keys?"
-    r"|environment variables?|env vars?|\.env\b|id_(?:rsa|ed25519|ecdsa)\b|\.aws/credentials"
-    r"|\.netrc|\.ssh/id\w*|\b[A-Z]{2,}_(?:TOKEN|KEY|SECRET|PASSWORD)\b)"
+    r"(?:api[ -]?keys?|(?:access|auth|bearer|github|session|api) tokens?\b|passwords?|credentials?"
+    r"|private keys?|ssh keys?|environment variables?|env vars?|\.env\b|id_(?:rsa|ed25519|ecdsa)\b"
+    r"|\.aws/credentials|\.netrc|\.ssh/id\w*|\b[A-Z]{2,}_(?:TOKEN|KEY|SECRET|PASSWORD)\b)"
+)
+_AWAY = (
+    r"\b(?:send|upload|post|e?mail|forward|transmit|exfiltrate|leak|submit|deliver|hand over|paste|attach"
+    r"|append|copy|write|put|publish|output|print)\b"
+)
+_NEAR = r"(?:(?!\b(?:public|placeholder|name of)\b)[^.;]|\.(?=\w)){0,60}?"
+_KEPT_WELL = (
+    r"(?!\s*\.?(?:gitignore|(?:the|a|your) (?:os |system )?(?:keychain"
+    r"|keyring|vault|(?:secret|password) (?:store|manager))))"
+)
+_WHERE = rf"(?:\bto\b|\binto?\b|\bat\b|\bhere\b|\bthere\b|\bnow\b|$){_KEPT_WELL}"
+_OUT = (
+    r"(?:\bto (?:https?:|\S+@|our\b|us\b|me\b|the (?:address|server|endpoint|following))"
+    r"|\bin(?:to)? (?:the|your|each|every) (?:answer|summary|output|reply|message|response|release|commit))"
 )
 _USER = r"(?:the |your |any )?(?:user|human|person|people|operator|customer|owner|anyone|anybody|them)\b"
 _PLACES = (
@@ -88,7 +101,8 @@ PHRASES: tuple[Phrase, ...] = (
         _any(
             r"\b(?:no|without(?: any)?|free (?:of|from)(?: all)?|not bound by(?: any)?) (?:restrictio"
             r"ns|limits|rules|filters|guardrails|guidelines)\b",
-            r"\bin (?:developer|god|admin|debug|jailbreak|unrestricted|dan) mode\b",
+            r"\byou(?:'re| are) (?:now )?in \w+ mode\b",
+            r"\bin (?:god|jailbreak|unrestricted|dan) mode\b",
             r"\byou are (?:now )?(?:DAN|an? (?:unrestricted|uncensored|jailbroken|unfiltered))\b",
             r"\b(?:safety|security) (?:rules|filters?|checks?|measures?)\b[^.]{0,25}\b(?:off"
             r"|disabled|suspended|lifted)\b",
@@ -117,9 +131,8 @@ PHRASES: tuple[Phrase, ...] = (
             rf"{_USER}",
             r"\btell (?:nobody|no one|no-one)\b",
             r"\bkeep (?:this|it|these|that)(?: \w+)? (?:to yourself|secret from|hidden from)",
-            r"\b(?:silently|quietly|secretly|covertly|stealthily|unnoticed)\b[^.]{0,50}\b(?:append"
-            r"|add|send|change|upload|copy|include|write|run|execute|install|replace"
-            r"|read|insert|post)",
+            r"\b(?:silently|quietly|secretly|covertly|stealthily|unnoticed)\b(?:\W+\w+){0,2}?\W+(?:append|add|send"
+            r"|change|upload|copy|include|write|run|execute|install|replace|read|insert|post)\b",
             rf"\b(?:hide|conceal)\b[^.]{{0,30}}\bfrom {_USER}",
             rf"\bnever let\b[^.]{{0,20}}\b{_USER}[^.]{{0,20}}\b(?:see|know|notice)",
             r"\b(?:sag|sage|erzähle?)\b[^.]{0,20}\b(?:nutzer|benutzer|niemand)\w*\b[^.]{0,20}\b(?:nic"
@@ -152,8 +165,9 @@ PHRASES: tuple[Phrase, ...] = (
         "high",
         "wants to get around approvals",
         _any(
-            r"\b(?:disable|turn off|switch off|skip|bypass|circumvent|get around"
-            r"|evade|suppress|deactivate)\w*\b(?:\W+\w+){0,3}?\W+(?:approvals?"
+            r"(?<!can )(?<!may )(?<!could )(?<!might )(?<!should )\b(?:disable"
+            r"|turn off|switch off|skip|bypass"
+            r"|circumvent|get around|evade|suppress|deactivate)\b(?:\W+\w+){0,3}?\W+(?:approvals?"
             r"|confirmations?|permission|sandbox|guard|safety|judge|dialogs?|veto)\b",
             r"\bapprovals?(?: mode)?\b[^.]{0,20}\b(?:to|=|:)\s*[\"'`]?(?:allow[ _-]?all"
             r"|all|auto|off|never)\b",
@@ -197,13 +211,10 @@ PHRASES: tuple[Phrase, ...] = (
         "high",
         "sends secrets or data away",
         _any(
-            rf"\b(?:send|upload|post|e?mail|forward|transmit|exfiltrate|leak|submit"
-            rf"|deliver|hand over|paste|attach|append|include|copy|write|put|enter"
-            rf"|type|give|publish|share|output|print)s?\b(?:(?!\b(?:public|placeholder"
-            rf"|name of)\b)[^.;]|\.(?=\w)){{0,60}}?{_HELD}(?!\s*(?:is|are) (?:missing"
-            rf"|needed)|\.gitignore)(?:[^.;]|\.(?=\w)){{0,60}}?(?:\bto\b|\binto?\b"
-            rf"|\bat\b|\bhere\b|\bthere\b|\bnow\b|$)(?!\s*\.?(?:gitignore|the keychain"
-            rf"|the secret store|a secret store))",
+            rf"{_AWAY}{_NEAR}{_HELD}(?!\s*(?:is|are) (?:missing|needed)|\.gitignore){_NEAR}{_WHERE}",
+            rf"{_AWAY}{_NEAR}\b(?:secrets?|tokens?)\b{_NEAR}{_OUT}",
+            rf"\b(?:type|enter|give|hand over)\b{_NEAR}\b(?:user'?s|their|your"
+            rf"|whatever)\b{_NEAR}(?:{_HELD}|secrets?\b|tokens?\b)",
             r"\b(?:send|upload|post|forward|mail|e-?mail|transmit|mirror|copy)s?\b[^.;]{0,60}\b(?:con"
             r"versation|notebook|every file|all files|files that you read|chat"
             r"|history|user'?s data)\b[^;]{0,40}(?:\bto (?:https?:|our|us\b|the (?:address"

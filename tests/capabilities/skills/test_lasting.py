@@ -1,7 +1,14 @@
 """What stays of an active skill when the context is compacted, and when the process ends."""
 
 from loom_nb import Agent, ContextProtocol, GovernancePolicy, MemoryStore, Model, Runtime, SessionConfig
-from loom_nb.events import CallFinished, MessageAdded, RunFinished, SkillActivated, event_from_json, event_to_json
+from loom_nb.events import (
+    CallFinished,
+    MessageAdded,
+    RunFinished,
+    SkillActivated,
+    event_from_json,
+    event_to_json,
+)
 from loom_nb.messages import ToolResultPart
 from loom_nb.models.scripted import Call
 from loom_nb.runtime.active_skills import with_skill
@@ -18,7 +25,10 @@ def page(number: int) -> str:
 
 def sent(model_request):
     return "\n".join(
-        part.text for message in model_request.conversation for part in message.parts if isinstance(part, ToolResultPart)
+        part.text
+        for message in model_request.conversation
+        for part in message.parts
+        if isinstance(part, ToolResultPart)
     )
 
 
@@ -35,7 +45,12 @@ async def test_the_body_of_an_active_skill_survives_what_other_results_do_not(tm
 
     async with agent.session() as session:
         result = await session.run("bake")
-        shown = [part.text for message in session.view.shown for part in message.parts if isinstance(part, ToolResultPart)]
+        shown = [
+            part.text
+            for message in session.view.shown
+            for part in message.parts
+            if isinstance(part, ToolResultPart)
+        ]
 
     assert result.status == "completed", result.reason
     assert session.view.compactions
@@ -82,4 +97,6 @@ async def test_the_log_says_what_was_active_and_a_replay_of_it_reads_the_same(tm
 
     assert event.allowed_tools == () and event_from_json(event_to_json(event)) == event
     kinds = [type(one.event) for one in result.events]
-    assert kinds.index(SkillActivated) < kinds.index(CallFinished) < len(kinds) - kinds[::-1].index(MessageAdded)
+    assert (
+        kinds.index(SkillActivated) < kinds.index(CallFinished) < len(kinds) - kinds[::-1].index(MessageAdded)
+    )
