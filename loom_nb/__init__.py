@@ -16,6 +16,7 @@ __version__ = "0.1.0.dev0"
 if TYPE_CHECKING:
     from loom_nb.agent import Agent
     from loom_nb.capabilities import Capability
+    from loom_nb.capabilities.attaching import attach
     from loom_nb.errors import AnswerRefused, LoomError, ModelError, RunFailed, SetupError, ToolError
     from loom_nb.inputs import Answer, RunContext, RuntimeTask, SessionConfig, Stop
     from loom_nb.messages import Message, Usage
@@ -116,6 +117,7 @@ _HOMES = {
     "Veto": "loom_nb.runtime.rules",
     "WhenUntrusted": "loom_nb.runtime.rules",
     "artifact": "loom_nb.runtime.artifacts",
+    "attach": "loom_nb.capabilities.attaching",
     "frames": "loom_nb.runtime",
     "tool": "loom_nb.tools",
 }
@@ -179,6 +181,7 @@ __all__ = [
     "Veto",
     "WhenUntrusted",
     "artifact",
+    "attach",
     "frames",
     "load_ipython_extension",
     "tool",

@@ -1,7 +1,7 @@
 """What each vendor takes of images, PDFs and sounds; told before anything is sent.
 
 Anthropic: PNG, JPEG, GIF, WebP of 5 MB (in base64) and 8,000 pixels a side, 2,000 where a request holds more
-than 20; PDFs of 32 MB and 100 pages, not locked; no sound (platform.claude.com/docs, "Vision" and "PDF
+than 20, which what was attached never has (`pictures.LONGEST`); PDFs of 32 MB and 100 pages, not locked; no sound (platform.claude.com/docs, "Vision" and "PDF
 support"). OpenAI: the same images, PDFs of 50 MB; WAV and MP3 by chat completions, for models that hear; the
 responses API takes no sound (platform.openai.com/docs, "Images and vision", "File inputs", "Audio").
 """
@@ -10,10 +10,6 @@ from dataclasses import dataclass
 
 from loom_nb.media.kinds import AUDIO, IMAGES, NAMES, PDF
 from loom_nb.media.measures import is_locked, pages, pixels
-
-MANY_IMAGES = 20
-"""From more than so many on a smaller side is asked for."""
-MANY_SIDE = 2_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,18 @@ from loom_nb.events import (
     VariablesChanged,
 )
 from loom_nb.inputs import Answer, RunContext, RuntimeTask, SessionConfig, Stop
-from loom_nb.messages import Conversation, DataPart, Message, Origin, Usage, to_json, user
+from loom_nb.messages import (
+    Conversation,
+    DataPart,
+    FilePart,
+    ImagePart,
+    Message,
+    Origin,
+    Part,
+    Usage,
+    to_json,
+    user,
+)
 from loom_nb.protocols import (
     Book,
     Capability,
@@ -906,7 +917,7 @@ class Session:
             if self._redacting.doubts(work.message):
                 message, told = await self._redacting.asked(work.message)
                 work = _Beginning(message, work.metadata, work.form, told)
-            self._begin(run, work)
+            self._begin(run, work, agent)
             if self.store.durable:
                 await self._commit_beginning(run)
         empty = self._stages.get(id(agent)) or await self._empty_stage(agent)
@@ -968,7 +979,7 @@ class Session:
                 self._add(event.message)
         self._restore()
 
-    def _begin(self, run: Run, work: "_Beginning") -> None:
+    def _begin(self, run: Run, work: "_Beginning", agent: AgentDescription) -> None:
         if self._waiting is not None:
             self._give_up_waiting(self._waiting)
         message = work.message
@@ -979,6 +990,9 @@ class Session:
             )
         self._name(run)
         run.say(RunStarted(run.model, message.text, work.metadata, work.form))
+        if any(isinstance(part, ImagePart | FilePart) for part in message.parts):
+            # what the model cannot take is refused here: in the conversation it would be sent ever again
+            self._model(agent.model).encode(Request("", Conversation([message])))
         self._add(message)
         run.say(MessageAdded(message))
         if work.told:
@@ -1282,6 +1296,12 @@ def _first_message(
         goal += "\n".join(f"- {criterion}" for criterion in task.criteria)
     values = {**task.input, **(context.inputs if context is not None else {})}
     parts = (describe(name, value) for name, value in values.items())
+    for one in task.attachments:
+        if not isinstance(one, Part):
+            raise LoomUsageError(
+                f"RuntimeTask.attachments are parts, not {type(one).__name__}",
+                fixes=["attachments=(loom_nb.attach('photo.png'),)"],
+            )
     return cleaned(user(goal, *task.attachments, *parts))
 
 
