@@ -1,9 +1,10 @@
 """What each vendor takes of images, PDFs and sounds; told before anything is sent.
 
-Anthropic: PNG, JPEG, GIF, WebP of 5 MB (in base64) and 8,000 pixels a side, 2,000 where a request holds more
-than 20, which what was attached never has (`pictures.LONGEST`); PDFs of 32 MB and 100 pages, not locked; no sound (platform.claude.com/docs, "Vision" and "PDF
-support"). OpenAI: the same images, PDFs of 50 MB; WAV and MP3 by chat completions, for models that hear; the
-responses API takes no sound (platform.openai.com/docs, "Images and vision", "File inputs", "Audio").
+Anthropic: PNG, JPEG, GIF, WebP of 5 MB (in base64) and 8,000 pixels a side, 2,000 where a request holds
+more than 20, which what was attached never has (`pictures.LONGEST`); PDFs of 32 MB and 100 pages, not
+locked; no sound (platform.claude.com/docs, "Vision" and "PDF support"). OpenAI: the same images, PDFs of
+50 MB; WAV and MP3 by chat completions, for models that hear; the responses API takes no sound
+(platform.openai.com/docs, "Images and vision", "File inputs", "Audio").
 """
 
 from dataclasses import dataclass

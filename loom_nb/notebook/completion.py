@@ -72,10 +72,42 @@ def _after_cell(before: str, bench: "Workbench") -> dict[str, Any]:
         return _offer(fragment, [flag for flag in cells.flags() if flag.startswith(fragment)], "flag")
     if last_flag in ("-t", "--tools"):
         return _offer(fragment, sorted(bench.function_names()), "function")
+    if last_flag == "--attach":
+        return _offer(fragment, _files_at(fragment), "path")
     known, kind = _values_of(last_flag, bench) if directly else ([], "")
     if kind:
         return _offer(fragment, known, kind)
     return _offer(fragment, list(cells.flags()) if not fragment else [], "flag")
+
+
+def _files_at(fragment: str) -> list[str]:
+    """Folders and files that can be attached whose paths begin so; those with spaces cannot be typed bare."""
+    import os
+
+    folder, _, begun = fragment.rpartition("/")
+    top = os.path.expanduser(f"{folder}/") if "/" in fragment else "."  # noqa: PTH111  what is typed stays so
+    try:
+        with os.scandir(top) as entries:
+            found = sorted((entry.name, entry.is_dir()) for entry in entries)
+    except OSError:
+        return []
+    shown = [one for one in found if begun[:1] == "." or not one[0].startswith(".")]
+    before = f"{folder}/" if "/" in fragment else ""
+    return [
+        f"{before}{name}{'/' if is_folder else ''}"
+        for name, is_folder in shown
+        if " " not in name and name.startswith(begun) and (is_folder or _can_be_attached(name))
+    ][:MOST_FILES]
+
+
+def _can_be_attached(name: str) -> bool:
+    """By its ending; what it is in truth is seen when it is attached."""
+    return name.lower().endswith(ATTACHED)
+
+
+MOST_FILES = 100
+ATTACHED = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".tif", ".tiff", ".bmp", ".pdf", ".wav", ".mp3", ".txt",
+            ".md", ".csv", ".json")  # fmt: skip
 
 
 def _values_of(flag: str, bench: "Workbench") -> tuple[list[str], str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from loom_nb.events import Change, HeadItem, HeadSection
+from loom_nb.media.measures import measured
 from loom_nb.messages import (
     DataPart,
     FilePart,
@@ -359,9 +360,15 @@ def _told(part: Part) -> tuple[str, str]:
         case ToolResultPart():
             return _line(f"{part.name}: {part.text}"), "result"
         case ImagePart():
-            return f"{part.name or 'image'} ({part.media_type}, {len(part.data):,} bytes)", "image"
+            return f"{part.name or 'image'} ({_media(part)})", "image"
         case _:
-            return f"{part.name} ({part.media_type}, {len(part.data):,} bytes)", "file"
+            return f"{part.name} ({_media(part)})", "file"
+
+
+def _media(part: ImagePart | FilePart) -> str:
+    """Kind, size in its own measure where that is known, and bytes."""
+    size = measured(part.data, part.media_type)
+    return ", ".join([one for one in (part.media_type, size, f"{len(part.data):,} bytes") if one])
 
 
 def _origin(part: Part) -> str:

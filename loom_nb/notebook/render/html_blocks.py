@@ -454,8 +454,8 @@ def prompt(shown: Prompt) -> str:
 
 
 def used(shown: Prompt | None) -> str:
-    """What travelled with the prompt."""
-    items = facts.used_items(shown)
+    """What travelled with the prompt, but for what is shown on cards of its own."""
+    items = [facts.used_item(one) for one in shown.used] if shown is not None else []
     if not items:
         return ""
     return (
