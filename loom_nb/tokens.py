@@ -7,6 +7,7 @@ from loom_nb.media.counting import file_tokens, image_tokens
 from loom_nb.messages import (
     DataPart,
     FilePart,
+    ImagePart,
     Message,
     Part,
     TextPart,
@@ -67,6 +68,6 @@ def estimate_part(part: Part) -> int:
         return 8 + estimate(part.name) + estimate(part.arguments)
     if type(part) is DataPart:
         return 8 + estimate(part.name) + estimate(part.text)
-    if type(part) is FilePart:
-        return file_tokens(part.data, part.media_type)
-    return image_tokens(part.data)
+    if isinstance(part, ImagePart):
+        return image_tokens(part.data)
+    return file_tokens(part.data, part.media_type) if isinstance(part, FilePart) else 0

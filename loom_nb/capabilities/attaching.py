@@ -166,7 +166,7 @@ def _read(path: Path) -> bytes:
             fixes=["%loom key set NAME   keeps a secret and lets tools use it"],
         )
     try:
-        with path.open("rb", opener=_without_waiting) as file:
+        with os.fdopen(_opened(path), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise LoomUsageError(f"{path} is no file", fixes=["name a file"])
@@ -178,8 +178,9 @@ def _read(path: Path) -> bytes:
         raise LoomUsageError(f"{path} cannot be read", cause=error.strerror or str(error)) from None
 
 
-def _without_waiting(name: str, flags: int) -> int:
-    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+def _opened(path: Path) -> int:
+    """Without waiting for what may never come."""
+    return os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
 
 
 def _near(path: Path) -> list[str]:

@@ -146,15 +146,32 @@ def _after_line(before: str, bench: "Workbench") -> dict[str, Any]:
             return _after_context(done[1:], fragment, bench)
         case "compact":
             return _after_compact(done[1:], fragment, bench)
-        case "budget":
-            return _after_budget(done[1:], fragment)
         case "show" | "why" | "resume" | "fork" | "diff" | "export" | "artifacts":
             return _after_run(done, fragment, bench)
+        case "budget" | "identity":
+            budget = done[0] == "budget"
+            return (_after_budget if budget else _after_identity)(done[1:], fragment, bench)
         case "sessions" | "replay" | "approvals" if done[1:] in ([], ["--all"]):
             return _offer(fragment, _words_of(done[0]), "command")
         case _:
             more = done[0] == "key"
             return _after_key(done[1:], fragment, bench) if more else _offer(fragment, [], "text")
+
+
+def _after_identity(done: list[str], fragment: str, bench: "Workbench") -> dict[str, Any]:
+    from loom_nb.capabilities.identity_files import FILES
+    from loom_nb.notebook.identities import DIGITS, VERBS
+
+    match done:
+        case []:
+            return _offer(fragment, [verb for verb in VERBS if verb], "command")
+        case [_]:
+            return _offer(fragment, list(FILES), "file")
+        case ["confirm", name]:
+            waiting = [one for one in bench.equipment.identity_files().profiles() if one.waits]
+            return _offer(fragment, [one.sha256[:DIGITS] for one in waiting if one.file == name], "value")
+        case _:
+            return _offer(fragment, [], "text")
 
 
 def _after_run(done: list[str], fragment: str, bench: "Workbench") -> dict[str, Any]:
@@ -236,7 +253,7 @@ def _variables() -> list[str]:
     return sorted(name for name, text in os.environ.items() if text and _SECRET.search(name))
 
 
-def _after_budget(done: list[str], fragment: str) -> dict[str, Any]:
+def _after_budget(done: list[str], fragment: str, _: "Workbench") -> dict[str, Any]:
     match done:
         case []:
             return _offer(fragment, ["cell", "notebook", "day", "ask", "off"], "command")

@@ -656,6 +656,7 @@ class Workbench:
         steps = request.max_steps or self.settings.max_steps
         seconds = request.timeout or self.settings.timeout
         policy = self.equipment.policy(request.approve)
+        extra = [*(one for one in self.equipment.identity() if one not in extra), *extra]
         given = (*tools, *extra)
         budget = self.context_budget
         spending = self.budgets.for_cell(request.budget)

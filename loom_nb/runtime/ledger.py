@@ -194,7 +194,7 @@ def _system(system: str, partitions: Sequence[PartitionItem]) -> list[HeadItem]:
         counted = estimate(system[:end])
         section: HeadSection = next((one for one in _HEAD if one == item.partition), "system")
         mark = _mark(item.text.encode())
-        items.append(HeadItem(item.id, section, _line(item.text), counted - before, mark))
+        items.append(HeadItem(item.id, section, _line(item.text), counted - before, mark, item.origin))
         at = end
     own, own_tokens = own + system[at:], own_tokens + estimate(system) - counted
     if own.strip():
@@ -211,7 +211,9 @@ def _mark(text: bytes) -> str:
 
 
 def _of_head(item: HeadItem) -> Item:
-    kind, origin, source, why = "text", "system", item.name, "instruction"
+    kind, origin, source, why = "text", item.origin or "system", item.name, "instruction"
+    if item.origin.startswith("user"):
+        source, why = item.origin.partition(":")[2] or item.name, "you wrote it, or confirmed it"
     if item.section == "tools":
         kind, source, why = "tool", "tool", "the model is offered it"
     elif item.name == "form of the answer":

@@ -259,6 +259,12 @@ def _preview(shown: Card, *, opened: bool) -> str:
     )
 
 
+def diff(text: str) -> str:
+    """A unified diff by itself."""
+    lines = "\n".join(map(_diff_line, text.rstrip("\n").split("\n")))
+    return f'<pre style="{PRE};max-height:32em">{lines}</pre>'
+
+
 def _diff_line(line: str) -> str:
     """The sign at its beginning says what it is; the ground only helps the eye."""
     if line.startswith(("+++", "---", "@@")):
