@@ -251,8 +251,9 @@ class _OnlyByTool:
         """Deny a call that acts and names one of them."""
         if call.read_only or (call.name == TOOL and call.provided_by == "identity"):
             return None
-        guarded = {str(self.files.path(file)) for file in FILES} | {
-            str(self.files.folder / file) for file in FILES
+        folder = self.files.folder
+        guarded = {str(folder)} | {
+            str(one) for file in FILES for one in (self.files.path(file), folder / file)
         }
         record = str(self.files.record)
         for path in touched_paths(call, lines=True):

@@ -302,10 +302,11 @@ def read(path: Path) -> tuple[bytes, os.stat_result] | None:
         return None
     except OSError as error:
         raise ToolError(f"{path.name} cannot be read: {error.strerror or error}") from None
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(fd)
+        raise ToolError(f"{path.name} is no plain file")
     with os.fdopen(fd, "rb") as file:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise ToolError(f"{path.name} is no plain file")
         data = file.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
         raise ToolError(f"{path.name} is too large: {status.st_size:,} bytes, at most {MOST_BYTES:,}")
