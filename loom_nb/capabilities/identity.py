@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import Literal
 
 from loom_nb.capabilities.files.differences import difference
-from loom_nb.capabilities.identity_files import ABOUT, FILES, MOST_CHARS, File, Files, Profile, digest, read
+from loom_nb.capabilities.identity_files import (
+    ABOUT,
+    FILES,
+    MOST_CHARS,
+    TOLD,
+    File,
+    Files,
+    Profile,
+    digest,
+    read,
+)
 from loom_nb.errors import LoomUsageError, ToolError
 from loom_nb.events import Noticed
 from loom_nb.messages import DataPart, Origin
@@ -178,7 +188,7 @@ class _Editing:
         notes = ("an earlier edit of it was never confirmed",) if profile.waits else ()
         return Assessment(
             _WRITES,
-            reasons=(f"{words} {file} ({ABOUT[file]})", *notes),
+            reasons=(f"{words} {file} ({TOLD[file]})", *notes),
             preview=difference(before or "", after, file, new=before is None),
             preview_kind="diff",
             paths=(str(path),),

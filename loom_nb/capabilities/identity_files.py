@@ -29,6 +29,13 @@ ABOUT: dict[File, str] = {
     "IDENTITY.md": "who you are",
     "USER.md": "what you know of the person",
 }
+"""For the agent."""
+TOLD: dict[File, str] = {
+    "SOUL.md": "how the agent behaves",
+    "IDENTITY.md": "who the agent is",
+    "USER.md": "what the agent knows of you",
+}
+"""For the person."""
 FILES: tuple[File, ...] = tuple(ABOUT)
 MOST_CHARS = 8_000
 """Of one file: it stands in every request."""

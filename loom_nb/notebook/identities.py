@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from loom_nb.capabilities.files.differences import difference
-from loom_nb.capabilities.identity_files import ABOUT, FILES, File, Files, Profile
+from loom_nb.capabilities.identity_files import FILES, TOLD, File, Files, Profile
 from loom_nb.errors import LoomUsageError, ToolError
 from loom_nb.notebook import cell as cells
 from loom_nb.notebook.card import Card, Drawn, Table
@@ -39,7 +39,7 @@ def identity(bench: "Workbench", words: list[str]) -> Card:
 def _all(files: Files, rest: list[str]) -> Card:
     _no_more(rest, "")
     profiles = files.profiles()
-    rows = tuple((one.file, ABOUT[one.file], side(one), size(one)) for one in profiles)
+    rows = tuple((one.file, TOLD[one.file], side(one), size(one)) for one in profiles)
     steps: list[tuple[str, str]] = [
         (f"%loom identity diff {one.file}", "what the agent made of it, and how to confirm it")
         for one in profiles
@@ -77,7 +77,7 @@ def _show(files: Files, rest: list[str]) -> Card:
     if not profile.is_there:
         raise LoomUsageError(f"there is no {profile.file}", cause=profile.trouble or str(profile.path))
     text = profile.words if profile.confirmed else profile.data
-    return Card(f"{profile.file}: {ABOUT[profile.file]}", (("whose words", side(profile)),), text=text)
+    return Card(f"{profile.file}: {TOLD[profile.file]}", (("whose words", side(profile)),), text=text)
 
 
 def _edit(files: Files, rest: list[str]) -> Card:
@@ -115,7 +115,7 @@ def _drawn(profile: Profile) -> Drawn:
 
 def _undo(files: Files, rest: list[str]) -> Card:
     file = _named(rest, "undo")
-    edit = _told(lambda: files.undo(file))
+    edit = _done(lambda: files.undo(file))
     text = difference(edit.after, edit.before or "", file)
     now = "gone, as it was before" if edit.before is None else side(files.profile(file))
     facts = (("edit", f"of {edit.run or 'a run'}, {moment(edit.at)}"), ("now", now))
@@ -129,11 +129,11 @@ def _confirm(files: Files, rest: list[str]) -> Card:
             fixes=["%loom identity diff"],
         )
     file = _named(rest[:1], "confirm")
-    _told(lambda: files.confirm(file, rest[1], now=time.time()))
+    _done(lambda: files.confirm(file, rest[1], now=time.time()))
     return Card(f"{file} is yours", (("from now on", side(files.profile(file))),))
 
 
-def _told(act: Callable[[], T]) -> T:
+def _done(act: Callable[[], T]) -> T:
     """What a file refuses, as an error of the line."""
     try:
         return act()

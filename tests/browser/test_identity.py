@@ -5,6 +5,7 @@ import re
 import pytest
 
 from tests.browser.lab import THEMES, Lab
+from tests.browser.test_questions import card, choose
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -19,7 +20,7 @@ home = get_ipython().loom_workbench.settings.home
 (home / "identity" / "USER.md").write_text("""- Kim, hydrologist, works in Zurich.
 - Prefers metres to feet.
 """)'''
-EDIT = '''from loom_nb import Agent, MemoryStore, Model
+EDIT = """from loom_nb import Agent, MemoryStore, Model
 from loom_nb.capabilities.identity import IdentityCapability
 from loom_nb.models.scripted import Call
 def agent(**options):
@@ -28,7 +29,7 @@ def agent(**options):
         "new": "- Prefers metres to feet, and kPa to bar.\\n- Works on the house at the lake until spring.\\n"}),
         "noted"]), capabilities=[IdentityCapability(home=home, **options)], session_store=MemoryStore())
 await agent(edits="allow").run("note what you learned")
-None'''
+None"""
 
 
 def test_the_difference_of_an_edit_is_seen_confirmed_and_undone(lab: Lab):
@@ -37,7 +38,7 @@ def test_the_difference_of_an_edit_is_seen_confirmed_and_undone(lab: Lab):
          "%%loom\nwho am I?"]
     )  # fmt: skip
     nb.run_all().wait(6)
-    assert re.search(r"SOUL\.md\s+how you behave\s+yours: in the instructions", nb.output_text(2))
+    assert re.search(r"SOUL\.md\s+how the agent behaves\s+yours: in the instructions", nb.output_text(2))
     assert "changed by the agent, not confirmed: travels as data" in nb.output_text(4)
     shown = nb.output_text(5)
     assert "+- Works on the house at the lake until spring." in shown
@@ -47,7 +48,9 @@ def test_the_difference_of_an_edit_is_seen_confirmed_and_undone(lab: Lab):
     for theme in THEMES:
         nb.theme(theme)
         nb.page.locator("#jupyterlab-splash").wait_for(state="detached")
+        nb.output(5).scroll_into_view_if_needed()
         nb.screenshot(f"identity-{theme}")
+        assert [words for words in nb.faint_words(5) if not re.search(r"\[\d+\]:$", words)] == []
     nb.append(digits[0])
     nb.append("%loom identity undo USER.md")
     nb.append("%loom identity")
@@ -73,7 +76,9 @@ def test_an_edit_is_asked_for_with_its_difference(lab: Lab):
         nb.theme(theme)
         nb.page.locator("#jupyterlab-splash").wait_for(state="detached")
         nb.screenshot(f"identity-asked-{theme}")
-    nb.output(3).get_by_role("button", name=re.compile("^Allow")).first.click()
+    shown = card(nb, index=3)
+    choose(shown, "Allow once")
+    shown.get_by_role("button", name="Allow once").click()
     nb.wait(3)
     nb.run(4).wait(4)
     assert "not confirmed" not in nb.output_text(4)

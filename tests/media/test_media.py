@@ -48,7 +48,11 @@ def pdf(count=3, packed=False, extra=b""):
     node = b"<< /Type /Pages /Kids [] /Count %d >>" % count
     if packed:
         inner = zlib.compress(b"1 0 " + node)
-        body = b"5 0 obj << /Type /ObjStm /N 1 /First 4 /Filter /FlateDecode >> stream\r\n" + inner + b"\nendstream endobj"
+        body = (
+            b"5 0 obj << /Type /ObjStm /N 1 /First 4 /Filter /FlateDecode >> stream\r\n"
+            + inner
+            + b"\nendstream endobj"
+        )
     else:
         body = b"1 0 obj " + node + b" endobj"
     return b"%PDF-1.5\n" + body + extra + b"\n%%EOF"
@@ -105,10 +109,13 @@ def test_sizes_are_told_as_people_say_them():
     assert measured(b"words", "text/plain") == ""
 
 
-@pytest.mark.parametrize("data", [drawn("PNG"), drawn("JPEG"), drawn("WEBP"), drawn("GIF"), sound(0.1), MP3, pdf(), pdf(packed=True)])
+@pytest.mark.parametrize(
+    "data",
+    [drawn("PNG"), drawn("JPEG"), drawn("WEBP"), drawn("GIF"), sound(0.1), MP3, pdf(), pdf(packed=True)],
+)
 def test_no_cut_or_spoilt_file_makes_a_measure_fail(data):
     rng = random.Random(len(data))
-    for cut in {*range(0, min(len(data), 80)), len(data) // 2}:
+    for cut in {*range(min(len(data), 80)), len(data) // 2}:
         measured(data[:cut], kind_of(data[:cut]))
         without_metadata(data[:cut], kind_of(data[:cut]))
     for _ in range(200):
