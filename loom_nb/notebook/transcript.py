@@ -29,7 +29,9 @@ from loom_nb.events import (
     Event,
     GrantRevoked,
     LogEntry,
+    MemoryChanged,
     MessageAdded,
+    NotesRecalled,
     Noticed,
     PlanItem,
     PlanUpdated,
@@ -55,6 +57,7 @@ from loom_nb.messages import (
     FilePart,
     ImagePart,
     Message,
+    Part,
     TextPart,
     ThinkingPart,
     ToolCallPart,
@@ -64,6 +67,7 @@ from loom_nb.messages import (
 from loom_nb.questions import Decision, Question
 from loom_nb.runtime.context import item_name, words_of
 from loom_nb.tokens import estimate, estimate_message
+from loom_nb.wording import counted, one_line
 
 T = TypeVar("T")
 
@@ -630,6 +634,18 @@ def _secret_used(transcript: Transcript, event: SecretUsed) -> Transcript:
     return _noticed(transcript, Noticed(told, "warning" if event.mode == "notify_after" else "info"))
 
 
+def _notes_recalled(transcript: Transcript, event: NotesRecalled) -> Transcript:
+    if event.call_id or not event.notes:
+        return transcript  # the card of the call shows them
+    told = " · ".join(f"{one_line(note.words, 60)} ({note.id})" for note in event.notes)
+    return _noticed(transcript, Noticed(f"recalled {counted(len(event.notes), 'note')}: {told}"))
+
+
+def _memory_changed(transcript: Transcript, event: MemoryChanged) -> Transcript:
+    what = {"added": "remembered", "edited": "changed the note"}.get(event.change, f"{event.change} the note")
+    return _noticed(transcript, Noticed(f"{what} {event.id}: {one_line(event.words, 120)}"))
+
+
 def _grant_revoked(transcript: Transcript, event: GrantRevoked) -> Transcript:
     return _noticed(transcript, Noticed(f"a leave was taken back (sha256:{event.grant.key[:16]})"))
 
@@ -755,6 +771,8 @@ def _message_added(transcript: Transcript, event: MessageAdded) -> Transcript:
 
 
 def _user_message(transcript: Transcript, message: Message) -> Transcript:
+    if transcript.prompt is not None and all(_was_found(part) for part in message.parts):
+        return transcript  # what capabilities add to a run: their own facts tell of it
     used = tuple(
         Used(part.name, part.summary, estimate(part.text), str(part.origin))
         for part in message.parts
@@ -769,6 +787,11 @@ def _user_message(transcript: Transcript, message: Message) -> Transcript:
         return replace(transcript, prompt=prompt, current=current, revision=transcript.revision + late)
     said = replace(prompt, first=True) == transcript.prompt or prompt in transcript.current
     return transcript if said else replace(transcript, current=(*_all_closed(transcript.current), prompt))
+
+
+def _was_found(part: Part) -> bool:
+    """Whether it is data that no person sent along."""
+    return isinstance(part, DataPart) and part.origin.kind in ("memory", "knowledge", "skill")
 
 
 def _model_message(transcript: Transcript, message: Message) -> Transcript:
@@ -1112,6 +1135,8 @@ _STEPS: dict[type[Any], Callable[[Transcript, Any], Transcript]] = {
     QualityChecked: _quality,
     Noticed: _noticed,
     SecretUsed: _secret_used,
+    NotesRecalled: _notes_recalled,
+    MemoryChanged: _memory_changed,
     TextDelta: _text_delta,
     ThinkingDelta: _thinking_delta,
     CallDelta: _call_delta,

@@ -341,7 +341,8 @@ def _why(role: Role, part: Part) -> str:
         case DataPart(origin=origin) | ImagePart(origin=origin) if origin.kind == "notebook":
             return "you named it in the prompt"
         case DataPart(origin=origin) if origin.kind in _FOUND:
-            return _FOUND[origin.kind]
+            unconfirmed = origin.source.startswith("identity/")
+            return "the agent wrote it, nobody confirmed it" if unconfirmed else _FOUND[origin.kind]
         case _:
             return "it travelled with the prompt"
 

@@ -1,5 +1,7 @@
 """What was attached, in JupyterLab: a thumbnail, a PDF, a sound; in both themes and in a saved notebook."""
 
+import re
+
 import pytest
 
 from tests.browser.lab import THEMES, Lab
@@ -53,7 +55,9 @@ def test_images_pdfs_and_sounds_are_seen_and_survive_in_a_saved_notebook(lab: La
     for theme in THEMES:
         nb.theme(theme)
         nb.page.locator("#jupyterlab-splash").wait_for(state="detached")
+        shown.scroll_into_view_if_needed()
         nb.screenshot(f"attachments-{theme}")
+        assert [words for words in nb.faint_words(2) if not re.search(r"\[\d+\]:$", words)] == []
 
     saved = nb.save()
     assert len(str(saved)) < 400_000

@@ -5,6 +5,8 @@ import re
 import pytest
 
 from loom_nb.errors import LoomUsageError
+from loom_nb.notebook import render
+from loom_nb.notebook.transcript import Transcript
 from tests.notebook.shells import facts, offered, typed
 
 SOUL = "Answer briefly.\n"
@@ -127,3 +129,16 @@ def test_files_that_are_there_are_used_by_every_cell_and_the_tool_comes_with_the
 def test_without_files_no_cell_pays_for_them_unless_it_asks(shell):
     assert "edit_profile" not in shell.run_cell("%%loom -n\nhi").result.body.decode()
     assert "edit_profile" in shell.run_cell("%%loom -n -t identity\nhi").result.body.decode()
+
+
+def test_a_cell_says_that_a_file_travels_as_data_and_shows_nobody_saying_it(shell, files):
+    edited(files, "Kim.\n", "USER.md")
+    done = shell.run_cell("%%loom -q\nwho am I?")
+    assert done.success
+    result = done.result
+    dry = shell.run_cell("%%loom -n\nhi").result
+    item = next(one for one in dry.items if "identity:USER.md" in one.words)
+    assert (item.section, item.why) == ("memory", "the agent wrote it, nobody confirmed it")
+    shown = Transcript.of([entry.event for entry in result.events])
+    assert [type(block).__name__ for block in shown.blocks].count("Prompt") == 1
+    assert "USER.md travels as data" in render.plain(shown)
