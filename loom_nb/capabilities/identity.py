@@ -262,9 +262,9 @@ class _OnlyByTool:
         if call.read_only or (call.name == TOOL and call.provided_by == "identity"):
             return None
         folder = self.files.folder
-        guarded = {str(folder)} | {
-            str(one) for file in FILES for one in (self.files.path(file), folder / file)
-        }
+        guarded = {str(one) for file in FILES for one in (self.files.path(file), folder / file)}
+        if folder.parent == self.files.record.parent:  # a folder that the user chose may hold other things
+            guarded.add(str(folder))
         record = str(self.files.record)
         for path in touched_paths(call, lines=True):
             if path in guarded or path.startswith(record):

@@ -276,6 +276,30 @@ async def test_no_other_tool_changes_the_files_or_their_record(home, call):
     assert (home / "identity" / "SOUL.md").read_text() == WORDS
 
 
+async def test_files_beside_the_users_own_are_not_in_the_way_of_other_tools(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "SOUL.md").write_text(WORDS)
+    spec = Agent(
+        Model.scripted(
+            [
+                Call("make_folder", {"path": "out"}),
+                Call("write_file", {"path": "out/a.txt", "content": "fine"}),
+                Call("write_file", {"path": "SOUL.md", "content": "mine"}),
+                "done",
+            ]
+        ),
+        capabilities=[
+            IdentityCapability(folder=".", home=tmp_path / "home"),
+            Capability.files(".", read_only=False),
+        ],
+        runtime=Runtime(governance=GovernancePolicy(mode="all")),
+        session_store=MemoryStore(),
+    )
+    result, _ = await played(spec)
+    assert [use.outcome for use in result.tools] == ["ok", "ok", "denied"]
+    assert (tmp_path / "SOUL.md").read_text() == WORDS
+
+
 def test_a_word_or_a_file_that_is_not_known_is_named():
     with pytest.raises(LoomUsageError, match=r"there is no file 'USER.txt'"):
         Capability.identity(edits={"USER.txt": "ask"})
