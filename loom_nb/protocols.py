@@ -590,6 +590,8 @@ class PartitionItem:
     id: str
     text: str
     partition: Literal["system", "memory", "skill", "working"] = "working"
+    origin: str = ""
+    """Where it comes from, for the ledger: "user:identity/SOUL.md"; empty: from the program itself."""
 
 
 class Enquiry(msgspec.Struct, frozen=True):

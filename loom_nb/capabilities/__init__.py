@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from loom_nb.capabilities.files import FilesCapability
     from loom_nb.capabilities.http import HttpCapability
     from loom_nb.capabilities.human import HumanCapability
+    from loom_nb.capabilities.identity import EditLeave, IdentityCapability
     from loom_nb.capabilities.memory.capability import MemoryCapability
     from loom_nb.capabilities.memory.ranking import MemoryWeights
     from loom_nb.capabilities.plan import PlanCapability
@@ -41,6 +42,7 @@ _HOMES = {
     "FilesCapability": "loom_nb.capabilities.files",
     "HttpCapability": "loom_nb.capabilities.http",
     "HumanCapability": "loom_nb.capabilities.human",
+    "IdentityCapability": "loom_nb.capabilities.identity",
     "MemoryCapability": "loom_nb.capabilities.memory.capability",
     "PlanCapability": "loom_nb.capabilities.plan",
     "PythonCapability": "loom_nb.capabilities.python",
@@ -60,6 +62,7 @@ __all__ = [
     "FilesCapability",
     "HttpCapability",
     "HumanCapability",
+    "IdentityCapability",
     "MemoryCapability",
     "PlanCapability",
     "PythonCapability",
@@ -75,8 +78,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _BUILT = (
-    "files, shell, web, http, ssh, python, variables, cells, human, plan, scratchpad, memory, skills and "
-    "custom"
+    "files, shell, web, http, ssh, python, variables, cells, human, identity, plan, scratchpad, memory, skills "
+    "and custom"
 )
 
 
@@ -237,6 +240,24 @@ class Capability:
         from loom_nb.capabilities.human import HumanCapability
 
         return HumanCapability()
+
+    @staticmethod
+    @_strict
+    def identity(
+        folder: str | Path | None = None, edits: "EditLeave | Mapping[str, EditLeave]" = "ask"
+    ) -> "IdentityCapability":
+        """Who the agent is and what it knows of you: SOUL.md, IDENTITY.md, USER.md in a folder of yours.
+
+        What you wrote or confirmed stands in each request as yours; what the agent changed by itself is data
+        until you confirm it (`%loom identity`).
+
+        Args:
+            folder: where the files are; `identity` in your home of loom_nb by default.
+            edits: ask, never or allow; for all files, or by file: `{"USER.md": "allow", "SOUL.md": "never"}`.
+        """
+        from loom_nb.capabilities.identity import IdentityCapability
+
+        return IdentityCapability(folder, edits)
 
     @staticmethod
     @_strict

@@ -59,6 +59,7 @@ from loom_nb.messages import (
     FilePart,
     ImagePart,
     Message,
+    Part,
     TextPart,
     ThinkingPart,
     ToolCallPart,
@@ -792,6 +793,8 @@ def _message_added(transcript: Transcript, event: MessageAdded) -> Transcript:
 
 
 def _user_message(transcript: Transcript, message: Message) -> Transcript:
+    if transcript.prompt is not None and all(_was_found(part) for part in message.parts):
+        return transcript  # what capabilities add to a run: their own facts tell of it
     used = tuple(
         Used(part.name, part.summary, estimate(part.text), str(part.origin))
         for part in message.parts
@@ -806,6 +809,11 @@ def _user_message(transcript: Transcript, message: Message) -> Transcript:
         return replace(transcript, prompt=prompt, current=current, revision=transcript.revision + late)
     said = replace(prompt, first=True) == transcript.prompt or prompt in transcript.current
     return transcript if said else replace(transcript, current=(*_all_closed(transcript.current), prompt))
+
+
+def _was_found(part: Part) -> bool:
+    """Whether it is data that no person sent along."""
+    return isinstance(part, DataPart) and part.origin.kind in ("memory", "knowledge", "skill")
 
 
 def _model_message(transcript: Transcript, message: Message) -> Transcript:
