@@ -56,6 +56,14 @@ def test_what_is_attached_travels_and_what_is_only_named_does_not(shell, folder)
     assert text.text == "compare with my notes.md"
 
 
+def test_the_demo_counts_what_a_vendor_would_and_not_the_base64(shell, folder):
+    (folder / "noise.jpg").write_bytes(noise((800, 600), "JPEG"))
+    assert shell.run_cell("%%loom -q\nhi").success
+    assert shell.run_cell("%%loom -q --new --attach noise.jpg\nhi").success
+    plain, seen = (result.usage.input_tokens for result in shell.loom_workbench.results)
+    assert 600 < seen - plain < 900
+
+
 def test_a_file_that_is_not_there_stops_the_cell_before_anything_runs(shell, folder):
     done = shell.run_cell("%%loom --attach foto.png\nhi")
     assert isinstance(done.error_in_exec, LoomUsageError)
