@@ -874,8 +874,8 @@ class Session:
                         work = await careful
                     empty = self._stages.get(id(agent)) or await self._empty_stage(agent)
                     stage = self._set_stage(empty, run, agent, work, output)
-                    if stage.hooks.given:
-                        await tell(stage, "before_run", goal=work.goal)
+                    if stage.hooks.given or empty.kit.enriching:
+                        await self._prepare(stage, agent, work)
                     ending.finished = await carry_out(stage)
                     ending.value = stage.value
                 except asyncio.CancelledError as stop:
@@ -897,6 +897,13 @@ class Session:
             self._hand_out(run, ending)
         if ending.cancelled is not None:
             _pass_on(ending.cancelled, run)
+
+    async def _prepare(self, stage: Stage, agent: AgentDescription, work: "_Beginning | Waiting") -> None:
+        """Before the first turn: add what capabilities know of the task, and tell the hooks."""
+        if stage.kit.enriching and isinstance(work, _Beginning):
+            await enrich(stage, self._enquiry(agent, work.message, stage.run.id))
+        if stage.hooks.given:
+            await tell(stage, "before_run", goal=work.goal)
 
     def _hand_out(self, run: Run, ending: "_Ending") -> None:
         if run in self._active:
@@ -963,8 +970,6 @@ class Session:
             stage.room = 0
         if isinstance(work, Waiting):
             _take_up(stage, work)
-        elif empty.kit.enriching:
-            await enrich(stage, self._enquiry(agent, work.message, run.id))
         if stage.counted:
             before = Spent(stage.usage.total_tokens, stage.cost or 0.0)
             stage.purse = self._purse(agent, lambda words: run.say(Noticed(words, "warning")), before)

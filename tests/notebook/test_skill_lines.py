@@ -42,7 +42,14 @@ def test_skills_are_listed_with_their_trust_and_what_shadows_them(here, tmp_path
 
 
 def test_one_skill_is_shown_whole_and_found_by_words(here, tmp_path):
-    put(tmp_path / "skills", "bake-bread", "Take <b>flour</b>.", "bakes rye bread", "allowed-tools: read_file\n", notes_dot_md="x")
+    put(
+        tmp_path / "skills",
+        "bake-bread",
+        "Take <b>flour</b>.",
+        "bakes rye bread",
+        "allowed-tools: read_file\n",
+        notes_dot_md="x",
+    )
 
     card = typed(here, "skills show bake-bread")
 
