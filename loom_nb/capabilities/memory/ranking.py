@@ -67,7 +67,7 @@ class MemoryWeights:
     half_life_days: float = 30.0
     """Of notes of scope persistent and session."""
     working_half_life_days: float = 1.0
-    vector_floor: float = 0.25
+    vector_floor: float = 0.1
     """The cosine that texts without anything in common have, for the embedder that is used."""
 
     def __post_init__(self) -> None:

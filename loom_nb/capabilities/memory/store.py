@@ -459,8 +459,8 @@ class NoteStore:
         for note in alike:
             if is_told(text, [note.text]) or extends(text, note.text):
                 return note, tuple(one for one in near if one is not note)
-        if len(near) > 1 and is_told(text, [note.text for note in near]):
-            return near[0], tuple(near[1:])
+        if len(alike) > 1 and is_told(text, [note.text for note in alike]):
+            return alike[0], tuple(alike[1:])
         return None, tuple(near[:3])
 
     def _put_new(self, db: "Connection", fields: dict[str, Any], by: Provenance) -> Note:
