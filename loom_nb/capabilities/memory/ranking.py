@@ -42,7 +42,8 @@ SHORTEST_BEGINNING = 5
 _WEAK_WORDS = """
     call name know tell show give find look want need like make think say said told use thing kind sort type
     many long often time way good best please remember recall note notes again usual usually does work
-    mean heiss heisst nenn sag zeig gib find brauch mach wiss weiss appel dire donn trouv fair"""
+    mean go come keep continue
+    heiss heisst nenn sag zeig gib find brauch mach wiss weiss appel dire donn trouv fair"""
 """Stems that questions are made with, and that say little of what they are about."""
 _WEAK = frozenset(_WEAK_WORDS.split())
 _WEAKNESS = 0.35
