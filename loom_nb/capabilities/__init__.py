@@ -78,8 +78,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _BUILT = (
-    "files, shell, web, http, ssh, python, variables, cells, human, identity, plan, scratchpad, memory, skills "
-    "and custom"
+    "files, shell, web, http, ssh, python, variables, cells, human, identity, plan, scratchpad, memory, "
+    "skills and custom"
 )
 
 
