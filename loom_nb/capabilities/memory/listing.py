@@ -64,7 +64,10 @@ def listed(db: "Connection", viewer: Viewer, sort: str, offset: int, limit: int)
         if viewer.everything
         else db.execute(f"SELECT count(*) FROM notes n WHERE {where}", values)
     ).fetchone()[0]
-    find = f"SELECT {NOTE} FROM notes n WHERE {where} ORDER BY n.{column} {way}, n.number {way} LIMIT ? OFFSET ?"
+    order = f"n.{column} {way}, n.number {way}"
+    find = f"""SELECT {NOTE} FROM notes n WHERE n.number IN (
+            SELECT n.number FROM notes n WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?
+        ) ORDER BY {order}"""  # what is sorted and left out is numbers only, not whole notes
     notes = [note_of(row) for row in db.execute(find, (*values, limit, offset))]
     return Page(tuple(Hit(note) for note in notes if note is not None), total)
 
