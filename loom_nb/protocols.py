@@ -14,6 +14,8 @@ from loom_nb.events import (
     Delta,
     Kept,
     LogEntry,
+    MemoryChanged,
+    NotesRecalled,
     NotesWritten,
     PlanUpdated,
     SecretUsed,
@@ -431,6 +433,10 @@ class Redaction(Protocol):
         ...
 
 
+Said: TypeAlias = PlanUpdated | NotesWritten | VariablesChanged | SecretUsed | NotesRecalled | MemoryChanged
+"""What a tool may keep about its call."""
+
+
 class CallContext(Protocol):
     """What a tool that is running may do beside returning: `current_call.get()` gives it."""
 
@@ -483,7 +489,7 @@ class CallContext(Protocol):
         """What stands on the agent's scratchpad."""
         ...
 
-    def say(self, event: PlanUpdated | NotesWritten | VariablesChanged | SecretUsed) -> None:
+    def say(self, event: Said) -> None:
         """Keep a fact about this call. May be called from any thread."""
         ...
 

@@ -29,7 +29,9 @@ from loom_nb.events import (
     Event,
     GrantRevoked,
     LogEntry,
+    MemoryChanged,
     MessageAdded,
+    NotesRecalled,
     Noticed,
     PlanItem,
     PlanUpdated,
@@ -64,6 +66,7 @@ from loom_nb.messages import (
 from loom_nb.questions import Decision, Question
 from loom_nb.runtime.context import item_name, words_of
 from loom_nb.tokens import estimate, estimate_message
+from loom_nb.wording import counted, one_line
 
 T = TypeVar("T")
 
@@ -630,6 +633,18 @@ def _secret_used(transcript: Transcript, event: SecretUsed) -> Transcript:
     return _noticed(transcript, Noticed(told, "warning" if event.mode == "notify_after" else "info"))
 
 
+def _notes_recalled(transcript: Transcript, event: NotesRecalled) -> Transcript:
+    if event.call_id or not event.notes:
+        return transcript  # the card of the call shows them
+    told = " · ".join(f"{one_line(note.words, 60)} ({note.id})" for note in event.notes)
+    return _noticed(transcript, Noticed(f"recalled {counted(len(event.notes), 'note')}: {told}"))
+
+
+def _memory_changed(transcript: Transcript, event: MemoryChanged) -> Transcript:
+    what = {"added": "remembered", "edited": "changed the note"}.get(event.change, f"{event.change} the note")
+    return _noticed(transcript, Noticed(f"{what} {event.id}: {one_line(event.words, 120)}"))
+
+
 def _grant_revoked(transcript: Transcript, event: GrantRevoked) -> Transcript:
     return _noticed(transcript, Noticed(f"a leave was taken back (sha256:{event.grant.key[:16]})"))
 
@@ -1112,6 +1127,8 @@ _STEPS: dict[type[Any], Callable[[Transcript, Any], Transcript]] = {
     QualityChecked: _quality,
     Noticed: _noticed,
     SecretUsed: _secret_used,
+    NotesRecalled: _notes_recalled,
+    MemoryChanged: _memory_changed,
     TextDelta: _text_delta,
     ThinkingDelta: _thinking_delta,
     CallDelta: _call_delta,

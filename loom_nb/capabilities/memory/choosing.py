@@ -47,12 +47,10 @@ class WouldChange(msgspec.Struct, frozen=True):
     @property
     def enters(self) -> tuple[str, ...]:
         """The notes that would take its place."""
-        return tuple(id for id in self.after if id not in self.before)
+        return tuple(note_id for note_id in self.after if note_id not in self.before)
 
 
-def chosen(
-    pinned: Iterable[Note], hits: Sequence[Hit], tokens: int, seen: Collection[str] = ()
-) -> Chosen:
+def chosen(pinned: Iterable[Note], hits: Sequence[Hit], tokens: int, seen: Collection[str] = ()) -> Chosen:
     """What fits of the pinned and the relevant notes, and is not shown already.
 
     Args:
@@ -92,8 +90,14 @@ def shown(hit: Hit) -> DataPart:
     if len(text) < len(note.text):
         text += f'\n(part of {len(note.text):,} characters; read_memory("{note.id}") gives all)'
     return DataPart(
-        part_name(note), f"[{head}] {text}" if head else text, Origin("memory", note.id), summary=hit.why()
+        part_name(note), f"[{head}] {text}" if head else text, Origin("memory", note.id), _summary(hit)
     )
+
+
+def _summary(hit: Hit) -> str:
+    if hit.terms:
+        return f"a note on {', '.join(hit.terms)}"
+    return "a pinned note" if hit.note.pinned else "a note that is near in meaning"
 
 
 def excerpt(text: str, terms: Collection[str], most: int = EXCERPT) -> str:

@@ -15,9 +15,9 @@ from loom_nb.capabilities.memory.ranking import (
     Hit,
     MemoryWeights,
     in_order,
-    meaning_score,
     ranked,
     term_weights,
+    vector_score,
     words_score,
 )
 from loom_nb.capabilities.memory.stems import asked
@@ -67,9 +67,7 @@ class Finder:
         self._counted_at = -1
         self._vectors: dict[str, _Vectors] = {}
 
-    def hits(
-        self, db: "Connection", query: Query, place: Place, candidates: int = CANDIDATES
-    ) -> list[Hit]:
+    def hits(self, db: "Connection", query: Query, place: Place, candidates: int = CANDIDATES) -> list[Hit]:
         """The notes that may be meant, best first, with all that speaks for each; no threshold is applied."""
         parts = asked(query.text)
         notes, stems = db.execute("SELECT notes, stems FROM totals").fetchone()
@@ -84,8 +82,8 @@ class Finder:
         hits = []
         for number, (note, note_stems) in found.items():
             words, terms = words_score(weights, parts, note_stems, stems / notes)
-            meaning = None if query.vector is None else meaning_score(near.get(number, 0.0), place.weights)
-            hits.append(ranked(note, words, meaning, terms, place.now, place.weights))
+            vector = None if query.vector is None else vector_score(near.get(number, 0.0), place.weights)
+            hits.append(ranked(note, words, vector, terms, place.now, place.weights))
         return in_order(hits)
 
     def _counts(self, db: "Connection", terms: Sequence[str], notes: int) -> dict[str, int]:
@@ -171,24 +169,23 @@ def _by_words(
     rest = [term for term in parts if term not in leading]
     if rest:
         together = " AND ".join(f'"{term}"' for term in parts if frequencies[term])
-        numbers += _matching(db, together, viewer, "rowid DESC", most)
+        numbers += _matching(db, together, viewer, "found.rowid DESC", most)
         if len(numbers) < most:
             rarest = min(rest, key=lambda term: frequencies[term])
-            numbers += _matching(db, f'"{rarest}"', viewer, "rowid DESC", most)
+            numbers += _matching(db, f'"{rarest}"', viewer, "found.rowid DESC", most)
     return numbers
 
 
 def _matching(db: "Connection", expression: str, viewer: Viewer, order: str, most: int) -> list[int]:
     """Numbers of notes that match and are seen, the first of an order."""
-    find = f"SELECT rowid FROM found WHERE found MATCH ? ORDER BY {order} LIMIT ?"
+    find = f"SELECT rowid FROM found WHERE found MATCH ? ORDER BY {order} LIMIT ?"  # noqa: S608
     numbers = [row[0] for row in db.execute(find, (expression, 3 * most))]
     if len(numbers) < 3 * most or viewer.everything:
         return numbers[:most] if viewer.everything else numbers
     where, values = seen_by(viewer)
     join = f"""SELECT n.number FROM found JOIN notes n ON n.number = found.rowid
-        WHERE found MATCH ? AND {where} ORDER BY {"rank" if order == "rank" else "found.rowid DESC"} LIMIT ?"""
-    seen = [row[0] for row in db.execute(join, (expression, *values, most))]
-    return seen
+        WHERE found MATCH ? AND {where} ORDER BY {order} LIMIT ?"""  # noqa: S608
+    return [row[0] for row in db.execute(join, (expression, *values, most))]
 
 
 def _expression(term: str, parts: tuple[str, ...]) -> str:
@@ -197,9 +194,7 @@ def _expression(term: str, parts: tuple[str, ...]) -> str:
     return f'("{term}"{begins}{made_of})'
 
 
-def _rows(
-    db: "Connection", numbers: Sequence[int], viewer: Viewer
-) -> dict[int, tuple[Note, list[str]]]:
+def _rows(db: "Connection", numbers: Sequence[int], viewer: Viewer) -> dict[int, tuple[Note, list[str]]]:
     """The notes of these numbers that are seen, each with its stems."""
     where, values = seen_by(viewer)
     found = {}
@@ -207,7 +202,7 @@ def _rows(
         some = numbers[start : start + 500]
         marks = ",".join("?" * len(some))
         find = f"""SELECT {NOTE}, n.number, f.stems FROM notes n JOIN found f ON f.rowid = n.number
-            WHERE n.number IN ({marks}) AND {where}"""
+            WHERE n.number IN ({marks}) AND {where}"""  # noqa: S608
         for row in db.execute(find, (*some, *values)):
             note = note_of(row)
             if note is not None:

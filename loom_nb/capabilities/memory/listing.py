@@ -1,6 +1,6 @@
 """What a person is shown of a store: pages of notes, as they are or as they were, and when they were used."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,7 +14,19 @@ from loom_nb.errors import LoomUsageError
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
-SORTS = ("score", "updated", "created", "used", "uses", "importance", "pinned", "category", "text", "scope", "id")
+SORTS = (
+    "score",
+    "updated",
+    "created",
+    "used",
+    "uses",
+    "importance",
+    "pinned",
+    "category",
+    "text",
+    "scope",
+    "id",
+)
 """What a page can be sorted by; with "-" before it the largest first."""
 _COLUMNS = {"text": "head"}
 
@@ -46,28 +58,30 @@ class Recall(msgspec.Struct, frozen=True):
 
 
 def order_of(sort: str) -> tuple[str, bool]:
-    """The key of a sort, and whether the largest comes first. Raises `LoomUsageError` for one there is not."""
+    """The key of a sort, and whether the largest comes first. Raises `LoomUsageError` for no such sort."""
     key, falls = sort.removeprefix("-"), sort.startswith("-")
     if key not in SORTS:
         raise LoomUsageError(f"notes are not sorted by {key!r:.80}", fixes=[f"one of {', '.join(SORTS)}"])
     return key, falls
 
 
-def listed(db: "Connection", viewer: Viewer, sort: str, offset: int, limit: int) -> Page:
+def listed(db: "Connection", viewer: Viewer, sort: str, offset: int, limit: int, category: str = "") -> Page:
     """A page of all notes that are seen; those that cannot be read are left out."""
     key, falls = order_of(sort)
     column = "updated" if key == "score" else _COLUMNS.get(key, key)
     way = "DESC" if falls or key == "score" else "ASC"
     where, values = seen_by(viewer)
+    if category:
+        where, values = f"{where} AND n.category = ?", (*values, category)
     total = (
         db.execute("SELECT notes FROM totals")
-        if viewer.everything
-        else db.execute(f"SELECT count(*) FROM notes n WHERE {where}", values)
+        if viewer.everything and not category
+        else db.execute(f"SELECT count(*) FROM notes n WHERE {where}", values)  # noqa: S608
     ).fetchone()[0]
     order = f"n.{column} {way}, n.number {way}"
     find = f"""SELECT {NOTE} FROM notes n WHERE n.number IN (
             SELECT n.number FROM notes n WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?
-        ) ORDER BY {order}"""  # what is sorted and left out is numbers only, not whole notes
+        ) ORDER BY {order}"""  # noqa: S608  what is sorted and left out is numbers, not whole notes
     notes = [note_of(row) for row in db.execute(find, (*values, limit, offset))]
     return Page(tuple(Hit(note) for note in notes if note is not None), total)
 
@@ -76,8 +90,11 @@ def ordered(hits: Sequence[Hit], sort: str) -> list[Hit]:
     """Hits in the order of a sort; "score" leaves them as they are, the best first."""
     key, falls = order_of(sort)
     if key == "score":
-        return list(hits)[::-1] if sort == "score" and False else list(hits)
-    value: Callable[[Hit], Any] = lambda hit: getattr(hit.note, key)  # noqa: E731
+        return list(hits)
+
+    def value(hit: Hit) -> Any:
+        return getattr(hit.note, key)
+
     return sorted(hits, key=value, reverse=falls)
 
 
@@ -108,13 +125,15 @@ def among(notes: Iterable[Note], query: str, now: float, weights: MemoryWeights)
     return sorted(hits, key=lambda hit: (-hit.score, -hit.note.updated, hit.note.id))
 
 
-def recalls(db: "Connection", id: str, run: str | None, limit: int) -> tuple[Recall, ...]:
+def recalls(
+    db: "Connection", note_id: str, run: str | None, limit: int, session: str = ""
+) -> tuple[Recall, ...]:
     """When a note was shown, the latest first."""
-    find = f"""SELECT note, version, moment, session, run, how, query, score, components, terms FROM recalls
-        WHERE note = ? {"AND run = ?" if run is not None else ""} ORDER BY seq DESC LIMIT ?"""
-    values = (id, limit) if run is None else (id, run, limit)
+    find = """SELECT note, version, moment, session, run, how, query, score, components, terms FROM recalls
+        WHERE note = ? AND (? IS NULL OR run = ?) AND (? = '' OR session = ?) ORDER BY seq DESC LIMIT ?"""
+    values = (note_id, run, run, session, session, limit)
     return tuple(
-        Recall(*row[:8], components=_components(row[8]), terms=tuple(row[9].split()))
+        Recall(*row[:8], components=_components(row[8]), terms=tuple(row[9].split()))  # type: ignore[misc]
         for row in db.execute(find, values)
     )
 

@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import msgspec
 
 from loom_nb.border import clean
-from loom_nb.errors import LoomUsageError, StoreError
+from loom_nb.errors import LoomUsageError
 
 Scope: TypeAlias = Literal["session", "working", "semantic", "persistent"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -132,6 +132,8 @@ class Viewer(msgspec.Struct, frozen=True):
 
 
 EVERYTHING = Viewer(everything=True)
+NOBODY = Viewer()
+"""Who is in no session and no notebook: sees what everybody sees."""
 
 
 def place_of(scope: Scope, viewer: Viewer) -> str:
@@ -179,11 +181,6 @@ def id_of(text: str, salt: int = 0) -> str:
     digest = hashlib.sha256(f"{salt}\0{text}".encode("utf-8", "surrogatepass")).digest()
     number = int.from_bytes(digest[:5], "big")
     return "".join(_DIGITS[number >> shift & 31] for shift in range(35, 3, -5))
-
-
-def damaged(id: str) -> StoreError:
-    """What is said of a row that cannot be read."""
-    return StoreError(f"the note {id} is damaged", cause="the others are not concerned")
 
 
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"  # no i, l, o, u: they are read as others, or as words

@@ -1,21 +1,21 @@
 """How notes are ranked: what speaks for one, each part visible, and one number from 0 to 1.
 
-    score = (w_words · words + w_meaning · meaning + w_salience · salience + w_recency · recency) / Σ w
+    score = (w_words · words + w_vector · vector + w_salience · salience + w_recency · recency) / Σ w
 
 A sum of relevance, importance and recency, each brought to 0..1, as Park et al. rank the memories of their
 agents (Generative Agents, 2023, section 4.1). Relevance has two voices here, words and meaning, and either
-is enough: a note comes back only if `words` or `meaning` reaches the threshold. The other two only order
+is enough: a note comes back only if `words` or `vector` reaches the threshold. The other two only order
 what is relevant; nothing comes back for being new or important.
 
 - words: BM25 (Robertson and Zaragoza, The Probabilistic Relevance Framework, 2009, k1 = 1.2, b = 0.75) as
   the share that the note has of what the query could get at most, so that it means the same in every store:
 
-      words = Σ_t∈note idf(t) · min(1, tf·(k1+1) / (tf + k1·(1 − b + b·len/mean))) / Σ_t∈query idf(t)
-      idf(t) = ln(1 + (N − n + ½) / (n + ½))
+      words = Σ_t∈note idf(t) · min(1, tf·(k1+1) / (tf + k1·(1 - b + b·len/mean))) / Σ_t∈query idf(t)
+      idf(t) = ln(1 + (N - n + ½) / (n + ½))
 
   of a store with N notes, n of which have the term. A word that only begins like a term counts 0.7. Of long
   queries the twelve terms that weigh most are what a note could get at most.
-- meaning: the cosine of the nearest piece of the note, from `meaning_floor` (nothing) to 1; 0 without an
+- vector: the cosine of the nearest piece of the note, from `vector_floor` (nothing) to 1; 0 without an
   embedder, and its weight does not count then.
 - salience: 0.5 · importance + 0.3 if pinned + 0.2 · min(1, ln(1 + uses) / ln 21).
 - recency: ½ ^ (days since it was written or last recalled / half-life of its scope); 1 in scope semantic.
@@ -37,13 +37,14 @@ BEGINS = 0.7
 """What a word counts that only begins like a term."""
 SHORTEST_BEGINNING = 5
 """Letters of a term that longer words are found by."""
-_WEAK = frozenset(
-    "call name know tell show give find look want need like make think say said told use thing kind sort type "
-    "many long often time way good best please remember recall note notes again usual usually does work "
-    "heiss heisst nenn sag zeig gib find brauch mach wiss weiss appel dire donn trouv fair"
-    .split()
-)  # fmt: skip
+_WEAK_WORDS = """
+    call name know tell show give find look want need like make think say said told use thing kind sort type
+    many long often time way good best please remember recall note notes again usual usually does work
+    heiss heisst nenn sag zeig gib find brauch mach wiss weiss appel dire donn trouv fair"""
+"""Stems that questions are made with, and that say little of what they are about."""
+_WEAK = frozenset(_WEAK_WORDS.split())
 _WEAKNESS = 0.35
+COMPONENTS = ("words", "vector", "salience", "recency")
 DAY = 86_400.0
 _MOST_USES = math.log(21)
 
@@ -58,26 +59,26 @@ class MemoryWeights:
     """
 
     words: float = 1.0
-    meaning: float = 1.0
+    vector: float = 1.0
     salience: float = 0.2
     recency: float = 0.1
     half_life_days: float = 30.0
     """Of notes of scope persistent and session."""
     working_half_life_days: float = 1.0
-    meaning_floor: float = 0.25
+    vector_floor: float = 0.25
     """The cosine that texts without anything in common have, for the embedder that is used."""
 
     def __post_init__(self) -> None:
-        weights = (self.words, self.meaning, self.salience, self.recency)
-        if not all(0 <= one < math.inf for one in weights) or not self.words + self.meaning > 0:
+        weights = (self.words, self.vector, self.salience, self.recency)
+        if not all(0 <= one < math.inf for one in weights) or not self.words + self.vector > 0:
             raise LoomUsageError(
-                "MemoryWeights: weights are numbers from 0 on, and words or meaning counts",
-                fixes=["MemoryWeights(words=1, meaning=1, salience=0.2, recency=0.1)"],
+                "MemoryWeights: weights are numbers from 0 on, and words or vector counts",
+                fixes=["MemoryWeights(words=1, vector=1, salience=0.2, recency=0.1)"],
             )
         if not (0 < self.half_life_days < math.inf and 0 < self.working_half_life_days < math.inf):
             raise LoomUsageError("MemoryWeights: a half-life is a positive number of days")
-        if not 0 <= self.meaning_floor < 1:
-            raise LoomUsageError("MemoryWeights: meaning_floor is from 0 to below 1")
+        if not 0 <= self.vector_floor < 1:
+            raise LoomUsageError("MemoryWeights: vector_floor is from 0 to below 1")
 
 
 class Hit(msgspec.Struct, frozen=True):
@@ -86,14 +87,14 @@ class Hit(msgspec.Struct, frozen=True):
     note: Note
     score: float = 0.0
     components: dict[str, float] = {}
-    """`words`, `meaning`, `salience`, `recency`, each 0 to 1; empty where nothing was looked for."""
+    """`words`, `vector`, `salience`, `recency`, each 0 to 1; empty where nothing was looked for."""
     terms: tuple[str, ...] = ()
     """The stems of the query that stand in it."""
 
     @property
     def relevance(self) -> float:
         """What is held against the threshold."""
-        return max(self.components.get("words", 0.0), self.components.get("meaning", 0.0))
+        return max(self.components.get("words", 0.0), self.components.get("vector", 0.0))
 
     def why(self) -> str:
         """In a line: "words 0.62 (coffee, milk) · salience 0.25 · recency 0.98"."""
@@ -148,9 +149,9 @@ def words_score(
     return min(1.0, total / most), tuple(found)
 
 
-def meaning_score(cosine: float, weights: MemoryWeights) -> float:
-    """The component `meaning`."""
-    return min(1.0, max(0.0, (cosine - weights.meaning_floor) / (1 - weights.meaning_floor)))
+def vector_score(cosine: float, weights: MemoryWeights) -> float:
+    """The component `vector`."""
+    return min(1.0, max(0.0, (cosine - weights.vector_floor) / (1 - weights.vector_floor)))
 
 
 def salience(note: Note) -> float:
@@ -169,24 +170,28 @@ def recency(note: Note, now: float, weights: MemoryWeights) -> float:
 
 
 def ranked(
-    note: Note, words: float, meaning: float | None, terms: tuple[str, ...], now: float, weights: MemoryWeights
+    note: Note, words: float, vector: float | None, terms: tuple[str, ...], now: float, weights: MemoryWeights
 ) -> Hit:
     """A hit with its score and components, rounded so that they read the same everywhere.
 
     Args:
         note: what was found.
         words: that component.
-        meaning: that component; None: nobody looked for meaning.
+        vector: that component; None: nobody looked for meaning.
         terms: that it has.
         now: seconds since the epoch.
         weights: what counts how much.
     """
-    parts = {"words": words, "salience": salience(note), "recency": recency(note, now, weights)}
-    if meaning is not None:
-        parts["meaning"] = meaning
+    parts: dict[str, float] = {
+        "words": words,
+        "salience": salience(note),
+        "recency": recency(note, now, weights),
+    }
+    if vector is not None:
+        parts["vector"] = vector
     sum_of_weights = sum(getattr(weights, name) for name in parts)
     score = sum(getattr(weights, name) * value for name, value in parts.items()) / sum_of_weights
-    shown = {name: round(parts[name], 4) for name in ("words", "meaning", "salience", "recency") if name in parts}
+    shown: dict[str, float] = {name: round(parts[name], 4) for name in COMPONENTS if name in parts}
     return Hit(note, round(score, 4), shown, terms)
 
 

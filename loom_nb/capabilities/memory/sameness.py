@@ -11,12 +11,27 @@ from collections.abc import Sequence
 
 from loom_nb.retrieval.analysis import words
 
-_FILLERS = frozenset(
-    "a an the that this is are was were to of and please remember note der die das dass ein eine ist sind "
-    "und le la les un une est sont et que el los las es son y"
-    .split()
-)  # fmt: skip
-_NEGATIONS = frozenset("not no never without nicht kein keine keinen nie ohne pas jamais sans non".split())
+_FILLER_WORDS = """
+    a an the that this is are was were to of and please remember note der die das dass ein eine ist sind
+    und le la les un une est sont et que el los las es son y"""
+_FILLERS = frozenset(_FILLER_WORDS.split())
+_NEGATIONS = frozenset(
+    (
+        "not",
+        "no",
+        "never",
+        "without",
+        "nicht",
+        "kein",
+        "keine",
+        "keinen",
+        "nie",
+        "ohne",
+        "pas",
+        "jamais",
+        "sans",
+    )
+)
 _CHINESE_NO = re.compile("[不没無无非未别]")
 _RUN = 3
 _SHARE = 0.8
@@ -41,7 +56,8 @@ def is_told(text: str, notes: Sequence[str]) -> bool:
         return False
     known = [said(note) for note in notes]
     if not set(new) <= {word for note in known for word in note} or _denials(new, text) != max(
-        (_denials(old, note) for old, note in zip(known, notes, strict=True) if set(old) & set(new)), default=0
+        (_denials(old, note) for old, note in zip(known, notes, strict=True) if set(old) & set(new)),
+        default=0,
     ):
         return False
     size = min(_RUN, len(new))

@@ -4,21 +4,21 @@ Every change is one transaction: the note, the full-text index, and a version of
 that each change can be undone and the store can be looked at as it was. What a change costs does not depend
 on how many notes there are. What faces build on, all of it synchronous and safe from any thread:
 
-    page(query="", sort="score", offset=0, limit=50, viewer=EVERYTHING) -> Page(rows of Hit, total)
-    get(id) -> Note                                 history(id) -> (NoteVersion, …), the oldest first
+    page(query="", sort="score", offset=0, limit=50, viewer=EVERYTHING, category="") -> Page(rows, total)
+    get(id) -> Note                             history(id) -> (NoteVersion, …), the oldest first
     add(text, *, category, tags, pinned, importance, scope, viewer, by) -> Added(note, how, similar)
-    edit(id, field, value, by=PERSON) -> Note       change(id, by=PERSON, **fields) -> Note
-    pin(id, on=True, by=PERSON) -> Note             forget(id, by=PERSON) -> Note
-    undo(id=None, by=PERSON) -> Undone(changes, ids, words)
-    why(id, run=None, limit=20) -> (Recall, …)      as_of(when, query, sort, offset, limit) -> Page
-    choose(query, …) -> Chosen                      would_change(id, query, …) -> WouldChange
-    last_change() -> int                            grows with each change: whether to look again
+    edit(id, field, value, by=PERSON) -> Note   change(id, by=PERSON, **fields) -> Note
+    pin(id, on=True, by=PERSON) -> Note         forget(id, by=PERSON) -> Note
+    undo(id=None, by=PERSON) -> Undone          why(id, run=None, limit=20, session="") -> (Recall, …)
+    as_of(seconds or run, query, sort, offset, limit, session="") -> Page
+    choose(query, …) -> Chosen                  would_change(id, query, …) -> WouldChange
+    last_change() -> int                        grows with each change: whether to look again
 
-`Hit` is a note with `score`, `components` (words, meaning, salience, recency) and `why()`; see `ranking`.
+`Hit` is a note with `score`, `components` (words, vector, salience, recency) and `why()`; see `ranking`.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,6 +32,7 @@ from loom_nb.capabilities.memory.listing import Page, Recall
 from loom_nb.capabilities.memory.notes import (
     EVERYTHING,
     FIELDS,
+    NOBODY,
     PERSON,
     Change,
     Note,
@@ -48,6 +49,7 @@ from loom_nb.capabilities.memory.ranking import Hit, MemoryWeights
 from loom_nb.capabilities.memory.sameness import digest, extends, is_told
 from loom_nb.database import Database
 from loom_nb.errors import LoomUsageError
+from loom_nb.retrieval.vectors import to_bytes
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -110,7 +112,7 @@ class NoteStore:
         self.weights = weights or MemoryWeights()
         self.threshold = threshold
         self._now = now
-        self._clean = clean
+        self.clean = clean
         self._database = Database(self.path, tables.SCHEMA, busy_seconds)
         self._finder = Finder()
 
@@ -118,7 +120,7 @@ class NoteStore:
 
     def add(
         self, text: str, *, category: str = "", tags: Iterable[str] = (), pinned: bool = False,
-        importance: float = 0.5, scope: Scope = "persistent", viewer: Viewer = Viewer(),
+        importance: float = 0.5, scope: Scope = "persistent", viewer: Viewer = NOBODY,
         by: Provenance = PERSON,
     ) -> Added:  # fmt: skip
         """Remember something, unless a note says it already: then that one is brought up to date.
@@ -142,7 +144,7 @@ class NoteStore:
         }  # fmt: skip
         fields = self._fields(given)
         fields["place"] = place_of(fields["scope"], viewer)
-        with self._writing() as db:
+        with self.writing() as db:
             old, similar = self._alike(db, fields, viewer)
             if old is None:
                 return Added(self._put_new(db, fields, by), "added", similar)
@@ -151,16 +153,16 @@ class NoteStore:
                 return Added(old, "known", similar)
             return Added(self._put(db, better, by), "updated", similar)
 
-    def get(self, id: str) -> Note:
+    def get(self, note_id: str) -> Note:
         """The note of an id. Raises `NoteNotFound`."""
         with self._database.transaction() as db:
-            return _found(db, id)
+            return _found(db, note_id)
 
-    def edit(self, id: str, field: str, value: Any, by: Provenance = PERSON) -> Note:
+    def edit(self, note_id: str, field: str, value: Any, by: Provenance = PERSON) -> Note:
         """Change one field of a note. Raises as `change`."""
-        return self.change(id, by, **{field: value})
+        return self.change(note_id, by, **{field: value})
 
-    def change(self, id: str, by: Provenance = PERSON, viewer: Viewer = Viewer(), **fields: Any) -> Note:
+    def change(self, note_id: str, by: Provenance = PERSON, viewer: Viewer = NOBODY, **fields: Any) -> Note:
         """Change fields of a note: text, category, tags, pinned, importance, scope.
 
         Raises:
@@ -168,55 +170,55 @@ class NoteStore:
             LoomUsageError: there is no such field, or it does not take this value.
         """
         fields = self._fields(fields)
-        with self._writing() as db:
-            old = _found(db, id)
+        with self.writing() as db:
+            old = _found(db, note_id)
             if fields.get("scope", old.scope) != old.scope:
                 fields["place"] = place_of(fields["scope"], viewer)
             new = msgspec.structs.replace(old, **fields)
             return old if new.said == old.said else self._put(db, new, by)
 
-    def pin(self, id: str, on: bool = True, by: Provenance = PERSON) -> Note:
+    def pin(self, note_id: str, on: bool = True, by: Provenance = PERSON) -> Note:
         """Show a note in every run, or no longer. Raises `NoteNotFound`."""
-        return self.change(id, by, pinned=on)
+        return self.change(note_id, by, pinned=on)
 
-    def forget(self, id: str, by: Provenance = PERSON) -> Note:
+    def forget(self, note_id: str, by: Provenance = PERSON) -> Note:
         """Let a note go; `undo` brings it back. Raises `NoteNotFound`."""
-        with self._writing() as db:
-            note = _found(db, id)
-            tables.remove(db, id)
+        with self.writing() as db:
+            note = _found(db, note_id)
+            tables.remove(db, note_id)
             tables.version(db, note, "forgotten", self._now(), by)
             return note
 
-    def undo(self, id: str | None = None, by: Provenance = PERSON) -> Undone:
+    def undo(self, note_id: str | None = None, by: Provenance = PERSON) -> Undone:
         """Take back the last change that is not taken back yet, of one note or of all.
 
         Raises:
             LoomUsageError: there is none.
         """
-        where, values = ("AND note = ?", (id,)) if id is not None else ("", ())
-        with self._writing() as db:
+        where, values = ("AND note = ?", (note_id,)) if note_id is not None else ("", ())
+        with self.writing() as db:
             last = db.execute(
                 f"""SELECT batch, change FROM versions WHERE NOT undone AND change <> 'conflict' {where}
-                ORDER BY seq DESC LIMIT 1""", values,
+                ORDER BY seq DESC LIMIT 1""", values,  # noqa: S608
             ).fetchone()  # fmt: skip
             if last is None:
-                raise LoomUsageError("there is nothing to undo" + (f" of the note {id}" if id else ""))
+                raise LoomUsageError("there is nothing to undo" + (f" of {note_id}" if note_id else ""))
             rows = db.execute(
-                f"SELECT note, min(seq) FROM versions WHERE batch = ? {where} GROUP BY note",
+                f"SELECT note, min(seq) FROM versions WHERE batch = ? {where} GROUP BY note",  # noqa: S608
                 (last[0], *values),
             ).fetchall()
-            db.execute(f"UPDATE versions SET undone = 1 WHERE batch = ? {where}", (last[0], *values))
+            db.execute(f"UPDATE versions SET undone = 1 WHERE batch = ? {where}", (last[0], *values))  # noqa: S608
             batch, notes = 0, []
             for one, first in rows:
                 note, batch = self._back(db, one, first, batch, by)
                 notes += [note] if note else []
             return Undone(last[1], tuple(notes))
 
-    def history(self, id: str) -> tuple[NoteVersion, ...]:
+    def history(self, note_id: str) -> tuple[NoteVersion, ...]:
         """All versions of a note, the oldest first, those of a forgotten one, too."""
-        find = f"SELECT {tables.VERSION} FROM versions WHERE note = ? ORDER BY seq"
+        find = f"SELECT {tables.VERSION} FROM versions WHERE note = ? ORDER BY seq"  # noqa: S608
         with self._database.transaction() as db:
-            rows = map(tables.version_of, db.execute(find, (id,)).fetchall())
+            rows = map(tables.version_of, db.execute(find, (note_id,)).fetchall())
             return tuple(row for row in rows if row is not None)
 
     def last_change(self) -> int:
@@ -227,7 +229,12 @@ class NoteStore:
     # -- looking -----------------------------------------------------------------------------------------
 
     def search(
-        self, query: str | Query, *, viewer: Viewer = EVERYTHING, limit: int = 8, threshold: float | None = None
+        self,
+        query: str | Query,
+        *,
+        viewer: Viewer = EVERYTHING,
+        limit: int = 8,
+        threshold: float | None = None,
     ) -> tuple[Hit, ...]:
         """The notes that are relevant, best first; none where nothing is.
 
@@ -244,7 +251,7 @@ class NoteStore:
 
     def page(
         self, query: str = "", sort: str = "score", offset: int = 0, limit: int = 50,
-        viewer: Viewer = EVERYTHING,
+        viewer: Viewer = EVERYTHING, category: str = "",
     ) -> Page:  # fmt: skip
         """Some rows of all notes, or of those that have any word of the query, the best first.
 
@@ -254,6 +261,7 @@ class NoteStore:
             offset: rows before the first.
             limit: rows at most.
             viewer: who looks.
+            category: only notes of this one.
 
         Raises:
             LoomUsageError: there is no such sort.
@@ -261,36 +269,53 @@ class NoteStore:
         offset, limit = max(0, offset), max(0, limit)
         with self._database.transaction() as db:
             if not query.strip():
-                return listing.listed(db, viewer, sort, offset, limit)
+                return listing.listed(db, viewer, sort, offset, limit, category)
             listing.order_of(sort)
             hits = self._finder.hits(db, Query(query), self._place(viewer), _BROWSED)
-        found = listing.ordered([hit for hit in hits if hit.relevance > 0], sort)
+        found = listing.ordered(
+            [hit for hit in hits if hit.relevance > 0 and category in ("", hit.note.category)], sort
+        )
         return Page(tuple(found[offset : offset + limit]), len(found))
 
     def as_of(
         self, when: float | str, query: str = "", sort: str = "-updated", offset: int = 0, limit: int = 50,
-        viewer: Viewer = EVERYTHING,
+        viewer: Viewer = EVERYTHING, session: str = "",
     ) -> Page:  # fmt: skip
         """`page` of the notes as they were at a moment, or when a run began.
 
         Args:
             when: seconds since the epoch, or the id of a run that looked into this memory or changed it.
+            query: as for `page`, and so are the others.
+            sort: as there.
+            offset: rows before the first.
+            limit: rows at most.
+            viewer: who looks.
+            session: of the run; the latest run of that id where it is empty.
 
         Raises:
             LoomUsageError: nothing is known of this run, or there is no such sort.
         """
         with self._database.transaction() as db:
-            seq, moment = _moment(db, when)
+            seq, moment = _moment(db, when, session)
             notes = [note for note in listing.as_it_was(db, seq) if viewer.sees(note)]
         words = query.strip()
         hits = listing.among(notes, words, moment, self.weights) if words else [Hit(note) for note in notes]
         found = listing.ordered(hits, sort)
         return Page(tuple(found[offset : offset + limit]), len(found))
 
-    def why(self, id: str, run: str | None = None, limit: int = 20) -> tuple[Recall, ...]:
-        """When, in which run and why a note was shown to a model, the latest first."""
+    def why(
+        self, note_id: str, run: str | None = None, limit: int = 20, session: str = ""
+    ) -> tuple[Recall, ...]:
+        """When, in which run and why a note was shown to a model, the latest first.
+
+        Args:
+            note_id: of a note, or of one that was forgotten.
+            run: only in this one.
+            limit: how many at most.
+            session: only in this one; runs of other sessions have the same ids.
+        """
         with self._database.transaction() as db:
-            return listing.recalls(db, id, run, limit)
+            return listing.recalls(db, note_id, run, limit, session)
 
     # -- what a run is shown -----------------------------------------------------------------------------
 
@@ -311,22 +336,22 @@ class NoteStore:
         hits = self.search(query, viewer=viewer, limit=40, threshold=threshold)
         where, values = tables.seen_by(viewer)
         find = f"""SELECT {tables.NOTE} FROM notes n WHERE n.pinned AND {where}
-            ORDER BY n.importance DESC, n.created, n.id LIMIT 200"""
+            ORDER BY n.importance DESC, n.created, n.id LIMIT 200"""  # noqa: S608
         with self._database.transaction() as db:
             notes = [tables.note_of(row) for row in db.execute(find, values)]
         pinned = [note for note in notes if note is not None and note.id != without]
         return chosen(pinned, [hit for hit in hits if hit.note.id != without], tokens, seen)
 
     def would_change(
-        self, id: str, query: str | Query = "", *, viewer: Viewer = EVERYTHING, tokens: int = TOKENS,
+        self, note_id: str, query: str | Query = "", *, viewer: Viewer = EVERYTHING, tokens: int = TOKENS,
         threshold: float | None = None, seen: Collection[str] = (),
     ) -> WouldChange:  # fmt: skip
         """What the next request would be shown if a note was forgotten; as for `choose`."""
         now = self.choose(query, viewer=viewer, tokens=tokens, threshold=threshold, seen=seen)
         then = self.choose(
-            query, viewer=viewer, tokens=tokens, threshold=threshold, seen=seen, without=id
+            query, viewer=viewer, tokens=tokens, threshold=threshold, seen=seen, without=note_id
         )
-        return WouldChange(id, id in now.ids, now.ids, then.ids, then.tokens - now.tokens)
+        return WouldChange(note_id, note_id in now.ids, now.ids, then.ids, then.tokens - now.tokens)
 
     def used(
         self, hits: Sequence[Hit], *, how: str, query: str, by: Provenance, begins: bool = False
@@ -342,24 +367,47 @@ class NoteStore:
         """
         if not hits and not begins:
             return
-        moment, short = self._now(), self._clean(query)[:400]
-        with self._writing() as db:
+        moment, short = self._now(), self.clean(query)[:400]
+        with self.writing() as db:
             if begins and by.run:
                 db.execute(
                     """INSERT OR IGNORE INTO runs
-                    SELECT ?, ?, ?, coalesce(max(seq), 0) FROM versions""", (by.run, by.session, moment),
+                    SELECT ?, ?, ?, coalesce(max(seq), 0) FROM versions""", (by.session, by.run, moment),
                 )  # fmt: skip
             for hit in hits:
                 note = hit.note
                 db.execute("UPDATE notes SET uses = uses + 1, used = ? WHERE id = ?", (moment, note.id))
                 db.execute(
-                    """INSERT INTO recalls (moment, session, run, note, version, how, query, score, components,
-                    terms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                    """INSERT INTO recalls (moment, session, run, note, version, how, query, score,
+                    components, terms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
                     (
                         moment, by.session, by.run, note.id, note.version, how, short, hit.score,
                         msgspec.json.encode(hit.components), " ".join(hit.terms),
                     ),
                 )  # fmt: skip
+
+    # -- vectors -----------------------------------------------------------------------------------------
+
+    def without_vectors(self, model: str, limit: int = 64) -> list[tuple[int, str]]:
+        """Notes that have no vectors of a model, by number, with their words; the latest first."""
+        find = f"""SELECT {tables.NOTE}, n.number FROM notes n WHERE NOT EXISTS (
+            SELECT 1 FROM vectors v WHERE v.note = n.number AND v.model = ?) ORDER BY n.number DESC LIMIT ?"""  # noqa: S608
+        with self._database.transaction() as db:
+            rows = db.execute(find, (tables.vector_key(model), limit)).fetchall()
+        notes = ((row[3], tables.note_of(row)) for row in rows)
+        return [(number, tables.searched(note)) for number, note in notes if note is not None]
+
+    def keep_vectors(self, model: str, vectors: Mapping[int, Sequence[Any]]) -> None:
+        """Keep what `without_vectors` asked for, unless a note was changed meanwhile: its number is gone."""
+        key = tables.vector_key(model)
+        with self.writing() as db:
+            for number, rows in vectors.items():
+                if db.execute("SELECT 1 FROM notes WHERE number = ?", (number,)).fetchone():
+                    db.execute("DELETE FROM vectors WHERE note = ? AND model = ?", (number, key))
+                    db.executemany(
+                        "INSERT INTO vectors (note, model, vector) VALUES (?, ?, ?)",
+                        [(number, key, to_bytes(row)) for row in rows],
+                    )
 
     def close(self) -> None:
         """Let go of the file; the next use opens it again."""
@@ -371,7 +419,8 @@ class NoteStore:
     # -- inside ------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _writing(self) -> "Iterator[Connection]":
+    def writing(self) -> "Iterator[Connection]":
+        """One change of the store, all of it or nothing; for what is kept beside the notes, such as files."""
         with self._database.transaction("IMMEDIATE") as db:
             yield db
 
@@ -383,9 +432,9 @@ class NoteStore:
         fields = {name: checked(name, value) for name, value in given.items()}
         for name in ("text", "category"):
             if name in fields:
-                fields[name] = checked(name, self._clean(fields[name]))
+                fields[name] = checked(name, self.clean(fields[name]))
         if "tags" in fields:
-            fields["tags"] = checked("tags", [self._clean(tag) for tag in fields["tags"]])
+            fields["tags"] = checked("tags", [self.clean(tag) for tag in fields["tags"]])
         return fields
 
     def _alike(
@@ -393,9 +442,8 @@ class NoteStore:
     ) -> tuple[Note | None, tuple[Note, ...]]:
         """The note that says the same, if there is one, and those that speak of nearly the same."""
         text, scope, place = fields["text"], fields["scope"], fields["place"]
-        row = db.execute(
-            f"SELECT {tables.NOTE} FROM notes n WHERE digest = ?", (digest(text, scope, place),)
-        ).fetchone()
+        find = f"SELECT {tables.NOTE} FROM notes n WHERE digest = ?"  # noqa: S608
+        row = db.execute(find, (digest(text, scope, place),)).fetchone()
         same = tables.note_of(row) if row else None
         if same is not None:
             return same, ()
@@ -413,14 +461,14 @@ class NoteStore:
     def _put_new(self, db: "Connection", fields: dict[str, Any], by: Provenance) -> Note:
         salt = 0
         while db.execute(
-            "SELECT 1 FROM notes WHERE id = ?", (id := id_of(fields["text"], salt),)
+            "SELECT 1 FROM notes WHERE id = ?", (note_id := id_of(fields["text"], salt),)
         ).fetchone():
             salt += 1
         moment = self._now()
-        last = db.execute("SELECT body FROM versions WHERE note = ? ORDER BY seq DESC LIMIT 1", (id,)).fetchone()
+        last = db.execute(tables.LATEST, (note_id,)).fetchone()
         before = tables.decoded(last[0]) if last else None  # it was forgotten, and is remembered again
         number = before.version + 1 if before else 1
-        note = Note(id=id, by=by, created=moment, updated=moment, version=number, **fields)
+        note = Note(id=note_id, by=by, created=moment, updated=moment, version=number, **fields)
         tables.write(db, note)
         tables.version(db, note, "added", moment, by)
         return note
@@ -434,22 +482,22 @@ class NoteStore:
         return note
 
     def _back(
-        self, db: "Connection", id: str, before: int, batch: int, by: Provenance
+        self, db: "Connection", note_id: str, before: int, batch: int, by: Provenance
     ) -> tuple[Note | None, int]:
         """Make a note what it was before a change; gives it, and the batch of what was done."""
         row = db.execute(
             f"""SELECT {tables.VERSION} FROM versions
-            WHERE note = ? AND seq < ? AND change <> 'conflict' ORDER BY seq DESC LIMIT 1""",
-            (id, before),
+            WHERE note = ? AND seq < ? AND change <> 'conflict' ORDER BY seq DESC LIMIT 1""",  # noqa: S608
+            (note_id, before),
         ).fetchone()
         was = tables.version_of(row) if row else None
-        now, moment = tables.read(db, id), self._now()
+        now, moment = tables.read(db, note_id), self._now()
         if was is None or was.change == "forgotten":
             if now is None:
                 return None, batch
-            tables.remove(db, id)
+            tables.remove(db, note_id)
             return now, tables.version(db, now, "forgotten", moment, by, batch, undone=True)
-        newest = db.execute("SELECT body FROM versions WHERE note = ? ORDER BY seq DESC LIMIT 1", (id,)).fetchone()
+        newest = db.execute(tables.LATEST, (note_id,)).fetchone()
         last = tables.decoded(newest[0])
         number = max(was.note.version, last.version if last else 0) + 1
         uses = now or was.note
@@ -461,10 +509,10 @@ class NoteStore:
         return note, tables.version(db, note, change, moment, by, batch, undone=True)
 
 
-def _found(db: "Connection", id: str) -> Note:
-    note = tables.read(db, id) if isinstance(id, str) else None
+def _found(db: "Connection", note_id: str) -> Note:
+    note = tables.read(db, note_id) if isinstance(note_id, str) else None
     if note is None:
-        raise NoteNotFound(f"there is no note {id!r:.80}", fixes=["%loom memory"])
+        raise NoteNotFound(f"there is no note {note_id!r:.80}", fixes=["%loom memory"])
     return note
 
 
@@ -485,17 +533,24 @@ def _merged(old: Note, fields: dict[str, Any]) -> Note:
     )
 
 
-def _moment(db: "Connection", when: float | str) -> tuple[int, float]:
+def _moment(db: "Connection", when: float | str, session: str) -> tuple[int, float]:
     """The number of the last change before a moment, or before a run began, and that moment."""
     if not isinstance(when, str):
         row = db.execute("SELECT coalesce(max(seq), 0) FROM versions WHERE moment <= ?", (when,)).fetchone()
         return int(row[0]), float(when)
-    row = db.execute("SELECT seq, moment FROM runs WHERE run = ?", (when,)).fetchone()
-    row = row or db.execute(
-        "SELECT min(seq) - 1, min(moment) FROM versions WHERE run = ? HAVING count(*)", (when,)
-    ).fetchone()
+    row = db.execute(
+        """SELECT seq, moment FROM runs WHERE run = ? AND (? = '' OR session = ?)
+        ORDER BY moment DESC LIMIT 1""", (when, session, session),
+    ).fetchone()  # fmt: skip
+    row = (
+        row
+        or db.execute(
+            "SELECT min(seq) - 1, min(moment) FROM versions WHERE run = ? HAVING count(*)", (when,)
+        ).fetchone()
+    )
     if row is None:
         raise LoomUsageError(
-            f"the memory knows nothing of a run {when!r:.80}", fixes=["%loom runs", "as_of(seconds since 1970)"]
+            f"the memory knows nothing of a run {when!r:.80}",
+            fixes=["%loom runs", "as_of(seconds since 1970)"],
         )
     return int(row[0]), float(row[1])

@@ -24,10 +24,11 @@ SCHEMA = Schema(
         (
             "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
             """CREATE TABLE notes (
-                number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, scope TEXT NOT NULL, place TEXT NOT NULL,
-                pinned INTEGER NOT NULL, importance REAL NOT NULL, category TEXT NOT NULL, head TEXT NOT NULL,
-                created REAL NOT NULL, updated REAL NOT NULL, used REAL NOT NULL, uses INTEGER NOT NULL,
-                version INTEGER NOT NULL, digest BLOB NOT NULL, stems INTEGER NOT NULL, body BLOB NOT NULL)""",
+                number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
+                scope TEXT NOT NULL, place TEXT NOT NULL, pinned INTEGER NOT NULL, importance REAL NOT NULL,
+                category TEXT NOT NULL, head TEXT NOT NULL, created REAL NOT NULL, updated REAL NOT NULL,
+                used REAL NOT NULL, uses INTEGER NOT NULL, version INTEGER NOT NULL,
+                digest BLOB NOT NULL, stems INTEGER NOT NULL, body BLOB NOT NULL)""",
             "CREATE INDEX notes_by_digest ON notes (digest)",
             "CREATE INDEX notes_by_updated ON notes (updated)",
             "CREATE INDEX notes_by_created ON notes (created)",
@@ -52,8 +53,8 @@ SCHEMA = Schema(
             "CREATE INDEX recalls_by_note ON recalls (note, seq)",
             "CREATE INDEX recalls_by_run ON recalls (run)",
             """CREATE TABLE runs (
-                run TEXT PRIMARY KEY, session TEXT NOT NULL, moment REAL NOT NULL, seq INTEGER NOT NULL)
-                WITHOUT ROWID""",
+                session TEXT NOT NULL, run TEXT NOT NULL, moment REAL NOT NULL, seq INTEGER NOT NULL,
+                PRIMARY KEY (run, session)) WITHOUT ROWID""",
             """CREATE TABLE vectors (
                 seq INTEGER PRIMARY KEY AUTOINCREMENT, note INTEGER NOT NULL, model TEXT NOT NULL,
                 vector BLOB NOT NULL)""",
@@ -69,6 +70,8 @@ SCHEMA = Schema(
 NOTE = "n.body, n.used, n.uses"
 """The columns that `note_of` reads, of `notes n`."""
 
+LATEST = "SELECT body FROM versions WHERE note = ? ORDER BY seq DESC LIMIT 1"
+"""The newest version of a note, whatever it is."""
 _HEAD = 80
 """Characters by which a listing is sorted by text."""
 
@@ -76,7 +79,7 @@ _HEAD = 80
 def note_of(row: "Row | tuple[bytes, float, int]") -> Note | None:
     """The note of a row; None where it cannot be read."""
     note = decoded(row[0])
-    return note and msgspec.structs.replace(note, used=row[1], uses=row[2])
+    return None if note is None else msgspec.structs.replace(note, used=row[1], uses=row[2])
 
 
 def decoded(body: bytes) -> Note | None:
@@ -87,9 +90,9 @@ def decoded(body: bytes) -> Note | None:
         return None
 
 
-def read(db: "Connection", id: str) -> Note | None:
+def read(db: "Connection", note_id: str) -> Note | None:
     """The note of an id, if there is one that can be read."""
-    row = db.execute(f"SELECT {NOTE} FROM notes n WHERE id = ?", (id,)).fetchone()
+    row = db.execute(f"SELECT {NOTE} FROM notes n WHERE id = ?", (note_id,)).fetchone()  # noqa: S608
     return note_of(row) if row else None
 
 
@@ -98,7 +101,7 @@ def write(db: "Connection", note: Note) -> None:
 
     Where its words are as they were, its number stays, and with it its vectors; a number never comes again.
     """
-    stems = indexed(_searched(note))
+    stems = indexed(searched(note))
     had = db.execute(
         "SELECT n.number, f.stems FROM notes n JOIN found f ON f.rowid = n.number WHERE n.id = ?", (note.id,)
     ).fetchone()
@@ -106,8 +109,8 @@ def write(db: "Connection", note: Note) -> None:
     if kept is None:
         remove(db, note.id)
     cursor = db.execute(
-        """INSERT OR REPLACE INTO notes (number, id, scope, place, pinned, importance, category, head, created,
-            updated, used, uses, version, digest, stems, body)
+        """INSERT OR REPLACE INTO notes (number, id, scope, place, pinned, importance, category, head,
+            created, updated, used, uses, version, digest, stems, body)
             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (
             kept, note.id, note.scope, note.place, note.pinned, note.importance, note.category,
@@ -120,9 +123,9 @@ def write(db: "Connection", note: Note) -> None:
         db.execute("UPDATE totals SET notes = notes + 1, stems = stems + ?", (stems.count(" ") + 1,))
 
 
-def remove(db: "Connection", id: str) -> bool:
+def remove(db: "Connection", note_id: str) -> bool:
     """Take a note out of the table, the index and the vectors; its versions stay."""
-    row = db.execute("SELECT number, stems FROM notes WHERE id = ?", (id,)).fetchone()
+    row = db.execute("SELECT number, stems FROM notes WHERE id = ?", (note_id,)).fetchone()
     if row is None:
         return False
     db.execute("DELETE FROM found WHERE rowid = ?", (row[0],))
@@ -157,7 +160,7 @@ def version_of(row: tuple[int, Change, float, bytes, bytes, int]) -> NoteVersion
         by = _PROVENANCE.decode(row[3])
     except (msgspec.MsgspecError, UnicodeDecodeError, TypeError):
         return None
-    return note and NoteVersion(row[0], row[1], row[2], by, note, bool(row[5]))
+    return None if note is None else NoteVersion(row[0], row[1], row[2], by, note, bool(row[5]))
 
 
 def seen_by(viewer: Viewer) -> tuple[str, tuple[str, ...]]:
@@ -175,7 +178,8 @@ def vector_key(model: str) -> str:
     return model if len(model) <= 200 else hashlib.sha256(model.encode()).hexdigest()
 
 
-def _searched(note: Note) -> str:
+def searched(note: Note) -> str:
+    """All words by which a note is found."""
     return " ".join((note.text, note.category, *note.tags))
 
 
