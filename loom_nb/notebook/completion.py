@@ -121,8 +121,8 @@ def _after_line(before: str, bench: "Workbench") -> dict[str, Any]:
         case "sessions" | "replay" | "approvals" if done[1:] in ([], ["--all"]):
             return _offer(fragment, _words_of(done[0]), "command")
         case _:
-            more = done[0] == "key"
-            return _after_key(done[1:], fragment, bench) if more else _offer(fragment, [], "text")
+            after = {"key": _after_key, "memory": _after_memory}.get(done[0])
+            return after(done[1:], fragment, bench) if after else _offer(fragment, [], "text")
 
 
 def _after_run(done: list[str], fragment: str, bench: "Workbench") -> dict[str, Any]:
@@ -214,6 +214,30 @@ def _after_budget(done: list[str], fragment: str) -> dict[str, Any]:
             return _offer(fragment, ["0.05", "1.00", "5.00", "20k", "200k", "off"], "value")
         case _:
             return _offer(fragment, [], "text")
+
+
+def _after_memory(done: list[str], fragment: str, bench: "Workbench") -> dict[str, Any]:
+    from loom_nb.capabilities.memory.notes import FIELDS, SCOPES
+    from loom_nb.notebook import memories
+
+    runs = [*(result.id for result in reversed(bench.results)), "last"]
+    match done:
+        case []:
+            return _offer(fragment, [*memories.VERBS, "--as-of"], "command")
+        case [*_, "--as-of"] | ["why", _]:
+            return _offer(fragment, runs, "run")
+        case ["edit" | "forget" | "undo" | "why"] | ["pin" | "unpin", *_]:
+            return _offer(fragment, memories.ids(bench), "note")
+        case ["edit", _]:
+            return _offer(fragment, list(FIELDS), "field")
+        case ["edit", _, "scope"] | ["add", *_, "--scope"]:
+            return _offer(fragment, list(SCOPES), "value")
+        case ["add", *_]:
+            return _offer(fragment, [flag for flag in memories.ADDS if flag not in done], "flag")
+        case ["forget", _]:
+            return _offer(fragment, ["--preview"], "flag")
+        case _:
+            return _offer(fragment, ["--as-of"] if fragment.startswith("-") else [], "flag")
 
 
 def _after_context(done: list[str], fragment: str, bench: "Workbench") -> dict[str, Any]:

@@ -3,14 +3,15 @@
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from loom_nb.capabilities.memory.choosing import WouldChange
+from loom_nb.capabilities.memory.choosing import WouldChange, part_name
 from loom_nb.capabilities.memory.listing import Page
 from loom_nb.capabilities.memory.notes import FIELDS, NoteNotFound, Provenance, Viewer
 from loom_nb.errors import LoomUsageError
 from loom_nb.notebook import cell as cells
 from loom_nb.notebook import memory_cards as cards
 from loom_nb.notebook.card import Card
-from loom_nb.wording import counted, moment
+from loom_nb.notebook.render.strict_markdown import visible
+from loom_nb.wording import counted
 
 if TYPE_CHECKING:
     from loom_nb.notebook.workbench import Workbench
@@ -58,7 +59,7 @@ async def _find(bench: "Workbench", words: list[str], said: bool = False) -> Car
 
 def _refuse_near(words: list[str]) -> None:
     """A search that finds nothing may have been meant as something else."""
-    near = cells.near(words[0], [verb for verb in VERBS if verb], cutoff=0.7)
+    near = cells.near(words[0], [verb for verb in VERBS if verb], cutoff=0.6)
     if near:
         rest = " ".join(words[1:])
         raise LoomUsageError(
@@ -70,18 +71,18 @@ def _refuse_near(words: list[str]) -> None:
 def as_of(bench: "Workbench", run: str, query: str = "", sort: str = "-updated", limit: int = 50) -> Page:
     """The notes as they were when a run began. Raises LoomUsageError where there is no such run."""
     row = bench.find_run(run, "%loom memory --as-of {}")
+    if not row.started:
+        raise LoomUsageError(f"it is not known when {run} began", fixes=["%loom runs"])
     return bench.memory.as_of(row.started, query, sort, 0, limit)
 
 
 async def _why(bench: "Workbench", words: list[str]) -> Card:
-    id, *runs = _some(words, "why", 1, 2, "ID [RUN]")
-    note = bench.memory.get(id)
-    row = bench.find_run(runs[0], f"%loom memory why {id} {{}}") if runs else None
-    recalls = bench.memory.why(id, run=row.run if row is not None else None)
-    if row is not None:
-        recalls = tuple(one for one in recalls if one.session in ("", row.session))
-    would = would_change(bench, id)
-    return cards.why_card(note, bench.memory.history(id), recalls, would, row.run if row is not None else "")
+    note_id, *runs = _some(words, "why", 1, 2, "ID [RUN]")
+    note = bench.memory.get(note_id)
+    row = bench.find_run(runs[0], f"%loom memory why {note_id} {{}}") if runs else None
+    run, session = (row.run, row.session) if row is not None else (None, "")
+    recalls = bench.memory.why(note_id, run, session=session)
+    return cards.why_card(note, bench.memory.history(note_id), recalls, without(bench, note_id), run or "")
 
 
 def viewer(bench: "Workbench") -> Viewer:
@@ -89,17 +90,30 @@ def viewer(bench: "Workbench") -> Viewer:
     return Viewer(bench.session.id if bench.session is not None else "", bench.notebook)
 
 
-def would_change(bench: "Workbench", id: str, query: str = "") -> WouldChange:
+def would_change(bench: "Workbench", note_id: str, query: str = "") -> WouldChange:
     """What the next request would be without a note; it is taken to ask for what was asked last.
 
     Args:
         bench: whose request.
-        id: of the note.
+        note_id: of the note.
         query: what it is taken to ask for instead.
     """
     last = bench.store.runs(bench.session.id, limit=1) if bench.session is not None else []
     asks = query or next((row.goal for row in last), "")
-    return bench.memory.would_change(id, asks, viewer=viewer(bench))
+    return bench.memory.would_change(note_id, asks, viewer=viewer(bench), seen=seen(bench))
+
+
+def seen(bench: "Workbench") -> frozenset[str]:
+    """The names of what the conversation of this notebook has been shown already."""
+    from loom_nb.runtime.enriching import seen_in
+
+    return seen_in(bench.session.view.shown) if bench.session is not None else frozenset()
+
+
+def without(bench: "Workbench", note_id: str, query: str = "") -> str:
+    """What would be otherwise were a note forgotten, in a sentence."""
+    here = part_name(bench.memory.get(note_id)) in seen(bench)
+    return cards.would_words(would_change(bench, note_id, query), here=here)
 
 
 # -- changing ----------------------------------------------------------------------------------------------
@@ -130,9 +144,9 @@ async def _add(bench: "Workbench", words: list[str]) -> Card:
     words = list(words)
     form = '%loom memory add "likes black coffee" --category taste --tags drink,morning'
     fields: dict[str, Any] = {}
-    for name in ("category", "tags", "importance", "scope"):
-        if text := _option(words, f"--{name}", form):
-            fields[name] = parsed(name, text)
+    for flag in ADDS[:-1]:
+        if text := _option(words, flag, form):
+            fields[flag[2:]] = parsed(flag[2:], text)
     if "--pin" in words:
         words.remove("--pin")
         fields["pinned"] = True
@@ -157,34 +171,34 @@ async def _edit(bench: "Workbench", words: list[str]) -> Card:
             cause=f"the fields: {', '.join(FIELDS)}",
             fixes=['%loom memory edit ab12cd34 text "likes tea"'],
         )
-    id, field, *values = words
+    note_id, field, *values = words
     field = _FIELD.get(field, field)
     if field not in FIELDS:
         near = cells.near(field, [*FIELDS, *_FIELD])
         raise LoomUsageError(
             f"a note has no field '{field}'",
             cause=f"the fields: {', '.join(FIELDS)}",
-            fixes=[f"%loom memory edit {id} {one} …" for one in near[:2]],
+            fixes=[f"%loom memory edit {note_id} {one} …" for one in near[:2]],
         )
-    before = bench.memory.get(id)
+    before = bench.memory.get(note_id)
     value = parsed(field, " ".join(values))
-    note = bench.memory.change(id, by(bench), viewer(bench), **{field: value})
+    note = bench.memory.change(note_id, by(bench), viewer(bench), **{field: value})
     if note.version == before.version:
-        return cards.note_card(f"{id} says that already", note, undo=False)
+        return cards.note_card(f"{note_id} says that already", note, undo=False)
     old, new = getattr(before, field), getattr(note, field)
     facts = () if field == "text" else ((field, f"{_said(old)} → {_said(new)}"),)
-    was = (("was", cards.visible(before.text[:400])),) if field == "text" else ()
-    return cards.note_card(f"{id} changed", note, facts=(*was, *facts))
+    was = (("was", visible(before.text[:400])),) if field == "text" else ()
+    return cards.note_card(f"{note_id} changed", note, facts=(*was, *facts))
 
 
 def _said(value: Any) -> str:
     text = ", ".join(value) if isinstance(value, tuple) else str(value)
-    return cards.visible(text) or "none"
+    return visible(text) or "none"
 
 
 async def _pin(bench: "Workbench", words: list[str], on: bool = True) -> Card:
     ids = _some(words, "pin" if on else "unpin", 1, 100, "ID …")
-    notes = [bench.memory.pin(id, on, by(bench)) for id in ids]
+    notes = [bench.memory.pin(note_id, on, by(bench)) for note_id in ids]
     words_of = "pinned: in every run from now on" if on else "no longer pinned"
     return cards.note_card(f"{' and '.join(ids)} {words_of}", notes[-1])
 
@@ -198,13 +212,13 @@ async def _forget(bench: "Workbench", words: list[str]) -> Card:
     only_tell = "--preview" in words
     if only_tell:
         words.remove("--preview")
-    (id,) = _some(words, "forget", 1, 1, "ID")
-    note, would = bench.memory.get(id), would_change(bench, id)
-    facts = (("next request", cards.would_words(would)),)
+    (note_id,) = _some(words, "forget", 1, 1, "ID")
+    note = bench.memory.get(note_id)
+    facts = (("next request", without(bench, note_id)),)
     if only_tell:
-        return cards.note_card(f"{id} would be forgotten", note, undo=False, facts=facts)
-    bench.memory.forget(id, by(bench))
-    card = cards.note_card(f"forgotten: {id}", note, facts=facts)
+        return cards.note_card(f"{note_id} would be forgotten", note, undo=False, facts=facts)
+    bench.memory.forget(note_id, by(bench))
+    card = cards.note_card(f"forgotten: {note_id}", note, facts=facts)
     return Card(card.title, card.facts, steps=card.steps[:1])
 
 
@@ -218,12 +232,12 @@ async def _undo(bench: "Workbench", words: list[str]) -> Card:
     is_there = _is_there(bench, note.id)
     more = f" and {counted(len(done.notes) - 1, 'other note')}" if len(done.notes) > 1 else ""
     title = f"taken back: the {what} of {note.id}{more}"
-    return cards.note_card(title, note) if is_there else Card(title, (("it said", cards.visible(note.text[:400])),))
+    return cards.note_card(title, note) if is_there else Card(title, (("it said", visible(note.text[:400])),))
 
 
-def _is_there(bench: "Workbench", id: str) -> bool:
+def _is_there(bench: "Workbench", note_id: str) -> bool:
     try:
-        bench.memory.get(id)
+        bench.memory.get(note_id)
     except NoteNotFound:
         return False
     return True
@@ -262,7 +276,8 @@ VERBS: "dict[str, Callable[[Workbench, list[str]], Awaitable[Card]]]" = {
     "undo": _undo,
     "why": _why,
 }
-FLAGS = ("--as-of",)
+ADDS = ("--category", "--tags", "--importance", "--scope", "--pin")
+"""What `add` knows."""
 
 
 def ids(bench: "Workbench", most: int = 50) -> list[str]:

@@ -44,7 +44,9 @@ def cells_of(note: Note) -> tuple[str, ...]:
 def source_of(by: Provenance) -> str:
     """Who wrote it, in few words: the run of an agent, else the person or the file."""
     who = by.agent or by.who
-    return " ".join(part for part in (who if by.who != "agent" or not by.run else "", by.run) if part) or by.who
+    return (
+        " ".join(part for part in (who if by.who != "agent" or not by.run else "", by.run) if part) or by.who
+    )
 
 
 def told_of(note: Note, versions: Sequence[NoteVersion] = ()) -> tuple[tuple[str, str], ...]:
@@ -125,38 +127,43 @@ def title_of(matching: int, query: str = "", total: int = 0) -> str:
 
 def _steps(first: Note | None, *, query: str, as_of: str) -> tuple[tuple[str, str], ...]:
     if first is None:
+        back = (("%loom memory", "all notes"),) if query else ()
         return (
-            (("%loom memory", "all notes"),) if query else ()
-        ) + (('%loom memory add "…"', "remembers something"), ("%%loom -t memory", "lets the agent remember"))  # fmt: skip
+            *back,
+            ('%loom memory add "…"', "remembers something"),
+            ("%%loom -t memory", "lets agents do so"),
+        )
     if as_of:
         return (("%loom memory", "as they are now"),)
-    id = quote(first.id)
-    steps = [(f"%loom memory why {id}", "in full, and why it was recalled")]
+    note_id = quote(first.id)
+    steps = [(f"%loom memory why {note_id}", "in full, and why it was recalled")]
     if not query:
         steps.append(("%loom memory WORDS", "finds notes, with what speaks for each"))
     return (
         *steps,
-        (f'%loom memory edit {id} text "…"', "or category, tags, importance, scope"),
-        (f"%loom memory pin {id}", "is shown in every run"),
-        (f"%loom memory forget {id}", "says what that changes; undo brings it back"),
+        (f'%loom memory edit {note_id} text "…"', "or category, tags, importance, scope"),
+        (f"%loom memory pin {note_id}", "is shown in every run"),
+        (f"%loom memory forget {note_id}", "says what that changes; undo brings it back"),
     )
 
 
 def note_card(title: str, note: Note, *, undo: bool = True, facts: Sequence[tuple[str, str]] = ()) -> Card:
     """One note after something was done to it."""
-    id = quote(note.id)
+    note_id = quote(note.id)
     told = [("note", visible(one_line(note.text, 400)))]
     if note.category or note.tags:
-        told.append(("under", visible(", ".join((note.category, *(f"#{tag}" for tag in note.tags))).strip(", "))))
-    steps = ((f"%loom memory undo {id}", "takes it back"),) if undo else ()
-    return Card(title, (*told, *facts), steps=(*steps, (f"%loom memory why {id}", "all about it")))
+        told.append(
+            ("under", visible(", ".join((note.category, *(f"#{tag}" for tag in note.tags))).strip(", ")))
+        )
+    steps = ((f"%loom memory undo {note_id}", "takes it back"),) if undo else ()
+    return Card(title, (*told, *facts), steps=(*steps, (f"%loom memory why {note_id}", "all about it")))
 
 
 def why_card(
     note: Note,
     versions: Sequence[NoteVersion],
     recalls: Sequence[Recall],
-    would: WouldChange | None,
+    would: str = "",
     run: str = "",
 ) -> Card:
     """A note in full, and when, for what and why it was recalled."""
@@ -175,12 +182,14 @@ def why_card(
     tables = (Table("recalled, the latest first", columns, rows, frozenset({4})),) if rows else ()
     facts = [(name, visible(words)) for name, words in told_of(note, versions)]
     if note.category or note.tags:
-        facts.insert(0, ("under", visible(", ".join((note.category, *(f"#{tag}" for tag in note.tags))).strip(", "))))
+        facts.insert(
+            0, ("under", visible(", ".join((note.category, *(f"#{tag}" for tag in note.tags))).strip(", ")))
+        )
     facts.insert(0, ("weight", f"{note.importance:g}{', pinned' if note.pinned else ''}"))
     if run and not rows:
         facts.append(("in this run", "it was not recalled"))
-    if would is not None:
-        facts.append(("if forgotten", would_words(would)))
+    if would:
+        facts.append(("if forgotten", would))
     return Card(
         f"note {visible(note.id)}",
         tuple(facts),
@@ -195,8 +204,15 @@ def recall_words(one: Recall) -> str:
     return Hit(Note(one.note, ""), one.score, one.components, one.terms).why() or "pinned"
 
 
-def would_words(would: WouldChange) -> str:
-    """What the next request would be without a note, in a sentence."""
+def would_words(would: WouldChange, *, here: bool = False) -> str:
+    """What the next request would be without a note, in a sentence.
+
+    Args:
+        would: as the store has it.
+        here: the conversation has been shown the note already.
+    """
+    if here:
+        return "it stands in this conversation already and stays there: %loom context hides it"
     if not would.shown:
         return "the next request stays as it is: this note is not in it"
     size = f"{abs(would.tokens):,} tokens {'longer' if would.tokens > 0 else 'shorter'}"

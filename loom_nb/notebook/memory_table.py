@@ -4,9 +4,10 @@ Its actions are those of the lines `%loom memory edit`, `pin`, `forget` and `und
 them out. The kernel finds, sorts and pages; a page of 100,000 notes takes a few milliseconds.
 """
 
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+import asyncio
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from loom_nb.capabilities.memory.listing import Page, Recall
 from loom_nb.capabilities.memory.notes import Note, NoteNotFound
@@ -28,7 +29,6 @@ from loom_nb.notebook.table import (
     Stale,
     Value,
 )
-from loom_nb.runtime.threads import in_thread
 from loom_nb.wording import counted, moment, one_line
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ _BEST = "best first; the score is words + meaning + salience + recency, each as 
 def row_of(hit: Hit, weights: MemoryWeights, *, past: bool = False) -> Row:
     """A note under COLUMNS; of the past, nothing can be done to it."""
     note = hit.note
-    id, text, category, tags, pinned, importance, source, created, used = cards.cells_of(note)
+    note_id, text, category, tags, pinned, importance, source, created, used = cards.cells_of(note)
     can = set() if past else {"edit", "forget", "unpin" if note.pinned else "pin"}
     parts = cards.shares(hit, weights)
     hints = {PLACES["pinned"]: "pinned" if note.pinned else "not pinned", PLACES["from"]: str(note.by)}
@@ -77,10 +77,10 @@ def row_of(hit: Hit, weights: MemoryWeights, *, past: bool = False) -> Row:
     if note.created:
         hints[PLACES["created"]] = moment(note.created)
     return Row(
-        id,
+        note_id,
         (
-            id, text, f"{hit.score:.2f}" if hit.components else "", category, tags, "●" if pinned else "○",
-            importance, source, created, used if note.uses else "",
+            note_id, text, f"{hit.score:.2f}" if hit.components else "", category, tags,
+            "●" if pinned else "○", importance, source, created, used if note.uses else "",
         ),
         can=frozenset(can),
         parts=tuple((size, TONES[name]) for name, size in parts.items()),
@@ -143,7 +143,7 @@ class MemoryRows:
 
     async def contents(self) -> Contents:
         """Everything but the rows."""
-        page, total = await in_thread(self._first)
+        page, total = await asyncio.to_thread(self._first)
         card = cards.list_card(page, query=self.query, as_of=self.as_of, total=total)
         chosen = {AS_OF: self.as_of} if self.as_of else {}
         return Contents(
@@ -181,7 +181,7 @@ class MemoryRows:
     async def look(self, query: Query) -> Found:
         """One page of notes. Raises LoomError where nothing is known of a run."""
         self._asked = query.text.strip()
-        return await in_thread(self._look, query=query)
+        return await asyncio.to_thread(self._look, query)
 
     def _look(self, query: Query) -> Found:
         when, sort = query.chosen.get(AS_OF, ""), sort_of(query)
@@ -222,13 +222,13 @@ class MemoryRows:
 
     async def these(self, rows: Sequence[str]) -> tuple[Row, ...]:
         """Those of the notes that are there."""
-        return await in_thread(self._these, rows=rows)
+        return await asyncio.to_thread(self._these, rows)
 
     def _these(self, rows: Sequence[str]) -> tuple[Row, ...]:
         found = []
-        for id in dict.fromkeys(rows):
+        for note_id in dict.fromkeys(rows):
             try:
-                found.append(row_of(Hit(self.store.get(id)), self.store.weights))
+                found.append(row_of(Hit(self.store.get(note_id)), self.store.weights))
             except NoteNotFound:
                 continue
         return tuple(found)
@@ -237,66 +237,67 @@ class MemoryRows:
 
     async def details(self, row: str) -> Details:
         """A note in full: why it is found, why it was recalled, and what would be without it."""
-        return await in_thread(self._details, id=row)
+        return await asyncio.to_thread(self._details, row)
 
-    def _details(self, id: str) -> Details:
+    def _details(self, note_id: str) -> Details:
         store, weights = self.store, self.store.weights
-        note = store.get(id)
-        versions = store.history(id)
+        note = store.get(note_id)
+        versions = store.history(note_id)
         texts = [("note", note.text)]
         before = next((one.note.text for one in reversed(versions) if one.note.text != note.text), None)
         if before is not None:
             texts.append(("as it was before", before))
         meters = []
-        if hit := self._hit(id):
+        if hit := self._hit(note_id):
             meters.append((f"why it is found for “{one_line(self._asked, 60)}”", meters_of(hit, weights)))
-        recalls = store.why(id, limit=3)
+        recalls = store.why(note_id, limit=3)
         meters += [(_recall_title(one), _recall_meters(one, note, weights)) for one in recalls[:2]]
-        would = memories.would_change(self.bench, id, self._asked)
-        told = [("if forgotten", cards.would_words(would)), *cards.told_of(note, versions)]
+        told = [
+            ("if forgotten", memories.without(self.bench, note_id, self._asked)),
+            *cards.told_of(note, versions),
+        ]
         return Details(tuple(told), tuple(texts), tuple(one for one in meters if one[1]))
 
-    def _hit(self, id: str) -> Hit | None:
-        return next((hit for hit in self._known[1] if hit.note.id == id), None) if self._asked else None
+    def _hit(self, note_id: str) -> Hit | None:
+        return next((hit for hit in self._known[1] if hit.note.id == note_id), None) if self._asked else None
 
     async def value(self, row: str, column: str) -> Value:
         """What a cell holds. Raises LoomUsageError where there is no such note, or it cannot be edited."""
-        note = await in_thread(self.store.get, id=row)
+        note = await asyncio.to_thread(self.store.get, row)
         return Value(_text_of(note, column), str(note.version))
 
     async def edit(self, row: str, column: str, text: str, version: str) -> Receipt:
         """Change a field of a note. Raises `Stale` where it was changed meanwhile, LoomError as the store."""
-        return await in_thread(self._edit, id=row, column=column, text=text, version=version)
+        return await asyncio.to_thread(self._edit, row, column, text, version)
 
-    def _edit(self, id: str, column: str, text: str, version: str) -> Receipt:
-        now = self.store.get(id)
+    def _edit(self, note_id: str, column: str, text: str, version: str) -> Receipt:
+        now = self.store.get(note_id)
         if str(now.version) != version:
             raise Stale(
-                f"{id} was changed meanwhile, by {now.by}: keep yours or what stands there now",
+                f"{note_id} was changed meanwhile, by {now.by}: keep yours or what stands there now",
                 Value(_text_of(now, column), str(now.version)),
             )
-        note = self.store.edit(id, column, memories.parsed(column, text), memories.by(self.bench))
+        note = self.store.edit(note_id, column, memories.parsed(column, text), memories.by(self.bench))
         if note.version == now.version:
-            return Receipt(f"{id} is as it was")
+            return Receipt(f"{note_id} is as it was")
         title = COLUMNS[PLACES[column]].title
-        return self._receipt(f"{id}: {title} changed", {id: note.version})
+        return self._receipt(f"{note_id}: {title} changed", {note_id: note.version})
 
     # -- acting ------------------------------------------------------------------------------------
 
     async def act(self, action: str, rows: Sequence[str], text: str) -> Receipt:
         """Pin, unpin or forget notes."""
-        return await in_thread(self._act, action=action, rows=rows)
+        return await asyncio.to_thread(self._act, action, rows)
 
     def _act(self, action: str, rows: Sequence[str]) -> Receipt:
         by = memories.by(self.bench)
         if action == "forget":
-            would = memories.would_change(self.bench, rows[0], self._asked) if len(rows) == 1 else None
-            for id in rows:
-                self.store.forget(id, by)
-            words = f"forgotten: {_named(rows)}"
-            told = f"{words} · {cards.would_words(would)}" if would is not None else words
-            return self._receipt(told, dict.fromkeys(rows, 0))
-        done = {id: self.store.pin(id, action == "pin", by).version for id in rows}
+            told = memories.without(self.bench, rows[0], self._asked) if len(rows) == 1 else ""
+            for note_id in rows:
+                self.store.forget(note_id, by)
+            words = " · ".join(part for part in (f"forgotten: {_named(rows)}", told) if part)
+            return self._receipt(words, dict.fromkeys(rows, 0))
+        done = {note_id: self.store.pin(note_id, action == "pin", by).version for note_id in rows}
         words = "pinned: in every run from now on" if action == "pin" else "no longer pinned"
         return self._receipt(f"{_named(rows)} {words}", done)
 
@@ -310,23 +311,25 @@ class MemoryRows:
         line = (f"%loom memory undo {next(iter(done))}",) if len(done) == 1 else ()
 
         async def back() -> Receipt:
-            return await in_thread(self._back, done=done)
+            return await asyncio.to_thread(self._back, done)
 
         return Receipt(words, line, back)
 
     def _back(self, done: Mapping[str, int]) -> Receipt:
-        for id, version in done.items():
-            if _version(self.store, id) != version:
-                raise LoomUsageError(f"{id} was changed otherwise since", fixes=[f"%loom memory why {id}"])
-        for id in done:
-            self.store.undo(id, memories.by(self.bench))
-        there = {id: _version(self.store, id) for id in done}
+        for note_id, version in done.items():
+            if _version(self.store, note_id) != version:
+                raise LoomUsageError(
+                    f"{note_id} was changed otherwise since", fixes=[f"%loom memory why {note_id}"]
+                )
+        for note_id in done:
+            self.store.undo(note_id, memories.by(self.bench))
+        there = {note_id: _version(self.store, note_id) for note_id in done}
         return Receipt(f"taken back: {_named(list(done))} as before" if all(there.values()) else "taken back")
 
 
-def _version(store: "NoteStore", id: str) -> int:
+def _version(store: "NoteStore", note_id: str) -> int:
     try:
-        return store.get(id).version
+        return store.get(note_id).version
     except NoteNotFound:
         return 0
 

@@ -9,8 +9,8 @@ its static `Card` to the tables of the workbench::
 
 Where a page can answer, the card is a live table; everywhere else, and in the saved file, it is
 `Contents.card`. The kernel sorts, filters and pages; the browser holds a window of `MOST_ROWS` rows. Where
-there are too many to hold even in the kernel, write a `PagedSource`: its `Contents` have no rows, and it finds
-them page by page; its cells can be edited where they stand.
+there are too many to hold even in the kernel, write a `PagedSource`: its `Contents` have no rows, it finds
+them page by page, and its cells can be edited where they stand.
 Words in all of these values may be foreign: they travel as text and are written as text, characters that
 are not seen made visible.
 """
@@ -278,7 +278,7 @@ class PagedSource(Source, Protocol):
         ...
 
     async def edit(self, row: str, column: str, text: str, version: str) -> Receipt:
-        """Change a cell. Raises `Stale` where it is of another version, LoomError where it takes no such text."""
+        """Change a cell. Raises `Stale` where the row has changed, LoomError where it takes no such text."""
         ...
 
 

@@ -101,35 +101,41 @@ class TableView(anywidget.AnyWidget):
                 self._loop.call_exception_handler({"message": "a table failed", "exception": error})
 
     async def _answer(self, content: dict[str, Any]) -> None:
-        match content.get("type"):
-            case "ready":
-                self._shown = True
-                await self.renew()
-                self._show()
-            case "query":
-                if await self.renew():  # a run beside the cells has ended meanwhile
-                    self._show()
-                else:
-                    await self._page(content)
-            case "all":
-                await self._all(msgspec.convert(content["query"], Query))
-            case "edit":
-                await self._begin(msgspec.convert(content, _Edit))
-            case "set":
-                await self._set(msgspec.convert(content, _Edit))
-            case "open":
-                name = msgspec.convert(content["row"], str)
-                details = tables.opened(await self._source.details(name))
-                self.send({"type": "details", "row": name, "details": details})
-            case "act":
-                await self._act(msgspec.convert(content, _Act))
-            case "undo":
-                if self._undo is not None:
-                    await self._done(await self._undo())
-            case "left":
-                self._on_left(self)
-            case _:
-                raise KeyError("type")
+        answers: dict[Any, Callable[[dict[str, Any]], Awaitable[None]]] = {
+            "ready": self._ready,
+            "query": self._query,
+            "all": self._all,
+            "open": self._open,
+            "act": self._act,
+            "edit": self._begin,
+            "set": self._set,
+            "undo": self._take_back,
+            "left": self._left,
+        }
+        await answers[content.get("type")](content)
+
+    async def _ready(self, _: dict[str, Any]) -> None:
+        self._shown = True
+        await self.renew()
+        self._show()
+
+    async def _query(self, content: dict[str, Any]) -> None:
+        if await self.renew():  # a run beside the cells has ended meanwhile
+            self._show()
+        else:
+            await self._page(content)
+
+    async def _open(self, content: dict[str, Any]) -> None:
+        name = msgspec.convert(content["row"], str)
+        details = tables.opened(await self._source.details(name))
+        self.send({"type": "details", "row": name, "details": details})
+
+    async def _take_back(self, _: dict[str, Any]) -> None:
+        if self._undo is not None:
+            await self._done(await self._undo())
+
+    async def _left(self, _: dict[str, Any]) -> None:
+        self._on_left(self)
 
     # -- showing -----------------------------------------------------------------------------------
 
@@ -160,7 +166,8 @@ class TableView(anywidget.AnyWidget):
             raise
         self.send({"type": "page", "number": number, **page})
 
-    async def _all(self, query: Query) -> None:
+    async def _all(self, content: dict[str, Any]) -> None:
+        query = msgspec.convert(content["query"], Query)
         source, most = self._source, tables.MOST_CHOSEN
         if isinstance(source, PagedSource):
             wanted = msgspec.structs.replace(query, start=0, count=most)
@@ -194,7 +201,8 @@ class TableView(anywidget.AnyWidget):
 
     # -- acting ------------------------------------------------------------------------------------
 
-    async def _act(self, wanted: _Act) -> None:
+    async def _act(self, content: dict[str, Any]) -> None:
+        wanted = msgspec.convert(content, _Act)
         action = next((one for one in self._contents.actions if one.name == wanted.action), None)
         if action is None:
             raise KeyError(wanted.action)
@@ -215,14 +223,22 @@ class TableView(anywidget.AnyWidget):
 
     # -- editing -----------------------------------------------------------------------------------
 
-    async def _begin(self, cell: _Edit) -> None:
+    async def _begin(self, content: dict[str, Any]) -> None:
+        cell = msgspec.convert(content, _Edit)
         assert isinstance(self._source, PagedSource)  # noqa: S101  no other has a column that can be edited
         value = await self._source.value(cell.row, cell.column)
         self.send(
-            {"type": "value", "row": cell.row, "column": cell.column, "value": value.text, "was": value.version}
+            {
+                "type": "value",
+                "row": cell.row,
+                "column": cell.column,
+                "value": value.text,
+                "was": value.version,
+            }
         )
 
-    async def _set(self, cell: _Edit) -> None:
+    async def _set(self, content: dict[str, Any]) -> None:
+        cell = msgspec.convert(content, _Edit)
         assert isinstance(self._source, PagedSource)  # noqa: S101  as above
         try:
             receipt = await self._source.edit(cell.row, cell.column, cell.value, cell.was)
