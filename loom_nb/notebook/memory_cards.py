@@ -10,7 +10,7 @@ from shlex import quote
 from loom_nb.capabilities.memory.choosing import WouldChange
 from loom_nb.capabilities.memory.listing import Page, Recall
 from loom_nb.capabilities.memory.notes import Note, NoteVersion, Provenance
-from loom_nb.capabilities.memory.ranking import Hit, MemoryWeights
+from loom_nb.capabilities.memory.ranking import COMPONENTS, Hit, MemoryWeights
 from loom_nb.notebook.card import Card, Table
 from loom_nb.notebook.render.strict_markdown import visible
 from loom_nb.wording import counted, moment, one_line
@@ -22,8 +22,6 @@ WORDS = 120
 COLUMNS = ("id", "note", "category", "tags", "pinned", "weight", "from", "created", "used")
 NUMBERS = frozenset({5, 8})
 SCORE = "score"
-PARTS = ("words", "meaning", "salience", "recency")
-"""The components of a score, in the order in which they are shown."""
 
 
 def cells_of(note: Note) -> tuple[str, ...]:
@@ -77,7 +75,7 @@ def score_words(hit: Hit) -> str:
 
 def shares(hit: Hit, weights: MemoryWeights) -> Mapping[str, float]:
     """What each component adds to the score; together they are the score."""
-    here = {name: hit.components[name] for name in PARTS if name in hit.components}
+    here = {name: hit.components[name] for name in COMPONENTS if name in hit.components}
     whole = sum(getattr(weights, name) for name in here) or 1.0
     return {name: getattr(weights, name) * value / whole for name, value in here.items()}
 

@@ -5,13 +5,14 @@ them out. The kernel finds, sorts and pages; a page of 100,000 notes takes a few
 """
 
 import asyncio
+import time
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from loom_nb.capabilities.memory.listing import Page, Recall
 from loom_nb.capabilities.memory.notes import Note, NoteNotFound
-from loom_nb.capabilities.memory.ranking import Hit, MemoryWeights
+from loom_nb.capabilities.memory.ranking import COMPONENTS, Hit, MemoryWeights
 from loom_nb.errors import LoomUsageError
 from loom_nb.notebook import memories
 from loom_nb.notebook import memory_cards as cards
@@ -43,16 +44,16 @@ RUNS = 40
 """Runs to choose from, the newest first."""
 ALL = 10_000_000
 COLUMNS = (
-    Column("id", "id", 6.8),
+    Column("id", "id", 6.2),
     Column("text", "note", edits="text"),
-    Column("score", "score", 7.6, number=True, asked=True, meter=True),
-    Column("category", "category", 6.4, edits="line"),
-    Column("tags", "tags", 7, sorts=False, edits="line"),
-    Column("pinned", "pin", 3.2, number=True, edits="flag"),
-    Column("importance", "weight", 4.4, number=True, edits="line"),
-    Column("from", "from", 6, sorts=False),
-    Column("created", "created", 6.4, number=True),
-    Column("uses", "used", 4.2, number=True),
+    Column("score", "score", 7.2, number=True, asked=True, meter=True),
+    Column("category", "category", 5.6, edits="line"),
+    Column("tags", "tags", 6, sorts=False, edits="line"),
+    Column("pinned", "pin", 2.9, number=True, edits="flag"),
+    Column("importance", "weight", 4.5, number=True, edits="line"),
+    Column("from", "from", 4.4, sorts=False),
+    Column("created", "created", 4.9, number=True),
+    Column("uses", "used", 3.9, number=True),
 )
 PLACES = {column.name: place for place, column in enumerate(COLUMNS)}
 ACTIONS = (
@@ -60,15 +61,14 @@ ACTIONS = (
     Action("unpin", "Unpin", "shows it where it is relevant", "p"),
     Action("forget", "Forget", "takes it out of the memory; undo brings it back", "Delete"),
 )
-TONES: Mapping[str, int] = {"words": 1, "meaning": 2, "salience": 5, "recency": 3}
+TONES: Mapping[str, int] = {"words": 1, "vector": 2, "salience": 5, "recency": 3}
 _NOUN = ("note", "notes")
-_BEST = "best first; the score is words + meaning + salience + recency, each as far as it counts"
 
 
 def row_of(hit: Hit, weights: MemoryWeights, *, past: bool = False) -> Row:
     """A note under COLUMNS; of the past, nothing can be done to it."""
     note = hit.note
-    note_id, text, category, tags, pinned, importance, source, created, used = cards.cells_of(note)
+    note_id, text, category, tags, pinned, importance, source, _, used = cards.cells_of(note)
     can = set() if past else {"edit", "forget", "unpin" if note.pinned else "pin"}
     parts = cards.shares(hit, weights)
     hints = {PLACES["pinned"]: "pinned" if note.pinned else "not pinned", PLACES["from"]: str(note.by)}
@@ -80,7 +80,7 @@ def row_of(hit: Hit, weights: MemoryWeights, *, past: bool = False) -> Row:
         note_id,
         (
             note_id, text, f"{hit.score:.2f}" if hit.components else "", category, tags,
-            "●" if pinned else "○", importance, source, created, used if note.uses else "",
+            "●" if pinned else "○", importance, source, _day(note.created), used if note.uses else "",
         ),
         can=frozenset(can),
         parts=tuple((size, TONES[name]) for name, size in parts.items()),
@@ -90,13 +90,23 @@ def row_of(hit: Hit, weights: MemoryWeights, *, past: bool = False) -> Row:
     )  # fmt: skip
 
 
+def _day(seconds: float) -> str:
+    """In few letters: the time of today, the day of this year, else the month."""
+    if not seconds:
+        return ""
+    then, now = time.localtime(seconds), time.localtime()
+    if then[:3] == now[:3]:
+        return time.strftime("%H:%M", then)
+    return time.strftime("%d %b" if then[0] == now[0] else "%b %Y", then)
+
+
 def meters_of(hit: Hit, weights: MemoryWeights) -> tuple[Meter, ...]:
     """What speaks for a note, each component with how much it counts, and all of it together."""
     if not hit.components:
         return ()
     bars = [
         Meter(name, hit.components[name], f"× {getattr(weights, name):g}{_terms(hit, name)}", TONES[name])
-        for name in cards.PARTS
+        for name in COMPONENTS
         if name in hit.components
     ]
     return (*bars, Meter("score", hit.score, "the weighted mean of these"))
@@ -104,6 +114,13 @@ def meters_of(hit: Hit, weights: MemoryWeights) -> tuple[Meter, ...]:
 
 def _terms(hit: Hit, name: str) -> str:
     return f": {', '.join(hit.terms)}" if name == "words" and hit.terms else ""
+
+
+def _best(hits: Sequence[Hit]) -> str:
+    parts = [name for name in COMPONENTS if hits and name in hits[0].components]
+    return (
+        f"best first; the score is {' + '.join(parts)}, each as far as it counts" if parts else "best first"
+    )
 
 
 def sort_of(query: Query) -> str:
@@ -194,7 +211,7 @@ class MemoryRows:
             self._known = key, self._all(when, sort, query)
         hits = self._known[1]
         start = min(query.start, max(0, len(hits) - 1))
-        best = _BEST if self._asked and not query.sort else ""
+        best = _best(hits) if self._asked and not query.sort else ""
         if not when and len(hits) == BROWSED:
             best = ": ".join(part for part in (f"the best {BROWSED:,} that are found", best) if part)
         return self._found(hits[start : start + query.count], start, len(hits), best, past=bool(when))
