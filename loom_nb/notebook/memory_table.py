@@ -44,15 +44,15 @@ RUNS = 40
 """Runs to choose from, the newest first."""
 ALL = 10_000_000
 COLUMNS = (
-    Column("id", "id", 6.2),
+    Column("id", "id", 7),
     Column("text", "note", edits="text"),
-    Column("score", "score", 7.2, number=True, asked=True, meter=True),
-    Column("category", "category", 5.6, edits="line"),
-    Column("tags", "tags", 6, sorts=False, edits="line"),
+    Column("score", "score", 7.2, number=True, shown="asked", meter=True),
+    Column("category", "category", 6.4, edits="line"),
+    Column("tags", "tags", 6.2, sorts=False, edits="line"),
     Column("pinned", "pin", 2.9, number=True, edits="flag"),
-    Column("importance", "weight", 4.5, number=True, edits="line"),
-    Column("from", "from", 4.4, sorts=False),
-    Column("created", "created", 4.9, number=True),
+    Column("importance", "weight", 5, number=True, edits="line"),
+    Column("from", "from", 4.6, sorts=False),
+    Column("created", "created", 5.6, number=True, shown="unasked"),
     Column("uses", "used", 3.9, number=True),
 )
 PLACES = {column.name: place for place, column in enumerate(COLUMNS)}
@@ -68,7 +68,7 @@ _NOUN = ("note", "notes")
 def row_of(hit: Hit, weights: MemoryWeights, *, past: bool = False) -> Row:
     """A note under COLUMNS; of the past, nothing can be done to it."""
     note = hit.note
-    note_id, text, category, tags, pinned, importance, source, _, used = cards.cells_of(note)
+    note_id, text, category, tags, pinned, importance, source, _, _ = cards.cells_of(note)
     can = set() if past else {"edit", "forget", "unpin" if note.pinned else "pin"}
     parts = cards.shares(hit, weights)
     hints = {PLACES["pinned"]: "pinned" if note.pinned else "not pinned", PLACES["from"]: str(note.by)}
@@ -80,7 +80,7 @@ def row_of(hit: Hit, weights: MemoryWeights, *, past: bool = False) -> Row:
         note_id,
         (
             note_id, text, f"{hit.score:.2f}" if hit.components else "", category, tags,
-            "●" if pinned else "○", importance, source, _day(note.created), used if note.uses else "",
+            "●" if pinned else "○", importance, source, _day(note.created), f"{note.uses:,}×",
         ),
         can=frozenset(can),
         parts=tuple((size, TONES[name]) for name, size in parts.items()),

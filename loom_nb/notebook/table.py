@@ -56,8 +56,8 @@ class Column:
     edits: Literal["", "line", "text", "flag"] = ""
     """How a person changes its cells where they stand, in a `PagedSource`: in one line, in several, or from
     yes to no; not at all."""
-    asked: bool = False
-    """There only while words are looked for."""
+    shown: Literal["always", "asked", "unasked"] = "always"
+    """Whether it is there only while words are looked for, or only while none are."""
     meter: bool = False
     """The parts of a row stand in it as a strip, beside its words."""
 

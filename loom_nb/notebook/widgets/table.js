@@ -305,9 +305,9 @@ function drawHeading(t) {
       cell.append(press);
       t.sorts.set(column.name, { cell, arrow });
     } else cell.append(make("span", "unsorted", column.title));
-    if (column.asked) cell.classList.add("loom-table-asked");
+    cell.classList.add(`loom-table-${column.shown}`);
     row.append(cell);
-    const wide = make("col", column.asked ? "asked" : "");
+    const wide = make("col", column.shown);
     if (column.width) wide.style.width = `${column.width}em`;
     group.append(wide);
   }
@@ -345,7 +345,7 @@ function drawRows(t, page) {
   const isScrolled = page.start !== t.start && !t.renewed;
   Object.assign(t, { rows: page.rows, start: page.start, count: page.matching, told: page.caption ?? "" });
   t.query.start = page.start;
-  t.table.classList.toggle("loom-table-unasked", !t.query.text.trim());
+  t.table.dataset.asked = isAsked(t) ? "yes" : "no";
   for (const tr of t.details.values()) tr.firstElementChild.colSpan = across(t);
   drawCaption(t);
   renewDetails(t);
@@ -394,9 +394,11 @@ function keep(parent, nodes) {
 
 // columns that are there now, with that of the ticks
 function across(t) {
-  const isAsked = Boolean(t.query.text.trim());
-  return t.head.columns.filter((column) => isAsked || !column.asked).length + 1;
+  const without = isAsked(t) ? "unasked" : "asked";
+  return t.head.columns.filter((column) => column.shown !== without).length + 1;
 }
+
+const isAsked = (t) => t.query.text.trim() !== "";
 
 function spacer(t, rows) {
   const tr = make("tr", "spacer");
@@ -435,7 +437,7 @@ function makeRow(t, id) {
   t.head.columns.forEach((column, at) => {
     const cell = make(at ? "td" : "th", column.number ? "number" : "");
     if (!at) cell.scope = "row";
-    if (column.asked) cell.classList.add("loom-table-asked");
+    cell.classList.add(`loom-table-${column.shown}`);
     if (column.edits) cell.dataset.column = column.name;
     if (!at && t.head.opens) {
       const opener = button("opener");
