@@ -11,7 +11,7 @@ from loom_nb.capabilities.memory.stems import indexed
 from loom_nb.capabilities.memory.store import NoteStore
 
 WORDS = (
-    "apple pear plum quince orchard letter rain gauge river mountain train ticket coffee theme report".split()
+    ["apple", "pear", "plum", "quince", "orchard", "letter", "rain", "gauge", "river", "mountain", "train", "ticket", "coffee", "theme", "report"]
 )
 BEGIN = 1_700_000_000.0
 

@@ -223,10 +223,14 @@ class TableView(anywidget.AnyWidget):
 
     # -- editing -----------------------------------------------------------------------------------
 
+    def _edited(self) -> PagedSource:
+        if not isinstance(self._source, PagedSource):
+            raise KeyError("edit")  # no page of ours asks for it
+        return self._source
+
     async def _begin(self, content: dict[str, Any]) -> None:
         cell = msgspec.convert(content, _Edit)
-        assert isinstance(self._source, PagedSource)  # noqa: S101  no other has a column that can be edited
-        value = await self._source.value(cell.row, cell.column)
+        value = await self._edited().value(cell.row, cell.column)
         self.send(
             {
                 "type": "value",
@@ -239,9 +243,9 @@ class TableView(anywidget.AnyWidget):
 
     async def _set(self, content: dict[str, Any]) -> None:
         cell = msgspec.convert(content, _Edit)
-        assert isinstance(self._source, PagedSource)  # noqa: S101  as above
+        source = self._edited()
         try:
-            receipt = await self._source.edit(cell.row, cell.column, cell.value, cell.was)
+            receipt = await source.edit(cell.row, cell.column, cell.value, cell.was)
         except LoomError as error:
             words = ": ".join(part for part in (error.title, error.cause) if part)
             told = {"text": visible(words), "fixes": [visible(fix) for fix in error.fixes]}
