@@ -19,7 +19,7 @@ SHOWN = 20
 """Notes of a list that is printed."""
 WORDS = 120
 """Characters of a note in a list."""
-COLUMNS = ("id", "note", "category", "tags", "pinned", "weight", "from", "created", "used")
+COLUMNS = ("id", "note", "category", "tags", "pin", "weight", "from", "created", "used")
 NUMBERS = frozenset({5, 8})
 SCORE = "score"
 
@@ -31,11 +31,11 @@ def cells_of(note: Note) -> tuple[str, ...]:
         one_line(note.text, WORDS),
         note.category,
         ", ".join(note.tags),
-        "pinned" if note.pinned else "",
+        "yes" if note.pinned else "",
         f"{note.importance:.2f}".rstrip("0").rstrip("."),
         source_of(note.by),
         moment(note.created)[:10] if note.created else "",
-        f"{note.uses:,}×" if note.uses else "never",
+        f"{note.uses:,}×",
     )
 
 

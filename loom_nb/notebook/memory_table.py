@@ -97,7 +97,7 @@ def _day(seconds: float) -> str:
     then, now = time.localtime(seconds), time.localtime()
     if then[:3] == now[:3]:
         return time.strftime("%H:%M", then)
-    return time.strftime("%d %b" if then[0] == now[0] else "%b %Y", then)
+    return time.strftime("%d %b" if then[0] == now[0] else "%Y-%m", then)
 
 
 def meters_of(hit: Hit, weights: MemoryWeights) -> tuple[Meter, ...]:
@@ -147,6 +147,8 @@ class MemoryRows:
     """What was looked for last."""
     _known: tuple[Hashable, list[Hit]] = field(default=(None, []), init=False)
     """A search, or the past, in full: its other pages cost nothing."""
+    _was: Page | None = field(default=None, init=False)
+    """The first notes as of that run."""
 
     @property
     def store(self) -> "NoteStore":
@@ -166,7 +168,7 @@ class MemoryRows:
         return Contents(
             card=card,
             title=cards.title_of(total),
-            caption="the latest change first",
+            caption="the latest change first; Enter or a double click edits a cell",
             columns=COLUMNS,
             rows=(),
             noun=_NOUN,
@@ -180,8 +182,9 @@ class MemoryRows:
 
     def _first(self) -> tuple[Page, int]:
         total = self.store.page(limit=0).total
-        if self.as_of:
-            return memories.as_of(self.bench, self.as_of, self.query, limit=cards.SHOWN), total
+        if self.as_of:  # which stays as it is
+            self._was = self._was or memories.as_of(self.bench, self.as_of, self.query, limit=cards.SHOWN)
+            return self._was, total
         return self.store.page(self.query, limit=cards.SHOWN), total
 
     def _runs(self) -> tuple[tuple[str, str], ...]:

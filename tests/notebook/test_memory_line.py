@@ -29,7 +29,7 @@ def test_a_note_is_added_with_all_its_fields_and_listed(shell):
     assert card.title.startswith("remembered as ")
     listed = str(typed(shell, "memory"))
     assert "1 note remembered" in listed
-    for words in (COFFEE, "taste", "pinned", "0.9", "person", "never"):
+    for words in (COFFEE, "taste", "yes", "0.9", "person", "0×"):
         assert words in listed
     (hit,) = shell.loom_workbench.memory.page().rows
     assert (hit.note.tags, hit.note.pinned) == (("drink", "morning"), True)
