@@ -16,6 +16,9 @@ __version__ = "0.1.0.dev0"
 if TYPE_CHECKING:
     from loom_nb.agent import Agent
     from loom_nb.capabilities import Capability
+    from loom_nb.capabilities.memory.notes import Note
+    from loom_nb.capabilities.memory.ranking import MemoryWeights
+    from loom_nb.capabilities.memory.store import NoteStore
     from loom_nb.errors import AnswerRefused, LoomError, ModelError, RunFailed, SetupError, ToolError
     from loom_nb.inputs import Answer, RunContext, RuntimeTask, SessionConfig, Stop
     from loom_nb.messages import Message, Usage
@@ -84,9 +87,12 @@ _HOMES = {
     "LoomError": "loom_nb.errors",
     "MaxCost": "loom_nb.runtime.rules",
     "MemoryStore": "loom_nb.stores.memory",
+    "MemoryWeights": "loom_nb.capabilities.memory.ranking",
     "Message": "loom_nb.messages",
     "Model": "loom_nb.models.registry",
     "ModelError": "loom_nb.errors",
+    "Note": "loom_nb.capabilities.memory.notes",
+    "NoteStore": "loom_nb.capabilities.memory.store",
     "Once": "loom_nb.runtime.rules",
     "Option": "loom_nb.questions",
     "PerMinute": "loom_nb.runtime.rules",
@@ -147,9 +153,12 @@ __all__ = [
     "LoomError",
     "MaxCost",
     "MemoryStore",
+    "MemoryWeights",
     "Message",
     "Model",
     "ModelError",
+    "Note",
+    "NoteStore",
     "Once",
     "Option",
     "PerMinute",

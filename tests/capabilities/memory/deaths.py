@@ -1,6 +1,6 @@
 """Writes, edits and forgets notes with a folder beside them until it is killed, and tells what it has done.
 
-    python deaths.py FOLDER SEED
+python deaths.py FOLDER SEED
 """
 
 import random

@@ -38,13 +38,13 @@ def killed(folder, kills, seed):
                 told(line, has, gone)
         with closing(NoteStore(folder / "memory.db")) as store:
             assert store.check() == []
-            lost = [id for id, version in has.items() if version_of(store, id) < version]
+            lost = [note for note, version in has.items() if version_of(store, note) < version]
             mirror = Mirror(folder / "notes", store)
             mirror.sync()
             assert not mirror.sync()
             agrees(store, mirror)
             assert lost == []
-            assert all(version_of(store, id) == 0 for id in gone)
+            assert all(version_of(store, note) == 0 for note in gone)
     return len(has), len(gone)
 
 
@@ -58,9 +58,9 @@ def told(line, has, gone):
             gone.add(id)
 
 
-def version_of(store, id):
+def version_of(store, note):
     try:
-        return store.get(id).version
+        return store.get(note).version
     except NoteNotFound:
         return 0
 

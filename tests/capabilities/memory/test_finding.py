@@ -48,7 +48,9 @@ def test_where_nothing_fits_nothing_comes_back(notes, question):
 def test_one_note_alone_is_found_as_well_as_among_many(tmp_path):
     with closing(NoteStore(tmp_path / "m.db")) as store:
         store.add("The user's dog is called Rex.")
-        assert [hit.note.text for hit in store.search("what is my dog called?")] == ["The user's dog is called Rex."]
+        assert [hit.note.text for hit in store.search("what is my dog called?")] == [
+            "The user's dog is called Rex."
+        ]
         assert store.search("what is my cat's favourite food?") == ()
 
 
@@ -94,7 +96,9 @@ def test_recency_halves_and_a_use_refreshes_and_semantic_notes_do_not_fade():
     note = Note(id="a", text="x", updated=0.0)
     assert recency(note, 10 * DAY, weights) == pytest.approx(0.5)
     assert recency(note, 20 * DAY, weights) == pytest.approx(0.25)
-    assert recency(Note(id="a", text="x", updated=0.0, used=10 * DAY), 20 * DAY, weights) == pytest.approx(0.5)
+    assert recency(Note(id="a", text="x", updated=0.0, used=10 * DAY), 20 * DAY, weights) == pytest.approx(
+        0.5
+    )
     assert recency(Note(id="a", text="x", scope="working"), 2 * DAY, weights) == pytest.approx(0.5)
     assert recency(Note(id="a", text="x", scope="semantic"), 9_999 * DAY, weights) == 1.0
     assert recency(note, -5 * DAY, weights) == 1.0  # a clock that was set back
@@ -102,7 +106,9 @@ def test_recency_halves_and_a_use_refreshes_and_semantic_notes_do_not_fade():
 
 def test_pins_importance_and_uses_make_a_note_salient():
     plain = salience(Note(id="a", text="x"))
-    assert plain < salience(Note(id="a", text="x", uses=5)) < salience(Note(id="a", text="x", pinned=True)) <= 1
+    assert (
+        plain < salience(Note(id="a", text="x", uses=5)) < salience(Note(id="a", text="x", pinned=True)) <= 1
+    )
     assert salience(Note(id="a", text="x", importance=1.0, pinned=True, uses=10**9)) == 1.0
 
 
@@ -122,7 +128,13 @@ def test_of_equals_the_important_and_the_fresh_come_first_and_irrelevance_is_not
 
 @pytest.mark.parametrize(
     "given",
-    [{"words": -1}, {"words": 0, "vector": 0}, {"half_life_days": 0}, {"vector_floor": 1.0}, {"salience": float("nan")}],
+    [
+        {"words": -1},
+        {"words": 0, "vector": 0},
+        {"half_life_days": 0},
+        {"vector_floor": 1.0},
+        {"salience": float("nan")},
+    ],
 )
 def test_weights_that_make_no_sense_are_refused(given):
     with pytest.raises(LoomUsageError, match="MemoryWeights"):
@@ -200,7 +212,9 @@ async def test_the_vectors_of_a_note_follow_its_words_and_go_with_it(tmp_path):
         assert store.search(await embedded_query(embedder, "household pet")) == ()
         store.undo()
         await embed_notes(store, embedder)
-        assert [hit.note.id for hit in store.search(await embedded_query(embedder, "household pet"))] == [note.id]
+        assert [hit.note.id for hit in store.search(await embedded_query(embedder, "household pet"))] == [
+            note.id
+        ]
 
 
 async def test_the_end_of_a_long_note_has_a_vector_too(tmp_path):

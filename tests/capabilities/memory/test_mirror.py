@@ -67,7 +67,9 @@ def at(tmp_path):
 
 
 def test_each_note_has_a_file_that_people_can_read(at):
-    note = at.store.add("Rex: the *dog*.\n\nSecond paragraph.", category="pets", tags=["dog", "no"], pinned=True).note
+    note = at.store.add(
+        "Rex: the *dog*.\n\nSecond paragraph.", category="pets", tags=["dog", "no"], pinned=True
+    ).note
 
     report = at.sync()
 
@@ -93,7 +95,9 @@ def test_a_file_reads_back_as_the_note_it_was_written_from():
 
 def test_a_file_that_somebody_added_becomes_a_note_with_its_own_dates_and_stays_as_it_is(at):
     file = at.write("deep/plain words.md", "The hedgehog sleeps under the stairs.\n", hours=-500)
-    dated = at.write("dated.md", "---\ncreated: 2020-02-03\ntags: one, two\nmood: happy\n---\nDated words.", hours=-9)
+    dated = at.write(
+        "dated.md", "---\ncreated: 2020-02-03\ntags: one, two\nmood: happy\n---\nDated words.", hours=-9
+    )
     before = [(one.read_bytes(), one.stat().st_mtime_ns) for one in (file, dated)]
 
     report = at.sync()
@@ -120,7 +124,11 @@ def test_an_edit_of_a_file_changes_its_note_and_keeps_what_it_was(at):
 
     changed = at.store.get(note.id)
     assert report.edited == [note.id] and not report.conflicts and not report.written
-    assert (changed.text, changed.pinned, changed.created) == ("Rex is afraid of fireworks.", True, note.created)
+    assert (changed.text, changed.pinned, changed.created) == (
+        "Rex is afraid of fireworks.",
+        True,
+        note.created,
+    )
     assert changed.updated == START + 2 * 3600 and changed.by.who == "file"
     at.store.undo()
     at.sync()
@@ -144,7 +152,10 @@ def test_a_change_by_the_agent_is_written_into_the_file_and_what_people_added_st
     report = at.sync()
 
     assert report.written == ["mine.md"] and at.files() == ["mine.md"]
-    assert "mood: happy" in (at.folder / "mine.md").read_text() and "second" in (at.folder / "mine.md").read_text()
+    assert (
+        "mood: happy" in (at.folder / "mine.md").read_text()
+        and "second" in (at.folder / "mine.md").read_text()
+    )
 
 
 def test_where_both_changed_the_later_one_wins_and_the_other_is_kept(at):
@@ -171,6 +182,37 @@ def test_where_both_changed_the_later_one_wins_and_the_other_is_kept(at):
         "the original words", "words of the agent at one", "the words of the file at two",
         "words of the agent at six", "the words of the file at five",
     ]  # fmt: skip
+
+
+def test_a_file_that_a_crash_left_behind_is_no_edit_of_a_person(at):
+    note = at.store.add("the first words").note
+    at.sync()
+    (name,) = at.files()
+    first = (at.folder / name).read_text()
+    at.store.edit(note.id, "text", "the second words")
+    at.sync()
+    at.store.edit(note.id, "text", "the third words")
+    with at.store.writing() as db:  # as if it had died between the file and the row, and another one went on
+        db.execute("DELETE FROM files")
+    at.write(name, first, hours=90)
+
+    report = at.sync()
+
+    assert at.store.get(note.id).text == "the third words" and not report.conflicts and not report.edited
+    assert "third" in (at.folder / name).read_text() and at.files() == [name]
+
+
+def test_a_file_of_another_checkout_wins_over_an_older_note(at):
+    note = at.store.add("the first words").note
+    at.sync()
+    (name,) = at.files()
+    text = (at.folder / name).read_text()
+    with at.store.writing() as db:
+        db.execute("DELETE FROM files")
+    at.write(name, text.replace("first", "other"), hours=5)
+
+    assert at.sync().conflicts == [note.id]
+    assert at.store.get(note.id).text == "the other words"
 
 
 def test_a_deleted_file_forgets_its_note_and_undo_brings_both_back(at):

@@ -40,13 +40,24 @@ def texts(store, **given):
 
 def test_a_note_is_kept_with_all_that_was_said_of_it(store, tmp_path):
     made = store.add(
-        "  Rex is a dog. ", category="pets", tags=["dog", "dog", " big  one "], pinned=True, importance=0.9, by=AGENT
+        "  Rex is a dog. ",
+        category="pets",
+        tags=["dog", "dog", " big  one "],
+        pinned=True,
+        importance=0.9,
+        by=AGENT,
     ).note
 
     with closing(NoteStore(tmp_path / "memory.db")) as other:
         note = other.get(made.id)
     assert (note.text, note.category, note.tags) == ("Rex is a dog.", "pets", ("dog", "big one"))
-    assert (note.pinned, note.importance, note.scope, note.version, note.uses) == (True, 0.9, "persistent", 1, 0)
+    assert (note.pinned, note.importance, note.scope, note.version, note.uses) == (
+        True,
+        0.9,
+        "persistent",
+        1,
+        0,
+    )
     assert note.by == AGENT and note.created == note.updated > 0
     assert str(note.by) == "agent helper · a.ipynb · r1"
 
@@ -93,7 +104,7 @@ def test_a_value_that_a_field_does_not_take_is_refused_and_nothing_changes(store
 
 
 def test_a_note_that_is_not_there_is_an_error_that_says_so(store):
-    for act in (store.get, store.forget, store.pin, lambda id: store.edit(id, "text", "x")):
+    for act in (store.get, store.forget, store.pin, lambda one: store.edit(one, "text", "x")):
         with pytest.raises(NoteNotFound, match="'nope'"):
             act("nope")
 
@@ -118,7 +129,9 @@ def test_of_many_notes_of_other_sessions_none_hides_those_of_this_one(store):
         store.add(f"kettle number {n} kettle kettle", scope="session", viewer=Viewer(f"other{n}"))
     store.add("a kettle that everybody has")
 
-    assert [hit.note.text for hit in store.search("kettle", viewer=Viewer("mine"))] == ["a kettle that everybody has"]
+    assert [hit.note.text for hit in store.search("kettle", viewer=Viewer("mine"))] == [
+        "a kettle that everybody has"
+    ]
 
 
 # -- the same thing again ------------------------------------------------------------------------------
@@ -172,7 +185,9 @@ def test_a_longer_text_that_holds_a_note_takes_its_place_and_the_old_words_are_k
     ],
 )
 def test_a_number_that_changed_or_a_not_makes_it_news_and_the_note_beside_it_is_told(store, news):
-    old = store.add("The orders database listens on port 5432 of host db-orders, user report_reader, since the move.")
+    old = store.add(
+        "The orders database listens on port 5432 of host db-orders, user report_reader, since the move."
+    )
 
     added = store.add(news)
 
@@ -282,6 +297,17 @@ def test_a_page_is_sorted_counted_and_cut(store):
         store.page(sort="colour")
 
 
+def test_a_search_finds_with_each_letter_that_is_typed(store):
+    store.add("Meetings with the designers are on Tuesday")
+    store.add("The kayak is in the shed")
+
+    for length in range(2, len("meetings") + 1):
+        rows = store.page("meetings"[:length]).rows
+        assert [hit.note.text[:8] for hit in rows] == ["Meetings"], "meetings"[:length]
+    assert store.page("mez").total == 0
+    assert store.page("the kayak is in the sh").rows[0].note.text == "The kayak is in the shed"
+
+
 # -- why, and what would be ----------------------------------------------------------------------------
 
 
@@ -294,7 +320,12 @@ def test_it_is_written_down_when_and_why_a_note_was_shown(store):
 
     assert store.get(note.id).uses == 2
     last, first = store.why(note.id)
-    assert (first.run, first.how, first.query, first.terms) == ("r1", "search", "where is the kayak", ("kayak",))
+    assert (first.run, first.how, first.query, first.terms) == (
+        "r1",
+        "search",
+        "where is the kayak",
+        ("kayak",),
+    )
     assert first.components.keys() == {"words", "salience", "recency"} and first.score == hits[0].score
     assert last.session == "s2"
     assert [one.session for one in store.why(note.id, "r1", session="s1")] == ["s1"]
@@ -325,7 +356,7 @@ def test_pinned_notes_come_first_and_the_budget_and_what_is_seen_hold(store):
 
     assert 1 <= len(chosen.hits) < 5 and chosen.tokens <= 120 and chosen.left_out == 5 - len(chosen.hits)
     assert chosen.hits[0].note.importance == 0.4
-    names = {f"note:{id}" for id in chosen.ids}
+    names = {f"note:{one}" for one in chosen.ids}
     assert not set(store.choose("anything", tokens=120, seen=names).ids) & set(chosen.ids)
     assert store.choose("anything", tokens=0).hits == ()
 
