@@ -271,6 +271,30 @@ def _after_budget(done: list[str], fragment: str, _: "Workbench") -> dict[str, A
             return _offer(fragment, [], "text")
 
 
+def _after_memory(done: list[str], fragment: str, bench: "Workbench") -> dict[str, Any]:
+    from loom_nb.capabilities.memory.notes import FIELDS, SCOPES
+    from loom_nb.notebook import memories
+
+    runs = [*(result.id for result in reversed(bench.results)), "last"]
+    match done:
+        case []:
+            return _offer(fragment, [*memories.VERBS, "--as-of"], "command")
+        case [*_, "--as-of"] | ["why", _]:
+            return _offer(fragment, runs, "run")
+        case ["edit" | "forget" | "undo" | "why"] | ["pin" | "unpin", *_]:
+            return _offer(fragment, memories.ids(bench), "note")
+        case ["edit", _]:
+            return _offer(fragment, list(FIELDS), "field")
+        case ["edit", _, "scope"] | ["add", *_, "--scope"]:
+            return _offer(fragment, list(SCOPES), "value")
+        case ["add", *_]:
+            return _offer(fragment, [flag for flag in memories.ADDS if flag not in done], "flag")
+        case ["forget", _]:
+            return _offer(fragment, ["--preview"], "flag")
+        case _:
+            return _offer(fragment, ["--as-of"] if fragment.startswith("-") else [], "flag")
+
+
 def _after_context(done: list[str], fragment: str, bench: "Workbench") -> dict[str, Any]:
     from loom_nb.notebook.contexts import VERBS
 
@@ -312,6 +336,7 @@ _FOLLOWS: dict[str, Callable[[list[str], str, "Workbench"], dict[str, Any]]] = {
     "budget": _after_budget,
     "identity": _after_identity,
     "key": _after_key,
+    "memory": _after_memory,
     "skills": _after_skills,
 }
 """What is offered behind commands that have words of their own."""

@@ -11,6 +11,7 @@ from loom_nb.settings import Mode
 
 if TYPE_CHECKING:
     from loom_nb.capabilities.identity_files import Files
+    from loom_nb.capabilities.memory.store import NoteStore
     from loom_nb.capabilities.python import PythonCapability
     from loom_nb.credentials.broker import Broker
     from loom_nb.protocols import Capability, Rule
@@ -45,6 +46,8 @@ class Equipment:
         self._shell = shell
         self._made: dict[str, Capability] = {}
         self._files: Files | None = None
+        self._home = settings.home
+        self._notes: NoteStore | None = None
         self._code = secrets.token_hex(2)
         """Types itself in no saved cell: it is another one in each kernel."""
         self._allow = settings.allow
@@ -109,6 +112,22 @@ class Equipment:
         assert isinstance(made, PythonCapability)  # noqa: S101  tells the type checker
         return made
 
+    @property
+    def notes(self) -> "NoteStore":
+        """What the agents of `-t memory` remember."""
+        if self._notes is None:
+            from loom_nb.capabilities.memory.capability import MemoryCapability
+
+            made = self.named("memory")
+            assert isinstance(made, MemoryCapability)  # noqa: S101  tells the type checker
+            self._notes = made.store()
+        return self._notes
+
+    def close(self) -> None:
+        """Let go of what was opened to be looked at."""
+        if self._notes is not None:
+            self._notes.close()
+
     def _make(self, name: str) -> "Capability":
         from loom_nb.capabilities import Capability
         from loom_nb.protocols import Capability as Made
@@ -128,6 +147,7 @@ class Equipment:
             "http": Capability.http,
             "cells": self._cells,
             "ssh": _no_machine,
+            "memory": lambda: Capability.memory(path=self._home / "memory.db"),
         }
         return make[name]()
 

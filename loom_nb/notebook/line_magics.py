@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 Command = Callable[["Workbench", list[str]], Any]
 
 LATER = (
-    "memory", "fix", "cost", "knowledge",
+    "fix", "cost", "knowledge",
 )  # fmt: skip
 """Announced commands that this version refuses by name."""
 
 
-AWAITED = ("context", "compact", "dashboard", "resume", "fork", "sessions", "key")
+AWAITED = ("context", "compact", "dashboard", "resume", "fork", "sessions", "key", "memory")
 """Commands that work on the open conversation, and so are awaited: `perform` gives a coroutine."""
 
 
@@ -447,6 +447,12 @@ async def _key(bench: "Workbench", arguments: list[str]) -> Card:
     return await keys.key(bench, arguments)
 
 
+async def _memory(bench: "Workbench", arguments: list[str]) -> Card:
+    from loom_nb.notebook import memories
+
+    return await memories.memory(bench, arguments)
+
+
 def _replay(bench: "Workbench", arguments: list[str]) -> Card:
     from loom_nb.notebook import continuing
 
@@ -507,6 +513,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "context": _context,
         "compact": _compact,
         "dashboard": _dashboard,
+        "memory": _memory,
         "resume": _resume,
         "fork": _fork,
         "replay": _replay,
@@ -534,8 +541,8 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
 _MANY = 1_000
 _TAKES = {
     "model": 1, "models": 1, "key": _MANY, "show": 1, "why": 1, "tour": 1,
-    "sessions": _MANY, "context": _MANY, "compact": _MANY, "resume": 1, "fork": 1, "replay": 1,
-    "diff": 2, "export": 3, "artifacts": 5, "budget": _MANY, "skills": _MANY, "identity": _MANY,
+    "sessions": _MANY, "context": _MANY, "compact": _MANY, "memory": _MANY, "resume": 1, "fork": 1,
+    "replay": 1, "diff": 2, "export": 3, "artifacts": 5, "budget": _MANY, "skills": _MANY, "identity": _MANY,
     "approvals": 2, "approve": 2, "deny": _MANY, "answer": _MANY,
 }  # fmt: skip
 _ARGUMENT = {
@@ -544,6 +551,7 @@ _ARGUMENT = {
     "approvals": "[MODE | forget ID]", "approve": "ID [once|notebook|session]", "deny": "ID [WHY]",
     "answer": "ID VALUE", "context": "[WORD …]",
     "compact": "[STRATEGY] [--preview]", "resume": "[RUN]", "fork": "[RUN]",
+    "memory": "[WORD …] [--as-of RUN]",
     "replay": "[auto|record|strict|off]", "diff": "RUN RUN", "export": "RUN --to FILE",
     "artifacts": "[RUN | save NAME PATH]", "skills": "[WORD …]",
     "budget": "[cell|notebook|day AMOUNT | ask 50k | off]",
@@ -565,6 +573,8 @@ _SAYS = {
     "pin, hide or free ITEM, budget 40k, diff RUN RUN, default SPEC (see --ctx)",
     "compact": "send less of the conversation: before and after side by side; undo [c1 [m3]] takes it back",
     "dashboard": "where the latest run stands: goal, plan, what is left, errors, risks, evidence, notes",
+    "memory": "what is remembered, and WORDS finds; add, edit ID FIELD VALUE, pin, unpin or forget ID, undo, "
+    "why ID [RUN], --as-of RUN",
     "resume": "go on with a run whose kernel ended before it did",
     "fork": "go on from a run in a copy of its conversation",
     "replay": "answers recorded beside the notebook: play them, record them",

@@ -39,6 +39,7 @@ from loom_nb.settings import Settings, load, read
 
 if TYPE_CHECKING:
     from loom_nb.agent import Agent
+    from loom_nb.capabilities.memory.store import NoteStore
     from loom_nb.capabilities.variables import VariablesCapability
     from loom_nb.credentials.broker import Broker
     from loom_nb.events import ContextCompacted, LogEntry, RunFinished
@@ -252,6 +253,11 @@ class Workbench:
 
             self._store = default_store(self.settings.home / "loom.db")
         return self._store
+
+    @property
+    def memory(self) -> "NoteStore":
+        """Where the notes are kept that `-t memory` writes."""
+        return self.equipment.notes
 
     def names(self) -> dict[str, Any]:
         """The reader's own variables."""
@@ -1017,6 +1023,7 @@ class Workbench:
             run.stop("the extension was unloaded")
         if self._tables is not None:
             self._tables.close()
+        self.equipment.close()
         if self._gate is not None:
             self._gate.remove()
         broker = self._broker() if self._secrets is not None else None

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from msgspec import structs
 
 from loom_nb.events import PlanItem
-from loom_nb.notebook.render import acts, compactions, facts, products
+from loom_nb.notebook.render import acts, compactions, facts, products, recollections
 from loom_nb.notebook.render.facts import UNICODE
 from loom_nb.notebook.render.segments import Segment, completed
 from loom_nb.notebook.render.strict_markdown import PRE, coloured, escape, to_html, visible
@@ -25,6 +25,7 @@ from loom_nb.notebook.transcript import (
     Picture,
     Product,
     Prompt,
+    Recalled,
     Replaced,
     Retry,
     Thinking,
@@ -96,7 +97,7 @@ def block(shown: Block, *, times: bool = False, finished: bool = True, opened: b
             return picture(shown.picture)
         case Prompt():
             return prompt(shown)
-        case Asked() | Variables() | Compacted() | Product():
+        case Asked() | Variables() | Compacted() | Recalled() | Product():
             return act(shown, times=times, finished=finished)
 
 
@@ -338,7 +339,7 @@ def _line(mark: str, word: str, text: str) -> str:
     )
 
 
-def act(shown: Asked | Variables | Compacted | Product, *, times: bool, finished: bool) -> str:
+def act(shown: Asked | Variables | Compacted | Recalled | Product, *, times: bool, finished: bool) -> str:
     """What was asked of a person, what became of the variables, or what is left out from here on."""
     match shown:
         case Asked():
@@ -347,6 +348,8 @@ def act(shown: Asked | Variables | Compacted | Product, *, times: bool, finished
             return variables(shown)
         case Compacted():
             return compacted(shown, opened=False)
+        case Recalled():
+            return recalled(shown)
         case Product():
             return product(shown)
 
@@ -412,6 +415,23 @@ def compacted(shown: Compacted, *, opened: bool) -> str:
         f'<summary style="padding:0.3em 0.8em;cursor:pointer;overflow-wrap:break-word">'
         f"{escape(compactions.title(shown, UNICODE))}</summary>"
         f'<div style="padding:0 0.8em 0.6em 0.8em">{body}</div></details>\n'
+    )
+
+
+def recalled(shown: Recalled) -> str:
+    """Notes that were shown to the model, folded: what each says and why it was recalled."""
+    head = "".join(f'<th scope="col" style="{_SIDE}">{name}</th>' for name in recollections.COLUMNS)
+    rows = "".join(
+        f'<tr><th scope="row" style="{_SIDE}"><code>{escape(note_id)}</code></th>'
+        f'<td style="{_SIDE}">{escape(words)}</td><td style="{_SIDE}">{escape(why)}</td></tr>'
+        for note_id, words, why in recollections.rows(shown)
+    )
+    table = f'<table style="margin:0.4em 0"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    hint = f'<div style="font-size:0.9em"><code>{escape(recollections.hint(shown))}</code> tells more</div>'
+    return (
+        f'<details style="{_ASIDE};font-size:0.92em"><summary style="cursor:pointer">'
+        f"{escape(recollections.title(shown))}</summary>"
+        f'<div style="overflow:auto">{table}{hint}</div></details>\n'
     )
 
 
