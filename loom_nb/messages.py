@@ -10,7 +10,18 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 OriginKind = Literal[
-    "user", "system", "notebook", "model", "tool", "file", "web", "mcp", "memory", "skill", "signal"
+    "user",
+    "system",
+    "notebook",
+    "model",
+    "tool",
+    "file",
+    "web",
+    "mcp",
+    "memory",
+    "knowledge",
+    "skill",
+    "signal",
 ]
 
 
@@ -234,7 +245,7 @@ def fenced(part: DataPart) -> str:
     return f'<data name="{_attribute(part.name)}" origin="{_attribute(str(part.origin))}">\n{body}\n</data>'
 
 
-_FROM_OUTSIDE = frozenset({"web", "file", "mcp", "memory", "signal"})
+_FROM_OUTSIDE = frozenset({"web", "file", "mcp", "memory", "knowledge", "skill", "signal"})
 
 
 def as_read(part: TextPart) -> str:

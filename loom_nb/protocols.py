@@ -12,6 +12,7 @@ import msgspec
 
 from loom_nb.events import (
     Delta,
+    Kept,
     LogEntry,
     NotesWritten,
     PlanUpdated,
@@ -19,7 +20,7 @@ from loom_nb.events import (
     StopReason,
     VariablesChanged,
 )
-from loom_nb.messages import Conversation, Discarded, Message, Origin, Usage
+from loom_nb.messages import Conversation, DataPart, Discarded, Message, Origin, Usage
 from loom_nb.questions import Question
 from loom_nb.settings import Cap, Mode, money
 from loom_nb.tokens import estimate, estimate_message
@@ -572,12 +573,42 @@ class PartitionItem:
     partition: Literal["system", "memory", "skill", "working"] = "working"
 
 
+class Enquiry(msgspec.Struct, frozen=True):
+    """What a run begins with: for whoever knows something about it."""
+
+    text: str
+    """The words of the task."""
+    session: str = ""
+    run: str = ""
+    """Empty in a preview."""
+    notebook: str = ""
+    agent: str = ""
+    preview: bool = False
+    """Whether nothing is sent: then nothing counts as used either, and the answer is the same."""
+    seen: frozenset[str] = frozenset()
+    """The names of the data that the model is shown of this conversation already."""
+
+
+class Enrichment(msgspec.Struct, frozen=True):
+    """What a capability adds to the beginning of a run."""
+
+    parts: tuple[DataPart, ...]
+    """Data with its origin, never an instruction; it stands behind the words of the task."""
+    facts: tuple[Kept, ...] = ()
+    """What is to be kept of how it was found."""
+
+
+Enrich: TypeAlias = Callable[[Enquiry], Awaitable[Enrichment | None]]
+
+
 @dataclass(slots=True)
 class Toolset:
     """What an opened capability brings."""
 
     tools: Sequence[Tool] = ()
     partitions: Callable[[], Sequence[PartitionItem]] = field(default=lambda: ())
+    enrich: Enrich | None = None
+    """Asked once when a run begins."""
     rules: Sequence[Rule] = ()
     close: Callable[[], Awaitable[None]] | None = None
     own: bool = False

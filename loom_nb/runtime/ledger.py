@@ -289,7 +289,7 @@ def _parts(
         why = f"{by} made it of what it stands for" if state == "stands for others" else note.why
         yield Item(
             name if len(message.parts) == 1 else f"{name}.{place + 1}",
-            "history", kind, words, tokens, _origin(before),
+            _section(before), kind, words, tokens, _origin(before),
             state if state != "shortened" or before != part else "sent",
             by if before != part or state == "stands for others" else "",
             was if was != tokens else 0, source=note.source, why=why, stale=note.stale,
@@ -302,7 +302,7 @@ def _left_out(message: Message, name: str, by: str, notes: Notes | None) -> Iter
         note = _noted(message.role, part, notes)
         yield Item(
             name if len(message.parts) == 1 else f"{name}.{place + 1}",
-            "history", kind, words, 0, _origin(part), "left out", by, estimate_part(part),
+            _section(part), kind, words, 0, _origin(part), "left out", by, estimate_part(part),
             source=note.source, why=note.why, stale=note.stale,
         )  # fmt: skip
 
@@ -337,8 +337,13 @@ def _why(role: Role, part: Part) -> str:
             return "you wrote it" if origin.kind == "user" else f"the {origin.kind} told it"
         case DataPart(origin=origin) | ImagePart(origin=origin) if origin.kind == "notebook":
             return "you named it in the prompt"
+        case DataPart(origin=origin) if origin.kind in _FOUND:
+            return _FOUND[origin.kind]
         case _:
             return "it travelled with the prompt"
+
+
+_FOUND = {"memory": "a note that fits the prompt", "knowledge": "a passage that fits the prompt"}
 
 
 def _told(part: Part) -> tuple[str, str]:
@@ -363,6 +368,15 @@ def _origin(part: Part) -> str:
     if isinstance(part, ToolResultPart) and part.parts:
         return str(part.parts[0].origin)
     return str(part.origin)
+
+
+def _section(part: Part) -> Section:
+    """Notes and documents are memory, wherever in the conversation they stand; a skill is a skill."""
+    kind = part.parts[0].origin.kind if isinstance(part, ToolResultPart) and part.parts else part.origin.kind
+    return _SECTIONS.get(kind, "history")
+
+
+_SECTIONS: dict[str, Section] = {"memory": "memory", "knowledge": "memory", "skill": "skill"}
 
 
 def _line(text: str) -> str:

@@ -350,7 +350,9 @@ class Hosts:
         return f"{self.glob}: hosts other than {', '.join(self.allowed) or 'none'} are denied"
 
 
-UNTRUSTED = frozenset({"web", "file", "tool", "mcp", "model", "memory", "skill", "signal", "notebook"})
+UNTRUSTED = frozenset(
+    {"web", "file", "tool", "mcp", "model", "memory", "knowledge", "skill", "signal", "notebook"}
+)
 """Kinds of origin whose text may be an attempt to steer the agent."""
 
 OWN_RESULTS = "results of tools and variables only"
@@ -366,6 +368,7 @@ _WHENCE = {
     "mcp": "an MCP server",
     "model": "the model itself",
     "memory": "a note",
+    "knowledge": "a document",
     "skill": "a skill",
     "signal": "a signal",
     "notebook": "a variable",

@@ -57,6 +57,7 @@ from loom_nb.protocols import (
     Book,
     Capability,
     Clock,
+    Enquiry,
     Generation,
     LanguageModel,
     PartitionItem,
@@ -75,6 +76,7 @@ from loom_nb.runtime.compaction import chosen, make_room, tried
 from loom_nb.runtime.context import LEFT_OUT, Fact, View, copy_of, grown
 from loom_nb.runtime.dashboard import Course, Dashboard, dashboard_of
 from loom_nb.runtime.deadlines import Deadlines
+from loom_nb.runtime.enriching import enrich, enriched, seen_in
 from loom_nb.runtime.fairness import FairQueue, fair_queue
 from loom_nb.runtime.fork import fork, messages_of
 from loom_nb.runtime.hooks import Hooks
@@ -377,7 +379,8 @@ class Session:
         output = OutputType(schema) if schema is not None else None
         async with self._opened():
             kit = await self._kit(agent)
-            request, _ = self._first_request(agent, kit, kit.partitions(), message, output, after)
+            known = await self._known_of(agent, kit, message)
+            request, _ = self._first_request(agent, kit, kit.partitions(), (message, *known), output, after)
             return request, self._model(agent.model).encode(request)
 
     def _view_after(self, facts: Sequence[Fact]) -> View:
@@ -392,20 +395,35 @@ class Session:
         agent: AgentDescription,
         kit: Toolkit,
         partitions: tuple[PartitionItem, ...],
-        message: Message,
+        messages: tuple[Message, ...],
         output: OutputType | None,
         after: Sequence[Fact] = (),
     ) -> tuple[Request, View]:
-        """What a run that begins with this message would send first, and its view before the message."""
+        """What a run that begins with these messages would send first, and its view before them."""
+        message = messages[0]
         view = self._begun(message, after)
-        request = self._request(agent, kit, partitions, view.shown.edited([*view.shown, message]), output)
+        request = self._request(agent, kit, partitions, view.shown.edited([*view.shown, *messages]), output)
         if self._waiting is not None and view.numbers and kit.get("recall") is None:  # as `_restore` does
             request.tools = (*request.tools, recall_tool(view))
         request.system = with_criteria(request.system, agent.runtime.gate, task_of(message))
         origins = self._origins if view.conversation is self.conversation else Origins(view.conversation)
-        begun: list[Kept] = [RunStarted(agent.model.name, message.text), MessageAdded(message)]
+        begun: list[Kept] = [RunStarted(agent.model.name, message.text), *map(MessageAdded, messages)]
         begin(request, agent.runtime, view, origins, begun)
         return request, view
+
+    async def _known_of(self, agent: AgentDescription, kit: Toolkit, message: Message) -> tuple[Message, ...]:
+        """What capabilities would add to a run that begins with this message."""
+        if not kit.enriching:
+            return ()
+        enquiry = self._enquiry(agent, message, preview=True)
+        known, _ = await enriched(kit, enquiry, self._redacting)
+        return () if known is None else (known,)
+
+    def _enquiry(
+        self, agent: AgentDescription, message: Message, run: str = "", *, preview: bool = False
+    ) -> Enquiry:
+        notebook, seen = self._asking.notebook, seen_in(self.view.shown)
+        return Enquiry(message.text, self.id, run, notebook, agent.name, preview, seen)
 
     def _request(
         self,
@@ -526,7 +544,8 @@ class Session:
             partitions = kit.partitions()
             if message is not None:
                 message, _ = await self._redacting.asked(message)
-                request, view = self._first_request(agent, kit, partitions, message, output, after)
+                messages = (message, *await self._known_of(agent, kit, message))
+                request, view = self._first_request(agent, kit, partitions, messages, output, after)
             else:
                 view = self._view_after(after)
                 request = self._request(agent, kit, partitions, view.shown, output)
@@ -922,6 +941,8 @@ class Session:
             stage.room = 0
         if isinstance(work, Waiting):
             _take_up(stage, work)
+        elif empty.kit.enriching:
+            await enrich(stage, self._enquiry(agent, work.message, run.id))
         if stage.counted:
             before = Spent(stage.usage.total_tokens, stage.cost or 0.0)
             stage.purse = self._purse(agent, lambda words: run.say(Noticed(words, "warning")), before)

@@ -12,7 +12,7 @@ from loom_nb.tools import Tool, tool
 class Toolkit:
     """Tools by name, made once for an agent; opened capabilities included."""
 
-    __slots__ = ("_by_name", "_kept", "_provided", "_toolsets", "rules", "tools", "withholds")
+    __slots__ = ("_by_name", "_kept", "_provided", "_toolsets", "enriching", "rules", "tools", "withholds")
 
     def __init__(
         self,
@@ -30,6 +30,8 @@ class Toolkit:
                 self._provided.update((one.name, capability) for one in toolset.tools)
         self.rules: tuple[Rule, ...] = tuple(rule for toolset in toolsets for rule in toolset.rules)
         self._toolsets = toolsets
+        self.enriching = tuple((name, one.enrich) for name, one in opened if one.enrich is not None)
+        """What may add to the beginning of a run, by capability."""
         self._kept = kept
         self.withholds = withholds
         self._by_name: dict[str, Tool] = {}
