@@ -15,6 +15,7 @@
     ├── ToolError                 a tool could not do it; the model reads the text and may mend it
     │   └── Unanswered            a person was asked and did not answer, or nobody can be asked
     ├── ModelError                the call of a language model failed; `fault` says how
+    ├── EmbeddingError            vectors that a model made of texts cannot be used
     ├── LoomContextError          the request does not fit
     ├── CredentialError           a secret cannot be used
     │   ├── ScopeNotFound         none is kept under this name
@@ -191,6 +192,12 @@ class ModelError(LoomError):
         self.retry_after = retry_after
         self.request_id = request_id
         self.passing = fault in PASSING_FAULTS and not final
+
+
+class EmbeddingError(LoomError):
+    """Vectors that a model made of texts cannot be used: wrong count, wrong dimension, no numbers."""
+
+    code = "L-EMBED-01"
 
 
 class LoomContextError(LoomError):

@@ -1,0 +1,178 @@
+"""What the words of a text are, so that a question and what it looks for meet.
+
+One reading for index and query: compatibility forms are made one (NFKC), case and accents are let go,
+`camelCase` and `snake_case` are also found by their parts, and scripts without blanks between words
+(Chinese, Japanese, Korean, Thai and their neighbours) are read in pairs of characters.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from loom_nb.retrieval.stop_words import STOP_WORDS, is_small_talk, without_stop_words
+
+TOKENIZE = "tokenize = 'porter unicode61 remove_diacritics 2'"
+"""The clause of `CREATE VIRTUAL TABLE … USING fts5(…)` for columns that hold `index_text`."""
+MAX_QUERY_CHARS = 4_000
+"""Of a longer query the beginning is read: what is asked stands there."""
+MAX_TERMS = 32
+"""Terms of a query that are looked for; of more, the longest, which say the most."""
+MAX_WORD_CHARS = 64
+"""A longer word is cut: it is a line of base64, not a word."""
+
+_DENSE = (
+    "\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u3040-\u30ff\u3130-\u318f\u31f0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+"""Letters of scripts that are read in pairs."""
+_RUN = re.compile(rf"(?P<dense>[{_DENSE}]+)|(?P<word>(?:[^\W_{_DENSE}]|[\u0300-\u036f\u0900-\u0dff])+)")
+_SHARP = re.compile(r"(?<![^\W_])([a-zA-Z])(\+\+|#)(?![^\W_])")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_SPELT = {"++": "plusplus", "#": "sharp"}
+_MARK = re.compile("[\u0300-\u036f]+")
+_VOWEL = re.compile("[aeiouy]")
+ENGLISH = STOP_WORDS["en"]
+"""Words that no text is known by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One word of a query."""
+
+    word: str
+    """As it is indexed."""
+    parts: tuple[str, ...] = ()
+    """The words that it is made of: a text that has all of them is found as well."""
+
+    @property
+    def expression(self) -> str:
+        """It as a legal part of an FTS5 expression, in quotes."""
+        whole = f'"{self.word}"'
+        return (
+            f"({whole} OR ({' AND '.join(f'{_quoted(part)}' for part in self.parts)}))"
+            if self.parts
+            else whole
+        )
+
+
+def words(text: str) -> list[str]:
+    """The words of a text that is indexed, in order; pure letters and digits, lower case.
+
+    Of a run of Chinese or the like there are all characters and all pairs; of `readTheFile` there are
+    `readthefile`, `read`, `the`, `file`.
+    """
+    found: list[str] = []
+    for kind, run in _runs(text):
+        if kind == "dense":
+            found += run
+            found += _pairs(run)
+        else:
+            found += _forms(run)
+    return found
+
+
+def index_text(text: str) -> str:
+    """What is put into a column of FTS5 in place of a text: its words, with blanks between them."""
+    return " ".join(words(text))
+
+
+def query_terms(query: str) -> tuple[Term, ...]:
+    """What a question looks for: its words without stop words and greetings, each once.
+
+    Empty where nothing is left, as of "hi", of "what is it?" or of a row of emoji.
+    """
+    terms: dict[str, Term] = {}
+    plain: list[str] = []
+    for kind, run in _runs(query[:MAX_QUERY_CHARS]):
+        if kind == "dense":
+            if not is_small_talk(run):
+                terms |= {pair: Term(pair) for pair in (_pairs(run) or [run])}
+            continue
+        whole, *parts = _forms(run)
+        plain.append(whole)
+        terms[whole] = Term(whole, tuple(parts))
+    kept = without_stop_words(plain)
+    dropped = set(plain) - set(kept)
+    rest = [term for word, term in terms.items() if word not in dropped]
+    if len(rest) > MAX_TERMS:
+        longest = set(sorted((term.word for term in rest), key=len, reverse=True)[:MAX_TERMS])
+        rest = [term for term in rest if term.word in longest][:MAX_TERMS]
+    return tuple(rest)
+
+
+def terms(query: str) -> list[str]:
+    """The words that a question looks for; see `query_terms`."""
+    return [term.word for term in query_terms(query)]
+
+
+def match(query: str, *, any_of: bool = True) -> str | None:
+    """A legal FTS5 expression for any text at all, against columns that hold `index_text`.
+
+    Args:
+        query: as a person or a model wrote it; nothing in it is syntax.
+        any_of: one of its words is enough; else all must be there.
+
+    Returns:
+        None where there is nothing to look for.
+    """
+    found = query_terms(query)
+    return (" OR " if any_of else " AND ").join(term.expression for term in found) or None
+
+
+def _runs(text: str) -> Iterator[tuple[str, str]]:
+    """Words and dense runs in order, normalised but for their case."""
+    flat = _SHARP.sub(lambda found: found[1] + _SPELT[found[2]], unicodedata.normalize("NFKC", text))
+    for found in _RUN.finditer(flat):
+        run = found.group()
+        yield (found.lastgroup or "word"), run
+
+
+def _forms(run: str) -> list[str]:
+    """A word as it is indexed, and its parts where it is written in camel case."""
+    whole = _plain(run)
+    if run.islower() or run.isupper() or not run.isascii():
+        return [whole]
+    parts = [_plain(part) for part in _CAMEL.split(run)]
+    return [whole, *parts] if len(parts) > 1 else [whole]
+
+
+def _plain(word: str) -> str:
+    """Without case and accents."""
+    if word.isascii():
+        return word.lower()[:MAX_WORD_CHARS]
+    bare = _MARK.sub("", unicodedata.normalize("NFKD", word.casefold()))
+    return unicodedata.normalize("NFC", bare)[:MAX_WORD_CHARS]
+
+
+def _pairs(run: str) -> list[str]:
+    return [run[at : at + 2] for at in range(len(run) - 1)]
+
+
+def _quoted(word: str) -> str:
+    return f'"{word}"'
+
+
+def stems(text: str) -> list[str]:
+    """The words of a text without those that say nothing, cut down to what their forms share."""
+    return [stem(word) for word in words(text) if word not in ENGLISH]
+
+
+@lru_cache(maxsize=1 << 16)
+def stem(word: str) -> str:
+    """An English word without the endings of plural, participle and past; others mostly as they are."""
+    if len(word) < 4 or not word.isascii():
+        return word
+    if word.endswith("ies") and len(word) > 4:
+        word = word[:-3] + "y"
+    elif word.endswith(("sses", "shes", "ches", "xes")):
+        word = word[:-2]
+    elif word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        word = word[:-1]
+    for ending in ("ing", "ed"):
+        bare = word.removesuffix(ending)
+        if bare != word and len(bare) > 2 and _VOWEL.search(bare):
+            doubled = bare[-1] == bare[-2] and bare[-1] not in "lsz"
+            return bare[:-1] if doubled else bare.removesuffix("e")
+    return word.removesuffix("e") if len(word) > 4 else word
