@@ -12,6 +12,7 @@ import msgspec
 
 from loom_nb.events import (
     Delta,
+    EvidenceFound,
     Kept,
     LogEntry,
     NotesWritten,
@@ -483,8 +484,14 @@ class CallContext(Protocol):
         """What stands on the agent's scratchpad."""
         ...
 
-    def say(self, event: PlanUpdated | NotesWritten | VariablesChanged | SecretUsed) -> None:
+    def say(
+        self, event: PlanUpdated | NotesWritten | VariablesChanged | SecretUsed | EvidenceFound
+    ) -> None:
         """Keep a fact about this call. May be called from any thread."""
+        ...
+
+    def number(self, passages: Sequence[str]) -> tuple[int, ...]:
+        """The numbers by which passages, told by their ids, are cited in this conversation."""
         ...
 
     def artifact(self, name: str, value: Any, media_type: str | None = None) -> None:
@@ -573,6 +580,10 @@ class PartitionItem:
     partition: Literal["system", "memory", "skill", "working"] = "working"
 
 
+def _numbered(passages: Sequence[str]) -> tuple[int, ...]:
+    return tuple(range(1, len(passages) + 1))
+
+
 class Enquiry(msgspec.Struct, frozen=True):
     """What a run begins with: for whoever knows something about it."""
 
@@ -587,6 +598,8 @@ class Enquiry(msgspec.Struct, frozen=True):
     """Whether nothing is sent: then nothing counts as used either, and the answer is the same."""
     seen: frozenset[str] = frozenset()
     """The names of the data that the model is shown of this conversation already."""
+    number: Callable[[Sequence[str]], tuple[int, ...]] = _numbered
+    """The numbers by which passages, told by their ids, are cited in this conversation."""
 
 
 class Enrichment(msgspec.Struct, frozen=True):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from loom_nb.capabilities.files import FilesCapability
     from loom_nb.capabilities.http import HttpCapability
     from loom_nb.capabilities.human import HumanCapability
+    from loom_nb.capabilities.knowledge.capability import KnowledgeCapability
     from loom_nb.capabilities.plan import PlanCapability
     from loom_nb.capabilities.plugins import Plugged
     from loom_nb.capabilities.python import PythonCapability, Runner
@@ -37,6 +38,7 @@ _HOMES = {
     "FilesCapability": "loom_nb.capabilities.files",
     "HttpCapability": "loom_nb.capabilities.http",
     "HumanCapability": "loom_nb.capabilities.human",
+    "KnowledgeCapability": "loom_nb.capabilities.knowledge.capability",
     "PlanCapability": "loom_nb.capabilities.plan",
     "PythonCapability": "loom_nb.capabilities.python",
     "ScratchpadCapability": "loom_nb.capabilities.scratchpad",
@@ -54,6 +56,7 @@ __all__ = [
     "FilesCapability",
     "HttpCapability",
     "HumanCapability",
+    "KnowledgeCapability",
     "PlanCapability",
     "PythonCapability",
     "ScratchpadCapability",
@@ -66,7 +69,7 @@ __all__ = [
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_BUILT = "files, shell, web, http, ssh, python, variables, cells, human, plan, scratchpad and custom"
+_BUILT = "files, shell, web, http, ssh, python, variables, cells, human, knowledge, plan, scratchpad and custom"
 
 
 def _strict(constructor: Callable[P, T]) -> Callable[P, T]:
@@ -292,6 +295,34 @@ class Capability:
     def skill(*_: object, **__: object) -> NoReturn:
         """Not built yet: raises NotBuiltError."""
         _not_built("skill")
+
+    @staticmethod
+    @_strict
+    def knowledge(
+        sources: Any,
+        enrich: Literal["auto", "never"] = "auto",
+        limit: int = 5,
+        tokens: int = 2_000,
+        threshold: float = 0.3,
+        hops: int = 0,
+        embedder: Any = "lsa",
+        path: str | Path | None = None,
+    ) -> "KnowledgeCapability":
+        """Search documents, and let passages that fit a task travel with it, each with a number to cite.
+
+        Args:
+            sources: folders, files, addresses, `KnowledgeSource`s; or one `KnowledgeBase`.
+            enrich: "auto"; or "never": then only the tool `search_knowledge` finds them.
+            limit: passages that travel with a task at most.
+            tokens: of those together, estimated.
+            threshold: 0 to 1: what is further from the task does not travel.
+            hops: along the entity graph of the base, where it has one.
+            embedder: "lsa" learns from the documents, offline; None looks for words alone; or an `Embedder`.
+            path: the file of the index; one of the user's by default.
+        """
+        from loom_nb.capabilities.knowledge.capability import KnowledgeCapability
+
+        return KnowledgeCapability(sources, enrich, limit, tokens, threshold, hops, embedder, path)
 
     @staticmethod
     @_strict

@@ -19,6 +19,7 @@ from loom_nb.events import (
     CallJudged,
     CallStarted,
     ContextCompacted,
+    EvidenceFound,
     Kept,
     LogEntry,
     MessageAdded,
@@ -189,6 +190,7 @@ _SAYINGS: dict[type[Any], Callable[[Any], dict[str, Any]]] = {
     SecretUsed: lambda e: {
         "call": e.call_id, "outcome": e.mode, "text": _brief(f"{e.scope}: {e.method} {e.host}{e.path}")
     },
+    EvidenceFound: lambda e: {"call": e.call_id, "outcome": str(len(e.passages)), "text": _brief(e.query)},
     RunFinished: lambda e: {"outcome": e.status, "seconds": e.seconds, "text": _brief(e.reason or e.output)},
     ArtifactAdded: lambda e: {"call": e.call_id, "text": f"{e.name}: {e.summary}"},
     RetryScheduled: lambda e: {"outcome": e.fault, "text": _brief(e.message)},

@@ -2,13 +2,22 @@
 
 import asyncio
 import mimetypes
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from loom_nb.border import clean
 from loom_nb.errors import LoomError, LoomUsageError, Unanswered
-from loom_nb.events import CallOutput, Kept, NotesWritten, PlanUpdated, SecretUsed, VariablesChanged
+from loom_nb.events import (
+    CallOutput,
+    EvidenceFound,
+    Kept,
+    NotesWritten,
+    PlanUpdated,
+    SecretUsed,
+    VariablesChanged,
+)
 from loom_nb.questions import Question
 from loom_nb.runtime.approval import Ready
 from loom_nb.runtime.artifact_tables import described
@@ -96,9 +105,15 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
         """What stands on the agent's scratchpad."""
         return "\n".join(text for _, text in self._stage.view.scratchpad)
 
-    def say(self, event: PlanUpdated | NotesWritten | VariablesChanged | SecretUsed) -> None:
+    def say(
+        self, event: PlanUpdated | NotesWritten | VariablesChanged | SecretUsed | EvidenceFound
+    ) -> None:
         """Keep a fact about this call. May be called from any thread."""
         self._on_the_loop(self._keep, event)
+
+    def number(self, passages: Sequence[str]) -> tuple[int, ...]:
+        """The numbers by which passages, told by their ids, are cited in this conversation."""
+        return self._stage.view.evidence.number(passages)
 
     def artifact(self, name: str, value: Any, media_type: str | None = None) -> None:
         """Keep a value with the run, by name. May be called from any thread.

@@ -18,6 +18,7 @@ from loom_nb.events import (
     CompactionUndone,
     ContextCompacted,
     ContextMarked,
+    EvidenceFound,
     Kept,
     LogEntry,
     MessageAdded,
@@ -38,6 +39,7 @@ from loom_nb.messages import Conversation, Message, Origin, TextPart, ToolResult
 from loom_nb.protocols import OutputSchema
 from loom_nb.questions import Question, misfits
 from loom_nb.runtime.context import Fact
+from loom_nb.runtime.evidence import Numbers
 from loom_nb.runtime.output import OutputType, without_fence
 from loom_nb.runtime.stage import LOST, Meter, Resumed, Stage, partial_message
 from loom_nb.runtime.tally import Tally
@@ -71,6 +73,8 @@ class Past:
     planned: int = -1
     """The message that wrote it down."""
     notes: list[tuple[int, NotesWritten]] = field(default_factory=list)
+    evidence: Numbers = field(default_factory=Numbers)
+    """The numbers of the passages that were told."""
 
 
 @dataclass(slots=True)
@@ -215,6 +219,8 @@ def _fold_books(past: Past, event: Kept) -> None:
         past.plan, past.planned = event.items, last
     elif isinstance(event, NotesWritten):
         past.notes.append((last, event))
+    elif isinstance(event, EvidenceFound):
+        past.evidence.take(event)
 
 
 def _follow(run: _OpenRun, entry: LogEntry) -> None:

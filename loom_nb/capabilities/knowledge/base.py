@@ -131,10 +131,11 @@ class KnowledgeBase:
 
     async def refresh(self) -> IndexReport | None:
         """`index` what is cheap to look at, unless it was looked at a moment ago."""
-        now = self._monotonic()
-        if self._looked is not None and now - self._looked < FRESH_SECONDS:
-            return None
-        return await self.index(everything=False)
+        return None if self.is_fresh() else await self.index(everything=False)
+
+    def is_fresh(self) -> bool:
+        """Whether its sources were looked at a moment ago."""
+        return self._looked is not None and self._monotonic() - self._looked < FRESH_SECONDS
 
     def _running(self) -> asyncio.Task[IndexReport] | None:
         task = self._task

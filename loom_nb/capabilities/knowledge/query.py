@@ -1,9 +1,13 @@
 """What is asked of documents, and what is found in them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from loom_nb.errors import LoomUsageError
+
+if TYPE_CHECKING:
+    from loom_nb.protocols import Enquiry, Enrichment
 
 THRESHOLD = 0.3
 """Of the score, 0 to 1: what is below is not told. See `searching.relevance` for what the score is."""
@@ -91,7 +95,8 @@ class Evidence:
         """Title and location in one line: "paper.pdf, page 3"."""
         return ", ".join(one for one in (self.title, self.location) if one)
 
-    def __post_init__(self) -> None:
-        for one in fields(self):
-            if one.name in ("id", "text") and not isinstance(getattr(self, one.name), str):
-                raise LoomUsageError(f"Evidence.{one.name} is a text")
+    async def enrich(self, enquiry: "Enquiry") -> "Enrichment | None":
+        """It as what travels with a run, for `RunContext(knowledge=[…])`."""
+        from loom_nb.capabilities.knowledge.capability import enrichment_with
+
+        return await enrichment_with(self, enquiry)
