@@ -484,9 +484,7 @@ class CallContext(Protocol):
         """What stands on the agent's scratchpad."""
         ...
 
-    def say(
-        self, event: PlanUpdated | NotesWritten | VariablesChanged | SecretUsed | EvidenceFound
-    ) -> None:
+    def say(self, event: PlanUpdated | NotesWritten | VariablesChanged | SecretUsed | EvidenceFound) -> None:
         """Keep a fact about this call. May be called from any thread."""
         ...
 

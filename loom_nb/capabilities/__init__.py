@@ -69,7 +69,9 @@ __all__ = [
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_BUILT = "files, shell, web, http, ssh, python, variables, cells, human, knowledge, plan, scratchpad and custom"
+_BUILT = (
+    "files, shell, web, http, ssh, python, variables, cells, human, knowledge, plan, scratchpad and custom"
+)
 
 
 def _strict(constructor: Callable[P, T]) -> Callable[P, T]:

@@ -27,6 +27,7 @@ from loom_nb.events import (
     CallStarted,
     ContextCompacted,
     Event,
+    EvidenceFound,
     GrantRevoked,
     LogEntry,
     MessageAdded,
@@ -61,6 +62,7 @@ from loom_nb.messages import (
     ToolResultPart,
     Usage,
 )
+from loom_nb.notebook.cited import Evidence, found, is_found, with_words
 from loom_nb.questions import Decision, Question
 from loom_nb.runtime.context import item_name, words_of
 from loom_nb.tokens import estimate, estimate_message
@@ -191,6 +193,8 @@ class Words(msgspec.Struct, frozen=True):
     """It stands in the log; before that it is a stream of deltas."""
     partial: bool = False
     """The stream was cut or stopped here."""
+    evidence: Evidence | None = None
+    """What it may cite."""
 
 
 class Thinking(msgspec.Struct, frozen=True):
@@ -469,6 +473,8 @@ class Transcript(msgspec.Struct, frozen=True):
     """The model's last message, while nothing has come after it."""
     plan: tuple[PlanItem, ...] = ()
     """The agent's plan as it is now."""
+    evidence: Evidence | None = None
+    """The passages of documents that the run was given; None where none were looked for."""
     mode: str = ""
     """Of the policy, where it is known: "ask", "read-only", "edits", "all"."""
     raises: bool = False
@@ -595,7 +601,8 @@ def _run_finished(transcript: Transcript, event: RunFinished) -> Transcript:
     current = tuple(_closed(block) for block in transcript.current)
     said = any(isinstance(block, Words) for block in (*transcript.settled, *current))
     if event.output and not said:
-        current = (*current, Words(Text.of(event.output), closed=True, kept=True))
+        told = Words(Text.of(event.output), closed=True, kept=True, evidence=transcript.evidence)
+        current = (*current, told)
     return replace(
         transcript,
         current=current,
@@ -628,6 +635,17 @@ def _run_resumed(transcript: Transcript, event: RunResumed) -> Transcript:
 def _secret_used(transcript: Transcript, event: SecretUsed) -> Transcript:
     told = f"used {event.scope} for {event.method} {event.host}{event.path}"
     return _noticed(transcript, Noticed(told, "warning" if event.mode == "notify_after" else "info"))
+
+
+def _evidence_found(transcript: Transcript, event: EvidenceFound) -> Transcript:
+    return replace(transcript, evidence=found(transcript.evidence, event, transcript.goal))
+
+
+def _with_words(transcript: Transcript, message: Message) -> Transcript:
+    """The words of passages that were told, for whoever wants to see what is cited."""
+    if transcript.evidence is None:
+        return transcript
+    return replace(transcript, evidence=with_words(transcript.evidence, message))
 
 
 def _grant_revoked(transcript: Transcript, event: GrantRevoked) -> Transcript:
@@ -712,8 +730,9 @@ def _text_delta(transcript: Transcript, event: TextDelta) -> Transcript:
     current = transcript.current
     last = current[-1] if current else None
     if type(last) is Words and not last.closed:
-        return replace(transcript, current=(*current[:-1], Words(last.text.grown(event.text))))
-    return _opened(transcript, Words(Text.of(event.text)))
+        grown = Words(last.text.grown(event.text), evidence=last.evidence)
+        return replace(transcript, current=(*current[:-1], grown))
+    return _opened(transcript, Words(Text.of(event.text), evidence=transcript.evidence))
 
 
 def _thinking_delta(transcript: Transcript, event: ThinkingDelta) -> Transcript:
@@ -755,6 +774,8 @@ def _message_added(transcript: Transcript, event: MessageAdded) -> Transcript:
 
 
 def _user_message(transcript: Transcript, message: Message) -> Transcript:
+    if is_found(message):
+        return _with_words(transcript, message)
     used = tuple(
         Used(part.name, part.summary, estimate(part.text), str(part.origin))
         for part in message.parts
@@ -774,7 +795,7 @@ def _user_message(transcript: Transcript, message: Message) -> Transcript:
 def _model_message(transcript: Transcript, message: Message) -> Transcript:
     if transcript.message == message:
         return transcript
-    blocks = _blocks_of(message, transcript.current)
+    blocks = _blocks_of(message, transcript.current, transcript.evidence)
     streamed = [index for index, block in enumerate(transcript.current) if _is_stream(block)]
     if _same([transcript.current[index] for index in streamed], blocks):
         current = list(transcript.current)
@@ -797,14 +818,14 @@ def _model_message(transcript: Transcript, message: Message) -> Transcript:
     )
 
 
-def _blocks_of(message: Message, current: tuple[Block, ...]) -> list[Block]:
+def _blocks_of(message: Message, current: tuple[Block, ...], evidence: Evidence | None = None) -> list[Block]:
     """The blocks of a model's message; calls keep what the stream has told of them."""
     known = [block for block in current if isinstance(block, Card) and not block.kept]
     blocks: list[Block] = []
     for part in message.parts:
         match part:
             case TextPart(text=text) if text:
-                blocks.append(Words(Text.of(text), closed=True, kept=True))
+                blocks.append(Words(Text.of(text), closed=True, kept=True, evidence=evidence))
             case ThinkingPart(text=text) if text:
                 blocks.append(Thinking(Text.of(text), closed=True, kept=True))
             case ToolCallPart():
@@ -824,6 +845,7 @@ def _blocks_of(message: Message, current: tuple[Block, ...]) -> list[Block]:
 
 def _tool_message(transcript: Transcript, message: Message) -> Transcript:
     """Results whose CallFinished did not come; the others are known already."""
+    transcript = _with_words(transcript, message)
     for part in message.parts:
         if isinstance(part, ToolResultPart):
             waiting = any(
@@ -1112,6 +1134,7 @@ _STEPS: dict[type[Any], Callable[[Transcript, Any], Transcript]] = {
     QualityChecked: _quality,
     Noticed: _noticed,
     SecretUsed: _secret_used,
+    EvidenceFound: _evidence_found,
     TextDelta: _text_delta,
     ThinkingDelta: _thinking_delta,
     CallDelta: _call_delta,

@@ -78,7 +78,9 @@ def citations(text: str, passages: Collection[int], known: int = 0) -> list[Cita
         start, end = brackets.span()
         if any(first < end and start < last for first, last in hidden):
             continue
-        found += [Citation(start, end, one, standing(one, passages, known)) for one in numbers_in(brackets[1])]
+        found += [
+            Citation(start, end, one, standing(one, passages, known)) for one in numbers_in(brackets[1])
+        ]
     return found
 
 
@@ -101,12 +103,11 @@ def numbers_in(words: str) -> Iterator[int]:
                 yield int(last)
 
 
-CITATION = re.compile(
-    r"(?<![\w\]!\\`)])\[(\d{1,4}(?:\s{0,2}[,;–-]\s{0,2}\d{1,4}){0,9})\](?![(\[:])"
-)
+CITATION = re.compile(r"(?<![\w\]!\\`)])\[(\d{1,4}(?:\s{0,2}[,;–-]\s{0,2}\d{1,4}){0,9})\](?![(\[:])")
 """Brackets with nothing but numbers, which are no index, link, image or footnote."""
 _CODE = re.compile(
     r"^ {0,3}(?P<fence>`{3,}|~{3,})[^\n]*\n(?:.*?\n)??(?: {0,3}(?P=fence)[`~]*[ \t]*$|\Z)"
-    r"|(?<!`)(?P<span>`{1,8})(?!`)(?:(?!\n\n).){1,2000}?(?<!`)(?P=span)(?!`)",
+    r"|(?<!`)(?P<span>`{1,8})(?!`)(?:(?!\n\n).){1,2000}?(?<!`)(?P=span)(?!`)"
+    r"|`(?:(?!\n\n).)*",
     re.MULTILINE | re.DOTALL,
 )

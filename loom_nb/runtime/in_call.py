@@ -105,9 +105,7 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
         """What stands on the agent's scratchpad."""
         return "\n".join(text for _, text in self._stage.view.scratchpad)
 
-    def say(
-        self, event: PlanUpdated | NotesWritten | VariablesChanged | SecretUsed | EvidenceFound
-    ) -> None:
+    def say(self, event: PlanUpdated | NotesWritten | VariablesChanged | SecretUsed | EvidenceFound) -> None:
         """Keep a fact about this call. May be called from any thread."""
         self._on_the_loop(self._keep, event)
 

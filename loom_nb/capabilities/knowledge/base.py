@@ -40,7 +40,6 @@ PAGE_SECONDS = 86_400.0
 MAX_USES = 100_000
 
 
-
 class KnowledgeBase:
     """Documents, their chunks, words and vectors. Safe from any thread; one file for many processes.
 

@@ -85,9 +85,7 @@ def chunked(
         place = start + len(text) - len(text.lstrip())
         headings, location = document.path(place), document.location(place, start + len(text.rstrip()))
         tokens = cut.tokens(start, end)
-        made.append(
-            Chunk(mark[:16], len(made), start, end, text, headings, location, tokens, before, after)
-        )
+        made.append(Chunk(mark[:16], len(made), start, end, text, headings, location, tokens, before, after))
     return made
 
 

@@ -25,10 +25,70 @@ MAX_UNPACKED = 200_000_000
 MAX_PAGES = 5_000
 
 _CODE = frozenset(
-    ".py .pyi .js .mjs .ts .tsx .jsx .java .kt .scala .c .h .cc .cpp .hpp .cs .go .rs .rb .php .swift .r .jl"
-    " .lua .pl .sh .bash .zsh .sql .m .hs .ex .exs .erl .clj .ml .fs .dart .zig .css .scss".split()
+    [
+        ".py",
+        ".pyi",
+        ".js",
+        ".mjs",
+        ".ts",
+        ".tsx",
+        ".jsx",
+        ".java",
+        ".kt",
+        ".scala",
+        ".c",
+        ".h",
+        ".cc",
+        ".cpp",
+        ".hpp",
+        ".cs",
+        ".go",
+        ".rs",
+        ".rb",
+        ".php",
+        ".swift",
+        ".r",
+        ".jl",
+        ".lua",
+        ".pl",
+        ".sh",
+        ".bash",
+        ".zsh",
+        ".sql",
+        ".m",
+        ".hs",
+        ".ex",
+        ".exs",
+        ".erl",
+        ".clj",
+        ".ml",
+        ".fs",
+        ".dart",
+        ".zig",
+        ".css",
+        ".scss",
+    ]
 )
-_TEXT = frozenset(".txt .text .log .csv .tsv .rst .org .tex .bib .json .yaml .yml .toml .xml .ini .cfg".split())
+_TEXT = frozenset(
+    [
+        ".txt",
+        ".text",
+        ".log",
+        ".csv",
+        ".tsv",
+        ".rst",
+        ".org",
+        ".tex",
+        ".bib",
+        ".json",
+        ".yaml",
+        ".yml",
+        ".toml",
+        ".xml",
+        ".ini",
+        ".cfg",
+    ]
+)
 _KINDS: dict[str, Kind] = {
     ".md": "markdown", ".markdown": "markdown", ".mdx": "markdown", ".qmd": "markdown", ".rmd": "markdown",
     ".html": "html", ".htm": "html", ".xhtml": "html", ".pdf": "pdf", ".docx": "docx", ".ipynb": "notebook",
@@ -257,7 +317,9 @@ def _docx_document(opened: Any) -> Document:
     at = number = 0
     for block in opened.iter_inner_content():
         if hasattr(block, "rows"):
-            words = "\n".join(" | ".join(_tidy(cell.text).replace("\n", " ") for cell in row.cells) for row in block.rows)
+            words = "\n".join(
+                " | ".join(_tidy(cell.text).replace("\n", " ") for cell in row.cells) for row in block.rows
+            )
         else:
             number += 1
             words = _tidy(block.text).strip("\n")
@@ -292,9 +354,7 @@ _CONVERTERS: dict[Kind, Callable[[bytes, str, str], Document]] = {
 
 
 def _missing(kind: str, library: str) -> SetupError:
-    return SetupError(
-        f"{kind} files need the library {library}", fixes=["pip install 'loom-nb[documents]'"]
-    )
+    return SetupError(f"{kind} files need the library {library}", fixes=["pip install 'loom-nb[documents]'"])
 
 
 def _decoded(data: bytes) -> str:
@@ -332,5 +392,3 @@ def _ending(name: str) -> str:
 
 def _file_name(name: str) -> str:
     return PurePosixPath(name.replace("\\", "/")).name or name
-
-

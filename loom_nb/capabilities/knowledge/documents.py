@@ -134,7 +134,8 @@ def markdown_outline(text: str) -> tuple[Heading, ...]:
 
     return tuple(
         sorted(
-            (heading for heading in _headings(text) if not is_code(heading.offset)), key=lambda one: one.offset
+            (heading for heading in _headings(text) if not is_code(heading.offset)),
+            key=lambda one: one.offset,
         )
     )
 

@@ -386,7 +386,8 @@ def _forget(db: "Connection", numbers: set[int]) -> None:
         db.execute(f"DELETE FROM chunks WHERE document IN ({marks})", some)  # noqa: S608
         db.execute(f"DELETE FROM documents WHERE id IN ({marks})", some)  # noqa: S608
         db.executemany(
-            "DELETE FROM vectors WHERE hash = ?1 AND NOT EXISTS (SELECT 1 FROM chunks WHERE hash = ?1)", hashes
+            "DELETE FROM vectors WHERE hash = ?1 AND NOT EXISTS (SELECT 1 FROM chunks WHERE hash = ?1)",
+            hashes,
         )
 
 

@@ -41,7 +41,9 @@ def sources(db: "Connection", described: Sequence[KnowledgeSource]) -> list[Sour
             WHERE served = 1 GROUP BY source"""
         )
     }
-    rows = [SourceRow(one.name, one.kind, one.where, *counts.pop(one.name, (0, 0, 0, None))) for one in described]
+    rows = [
+        SourceRow(one.name, one.kind, one.where, *counts.pop(one.name, (0, 0, 0, None))) for one in described
+    ]
     return rows + [SourceRow(name, "", "", *count) for name, count in sorted(counts.items())]
 
 
@@ -83,9 +85,7 @@ def chunks(db: "Connection", document: int) -> list[ChunkRow]:
 
 def uses(db: "Connection", of: str | int) -> list[Use]:
     """Where a chunk (by its id) or any of a document (by its number) was told, newest first."""
-    where = (
-        "chunk IN (SELECT id FROM chunks WHERE document = ?)" if isinstance(of, int) else "chunk = ?"
-    )
+    where = "chunk IN (SELECT id FROM chunks WHERE document = ?)" if isinstance(of, int) else "chunk = ?"
     rows = db.execute(
         f"SELECT chunk, session, run, number, query, time, by FROM uses WHERE {where} ORDER BY time DESC, rowid DESC",  # noqa: S608
         (of,),

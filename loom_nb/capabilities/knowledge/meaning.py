@@ -36,7 +36,9 @@ class Meaning:
 
     def __init__(self, database: Database, reader: Reader) -> None:
         if isinstance(reader, str) and reader != "lsa":
-            raise LoomUsageError(f"there is no embedder {reader!r}", fixes=['embedder="lsa"', "embedder=None"])
+            raise LoomUsageError(
+                f"there is no embedder {reader!r}", fixes=['embedder="lsa"', "embedder=None"]
+            )
         self._database = database
         self._reader: Reader = reader
         self.name = ""
@@ -112,7 +114,9 @@ class Meaning:
 
     def _dimension(self, name: str) -> int | None:
         with self._database.transaction() as db:
-            row = db.execute("SELECT length(vector) FROM vectors WHERE embedder = ? LIMIT 1", (name,)).fetchone()
+            row = db.execute(
+                "SELECT length(vector) FROM vectors WHERE embedder = ? LIMIT 1", (name,)
+            ).fetchone()
         return None if row is None else int(row[0]) // 4
 
     def _keep(self, name: str, hashes: Sequence[bytes], vectors: "Table") -> None:
@@ -181,5 +185,6 @@ def _texts(db: "Connection", documents: Sequence[int]) -> dict[bytes, str]:
         """SELECT d.id, c.hash, d.title, c.headings, c.text FROM chunks c JOIN documents d ON d.id = c.document
         ORDER BY d.source, d.key, c.ordinal"""
     )
-    return {mark: said(title, json.loads(above), text) for one, mark, title, above, text in rows if one in wanted}
-
+    return {
+        mark: said(title, json.loads(above), text) for one, mark, title, above, text in rows if one in wanted
+    }

@@ -141,7 +141,9 @@ def evidence_of(one: Candidate) -> Evidence:
 def score_of(one: Candidate) -> Score:
     """A candidate as a face shows it."""
     passage = one.passage
-    return Score(passage.chunk, passage.source, passage.title, one.score, one.components, not one.why, one.why)
+    return Score(
+        passage.chunk, passage.source, passage.title, one.score, one.components, not one.why, one.why
+    )
 
 
 def wanted(db: "Connection", query: KnowledgeQuery) -> set[int] | None:

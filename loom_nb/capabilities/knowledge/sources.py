@@ -25,7 +25,17 @@ MAX_PAGE = 8_000_000
 FETCH_SECONDS = 30.0
 MAX_ROWS = 200_000
 PRUNED = frozenset(
-    "node_modules __pycache__ venv site-packages dist build target .git .ipynb_checkpoints".split()
+    [
+        "node_modules",
+        "__pycache__",
+        "venv",
+        "site-packages",
+        "dist",
+        "build",
+        "target",
+        ".git",
+        ".ipynb_checkpoints",
+    ]
 )
 """Folders that hold nothing anybody wrote to be read."""
 
@@ -314,7 +324,9 @@ async def _fetched(options: Mapping[str, Any], one: Found) -> Raw:
 def _of_frame(options: Mapping[str, Any]) -> Iterator[Found]:
     frame, columns, title = options["frame"], options["columns"], options["title"]
     wanted = frame[[*columns, *([title] if title and title not in columns else [])]]
-    for number, (label, row) in enumerate(zip(frame.index, wanted.itertuples(index=False, name=None), strict=True)):
+    for number, (label, row) in enumerate(
+        zip(frame.index, wanted.itertuples(index=False, name=None), strict=True)
+    ):
         if number >= MAX_ROWS:
             break
         values = dict(zip(wanted.columns, row, strict=True))
@@ -324,7 +336,9 @@ def _of_frame(options: Mapping[str, Any]) -> Iterator[Found]:
         else:
             text = "\n\n".join(f"{one}: {word}" for one, word in words if word)
         called = _cell(values[title]) if title else f"row {label}"
-        yield _made(f"{number}", text, lambda text=text, called=called, label=label: of_row(text, called[:300], label))
+        yield _made(
+            f"{number}", text, lambda text=text, called=called, label=label: of_row(text, called[:300], label)
+        )
 
 
 def _cell(value: Any) -> str:
@@ -388,5 +402,3 @@ def checked_sources(values: Any) -> tuple[KnowledgeSource, ...]:
         names.add(name)
         made.append(one if name == one.name else KnowledgeSource(one.kind, name, one.options))
     return tuple(made)
-
-
