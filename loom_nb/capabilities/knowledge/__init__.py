@@ -19,7 +19,8 @@ What a face reads, all of it synchronous, from any thread, and without an effect
     base.subgraph(names, hops=2) -> Subgraph              of the entity graph, if one was made
 
 What acts: `await base.index(progress=…)`, `async for progress in base.indexing()`, `base.cancel()`,
-`await base.search(query)`, `base.close()`. `bases()` gives those that capabilities of this process opened.
+`await base.search(query)`, `base.close()`; `async for progress in extend(base, model)` reads the entity graph
+with a model. `bases()` gives those that capabilities of this process opened.
 
 The names below are loaded on first use.
 """
@@ -32,6 +33,7 @@ _HOMES = {
     "ChunkRow": "loom_nb.capabilities.knowledge.rows",
     "DocumentRow": "loom_nb.capabilities.knowledge.rows",
     "Evidence": "loom_nb.capabilities.knowledge.query",
+    "GraphProgress": "loom_nb.capabilities.knowledge.graph",
     "IndexProgress": "loom_nb.capabilities.knowledge.rows",
     "IndexReport": "loom_nb.capabilities.knowledge.rows",
     "KnowledgeBase": "loom_nb.capabilities.knowledge.base",
@@ -42,7 +44,9 @@ _HOMES = {
     "Score": "loom_nb.capabilities.knowledge.rows",
     "SourceRow": "loom_nb.capabilities.knowledge.rows",
     "Use": "loom_nb.capabilities.knowledge.rows",
+    "Subgraph": "loom_nb.capabilities.knowledge.graph_search",
     "bases": "loom_nb.capabilities.knowledge.base",
+    "extend": "loom_nb.capabilities.knowledge.graph",
 }
 
 __all__ = [
@@ -50,6 +54,7 @@ __all__ = [
     "ChunkRow",
     "DocumentRow",
     "Evidence",
+    "GraphProgress",
     "IndexProgress",
     "IndexReport",
     "KnowledgeBase",
@@ -59,8 +64,10 @@ __all__ = [
     "Page",
     "Score",
     "SourceRow",
+    "Subgraph",
     "Use",
     "bases",
+    "extend",
 ]
 
 

@@ -9,10 +9,11 @@ import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from loom_nb.capabilities.knowledge import listing
 from loom_nb.capabilities.knowledge.chunking import CHUNK_TOKENS, OVERLAP_TOKENS
+from loom_nb.capabilities.knowledge.graph_search import Subgraph, subgraph, traced
 from loom_nb.capabilities.knowledge.indexing import PASSES, Form, OvertakenError, Pass
 from loom_nb.capabilities.knowledge.meaning import Meaning, Reader, Vectors
 from loom_nb.capabilities.knowledge.query import Evidence, KnowledgeQuery
@@ -31,6 +32,11 @@ from loom_nb.capabilities.knowledge.searching import Candidate, candidates, evid
 from loom_nb.capabilities.knowledge.sources import KnowledgeSource, checked_sources
 from loom_nb.capabilities.knowledge.tables import SCHEMA
 from loom_nb.database import Database
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+T = TypeVar("T")
 
 BUSY_SECONDS = 30.0
 FRESH_SECONDS = 2.0
@@ -209,8 +215,6 @@ class KnowledgeBase:
         with self._database.transaction() as db:
             traces = None
             if query.hops:
-                from loom_nb.capabilities.knowledge.graph_search import traced
-
                 traces = traced(db, query.text, query.hops)
             return candidates(db, query, vectors, asked, traces)
 
@@ -281,6 +285,21 @@ class KnowledgeBase:
         """What it holds."""
         with self._database.transaction() as db:
             return listing.state(db, str(self.path), len(self.described))
+
+    def subgraph(self, names: Iterable[str] = (), hops: int = 2) -> Subgraph:
+        """What the entity graph has around some names; without names, around what is related most."""
+        with self._database.transaction() as db:
+            return subgraph(db, list(names), hops)
+
+    def reading(self, work: "Callable[[Connection], T]") -> T:
+        """Do some work that reads, in one moment of the database."""
+        with self._database.transaction() as db:
+            return work(db)
+
+    def writing(self, work: "Callable[[Connection], T]") -> T:
+        """Do some work that writes, all of it or nothing."""
+        with self._database.transaction("IMMEDIATE") as db:
+            return work(db)
 
     def close(self) -> None:
         """Let go of the file; the next use opens it again. One of this process alone is deleted."""

@@ -149,7 +149,7 @@ class Reading:
         ]
 
     async def enrich(self, enquiry: Enquiry) -> Enrichment | None:
-        """The passages that fit the words of a task, as data; those that were shown before are not repeated."""
+        """The passages that fit the words of a task, as data; what was shown before is not repeated."""
         if not enquiry.text.strip():
             return None
         note = await self._fresh()

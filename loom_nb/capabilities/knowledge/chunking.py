@@ -229,7 +229,7 @@ def _weight(character: str) -> float:
 _CUTS = (
     (re.compile(r"\n[ \t]*\n+"), 0.5),
     (re.compile(r"\n"), 0.5),
-    (re.compile(r"[.!?…。！？]+[\"'”’)\]]*\s+|[。！？]"), 0.5),
+    (re.compile("[.!?\u2026\u3002\uff01\uff1f]+[\"'\u201d\u2019)\\]]*\\s+|[\u3002\uff01\uff1f]"), 0.5),
     (re.compile(r"\s+"), 0.1),
 )
 """Where a text is cut, the best first, and how much of a chunk must stand before it."""

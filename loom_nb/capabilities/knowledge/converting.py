@@ -202,8 +202,8 @@ def _notebook(data: bytes, name: str, _: str) -> Document:
     pieces: list[str] = []
     marks: list[Mark] = []
     at = 0
-    for number, kind, source in sources(data, name):
-        source = _tidy(source).strip("\n")
+    for number, kind, written in sources(data, name):
+        source = _tidy(written).strip("\n")
         if not source.strip():
             continue
         piece = f"{_fenced(source)}\n\n" if kind == "code" else f"{source}\n\n"
@@ -250,8 +250,8 @@ def _python_definitions(text: str) -> Iterator[Heading]:
 
 
 _DEFINITION = re.compile(
-    r"^(?P<indent>[ \t]{0,8})(?:(?:export|default|pub(?:\([a-z]+\))?|public|private|protected|internal|static|"
-    r"final|abstract|async|unsafe|override|open|sealed|inline|extern|virtual)[ \t]+){0,6}"
+    r"^(?P<indent>[ \t]{0,8})(?:(?:export|default|pub(?:\([a-z]+\))?|public|private|protected|internal|"
+    r"static|final|abstract|async|unsafe|override|open|sealed|inline|extern|virtual)[ \t]+){0,6}"
     r"(?P<word>class|struct|enum|trait|interface|impl|module|namespace|object|def|func|fun|fn|function|sub|"
     r"CREATE[ \t]+(?:OR[ \t]+REPLACE[ \t]+)?(?:TABLE|VIEW|FUNCTION|PROCEDURE))[ \t]+"
     r"(?P<name>[\w$.:<>~]{1,100})",

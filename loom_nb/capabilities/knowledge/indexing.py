@@ -165,7 +165,7 @@ class Pass:
                 self._keep_all(plan, mine)
                 continue
             try:
-                found = await asyncio.to_thread(lambda one=source: list(one.found()))
+                found = await asyncio.to_thread(_listed, source)
             except LoomError as error:
                 plan.failed[source.name] = error.title
                 self._keep_all(plan, mine)  # a disk that is not there now is no reason to forget
@@ -279,8 +279,8 @@ class Pass:
         title = document.title if document is not None else found.key.rpartition("/")[2]
         kind = document.kind if document is not None else ""
         cursor = db.execute(
-            """INSERT INTO documents (source, key, sha256, form, stamp, title, kind, url, path, chunks, tokens,
-            error, indexed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+            """INSERT INTO documents (source, key, sha256, form, stamp, title, kind, url, path, chunks,
+            tokens, error, indexed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
             (
                 read.source, found.key, read.sha256, str(self.form), found.stamp, title, kind, read.url,
                 found.path, len(read.chunks), sum(one.tokens for one in read.chunks), read.error, self.now(),
@@ -336,6 +336,10 @@ class Pass:
             rows,
         )
         db.execute("INSERT OR REPLACE INTO meta VALUES ('indexed', ?)", (repr(self.now()),))
+
+
+def _listed(source: KnowledgeSource) -> list[Found]:
+    return list(source.found())
 
 
 def _raw(found: Found, page: Raw | LoomError | None) -> Raw:
@@ -395,8 +399,8 @@ def _index(db: "Connection", numbers: Sequence[int]) -> None:
     """Put the words of documents into the index."""
     for some in _portions(numbers):
         rows = db.execute(
-            f"""SELECT c.number, d.title, c.headings, c.text FROM chunks c JOIN documents d ON d.id = c.document
-            WHERE d.id IN ({_marks(some)}) ORDER BY c.number""",  # noqa: S608
+            f"""SELECT c.number, d.title, c.headings, c.text FROM chunks c
+            JOIN documents d ON d.id = c.document WHERE d.id IN ({_marks(some)}) ORDER BY c.number""",  # noqa: S608
             some,
         ).fetchall()
         db.executemany(

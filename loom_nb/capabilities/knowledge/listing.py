@@ -77,17 +77,22 @@ def chunks(db: "Connection", document: int) -> list[ChunkRow]:
     """The chunks of a document, in their order."""
     rows = db.execute(
         """SELECT id, document, ordinal, start, end, text, headings, location, tokens,
-        (SELECT count(*) FROM uses u WHERE u.chunk = c.id) FROM chunks c WHERE document = ? ORDER BY ordinal""",
+        (SELECT count(*) FROM uses u WHERE u.chunk = c.id) FROM chunks c WHERE document = ?
+        ORDER BY ordinal""",
         (document,),
     )
-    return [ChunkRow(*row[:6], tuple(map(str, json.loads(row[6]))), *row[7:]) for row in rows]
+    return [
+        ChunkRow(chunk, number, ordinal, start, end, text, tuple(json.loads(above)), where, tokens, used)
+        for chunk, number, ordinal, start, end, text, above, where, tokens, used in rows
+    ]
 
 
 def uses(db: "Connection", of: str | int) -> list[Use]:
     """Where a chunk (by its id) or any of a document (by its number) was told, newest first."""
     where = "chunk IN (SELECT id FROM chunks WHERE document = ?)" if isinstance(of, int) else "chunk = ?"
     rows = db.execute(
-        f"SELECT chunk, session, run, number, query, time, by FROM uses WHERE {where} ORDER BY time DESC, rowid DESC",  # noqa: S608
+        f"""SELECT chunk, session, run, number, query, time, by FROM uses WHERE {where}
+        ORDER BY time DESC, rowid DESC""",  # noqa: S608  our own words
         (of,),
     )
     return [Use(*row) for row in rows]

@@ -98,6 +98,8 @@ class Meaning:
             except EmbeddingError:
                 pass  # it is damaged: made anew
         space = LatentSemantics.fit(list(texts.values()))
+        if not space.dimension:
+            raise EmbeddingError("The texts are too much alike to learn from")
         with self._database.transaction("IMMEDIATE") as db:
             values = (f"lsa:{space.version}", space.to_bytes(), len(texts))
             db.execute("INSERT OR REPLACE INTO spaces VALUES (?, ?, ?)", values)
@@ -135,7 +137,7 @@ class Vectors:
 
     @classmethod
     def load(cls, db: "Connection", reader: Reader) -> "Vectors":
-        """Those that are served; none where whoever made them is not at hand. A damaged row is passed over."""
+        """Those that are served; none where who made them is not at hand. Damaged rows are passed over."""
         name = _meta(db, "embedder")
         embedder = _at_hand(db, reader, name)
         rows = db.execute(
@@ -182,8 +184,8 @@ def _texts(db: "Connection", documents: Sequence[int]) -> dict[bytes, str]:
     """What is embedded of the chunks of some documents, by its hash, in an order that stays."""
     wanted = set(documents)
     rows = db.execute(
-        """SELECT d.id, c.hash, d.title, c.headings, c.text FROM chunks c JOIN documents d ON d.id = c.document
-        ORDER BY d.source, d.key, c.ordinal"""
+        """SELECT d.id, c.hash, d.title, c.headings, c.text FROM chunks c
+        JOIN documents d ON d.id = c.document ORDER BY d.source, d.key, c.ordinal"""
     )
     return {
         mark: said(title, json.loads(above), text) for one, mark, title, above, text in rows if one in wanted

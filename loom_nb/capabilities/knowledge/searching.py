@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from loom_nb.capabilities.knowledge.graph_search import LEAST
 from loom_nb.capabilities.knowledge.indexing import hash_of
 from loom_nb.capabilities.knowledge.meaning import Vectors
 from loom_nb.capabilities.knowledge.query import Evidence, KnowledgeQuery
@@ -86,7 +87,7 @@ def candidates(
     graph = {one: score for one, (score, _) in (traces or {}).items() if among is None or one in among}
     if graph:
         components["graph"] = graph
-    judges = {"words": query.threshold, "vector": min(1.0, query.threshold + 0.05), "graph": 0.0}
+    judges = {"words": query.threshold, "vector": min(1.0, query.threshold + 0.05), "graph": LEAST}
     told = weighted(components, Weights({"words": 1.0, "vector": 1.0, "graph": 0.5}, judges))
     let_in = {one.id for one in told}
     everything = {"words": 0.0, "vector": 0.0, "graph": 0.0}
@@ -196,19 +197,19 @@ def passages_of(db: "Connection", numbers: Sequence[int]) -> dict[int, Passage]:
             some,
         )
         for number, *row in rows:
-            found[number] = _passage(*row)
+            found[number] = _passage(row)
     return found
 
 
-def _passage(
-    chunk: str, document: int, ordinal: int, start: int, end: int, text: str, headings: str, location: str,
-    tokens: int, before: str, after: str, mark: bytes, source: str, title: str, kind: str, url: str, path: str,
-) -> Passage:  # fmt: skip
+def _passage(row: Sequence[Any]) -> Passage:
+    """A row of the query above, without its number."""
+    chunk, document, ordinal, start, end, text, headings, location, tokens, *rest = row
+    before, after, mark, source, title, kind, url, path = rest
     try:
         above = tuple(map(str, json.loads(headings)))
     except (ValueError, TypeError):
         above = ()
     damaged = hash_of(title, above, text) != mark
-    row = ChunkRow(chunk, document, ordinal, start, end, text, above, location, tokens)
+    piece = ChunkRow(chunk, document, ordinal, start, end, text, above, location, tokens)
     shown = f"{before}{text}{after}".strip("\n")
-    return Passage(row, source, title, kind, url, path, shown, damaged)
+    return Passage(piece, source, title, kind, url, path, shown, damaged)

@@ -2,9 +2,11 @@
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -103,14 +105,14 @@ class KnowledgeSource:
             exclude: patterns of paths under the folder.
             name: by default that of the folder.
         """
-        root = Path(os.path.abspath(Path(path).expanduser()))
+        root = Path(path).expanduser().absolute()
         options = {"root": str(root), "pattern": pattern, "exclude": _texts("exclude", exclude)}
         return cls("folder", name or root.name or "folder", options)
 
     @classmethod
     def files(cls, *paths: str | Path, name: str = "files") -> "KnowledgeSource":
         """These files."""
-        return cls("files", name, {"paths": tuple(os.path.abspath(Path(one).expanduser()) for one in paths)})
+        return cls("files", name, {"paths": tuple(str(Path(one).expanduser().absolute()) for one in paths)})
 
     @classmethod
     def urls(
@@ -273,7 +275,7 @@ def _file(path: Path, key: str, *, links: bool = False) -> Found | None:
         status = path.stat() if links else path.lstat()
     except OSError:
         return None
-    if not os.path.stat.S_ISREG(status.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         return None
     key = key.encode("utf-8", "replace").decode()
 
@@ -336,9 +338,7 @@ def _of_frame(options: Mapping[str, Any]) -> Iterator[Found]:
         else:
             text = "\n\n".join(f"{one}: {word}" for one, word in words if word)
         called = _cell(values[title]) if title else f"row {label}"
-        yield _made(
-            f"{number}", text, lambda text=text, called=called, label=label: of_row(text, called[:300], label)
-        )
+        yield _made(f"{number}", text, partial(of_row, text, called[:300], label))
 
 
 def _cell(value: Any) -> str:
@@ -372,7 +372,7 @@ def _of_texts(options: Mapping[str, Any]) -> Iterator[Found]:
 
 def _of_pairs(pairs: Iterable[tuple[str, str]]) -> Iterator[Found]:
     for key, text in pairs:
-        yield _made(key, text, lambda key=key, text=text: of_text(text, key))
+        yield _made(key, text, partial(of_text, text, key))
 
 
 def _made(key: str, text: str, make: Callable[[], Document]) -> Found:

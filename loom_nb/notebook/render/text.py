@@ -80,7 +80,7 @@ def words(segment: Segment, evidence: Evidence | None = None) -> str:
 
 
 def _flagged(segment: Segment, evidence: Evidence) -> str:
-    """With a word behind each citation of nothing. What a segment continues is code, or the head of a table."""
+    """With a word behind each citation of nothing. It may continue a block of code, or a table."""
     whole = evidence.flagged(segment.opening + segment.source)
     return whole[len(segment.opening) :] if whole.startswith(segment.opening) else segment.source
 
