@@ -73,7 +73,7 @@ class Evidence(msgspec.Struct, frozen=True):
                 continue
             if found.start() > at:
                 yield text[at : found.start()]
-            yield tuple(numbers_in(found[1]))
+            yield tuple(numbers_in(found[0]))
             at = found.end()
         if at < len(text):
             yield text[at:]

@@ -32,19 +32,19 @@ class Numbers:
             self.highest = max(self.highest, passage.number)
         self.highest = max(self.highest, event.known)
 
+    def copy(self) -> "Numbers":
+        """To try what would be given out."""
+        other = Numbers()
+        other._of, other.highest = dict(self._of), self.highest
+        return other
+
     def number(self, passages: Sequence[str]) -> tuple[int, ...]:
         """Their numbers; new ones get the next."""
-        numbers = self.tried(passages)
-        for one, number in zip(passages, numbers, strict=True):
-            self._of[one] = number
-            self.highest = max(self.highest, number)
-        return numbers
-
-    def tried(self, passages: Sequence[str]) -> tuple[int, ...]:
-        """The numbers that `number` would give; nothing is given out."""
-        new = (one for one in dict.fromkeys(passages) if one not in self._of)
-        fresh = {one: self.highest + count for count, one in enumerate(new, 1)}
-        return tuple(self._of[one] if one in self._of else fresh[one] for one in passages)
+        for one in passages:
+            if one not in self._of:
+                self.highest += 1
+                self._of[one] = self.highest
+        return tuple(self._of[one] for one in passages)
 
 
 Standing = Literal["evidence", "earlier", "invented"]
@@ -79,7 +79,7 @@ def citations(text: str, passages: Collection[int], known: int = 0) -> list[Cita
         if any(first < end and start < last for first, last in hidden):
             continue
         found += [
-            Citation(start, end, one, standing(one, passages, known)) for one in numbers_in(brackets[1])
+            Citation(start, end, one, standing(one, passages, known)) for one in numbers_in(brackets[0])
         ]
     return found
 
@@ -91,23 +91,21 @@ def standing(number: int, passages: Collection[int], known: int) -> Standing:
     return "earlier" if 1 <= number <= known else "invented"
 
 
-def numbers_in(words: str) -> Iterator[int]:
-    """The numbers that stand between brackets: "1, 3-5"."""
-    for piece in re.split(r"\s*[,;]\s*", words):
-        first, _, last = re.sub(r"\s*[-–]\s*", "-", piece).partition("-")
+def numbers_in(brackets: str) -> Iterator[int]:
+    """The numbers that stand between brackets: "[1, 3-5]", "[1][2]"."""
+    for first, last in re.findall(r"(\d+)(?:\s*[-–]\s*(\d+))?", brackets):
         if last and int(first) < int(last) <= int(first) + MAX_RANGE:
             yield from range(int(first), int(last) + 1)
         else:
-            yield int(first)
-            if last:
-                yield int(last)
+            yield from map(int, filter(None, (first, last)))
 
 
-CITATION = re.compile(r"(?<![\w\]!\\`)])\[(\d{1,4}(?:\s{0,2}[,;–-]\s{0,2}\d{1,4}){0,9})\](?![(\[:])")
-"""Brackets with nothing but numbers, which are no index, link, image or footnote."""
+CITATION = re.compile(r"(?<![\w\]!\\`)])(?:\[\d{1,4}(?:\s{0,2}[,;–-]\s{0,2}\d{1,4}){0,9}\]){1,9}(?![(\[:])")
+"""Brackets with nothing but numbers, one or several, which are no index, link, image or footnote."""
 _CODE = re.compile(
     r"^ {0,3}(?P<fence>`{3,}|~{3,})[^\n]*\n(?:.*?\n)??(?: {0,3}(?P=fence)[`~]*[ \t]*$|\Z)"
     r"|(?<!`)(?P<span>`{1,8})(?!`)(?:(?!\n\n).){1,2000}?(?<!`)(?P=span)(?!`)"
-    r"|`(?:(?!\n\n).)*",
+    r"|`(?:(?!\n\n).)*"
+    r"|\]\([^()\s]{1,500}",
     re.MULTILINE | re.DOTALL,
 )

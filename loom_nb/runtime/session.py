@@ -427,7 +427,7 @@ class Session:
         self, agent: AgentDescription, message: Message, run: str = "", *, preview: bool = False
     ) -> Enquiry:
         notebook, seen = self._asking.notebook, seen_in(self.view.shown)
-        number = self.view.evidence.tried if preview else self.view.evidence.number
+        number = (self.view.evidence.copy() if preview else self.view.evidence).number
         return Enquiry(message.text, self.id, run, notebook, agent.name, preview, seen, number)
 
     def _request(

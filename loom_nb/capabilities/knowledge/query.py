@@ -73,8 +73,8 @@ class Evidence:
     id: str
     """Of the passage: the same as long as document and words are the same."""
     text: str
-    score: float
-    """0 to 1."""
+    score: float = 0.0
+    """0 to 1; 0 where nothing was looked for."""
     components: Mapping[str, float] = field(default_factory=dict)
     """What the score is made of: "bm25", "words", "vector", "graph"."""
     source: str = ""

@@ -18,10 +18,13 @@ def pdf(*pages: str, title: str = "") -> bytes:
     for text in pages:
         escaped = text.replace("\\", r"\\").replace("(", r"\(").replace(")", r"\)").encode("latin-1")
         stream = zlib.compress(b"BT /F1 12 Tf 72 720 Td (" + escaped + b") Tj ET")
-        objects.append(b"<< /Length %d /Filter /FlateDecode >>\nstream\n%s\nendstream" % (len(stream), stream))
+        objects.append(
+            b"<< /Length %d /Filter /FlateDecode >>\nstream\n%s\nendstream" % (len(stream), stream)
+        )
         font = b"/Resources << /Font << /F1 << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >> >>"
         objects.append(
-            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] %s /Contents %d 0 R >>" % (font, len(objects))
+            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] %s /Contents %d 0 R >>"
+            % (font, len(objects))
         )
         kids.append(b"%d 0 R" % len(objects))
     objects[1] = b"<< /Type /Pages /Kids [%s] /Count %d >>" % (b" ".join(kids), len(kids))
@@ -90,7 +93,9 @@ def library_of(folder: Path) -> Path:
         "<html><head><title>Owls</title><script>alert(1)</script></head><body><h1>Owls</h1>"
         "<p>Owls turn their heads by 270 degrees.</p></body></html>"
     )
-    (folder / "whales.pdf").write_bytes(pdf("Whales sing in deep water.", "Krill is what they eat.", title="On whales"))
+    (folder / "whales.pdf").write_bytes(
+        pdf("Whales sing in deep water.", "Krill is what they eat.", title="On whales")
+    )
     (folder / "ants.docx").write_bytes(
         docx((1, "Ants"), (0, "Ants follow trails of pheromones."), [["species", "legs"], ["Formica", "six"]])
     )

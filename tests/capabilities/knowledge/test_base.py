@@ -72,7 +72,9 @@ async def test_documents_of_every_kind_are_found_at_their_places(base):
         assert best.score > 0.3
 
 
-@pytest.mark.parametrize("query", ["hi", "hello there", "thanks!", "", "   ", "🙂🙂", "what is it?", '"', "AND OR NOT", "*"])
+@pytest.mark.parametrize(
+    "query", ["hi", "hello there", "thanks!", "", "   ", "🙂🙂", "what is it?", '"', "AND OR NOT", "*"]
+)
 async def test_what_asks_for_nothing_finds_nothing(base, query):
     await base.index()
 
@@ -164,7 +166,9 @@ async def test_a_folder_that_is_gone_keeps_its_documents(base, folder):
 
 
 async def test_tables_functions_and_texts_are_sources(tmp_path):
-    frame = pd.DataFrame({"name": ["Ada", "Alan"], "about": ["wrote about engines", None], "year": [1843, 1936]})
+    frame = pd.DataFrame(
+        {"name": ["Ada", "Alan"], "about": ["wrote about engines", None], "year": [1843, 1936]}
+    )
     base = KnowledgeBase([
         KnowledgeSource.dataframe(frame, ["about", "year"], title="name"),
         KnowledgeSource.callable(lambda: {"fn": "The function tells of turtles."}, name="fn"),
@@ -195,7 +199,10 @@ async def test_sources_and_filters_narrow_a_query(base):
 
 
 async def test_limit_budget_and_diversity_bound_what_is_told(tmp_path):
-    texts = {f"doc {n}": "\n\n".join(f"# Part {m}\n\nZebra stripes {n} {m} " + "word " * 250 for m in range(6)) for n in range(4)}
+    texts = {
+        f"doc {n}": "\n\n".join(f"# Part {m}\n\nZebra stripes {n} {m} " + "word " * 250 for m in range(6))
+        for n in range(4)
+    }
     base = KnowledgeBase([KnowledgeSource.texts(texts)], path=tmp_path / "k.db")
     await base.index()
 
@@ -232,7 +239,9 @@ async def test_the_embedder_is_asked_once_for_each_text(tmp_path, folder):
 
 async def test_an_embedder_that_fails_leaves_what_was_served_and_is_resumed(tmp_path):
     texts = {f"text {n}": f"Words of number {n}" for n in range(200)}
-    before = KnowledgeBase([KnowledgeSource.texts({"old": "The old words."})], path=tmp_path / "k.db", embedder=Counting())
+    before = KnowledgeBase(
+        [KnowledgeSource.texts({"old": "The old words."})], path=tmp_path / "k.db", embedder=Counting()
+    )
     await before.index()
     embedder = Counting(fails_after=130)
     base = KnowledgeBase([KnowledgeSource.texts(texts)], path=tmp_path / "k.db", embedder=embedder)
@@ -352,7 +361,12 @@ async def test_a_face_reads_sources_documents_chunks_scores_and_uses(base):
 
 
 async def test_meaning_is_learnt_from_the_documents_themselves(tmp_path):
-    filler = ["the stock market fell", "rain falls in the north", "the recipe wants eggs", "a goal in the last minute"]
+    filler = [
+        "the stock market fell",
+        "rain falls in the north",
+        "the recipe wants eggs",
+        "a goal in the last minute",
+    ]
     texts = {f"filler {n}": f"{filler[n % 4]} on day {n} and again on day {n + 1}" for n in range(60)}
     texts |= {f"car {n}": f"the automobile and the car share an engine, motor {n}" for n in range(12)}
     base = KnowledgeBase([KnowledgeSource.texts(texts)], path=tmp_path / "k.db")
@@ -376,7 +390,9 @@ print("done", flush=True)
 def killed_at(seconds: float, folder: Path, path: Path) -> bool:
     """Index in a process of its own, which is killed after so many seconds; whether it was done by then."""
     child = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(CHILD), str(folder), str(path)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", textwrap.dedent(CHILD), str(folder), str(path)],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert child.stdout is not None
     assert child.stdout.readline() == "ready\n"
@@ -390,7 +406,14 @@ def killed_at(seconds: float, folder: Path, path: Path) -> bool:
     return done
 
 
-@pytest.mark.parametrize("points", [pytest.param(int(os.environ.get("LOOM_NB_KILLS", "100")), marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
+@pytest.mark.parametrize(
+    "points",
+    [
+        pytest.param(
+            int(os.environ.get("LOOM_NB_KILLS", "100")), marks=[pytest.mark.slow, pytest.mark.timeout(1800)]
+        )
+    ],
+)
 async def test_after_a_kill_at_any_moment_the_old_or_the_new_version_is_served(tmp_path, points):
     folder, path = tmp_path / "library", tmp_path / "k.db"
     folder.mkdir()
@@ -399,7 +422,8 @@ async def test_after_a_kill_at_any_moment_the_old_or_the_new_version_is_served(t
     def write(version: int) -> None:
         for n in range(60):
             (folder / f"d{n}.md").write_text(
-                f"# Document {n}\n\nversion{version} of document{n}. " + "Filler words go here. " * rng.randint(20, 200)
+                f"# Document {n}\n\nversion{version} of document{n}. "
+                + "Filler words go here. " * rng.randint(20, 200)
             )
 
     write(0)
@@ -432,7 +456,12 @@ async def test_after_a_kill_at_any_moment_the_old_or_the_new_version_is_served(t
 def check_index_agrees(path: Path) -> None:
     """The index of words holds the served chunks, all of them and no other."""
     with sqlite3.connect(path) as db:
-        served = {n for (n,) in db.execute("SELECT number FROM chunks c JOIN documents d ON d.id = c.document WHERE d.served = 1")}
+        served = {
+            n
+            for (n,) in db.execute(
+                "SELECT number FROM chunks c JOIN documents d ON d.id = c.document WHERE d.served = 1"
+            )
+        }
         indexed = {n for (n,) in db.execute("SELECT rowid FROM words")}
         assert served == indexed
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -1,5 +1,7 @@
 """Chunks are pieces of the text, bounded, overlapping, with whole blocks of code, under stable names."""
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -35,7 +37,7 @@ def test_chunks_are_bounded_pieces_that_cover_every_word(text, size, share, is_m
         covered[chunk.start : chunk.end] = [True] * len(chunk.text)
     assert all(is_covered or char.isspace() for is_covered, char in zip(covered, text, strict=True))
     assert len({chunk.id for chunk in chunks}) == len(chunks)
-    assert all(one.start < other.start and one.end < other.end for one, other in zip(chunks, chunks[1:], strict=False))
+    assert all(one.start < other.start and one.end < other.end for one, other in itertools.pairwise(chunks))
 
 
 @settings(max_examples=300, deadline=None)
@@ -64,7 +66,7 @@ def test_a_section_that_is_cut_goes_on_with_the_end_of_the_chunk_before():
 
     chunks = chunked(Document(sentences), "n", 100, 20)
 
-    for one, other in zip(chunks, chunks[1:], strict=False):
+    for one, other in itertools.pairwise(chunks):
         shared = sentences[other.start : one.end]
         assert 0 < estimate(shared) <= 20
         assert other.text.startswith("This is sentence")  # it begins where a sentence does
@@ -94,7 +96,9 @@ def test_names_stay_when_other_parts_of_the_document_change():
     after = chunked(markdown("".join(["# New\n\nSomething else.\n\n" * 12, *parts])), "n", 120, 0)
 
     assert {one.id for one in before[1:]} <= {one.id for one in after}
-    assert not {one.id for one in before} & {one.id for one in chunked(markdown("".join(parts)), "other", 120, 0)}
+    assert not {one.id for one in before} & {
+        one.id for one in chunked(markdown("".join(parts)), "other", 120, 0)
+    }
 
 
 def test_the_same_words_twice_in_a_document_have_two_names():
