@@ -414,6 +414,49 @@ class EvidenceFound(_Fact, frozen=True, gc=False):
     """The highest number that a passage of the conversation has."""
 
 
+class RecalledNote(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """A note that a model was shown, and why."""
+
+    id: str
+    words: str
+    """Its beginning, in one line."""
+    score: float = 0.0
+    components: dict[str, float] = {}
+    """What the score is made of, each 0 to 1; empty: it is pinned, and nothing fitted."""
+    terms: tuple[str, ...] = ()
+    """Stems of the query that stand in it."""
+    version: int = 1
+    pinned: bool = False
+
+
+class NotesRecalled(_Fact, frozen=True, gc=False):
+    """Notes of the memory were shown to the model."""
+
+    notes: tuple[RecalledNote, ...]
+    query: str = ""
+    """What was looked for, the beginning of it."""
+    how: Literal["enrichment", "search"] = "enrichment"
+    """At the beginning of a run, or by a tool."""
+    left_out: int = 0
+    """Relevant ones for which the budget had no room."""
+    tokens: int = 0
+    """Of what was shown, estimated."""
+    call_id: str = ""
+
+
+class MemoryChanged(_Fact, frozen=True, gc=False):
+    """A run changed a note of the memory."""
+
+    id: str
+    change: Literal["added", "edited", "forgotten", "restored"]
+    words: str = ""
+    """Its beginning as it is now, or was, in one line."""
+    before: str = ""
+    """The same before an edit."""
+    version: int = 1
+    call_id: str = ""
+
+
 class RunInterrupted(_Fact, frozen=True, gc=False):
     """A process died in the middle of this run; written by the next one that opens the session."""
 
@@ -496,6 +539,8 @@ Kept: TypeAlias = (
     | Noticed
     | SecretUsed
     | EvidenceFound
+    | NotesRecalled
+    | MemoryChanged
     | RunInterrupted
     | RunFinished
 )

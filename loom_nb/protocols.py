@@ -15,6 +15,8 @@ from loom_nb.events import (
     EvidenceFound,
     Kept,
     LogEntry,
+    MemoryChanged,
+    NotesRecalled,
     NotesWritten,
     PlanUpdated,
     SecretUsed,
@@ -432,6 +434,12 @@ class Redaction(Protocol):
         ...
 
 
+Said: TypeAlias = (
+    PlanUpdated | NotesWritten | VariablesChanged | SecretUsed | NotesRecalled | MemoryChanged | EvidenceFound
+)
+"""What a tool may keep about its call."""
+
+
 class CallContext(Protocol):
     """What a tool that is running may do beside returning: `current_call.get()` gives it."""
 
@@ -484,7 +492,7 @@ class CallContext(Protocol):
         """What stands on the agent's scratchpad."""
         ...
 
-    def say(self, event: PlanUpdated | NotesWritten | VariablesChanged | SecretUsed | EvidenceFound) -> None:
+    def say(self, event: Said) -> None:
         """Keep a fact about this call. May be called from any thread."""
         ...
 

@@ -108,7 +108,7 @@ def as_everywhere(text: str) -> str:
     """Without what is another thing each time or on each computer."""
     text = re.sub(r"trash/[\w-]+", "trash/…", text)
     text = re.sub(r"expires in \d+ \w+", "expires in …", text)
-    text = re.sub(r"\(until \d{4}-\d\d-\d\d\)", "(until …)", text)
+    text = re.sub(r"\d{4}-\d\d-\d\d\)", "…)", text)  # "(until …)", which a narrow column breaks
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d( \(UTC[^)]*\))?|\b\d\d:\d\d(:\d\d)?\b", "(time)", text)
     text = re.sub(r"opened by  .*", "opened by …", text)  # the keychain, where there is one
     if "run_command" in text:  # its description to the model names the level of the sandbox

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from loom_nb.capabilities.http import HttpCapability
     from loom_nb.capabilities.human import HumanCapability
     from loom_nb.capabilities.knowledge.capability import KnowledgeCapability
+    from loom_nb.capabilities.memory.capability import MemoryCapability
+    from loom_nb.capabilities.memory.ranking import MemoryWeights
     from loom_nb.capabilities.plan import PlanCapability
     from loom_nb.capabilities.plugins import Plugged
     from loom_nb.capabilities.python import PythonCapability, Runner
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from loom_nb.capabilities.ssh import SshCapability
     from loom_nb.capabilities.variables import VariablesCapability
     from loom_nb.capabilities.web import WebCapability
+    from loom_nb.retrieval.embedding import Embedder
 
 _HOMES = {
     "CellsCapability": "loom_nb.capabilities.cells",
@@ -39,6 +42,7 @@ _HOMES = {
     "HttpCapability": "loom_nb.capabilities.http",
     "HumanCapability": "loom_nb.capabilities.human",
     "KnowledgeCapability": "loom_nb.capabilities.knowledge.capability",
+    "MemoryCapability": "loom_nb.capabilities.memory.capability",
     "PlanCapability": "loom_nb.capabilities.plan",
     "PythonCapability": "loom_nb.capabilities.python",
     "ScratchpadCapability": "loom_nb.capabilities.scratchpad",
@@ -57,6 +61,7 @@ __all__ = [
     "HttpCapability",
     "HumanCapability",
     "KnowledgeCapability",
+    "MemoryCapability",
     "PlanCapability",
     "PythonCapability",
     "ScratchpadCapability",
@@ -70,7 +75,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _BUILT = (
-    "files, shell, web, http, ssh, python, variables, cells, human, knowledge, plan, scratchpad and custom"
+    "files, shell, web, http, ssh, python, variables, cells, human, knowledge, plan, scratchpad, memory "
+    "and custom"
 )
 
 
@@ -305,7 +311,7 @@ class Capability:
         enrich: Literal["auto", "never"] = "auto",
         limit: int = 5,
         tokens: int = 2_000,
-        threshold: float = 0.3,
+        threshold: float = 0.35,
         hops: int = 0,
         embedder: Any = "lsa",
         path: str | Path | None = None,
@@ -317,7 +323,7 @@ class Capability:
             enrich: "auto"; or "never": then only the tool `search_knowledge` finds them.
             limit: passages that travel with a task at most.
             tokens: of those together, estimated.
-            threshold: 0 to 1: what is further from the task does not travel.
+            threshold: 0 to 1: what fits the task less does not travel; see `KnowledgeQuery`.
             hops: along the entity graph of the base, where it has one.
             embedder: "lsa" learns from the documents, offline; None looks for words alone; or an `Embedder`.
             path: the file of the index; one of the user's by default.
@@ -343,9 +349,48 @@ class Capability:
         return SshCapability(scopes, timeout=timeout, raw=raw)
 
     @staticmethod
-    def memory(*_: object, **__: object) -> NoReturn:
-        """Not built yet: raises NotBuiltError."""
-        _not_built("memory")
+    @_strict
+    def memory(
+        scope: Literal["session", "working", "semantic", "persistent"] = "persistent",
+        path: str | Path | None = None,
+        mirror: str | Path | None = None,
+        embedder: "Embedder | None" = None,
+        tokens: int = 1_000,
+        threshold: float = 0.3,
+        weights: "MemoryWeights | None" = None,
+    ) -> "MemoryCapability":
+        """Keep notes across conversations; each run begins with those that fit its task.
+
+        The agent remembers, searches, updates and forgets; what it writes is judged like any other effect,
+        every change can be undone, and no secret becomes a note. Notes are shown as data with their origin,
+        never as instructions, and where nothing fits, nothing is shown.
+
+        Args:
+            scope: who sees what is remembered: session: that session alone; working: all sessions of the
+                notebook, fading within days; semantic: everybody, never fading; persistent: everybody.
+            path: the file of the notes; `memory.db` of this user by default.
+            mirror: a folder with one Markdown file for each note, which people may edit, add to and keep
+                under version control. Without a `path` the folder has notes of its own.
+            embedder: finds by meaning as well; see `loom_nb.retrieval.embedding`. None: words alone.
+            tokens: of the notes at the beginning of a run, and of those that a search gives.
+            threshold: 0 to 1, what the words or the meaning of a note must reach to be shown.
+            weights: what counts how much in the ranking; see `loom_nb.capabilities.memory.ranking`.
+
+        Raises:
+            LoomUsageError: a value is none that its field takes.
+        """
+        from loom_nb.capabilities.memory.capability import MemoryCapability
+        from loom_nb.capabilities.memory.ranking import MemoryWeights
+
+        return MemoryCapability(
+            scope=scope,
+            path=Path(path) if path is not None else None,
+            mirror=Path(mirror) if mirror is not None else None,
+            embedder=embedder,
+            tokens=tokens,
+            threshold=threshold,
+            weights=weights or MemoryWeights(),
+        )
 
 
 def __getattr__(name: str) -> Any:

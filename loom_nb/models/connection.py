@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
@@ -30,6 +30,8 @@ DEFAULT_TIMEOUT = 600.0
 """Seconds of silence after which a call is given up: reasoning models may be quiet for minutes."""
 CONNECT_TIMEOUT = 15.0
 """Seconds to reach the server at all, where the time for silence is not shorter still."""
+MAX_ANSWER = 256 * 1024 * 1024
+"""Bytes of an answer that is read whole: a thousand vectors are a fifth of it."""
 
 _T = TypeVar("_T")
 
@@ -176,18 +178,53 @@ class Connection(ABC):
             ModelError: the call failed.
             LoomKeyError: there is no key.
         """
+
+        async def read(response: "httpx2.Response", called: faults.Called) -> None:
+            reader.called = called
+            await _read(response, reader)
+
+        await self._exchange(path, body, "text/event-stream", read)
+
+    async def ask(self, path: str, body: bytes) -> bytes:
+        """Post `body`; the whole answer.
+
+        Raises:
+            ModelError: the call failed, or the answer has more than `MAX_ANSWER` bytes.
+            LoomKeyError: there is no key.
+        """
+        whole = bytearray()
+
+        async def read(response: "httpx2.Response", called: faults.Called) -> None:
+            async with contextlib.aclosing(response.aiter_bytes()) as chunks:
+                async for chunk in chunks:
+                    whole.extend(chunk)
+                    if len(whole) > MAX_ANSWER:
+                        raise faults.garbage(called, bytes(whole[:80]))
+
+        await self._exchange(path, body, "application/json", read)
+        return bytes(whole)
+
+    async def _exchange(
+        self,
+        path: str,
+        body: bytes,
+        accept: str,
+        read: "Callable[[httpx2.Response, faults.Called], Awaitable[None]]",
+    ) -> None:
+        """Post `body` and let `read` take the answer. Raises what `stream` does."""
         key, way = await self._shown_key()
         called = self._called(key)
         client = await self._open(called, way)
         sdk = self.load()
         began = False
         try:
-            response = await _post(client, path, body, self.sign(client, key), sdk)
+            headers = {"Accept": accept, **self.sign(client, key)}
+            response = await _post(client, path, body, headers, sdk)
             began = True
             told = response.headers.get(self.request_id_header, "")
-            called = reader.called = replace(called, request_id=told)
+            called = replace(called, request_id=told)
             try:
-                await _read(response, reader)
+                await read(response, called)
             finally:
                 await response.aclose()
         except sdk.status_error as error:
@@ -301,7 +338,7 @@ async def _post(
         path,
         cast_to=httpx2.Response,  # which makes the SDK hand over the response itself
         content=body,
-        options={"headers": {"Accept": "text/event-stream", **headers}},
+        options={"headers": dict(headers)},
         stream=True,
         stream_cls=sdk.stream[Any],
     )

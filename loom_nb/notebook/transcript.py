@@ -30,7 +30,9 @@ from loom_nb.events import (
     EvidenceFound,
     GrantRevoked,
     LogEntry,
+    MemoryChanged,
     MessageAdded,
+    NotesRecalled,
     Noticed,
     PlanItem,
     PlanUpdated,
@@ -66,6 +68,7 @@ from loom_nb.notebook.cited import Evidence, found, is_found, with_words
 from loom_nb.questions import Decision, Question
 from loom_nb.runtime.context import item_name, words_of
 from loom_nb.tokens import estimate, estimate_message
+from loom_nb.wording import counted, one_line
 
 T = TypeVar("T")
 
@@ -648,6 +651,18 @@ def _with_words(transcript: Transcript, message: Message) -> Transcript:
     return replace(transcript, evidence=with_words(transcript.evidence, message))
 
 
+def _notes_recalled(transcript: Transcript, event: NotesRecalled) -> Transcript:
+    if event.call_id or not event.notes:
+        return transcript  # the card of the call shows them
+    told = " · ".join(f"{one_line(note.words, 60)} ({note.id})" for note in event.notes)
+    return _noticed(transcript, Noticed(f"recalled {counted(len(event.notes), 'note')}: {told}"))
+
+
+def _memory_changed(transcript: Transcript, event: MemoryChanged) -> Transcript:
+    what = {"added": "remembered", "edited": "changed the note"}.get(event.change, f"{event.change} the note")
+    return _noticed(transcript, Noticed(f"{what} {event.id}: {one_line(event.words, 120)}"))
+
+
 def _grant_revoked(transcript: Transcript, event: GrantRevoked) -> Transcript:
     return _noticed(transcript, Noticed(f"a leave was taken back (sha256:{event.grant.key[:16]})"))
 
@@ -1135,6 +1150,8 @@ _STEPS: dict[type[Any], Callable[[Transcript, Any], Transcript]] = {
     Noticed: _noticed,
     SecretUsed: _secret_used,
     EvidenceFound: _evidence_found,
+    NotesRecalled: _notes_recalled,
+    MemoryChanged: _memory_changed,
     TextDelta: _text_delta,
     ThinkingDelta: _thinking_delta,
     CallDelta: _call_delta,

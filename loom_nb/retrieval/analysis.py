@@ -13,8 +13,11 @@ from functools import lru_cache
 
 from loom_nb.retrieval.stop_words import STOP_WORDS, is_small_talk, without_stop_words
 
-TOKENIZE = "tokenize = 'porter unicode61 remove_diacritics 2'"
-"""The clause of `CREATE VIRTUAL TABLE … USING fts5(…)` for columns that hold `index_text`."""
+TOKENIZE = """tokenize = "porter unicode61 remove_diacritics 2 categories 'L* N* M* Co Cn'\""""
+"""The clause of `CREATE VIRTUAL TABLE … USING fts5(…)` for columns that hold `index_text`.
+
+Marks belong to the words of Indic scripts; what SQLite has not heard of (Cn) are letters of newer ones.
+"""
 MAX_QUERY_CHARS = 4_000
 """Of a longer query the beginning is read: what is asked stands there."""
 MAX_TERMS = 32
@@ -70,7 +73,7 @@ def words(text: str) -> list[str]:
             found += _pairs(run)
         else:
             found += _forms(run)
-    return found
+    return list(filter(None, found))
 
 
 def index_text(text: str) -> str:
@@ -91,6 +94,8 @@ def query_terms(query: str) -> tuple[Term, ...]:
                 terms |= {pair: Term(pair) for pair in (_pairs(run) or [run])}
             continue
         whole, *parts = _forms(run)
+        if not whole:  # a row of marks
+            continue
         plain.append(whole)
         terms[whole] = Term(whole, tuple(parts))
     kept = without_stop_words(plain)

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     Vectors = NDArray[np.float32]
     """One row a text."""
 
+LEAST_LIFT = 0.3
+"""How far above the usual a cosine must lie for a text to belong to a question; see `fusion.lifted`.
+
+Not measured here, where there is no such model: published figures of common ones lie around it.
+"""
 Kind = Literal["document", "query"]
 
 
@@ -22,6 +27,11 @@ class Embedder(Protocol):
     @property
     def name(self) -> str:
         """Which model, by which its vectors are kept apart from those of others: `openai:…`."""
+        ...
+
+    @property
+    def least(self) -> float:
+        """How far above the usual a cosine of it must lie for a text to belong to a question; 0 to 1."""
         ...
 
     async def embed(self, texts: Sequence[str], *, kind: Kind = "document") -> "Vectors":

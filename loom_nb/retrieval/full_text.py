@@ -6,7 +6,7 @@ first, and the weights of the words are given here.
 """
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,9 +15,10 @@ from loom_nb.retrieval.analysis import Term, query_terms
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
-READ_ROWS = 2_000
+READ_ROWS = 1_000
 """Rows that one search reads in all; beyond, words that are in more texts only order what others found."""
-_K1 = 1.2
+MOST = 0.25
+"""The share of a large table beyond which a word says nothing: it is passed over where there are others."""
 _ONCE = 1.0
 """What BM25 gives to a word that stands once in a text of average length."""
 
@@ -42,7 +43,6 @@ class _Found:
     idf: float
     strengths: dict[int, float]
     """By rowid; only some of them where the word is common."""
-    common: bool
 
 
 def search(
@@ -53,14 +53,16 @@ def search(
     limit: int = 50,
     columns: Sequence[float] = (),
     among: Collection[int] | None = None,
+    read_rows: int = READ_ROWS,
 ) -> list[Hit]:
     """The texts of a table that have words of the question, the best first.
 
     BM25 (Robertson & Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009), the sum over
     the words ``t`` of the question of ``idf(t) * tf * (k1 + 1) / (tf + k1 * (1 - b + b * length / average))``
     with k1 = 1.2 and b = 0.75 as FTS5 has them, and ``idf(t) = ln(1 + (N - n + 0.5) / (n + 0.5))``, which is
-    never negative. Where the words of a question are in more than `READ_ROWS` texts together, the common
-    ones choose no text (but for the rarest word), and count as if they stood once.
+    never negative. Where the words of a question are in more than `read_rows` texts together, the common
+    ones choose no text, and count as if they stood once; where all are common, the newest texts with the
+    rarest of them are looked at. Words of more than a fourth (`MOST`) of a large table are passed over.
 
     Args:
         db: where the table is.
@@ -69,6 +71,7 @@ def search(
         limit: how many at most.
         columns: what a word counts in each of the columns, in their order; 1 by default.
         among: only these rows; None: all.
+        read_rows: what it reads at most of a word, and of all the words that choose texts together.
 
     Raises:
         sqlite3.Error: as the database raises it.
@@ -77,7 +80,7 @@ def search(
     total = rows_of(db, table) if wanted else 0
     if not total:
         return []
-    found = _asked(db, table, wanted, total, columns)
+    found = _asked(db, table, wanted, total, columns, read_rows)
     return _summed(found, total, limit, among)
 
 
@@ -92,50 +95,64 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _idf(total: int, having: int) -> float:
+def _idf(total: int, having: float) -> float:
     return math.log1p((total - having + 0.5) / (having + 0.5))
 
 
 def _asked(
-    db: "Connection", table: str, wanted: Sequence[Term], total: int, columns: Sequence[float]
+    db: "Connection", table: str, wanted: Sequence[Term], total: int, columns: Sequence[float], read_rows: int
 ) -> list[_Found]:
     """Each word with the rows that have it; of common words only which of the rows found by others."""
     name = quoted(table)
-    probe = f"SELECT rowid FROM {name} WHERE {name} MATCH ? LIMIT {READ_ROWS + 1}"  # noqa: S608
-    counts = {term: len(db.execute(probe, (term.expression,)).fetchall()) for term in wanted}
+    newest = f"SELECT rowid FROM {name} WHERE {name} MATCH ? ORDER BY rowid DESC LIMIT {read_rows}"  # noqa: S608
+    counts = _counts(db, table, newest, wanted, total, read_rows)
     rank = ", ".join([name, *(repr(float(weight)) for weight in columns)])
-    score = f"SELECT rowid, bm25({rank}) FROM {name} WHERE {name} MATCH ? LIMIT {READ_ROWS}"  # noqa: S608
+    score = f"SELECT rowid, bm25({rank}) FROM {name} WHERE {name} MATCH ?"  # noqa: S608
     found: list[_Found] = []
-    chosen: list[Term] = []
-    left = READ_ROWS
-    for term in sorted(wanted, key=lambda term: (counts[term], term.word)):
-        having = counts[term]
+    chosen: list[str] = []
+    left = float(read_rows)
+    for term in _telling(counts, total, large=total > read_rows):
+        having, idf = counts[term], _idf(total, counts[term])
         if having == 0:
-            found.append(_Found(term, _idf(total, 0), {}, common=False))
-        elif not chosen or having <= left:
+            found.append(_Found(term, idf, {}))
+        elif having <= left:
             left -= having
-            chosen.append(term)
-            if having > READ_ROWS:
-                having = _count(db, name, term)
+            chosen.append(term.expression)
             scores = db.execute(score, (term.expression,)).fetchall()
-            own = (
-                max(1e-6, math.log((total - having + 0.5) / (having + 0.5))) if having < total + 0.5 else 1e-6
-            )
-            found.append(
-                _Found(term, _idf(total, having), {row: -value / own for row, value in scores}, False)
-            )
+            own = max(1e-6, math.log((total - having + 0.5) / (having + 0.5)))  # as FTS5 has it
+            found.append(_Found(term, idf, {row: -value / own for row, value in scores}))
         else:
-            both = f"({' OR '.join(one.expression for one in chosen)}) AND {term.expression}"
-            rows = db.execute(probe, (both,)).fetchall()
-            found.append(
-                _Found(term, _idf(total, max(having, READ_ROWS)), {row: _ONCE for (row,) in rows}, True)
-            )
+            among = f"({' OR '.join(chosen)}) AND {term.expression}" if chosen else term.expression
+            chosen = chosen or [term.expression]
+            found.append(_Found(term, idf, {row: _ONCE for (row,) in db.execute(newest, (among,))}))
     return found
 
 
-def _count(db: "Connection", name: str, term: Term) -> int:
-    ((count,),) = db.execute(f"SELECT count(*) FROM {name} WHERE {name} MATCH ?", (term.expression,))  # noqa: S608
-    return int(count)
+def _telling(counts: Mapping[Term, float], total: int, *, large: bool) -> list[Term]:
+    """The words to ask for, the rarest first; in a large table without those that most texts have."""
+    ordered = sorted(counts, key=lambda term: (counts[term], term.word))
+    if not large:
+        return ordered
+    rarest = counts[ordered[0]]
+    return [term for term in ordered if counts[term] <= max(rarest, MOST * total)]
+
+
+def _counts(
+    db: "Connection", table: str, newest: str, wanted: Sequence[Term], total: int, read_rows: int
+) -> dict[Term, float]:
+    """How many texts have each word; beyond `read_rows` as the newest of them let expect."""
+    lengths = quoted(table + "_docsize")
+    count = f"SELECT count(*), min(rowid) FROM ({newest})"  # noqa: S608
+    # both in one SELECT would read all rows
+    ends = f"SELECT (SELECT min(id) FROM {lengths}), (SELECT max(id) FROM {lengths})"  # noqa: S608
+    first, last = db.execute(ends).fetchone()
+    counts: dict[Term, float] = {}
+    for term in wanted:
+        seen, oldest = db.execute(count, (term.expression,)).fetchone()
+        counts[term] = float(seen)
+        if seen == read_rows:
+            counts[term] = min(float(total), seen * (last - first + 1) / (last - oldest + 1))
+    return counts
 
 
 def _summed(found: Sequence[_Found], total: int, limit: int, among: Collection[int] | None) -> list[Hit]:

@@ -1,7 +1,7 @@
 """How what was found by words and what was found by meaning become one ranking, and what is left out.
 
-Each component is a number from 0 to 1 that can be shown beside the result. Two of them decide whether a
-text belongs to the question at all (`words`, `vector`); the others (`salience`, `recency`) only order what
+Each component is a number from 0 to 1 that can be shown beside the result. Some of them say which texts
+belong to the question at all (`by_words`, `by_vector`); the others (salience, recency) only order what
 belongs. So a question to which nothing belongs gets nothing, however fresh or important the texts are.
 """
 
@@ -9,23 +9,29 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from loom_nb.retrieval.embedding import LEAST_LIFT
+from loom_nb.retrieval.full_text import Hit
+from loom_nb.retrieval.vectors import Near
+
 RRF_K = 60
 """The constant of reciprocal rank fusion, as its authors found it."""
+WORDS_WEIGHT = 1.0
+VECTOR_WEIGHT = 0.5
+"""Tuned on one half of the questions of `tests/retrieval/test_quality.py`, which reports the other."""
+LEAST_ANSWERED = 0.35
+"""The share of a question that a text must answer by its words to belong to it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
-    """What a component counts in the weighted sum, and the least that it must be to let a text in.
+class Component:
+    """One view of the texts: what each is worth by it, and which it lets in."""
 
-    The defaults were tuned on one half of the questions of `tests/retrieval`, and are reported on the other.
-    """
-
-    weights: Mapping[str, float] = field(
-        default_factory=lambda: {"words": 1.0, "vector": 1.0, "salience": 0.15, "recency": 0.1}
-    )
-    """By component; one that is not named counts nothing."""
-    thresholds: Mapping[str, float] = field(default_factory=lambda: {"words": 0.3, "vector": 0.35})
-    """A text is let in where one of these components reaches its threshold."""
+    name: str
+    values: Mapping[int, float]
+    """By id, 0 to 1; a text that is not named has 0."""
+    weight: float = 1.0
+    lets_in: frozenset[int] = field(default_factory=frozenset)
+    """Texts that belong to the question by this view."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,56 +40,71 @@ class Ranked:
 
     id: int
     score: float
+    """0 to 1."""
     components: Mapping[str, float]
-    """What the score is made of, each from 0 to 1 before its weight."""
+    """What the score is made of: by component its value, 0 to 1, before its weight."""
 
 
-def weighted(components: Mapping[str, Mapping[int, float]], weights: Weights | None = None) -> list[Ranked]:
-    """The texts that belong to the question, the best first, by the weighted mean of their components.
+def by_words(
+    hits: Sequence[Hit], *, weight: float = WORDS_WEIGHT, least: float = LEAST_ANSWERED
+) -> Component:
+    """What `full_text.search` found: ``bm25 / the highest bm25``.
 
-    ``score = sum(weight[c] * value[c]) / sum(weight[c])`` over the components that were looked at; a text
-    that a component does not name has 0 there. Texts of equal score are in the order of their ids.
-
-    Args:
-        components: for each component its value by id, 0 to 1. A component that is not available (no
-            vectors) is left out of the mapping, and then does not pull the score down.
-        weights: what they count.
+    A text is let in where it answers a share of at least `least` of the question.
     """
-    chosen = weights or Weights()
-    total = sum(chosen.weights.get(name, 0.0) for name in components) or 1.0
-    found = []
-    for key in _let_in(components, chosen.thresholds):
-        values = {name: min(1.0, max(0.0, of.get(key, 0.0))) for name, of in components.items()}
-        score = sum(chosen.weights.get(name, 0.0) * value for name, value in values.items()) / total
-        found.append(Ranked(key, score, values))
-    return sorted(found, key=lambda one: (-one.score, one.id))
+    best = max((hit.bm25 for hit in hits), default=0.0) or 1.0
+    values = {hit.rowid: hit.bm25 / best for hit in hits}
+    return Component("words", values, weight, frozenset(hit.rowid for hit in hits if hit.answered >= least))
 
 
-def reciprocal(
-    components: Mapping[str, Mapping[int, float]], weights: Weights | None = None, *, k: int = RRF_K
-) -> list[Ranked]:
-    """The texts that belong to the question, the best first, by reciprocal rank fusion.
+def by_vector(near: Near, *, weight: float = VECTOR_WEIGHT, least: float = LEAST_LIFT) -> Component:
+    """What `VectorIndex.near` found: the cosines, `lifted`.
 
-    ``score = sum(weight[c] / (k + rank[c]))``, scaled so that first in all components is 1; ranks begin
-    at 1, and a text that a component does not name gets nothing from it (Cormack, Clarke & Büttcher,
-    "Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning Methods", SIGIR 2009).
+    A text is let in where its value is at least `least`: give that of the embedder.
+    """
+    values = lifted(near.cosines, near.usual)
+    return Component(
+        "vector", values, weight, frozenset(key for key, value in values.items() if value >= least)
+    )
+
+
+def weighted(components: Sequence[Component]) -> list[Ranked]:
+    """The texts that any component lets in, the best first, by the weighted mean of their values.
+
+    ``score = sum(weight * value) / sum(weight)`` over the components that are given: one that is not
+    available, such as vectors, is not given, and then does not pull the scores down. Texts of equal score
+    are in the order of their ids.
+    """
+    total = sum(one.weight for one in components) or 1.0
+    return _ordered(
+        components,
+        {
+            key: sum(one.weight * _value(one, key) for one in components) / total
+            for key in _let_in(components)
+        },
+    )
+
+
+def reciprocal(components: Sequence[Component], *, k: int = RRF_K) -> list[Ranked]:
+    """The texts that any component lets in, the best first, by reciprocal rank fusion.
+
+    ``score = sum(weight * (k + 1) / (k + rank)) / sum(weight)``: ranks begin at 1, so first by all is 1; a
+    text that a component does not name gets nothing from it (Cormack, Clarke & Büttcher, "Reciprocal Rank
+    Fusion outperforms Condorcet and individual Rank Learning Methods", SIGIR 2009).
 
     Args:
-        components: see `weighted`.
-        weights: see `weighted`.
+        components: as for `weighted`; only the order of their values counts.
         k: how little the first places stand out.
     """
-    chosen = weights or Weights()
-    total = sum(chosen.weights.get(name, 0.0) for name in components) or 1.0
-    ranks = {name: _ranks(of) for name, of in components.items()}
-    found = []
-    for key in _let_in(components, chosen.thresholds):
-        score = sum(
-            chosen.weights.get(name, 0.0) * (k + 1) / (k + of[key]) for name, of in ranks.items() if key in of
-        )
-        values = {name: min(1.0, max(0.0, of.get(key, 0.0))) for name, of in components.items()}
-        found.append(Ranked(key, score / total, values))
-    return sorted(found, key=lambda one: (-one.score, one.id))
+    total = sum(one.weight for one in components) or 1.0
+    ranks = [(one.weight, _ranks(one.values)) for one in components]
+    return _ordered(
+        components,
+        {
+            key: sum(weight * (k + 1) / (k + of[key]) for weight, of in ranks if key in of) / total
+            for key in _let_in(components)
+        },
+    )
 
 
 def recency(age_seconds: float, half_life_seconds: float) -> float:
@@ -92,9 +113,9 @@ def recency(age_seconds: float, half_life_seconds: float) -> float:
 
 
 def salience(importance: float, uses: int = 0, *, pinned: bool = False) -> float:
-    """How much a note stands out, whatever is asked: 1 where it is pinned.
+    """How much a text stands out, whatever is asked; 1 where a person pinned it.
 
-    Else ``0.7 * importance + 0.3 * (1 - 1 / (1 + ln(1 + uses)))``: use counts for less and less.
+    Else ``0.7 * importance + 0.3 * (1 - 1 / (1 + ln(1 + uses)))``: each further use counts for less.
 
     Args:
         importance: 0 to 1, as its author said.
@@ -118,14 +139,21 @@ def lifted(cosines: Mapping[int, float], usual: float) -> dict[int, float]:
         usual: of a stranger: the median over all texts; see `vectors.Near`.
     """
     floor = min(max(usual, 0.0), 0.99)
-    return {key: max(0.0, (cosine - floor) / (1.0 - floor)) for key, cosine in cosines.items()}
+    return {key: min(1.0, max(0.0, (cosine - floor) / (1.0 - floor))) for key, cosine in cosines.items()}
 
 
-def _let_in(components: Mapping[str, Mapping[int, float]], thresholds: Mapping[str, float]) -> Sequence[int]:
-    judges = {name: least for name, least in thresholds.items() if name in components}
-    keys = {key for name in judges for key in components[name]}
+def _let_in(components: Sequence[Component]) -> frozenset[int]:
+    return frozenset[int]().union(*(one.lets_in for one in components))
+
+
+def _value(component: Component, key: int) -> float:
+    return min(1.0, max(0.0, component.values.get(key, 0.0)))
+
+
+def _ordered(components: Sequence[Component], scores: Mapping[int, float]) -> list[Ranked]:
     return [
-        key for key in keys if any(components[name].get(key, 0.0) >= least for name, least in judges.items())
+        Ranked(key, scores[key], {one.name: _value(one, key) for one in components})
+        for key in sorted(scores, key=lambda key: (-scores[key], key))
     ]
 
 

@@ -9,9 +9,11 @@ the same vectors.
 
 import hashlib
 import json
+import math
 import struct
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Self
 
 from loom_nb.errors import EmbeddingError
@@ -23,15 +25,20 @@ if TYPE_CHECKING:
 
     from loom_nb.retrieval.embedding import Kind, Vectors
 
+DIMENSION = 200
+"""Numbers of a vector, where the texts have as many to give."""
 LEAST_TEXTS = 50
 """Fewer texts say too little of which words belong together."""
+LEAST_LIFT = 0.45
+"""A cosine from which a text belongs to a question; from 0.3 on, a fourth of foreign questions found some."""
 MOST_WORDS = 30_000
 """Words that are kept: those in the most texts."""
 MOST_TEXTS = 20_000
 """Texts that it is fitted on; of more, evenly spread ones."""
 _OVER, _POWERS, _SEED = 16, 3, 20_110_503
+_LEAST_SIZE = 1e-3
+"""Of the largest singular value: smaller ones are noise of the arithmetic."""
 _MAGIC = b"loom-lsa-1\n"
-_CHUNK = 1 << 15
 
 
 class LatentSemantics:
@@ -52,10 +59,17 @@ class LatentSemantics:
         self._basis = basis
 
     @classmethod
-    def fit(cls, texts: Sequence[str], dimension: int = 200) -> Self:
+    def fit(
+        cls, texts: Sequence[str], dimension: int = DIMENSION, tell: Callable[[float], None] = lambda _: None
+    ) -> Self:
         """A space of at most `dimension` dimensions from these texts.
 
         Thousands of texts take seconds: call it in a thread.
+
+        Args:
+            texts: what is searched, or what is like it.
+            dimension: how many numbers a vector has at most.
+            tell: called now and then with the share that is done; what it raises ends the work.
 
         Raises:
             EmbeddingError: fewer than `LEAST_TEXTS` texts, or they share no words.
@@ -69,7 +83,11 @@ class LatentSemantics:
                 fixes=("leave the embedder out: words alone find, too",),
             )
         step = -(-len(texts) // MOST_TEXTS)
-        counts = [Counter(stems(text)) for text in texts[::step]]
+        counts = []
+        for done, text in enumerate(chosen := texts[::step]):
+            counts.append(Counter(stems(text)))
+            if done % 256 == 0:
+                tell(0.3 * done / len(chosen))
         having = Counter(word for count in counts for word in count)
         shared = [word for word, texts_with in having.items() if texts_with > 1]
         words = sorted(sorted(shared, key=lambda word: (-having[word], word))[:MOST_WORDS])
@@ -77,7 +95,7 @@ class LatentSemantics:
             raise EmbeddingError("The texts share no words to learn from")
         idf = np.log((1 + len(counts)) / (1 + np.array([having[word] for word in words]))).astype(np.float32)
         space = cls(words, idf, np.zeros((len(words), 0), np.float32))
-        space._basis = _right_basis(space._sparse(counts), len(words), dimension)
+        space._basis = _right_basis(space._sparse(counts), dimension, tell)
         return space
 
     @property
@@ -90,15 +108,32 @@ class LatentSemantics:
         """The same for the same space: vectors of another version are of another space."""
         return hashlib.sha256(self.to_bytes()).hexdigest()[:12]
 
-    def embed(self, texts: Sequence[str]) -> "Vectors":
-        """One row of length 1 for each text; zeros where it has no word that is known."""
+    def embed(self, texts: Sequence[str], *, kind: "Kind" = "document") -> "Vectors":
+        """One row of length 1 for each text; zeros where it has no word that is known.
+
+        A query whose words are not all known has a shorter row, by the weight of those that are: of
+        "how long does an egg boil" a book about bridges knows "long", and that is not the question.
+        """
         import numpy as np
 
-        rows = self._sparse([Counter(stems(text)) for text in texts]).times(self._basis)
+        counts = [Counter(stems(text)) for text in texts]
+        rows = self._sparse(counts).times(self._basis)
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)
         lengths[lengths < 1e-6] = np.inf
+        if kind == "query":
+            rows *= np.array([self._known(count) for count in counts], dtype=np.float32)[:, None]
         unit: Vectors = (rows / lengths).astype(np.float32)
         return unit
+
+    def _known(self, count: Counter[str]) -> float:
+        """Which share of a question has known words, by length in the space of all words."""
+        strange = float(self._idf.max(initial=1.0))
+        known = missed = 0.0
+        for word, times in count.items():
+            place = self._places.get(word)
+            weight = math.log1p(times) * (strange if place is None else float(self._idf[place]))
+            known, missed = (known, missed + weight**2) if place is None else (known + weight**2, missed)
+        return math.sqrt(known / (known + missed)) if known else 0.0
 
     def to_bytes(self) -> bytes:
         """It as bytes, without pickle; the same for the same space."""
@@ -145,7 +180,9 @@ class LatentSemantics:
             starts.append(len(columns))
         column = np.array(columns, dtype=np.int64)
         weight = np.log1p(np.array(values, dtype=np.float32)) * self._idf[column]
-        matrix = _Sparse(column, weight.astype(np.float32), np.array(starts, dtype=np.int64))
+        matrix = _Sparse(
+            column, weight.astype(np.float32), np.array(starts, dtype=np.int64), len(self._words)
+        )
         return matrix.with_rows_of_length_one()
 
 
@@ -159,6 +196,7 @@ class LatentEmbedder:
     def __init__(self, space: LatentSemantics) -> None:
         self.space = space
         self.name = f"lsa:{space.version}"
+        self.least = LEAST_LIFT
 
     async def embed(self, texts: Sequence[str], *, kind: "Kind" = "document") -> "Vectors":
         """See `Embedder`; a text without known words has a row of zeros."""
@@ -166,83 +204,91 @@ class LatentEmbedder:
         import sys
 
         if len(texts) < 8 or sys.platform == "emscripten":
-            return self.space.embed(texts)
-        return await asyncio.to_thread(self.space.embed, texts)
+            return self.space.embed(texts, kind=kind)
+        return await asyncio.to_thread(self.space.embed, texts, kind=kind)
 
 
 class _Sparse:
-    """A matrix of rows with few entries."""
+    """A matrix of rows with few entries; both products with a dense one take a row at a time."""
 
     def __init__(
-        self, columns: "NDArray[np.int64]", values: "NDArray[np.float32]", starts: "NDArray[np.int64]"
+        self,
+        columns: "NDArray[np.int64]",
+        values: "NDArray[np.float32]",
+        starts: "NDArray[np.int64]",
+        width: int,
     ) -> None:
-        self.columns, self.values, self.starts = columns, values, starts
+        self.columns, self.values, self.starts, self.width = columns, values, starts, width
+
+    @property
+    def height(self) -> int:
+        return len(self.starts) - 1
 
     def with_rows_of_length_one(self) -> "_Sparse":
         import numpy as np
 
-        lengths = np.sqrt(
-            np.bincount(self.owners(), self.values.astype(np.float64) ** 2, len(self.starts) - 1)
-        )
-        scaled = self.values / np.where(lengths, lengths, 1.0)[self.owners()]
-        return _Sparse(self.columns, scaled.astype(np.float32), self.starts)
+        owners = self._owners()
+        lengths = np.sqrt(np.bincount(owners, self.values.astype(np.float64) ** 2, self.height))
+        scaled = self.values / np.where(lengths, lengths, 1.0)[owners]
+        return _Sparse(self.columns, scaled.astype(np.float32), self.starts, self.width)
 
-    def owners(self) -> "NDArray[np.int64]":
-        """The row of each entry."""
-        import numpy as np
-
-        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
-
-    def times(self, dense: "NDArray[np.float32]") -> "NDArray[np.float32]":
-        """This matrix times a dense one."""
-        return _gathered(self.owners(), self.columns, self.values, dense, len(self.starts) - 1)
-
-    def turned_times(self, dense: "NDArray[np.float32]", columns: int) -> "NDArray[np.float32]":
-        """Its transpose times a dense one."""
+    def turned(self) -> "_Sparse":
+        """Its transpose."""
         import numpy as np
 
         order = np.argsort(self.columns, kind="stable")
-        owners, values = self.owners()[order], self.values[order]
-        return _gathered(self.columns[order], owners, values, dense, columns)
+        starts = np.searchsorted(self.columns[order], np.arange(self.width + 1))
+        return _Sparse(self._owners()[order], self.values[order], starts, self.height)
+
+    def times(self, dense: "NDArray[np.float32]") -> "NDArray[np.float32]":
+        """This matrix times a dense one."""
+        import numpy as np
+
+        result = np.zeros((self.height, dense.shape[1]), dtype=np.float32)
+        ends = self.starts.tolist()
+        for row, (start, end) in enumerate(pairwise(ends)):
+            if start < end:
+                np.dot(self.values[start:end], dense[self.columns[start:end]], out=result[row])
+        return result
+
+    def _owners(self) -> "NDArray[np.int64]":
+        """The row of each entry."""
+        import numpy as np
+
+        return np.repeat(np.arange(self.height), np.diff(self.starts))
 
 
-def _gathered(
-    into: "NDArray[np.int64]",
-    sources: "NDArray[np.int64]",
-    values: "NDArray[np.float32]",
-    dense: "NDArray[np.float32]",
-    rows: int,
-) -> "NDArray[np.float32]":
-    """For each entry, its value times a row of `dense` is added to a row of the result; `into` is sorted."""
-    import numpy as np
-
-    result = np.zeros((rows, dense.shape[1]), dtype=np.float32)
-    for chunk in _chunks(len(values)):
-        targets = into[chunk]
-        firsts = np.flatnonzero(np.diff(targets, prepend=-1))
-        sums = np.add.reduceat(values[chunk, None] * dense[sources[chunk]], firsts, axis=0)
-        result[targets[firsts]] += sums
-    return result
-
-
-def _chunks(count: int) -> Iterator[slice]:
-    return (slice(start, start + _CHUNK) for start in range(0, count, _CHUNK))
-
-
-def _right_basis(matrix: _Sparse, words: int, dimension: int) -> "NDArray[np.float32]":
+def _right_basis(matrix: _Sparse, dimension: int, tell: Callable[[float], None]) -> "NDArray[np.float32]":
     """The right singular vectors of the largest singular values, each with a fixed sign."""
     import numpy as np
 
-    rows = len(matrix.starts) - 1
-    width = min(dimension + _OVER, rows, words)
-    start = np.random.default_rng(_SEED).standard_normal((words, width)).astype(np.float32)
-    sample = matrix.times(start)
-    for _ in range(_POWERS):
-        sample = matrix.turned_times(np.linalg.qr(sample)[0], words)
-        sample = matrix.times(np.linalg.qr(sample)[0])
-    left = np.linalg.qr(sample)[0]
-    _, sizes, right = np.linalg.svd(matrix.turned_times(left, words).T, full_matrices=False)
-    kept = right[: min(dimension, int((sizes > 1e-4 * sizes[0]).sum()))]
-    signs = np.sign(kept[np.arange(len(kept)), np.abs(kept).argmax(axis=1)])
-    basis: NDArray[np.float32] = np.ascontiguousarray((kept * signs[:, None]).T, dtype=np.float32)
+    turned = matrix.turned()
+    width = min(dimension + _OVER, matrix.height, matrix.width)
+    start = np.random.default_rng(_SEED).standard_normal((matrix.width, width)).astype(np.float32)
+    left, _ = _orthogonal(matrix.times(start))
+    for power in range(_POWERS):
+        left, _ = _orthogonal(matrix.times(turned.times(left)))
+        tell(0.3 + 0.7 * (power + 1) / (_POWERS + 1))
+    right, sizes = _orthogonal(turned.times(left))
+    kept = right[:, : min(dimension, int((sizes > _LEAST_SIZE * sizes[0]).sum()))]
+    signs = np.sign(kept[np.abs(kept).argmax(axis=0), np.arange(kept.shape[1])])
+    basis: NDArray[np.float32] = np.ascontiguousarray(kept * signs)
+    tell(1.0)
     return basis
+
+
+def _orthogonal(table: "NDArray[np.float32]") -> "tuple[NDArray[np.float32], NDArray[np.float64]]":
+    """Columns of length 1 that span the same, at right angles; and the singular values, the largest first.
+
+    By the small matrix of products and not by QR or SVD, which take ten times as long where several
+    threads share a few cores.
+    """
+    import numpy as np
+
+    wide = table.astype(np.float64)
+    squares, turn = np.linalg.eigh(wide.T @ wide)
+    order = np.argsort(-squares, kind="stable")
+    sizes = np.sqrt(np.maximum(squares[order], 0.0))
+    scale = np.where(sizes > 1e-6 * sizes[0], sizes, np.inf)
+    columns: NDArray[np.float32] = (wide @ (turn[:, order] / scale)).astype(np.float32)
+    return columns, sizes

@@ -40,8 +40,8 @@ _WORDS = {
         onder ons ook op over te tegen toch toen tot u uit uw van veel voor waar waarom wat we wel werd wie
         wij worden wordt zal ze zich zij zijn zo zou""",
 }
-_SMALL_TALK = """bye cheers goodbye hallo hello hey hi hiya howdy ok okay thank thanks thx yeah yep yo danke
-    tschuss bonjour merci salut hola gracias adios ciao grazie ola obrigado obrigada dank hoi"""
+_SMALL_TALK = """bye cheers goodbye hallo hello hey hi hiya howdy lot ok okay thank thanks thx yeah yep yo
+    danke tschuss bonjour merci salut hola gracias adios ciao grazie ola obrigado obrigada dank hoi"""
 _DENSE_SMALL_TALK = """你好 您好 谢谢 謝謝 再见 再見 早上好 嗨 こんにちは こんばんは おはよう ありがとう
     ありがとうございます さようなら 안녕 안녕하세요 감사합니다 สวัสดี ขอบคุณ"""
 

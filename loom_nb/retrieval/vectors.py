@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     Vector = NDArray[np.float32]
 
+_CROWD = 20
+"""Of so many vectors most are strangers to any query."""
 _ROOM = 256
 """Rows that there is room for to begin with; doubles as the index grows."""
 
@@ -47,7 +49,7 @@ class Near:
     cosines: Mapping[int, float]
     """The nearest, by id, the nearest first."""
     usual: float = 0.0
-    """The median cosine of all that was compared: models differ in what they give to strangers."""
+    """The median cosine of all that was compared, where they are enough; else 0."""
 
 
 class VectorIndex:
@@ -115,7 +117,8 @@ class VectorIndex:
         """The `k` nearest by cosine, and what is usual.
 
         Args:
-            vector: of this dimension; all zeros finds nothing.
+            vector: of this dimension; all zeros finds nothing. One that is shorter than 1 lowers the
+                cosines: so `LatentEmbedder` says that it knows only a part of the question.
             k: how many at most.
             among: only these ids; None: all.
 
@@ -125,6 +128,7 @@ class VectorIndex:
         import numpy as np
 
         wanted = checked(np.asarray(vector)[None], 1, self.dimension, name="the query", zeros=True)[0]
+        wanted *= min(1.0, float(np.linalg.norm(vector)))
         count = len(self._places)
         if among is None:
             places = None
@@ -134,13 +138,14 @@ class VectorIndex:
             cosines = self._table[places] @ wanted
         if not len(cosines) or k < 1 or not wanted.any():
             return Near({})
+        usual = float(np.median(cosines)) if len(cosines) >= _CROWD else 0.0
         top = np.arange(len(cosines))
         if k < len(cosines):
             top = np.argpartition(cosines, -k)[-k:]
         ids = self._ids[:count][top] if places is None else self._ids[places[top]]
         order = np.lexsort((ids, -cosines[top]))
         found = {int(ids[at]): float(cosines[top[at]]) for at in order}
-        return Near(found, float(np.median(cosines)))
+        return Near(found, usual)
 
     def search(
         self, vector: "Vector", k: int, among: Collection[int] | None = None

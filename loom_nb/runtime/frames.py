@@ -22,7 +22,9 @@ from loom_nb.events import (
     EvidenceFound,
     Kept,
     LogEntry,
+    MemoryChanged,
     MessageAdded,
+    NotesRecalled,
     Noticed,
     QuestionAnswered,
     QuestionAsked,
@@ -191,6 +193,10 @@ _SAYINGS: dict[type[Any], Callable[[Any], dict[str, Any]]] = {
         "call": e.call_id, "outcome": e.mode, "text": _brief(f"{e.scope}: {e.method} {e.host}{e.path}")
     },
     EvidenceFound: lambda e: {"call": e.call_id, "outcome": str(len(e.passages)), "text": _brief(e.query)},
+    NotesRecalled: lambda e: {
+        "call": e.call_id, "outcome": e.how, "text": _brief(" · ".join(note.words for note in e.notes))
+    },
+    MemoryChanged: lambda e: {"call": e.call_id, "outcome": e.change, "text": _brief(e.words)},
     RunFinished: lambda e: {"outcome": e.status, "seconds": e.seconds, "text": _brief(e.reason or e.output)},
     ArtifactAdded: lambda e: {"call": e.call_id, "text": f"{e.name}: {e.summary}"},
     RetryScheduled: lambda e: {"outcome": e.fault, "text": _brief(e.message)},

@@ -9,15 +9,8 @@ import msgspec
 
 from loom_nb.border import clean
 from loom_nb.errors import LoomError, LoomUsageError, Unanswered
-from loom_nb.events import (
-    CallOutput,
-    EvidenceFound,
-    Kept,
-    NotesWritten,
-    PlanUpdated,
-    SecretUsed,
-    VariablesChanged,
-)
+from loom_nb.events import CallOutput, Kept, NotesWritten, PlanUpdated
+from loom_nb.protocols import Said
 from loom_nb.questions import Question
 from loom_nb.runtime.approval import Ready
 from loom_nb.runtime.artifact_tables import described
@@ -105,7 +98,7 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
         """What stands on the agent's scratchpad."""
         return "\n".join(text for _, text in self._stage.view.scratchpad)
 
-    def say(self, event: PlanUpdated | NotesWritten | VariablesChanged | SecretUsed | EvidenceFound) -> None:
+    def say(self, event: Said) -> None:
         """Keep a fact about this call. May be called from any thread."""
         self._on_the_loop(self._keep, event)
 

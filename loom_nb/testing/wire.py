@@ -8,7 +8,8 @@
         assert server.requests[0].json["model"] == "claude-test"
 
 It takes Anthropic's ``/v1/messages`` and OpenAI's ``/v1/chat/completions`` and ``/v1/responses``,
-streamed or not, and ``/v1/models``. It runs in a thread of its own, beside any event loop.
+streamed or not, ``/v1/models``, and beside the script ``/v1/embeddings`` and Ollama's ``/api/embed``. It
+runs in a thread of its own, beside any event loop.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from functools import cached_property, lru_cache
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from loom_nb.testing import wire_anthropic, wire_openai
+from loom_nb.testing import wire_anthropic, wire_embeddings, wire_openai
 from loom_nb.testing.wire_rules import CHARS_PER_TOKEN, breach, too_large
 from loom_nb.testing.wire_script import Drop, Fail, Fixed, Hang, Raw, Step, WireReply
 
@@ -87,6 +88,7 @@ class WireServer:
             then tell these tokens.
         rules: whether to refuse as well what breaks the rules of its protocol, such as a call without
             its result.
+        embedding: makes the vectors for `/v1/embeddings` and `/api/embed`, or says how that fails.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class WireServer:
         models: Sequence[str] = ("wire-model",),
         window: int | None = None,
         rules: bool = False,
+        embedding: wire_embeddings.Embedding = wire_embeddings.bag_of_words,
     ) -> None:
         self._endless = script if callable(script) else None
         self._steps: deque[Step] = deque(() if callable(script) else script)
@@ -106,6 +109,7 @@ class WireServer:
         self._models = tuple(models)
         self._window = window
         self._rules = rules
+        self._embedding = embedding
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -213,6 +217,8 @@ class WireServer:
             return await _fail(wire, request, Fail(401, "invalid x-api-key"))
         if request.path.partition("?")[0].endswith("/models"):
             return await wire.whole(200, json.dumps(_listing(self._models)).encode(), request)
+        if request.method == "POST" and wire_embeddings.is_asked(request.path):
+            return await self._embed(request, wire)
         if dialect is None or request.method != "POST":
             return await _fail(
                 wire, request, Fail(404, f"the wire server has no {request.method} {request.path}")
@@ -229,6 +235,12 @@ class WireServer:
             return await _fail(wire, request, refused)
         count = len(request.body) // CHARS_PER_TOKEN if self._window is not None else None
         return await _play(self._next(request), request, asked, wire, count)
+
+    async def _embed(self, request: WireRequest, wire: "_Wire") -> Outcome:
+        answer = self._embedding(wire_embeddings.texts_of(request.json))
+        if isinstance(answer, Fail | Raw | Drop | Hang):
+            return await _play(answer, request, request.json, wire, None)
+        return await wire.whole(200, wire_embeddings.body(request.path, request.json, answer), request)
 
     def _knows(self, request: WireRequest) -> bool:
         shown = request.headers.get("x-api-key") or request.headers.get("authorization", "")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from loom_nb.capabilities.knowledge.indexing import said
 from loom_nb.database import Database
 from loom_nb.errors import EmbeddingError, LoomUsageError
-from loom_nb.retrieval.embedding import Embedder, checked
+from loom_nb.retrieval.embedding import LEAST_LIFT, Embedder, checked
 from loom_nb.retrieval.lsa import LatentEmbedder, LatentSemantics
 from loom_nb.retrieval.vectors import VectorIndex, to_bytes
 
@@ -134,6 +134,11 @@ class Vectors:
         self.name = name
         self.index = index
         self.embedder = embedder
+
+    @property
+    def least(self) -> float:
+        """How far above the usual a cosine lies where a text belongs to a question."""
+        return float(getattr(self.embedder, "least", LEAST_LIFT))
 
     @classmethod
     def load(cls, db: "Connection", reader: Reader) -> "Vectors":

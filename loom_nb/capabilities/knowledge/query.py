@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from loom_nb.errors import LoomUsageError
+from loom_nb.retrieval.fusion import LEAST_ANSWERED
 
 if TYPE_CHECKING:
     from loom_nb.protocols import Enquiry, Enrichment
 
-THRESHOLD = 0.3
-"""Of the score, 0 to 1: what is below is not told. See `searching.relevance` for what the score is."""
+THRESHOLD = LEAST_ANSWERED
+"""The share of the question's words that a passage must answer, where it is not near in meaning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,8 @@ class KnowledgeQuery:
     Args:
         text: any text; natural language, names, code.
         limit: passages at most.
-        threshold: passages with a lower score (0 to 1) are left out; 0 lets everything through.
+        threshold: the share of its words, 0 to 1, that a passage must answer; the nearness in meaning that
+            is enough instead rises and falls with it. 0 lets everything through.
         tokens: of all passages together, estimated.
         sources: the names of the sources to look in; none: in all.
         filters: what a document must have: `kind` ("pdf"), `title` or `path` with `*` for anything.
@@ -76,7 +78,8 @@ class Evidence:
     score: float = 0.0
     """0 to 1; 0 where nothing was looked for."""
     components: Mapping[str, float] = field(default_factory=dict)
-    """What the score is made of: "bm25", "words", "vector", "graph"."""
+    """What the score is made of: see `searching`: "words", "vector", "graph", and what is known besides:
+    "bm25", "answered"."""
     source: str = ""
     """The name of the KnowledgeSource."""
     title: str = ""

@@ -1,34 +1,35 @@
-"""Finds passages: by their words and by meaning, ranked as one, and no more than was asked for.
+"""Finds passages: by their words, by meaning, along the entity graph; ranked as one, no more than asked for.
 
-Pure but for what it reads of the database. The score of a passage is the weighted mean of two numbers from
-0 to 1 (see `retrieval.fusion.weighted`): "words", which share of the question's words it answers, rare
-words counting more; "vector", how near it is in meaning. One of them must reach the threshold: a question
-to which nothing belongs gets nothing.
+The score of a passage is the weighted mean of numbers from 0 to 1 (see `retrieval.fusion.weighted`): "words",
+its BM25 beside the best one's; "vector", how near it is in meaning; "graph", how few hops lead to it. It is
+told where it answers a large enough share of the question's words ("answered"), or is near enough in meaning,
+or the graph leads there: a question to which nothing belongs gets nothing.
 """
 
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any
 
-from loom_nb.capabilities.knowledge.graph_search import LEAST
 from loom_nb.capabilities.knowledge.indexing import hash_of
 from loom_nb.capabilities.knowledge.meaning import Vectors
 from loom_nb.capabilities.knowledge.query import Evidence, KnowledgeQuery
 from loom_nb.capabilities.knowledge.rows import ChunkRow, Score
 from loom_nb.retrieval import full_text
-from loom_nb.retrieval.fusion import Weights, lifted, weighted
+from loom_nb.retrieval.fusion import LEAST_ANSWERED, Component, by_vector, by_words, weighted
+from loom_nb.retrieval.vectors import Near
 from loom_nb.tokens import estimate
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
-    from loom_nb.retrieval.vectors import Vector
+    from loom_nb.retrieval.vectors import Vector, VectorIndex
 
 CANDIDATES = 100
 """Passages that are looked at of each kind."""
+GRAPH_WEIGHT = 0.5
 HEAD_WEIGHT = 1.0
 """What a word counts that stands in the headings."""
 
@@ -81,27 +82,27 @@ def candidates(
         return []
     columns = (HEAD_WEIGHT, 1.0)
     hits = full_text.search(db, "words", query.text, limit=CANDIDATES, columns=columns, among=among)
-    components: dict[str, dict[int, float]] = {"words": {hit.rowid: hit.answered for hit in hits}}
+    views = [by_words(hits, least=query.threshold)]
     if asked is not None and vectors.index is not None:
-        components["vector"] = _near(vectors, asked, list(components["words"]), among)
+        near = _near(vectors.index, asked, [hit.rowid for hit in hits], among)
+        views.append(by_vector(near, least=min(1.0, vectors.least * query.threshold / LEAST_ANSWERED)))
     graph = {one: score for one, (score, _) in (traces or {}).items() if among is None or one in among}
     if graph:
-        components["graph"] = graph
-    judges = {"words": query.threshold, "vector": min(1.0, query.threshold + 0.05), "graph": LEAST}
-    told = weighted(components, Weights({"words": 1.0, "vector": 1.0, "graph": 0.5}, judges))
-    let_in = {one.id for one in told}
-    everything = {"words": 0.0, "vector": 0.0, "graph": 0.0}
-    rest = [one for one in weighted(components, Weights(thresholds=everything)) if one.id not in let_in]
+        views.append(Component("graph", graph, GRAPH_WEIGHT, frozenset(graph)))
+    let_in = frozenset[int]().union(*(view.lets_in for view in views))
+    everything = weighted([replace(view, lets_in=frozenset(view.values)) for view in views])
+    ranked = sorted(everything, key=lambda one: one.id not in let_in)  # the others behind, in their order
     bm25 = {hit.rowid: hit.bm25 for hit in hits}
     found = []
-    passages = passages_of(db, [one.id for one in (*told, *rest)])
-    for one in (*told, *rest):
+    answered = {hit.rowid: hit.answered for hit in hits}
+    passages = passages_of(db, [one.id for one in ranked])
+    for one in ranked:
         passage = passages.get(one.id)
         if passage is None:
             continue
         values = {name: round(value, 4) for name, value in one.components.items()}
         if one.id in bm25:
-            values["bm25"] = round(bm25[one.id], 4)
+            values |= {"bm25": round(bm25[one.id], 4), "answered": round(answered[one.id], 4)}
         trace = (traces or {}).get(one.id, (0.0, ()))[1]
         why = "" if one.id in let_in else "below the threshold"
         why = "it is damaged" if passage.damaged else why
@@ -172,16 +173,11 @@ def _fits(query: KnowledgeQuery, source: str, title: str, kind: str, path: str, 
     return True
 
 
-def _near(
-    vectors: Vectors, asked: "Vector", hits: Sequence[int], among: Collection[int] | None
-) -> dict[int, float]:
+def _near(index: "VectorIndex", asked: "Vector", hits: Sequence[int], among: Collection[int] | None) -> Near:
     """How near the nearest chunks, and those that were found by words, are in meaning."""
-    index = vectors.index
-    if index is None:
-        return {}
     near = index.near(asked, CANDIDATES, among)
-    cosines = {**index.near(asked, max(1, len(hits)), hits).cosines, **near.cosines} if hits else near.cosines
-    return lifted(cosines, near.usual)
+    found = index.near(asked, len(hits), hits).cosines if hits else {}
+    return Near({**found, **near.cosines}, near.usual)
 
 
 def passages_of(db: "Connection", numbers: Sequence[int]) -> dict[int, Passage]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from loom_nb.models.offline.arithmetic import numbers
-from loom_nb.models.offline.direct import ALWAYS, BY_RULE
+from loom_nb.models.offline.direct import ALWAYS, BY_RULE, KNOWING
 from loom_nb.models.offline.fill import fill, shaped
 from loom_nb.models.offline.recall import is_question
 from loom_nb.models.offline.slots import Slot, schema_of, slots_of
@@ -17,8 +17,8 @@ ENOUGH = 2.0
 """The score from which a tool is meant."""
 ENOUGH_TO_ACT = 2.3
 """The same for a tool that does more than look."""
-_NOT_CHOSEN = frozenset({"read_result"})
-"""Tools of the runtime itself, for models that ask for the rest of a long text."""
+_NOT_CHOSEN = KNOWING | {"read_result"}
+"""Tools of the runtime itself, for models that ask for the rest of a long text, and those that have rules."""
 _OF_NOTEBOOK = frozenset({"list_variables", "inspect_variable"}) | ALWAYS
 _SIGNS = (("*", "multiply"), ("\u00d7", "multiply"), ("+", "add"), ("/", "divide"), ("÷", "divide"))
 _UNITS = {"f": "fahrenheit", "c": "celsius", "k": "kelvin"}

@@ -15,7 +15,14 @@ RUN = "run_python"
 COMMAND = "run_command"
 ASK = "ask_user"
 PLAN = "write_plan"
-BY_RULE = spelled(
+REMEMBER, SEARCH_NOTES, LIST_NOTES, FORGET = "remember", "search_memory", "list_memory", "forget"
+SEARCH_DOCUMENTS = "search_knowledge"
+ACTIVATE, LIST_SKILLS = "activate_skill", "list_skills"
+KNOWING = frozenset(
+    {REMEMBER, SEARCH_NOTES, LIST_NOTES, FORGET, SEARCH_DOCUMENTS, ACTIVATE, LIST_SKILLS}
+) | spelled("read_memory update_memory deactivate_skill read_skill_file skill_manage")
+"""Tools of notes, documents and skills: they have rules of their own."""
+BY_RULE = KNOWING | spelled(
     "run_python run_command start_command ask_user write_plan write_file edit_file move_file delete_file "
     "make_folder undo_change http_request"
 )

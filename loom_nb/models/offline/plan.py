@@ -10,7 +10,7 @@ from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
-from loom_nb.models.offline import phrasing, recall
+from loom_nb.models.offline import known, phrasing, recall
 from loom_nb.models.offline.about_data import INSPECT, LIST, about_data, asks_overview
 from loom_nb.models.offline.acting import acting, orders
 from loom_nb.models.offline.arithmetic import Number, expression, numbers, value_of
@@ -139,6 +139,9 @@ def _work(task: Task, found: list[Clause]) -> Plan:
     ordered = acting(task, _ask_again) if not task.given_tool else None
     if ordered is not None:
         return (yield from ordered)
+    noted = known.ordered(task)
+    if noted is not None:
+        return (yield from noted)
     if not any(_surely(clause.choice) for clause in found):
         said = _social(task) or _told(task)
         if said is not None:
@@ -176,7 +179,10 @@ def _act(task: Task, found: list[Clause]) -> Plan:
     if data is not None:
         return (yield from data)
     named = clauses(task.text, task.tools)
-    return (yield from use_tools(task, named, task.given)) if named else _beyond(task)
+    if named:
+        return (yield from use_tools(task, named, task.given))
+    looked_up = known.answered(task)
+    return (yield from looked_up) if looked_up is not None else _beyond(task)
 
 
 def _too_much(formula: str, found: list[Clause]) -> bool:
@@ -326,7 +332,7 @@ def _told(task: Task) -> Answer | None:
             return Answer(
                 f"{start} **{inline(fact.text)}**. (You said so in this conversation.)", values=(fact.text,)
             )
-        if about in ("name", "home", "work") or not about_data(task):
+        if not known.may_know(task) and (about in ("name", "home", "work") or not about_data(task)):
             return Answer(
                 f"You have not told me your {inline(about)} in this conversation. Say *my "
                 f"{inline(about)} is …* and I keep it in mind."

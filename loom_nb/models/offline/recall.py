@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-_TOLD = (
+TOLD = (
     re.compile(
         r"\b(?:please\s+)?(?:remember|note|keep in mind|don't forget"
         r"|do not forget)\b(?: down)?[\s,:]*(?:that\b)?[\s,:]*(.+)",
@@ -82,7 +82,7 @@ def facts(text: str) -> list[Fact]:
         return []
     found: list[Fact] = []
     body = text
-    for pattern in _TOLD:
+    for pattern in TOLD:
         match = pattern.search(text)
         if match:
             body = match[1].strip().rstrip(".!? ")
@@ -110,7 +110,7 @@ def noted_subject(text: str) -> str | None:
 
 def wants_note(text: str) -> bool:
     """Whether a text asks in words to remember something."""
-    return any(pattern.search(text[:4000]) for pattern in _TOLD)
+    return any(pattern.search(text[:4000]) for pattern in TOLD)
 
 
 def asks_for_all(text: str) -> bool:

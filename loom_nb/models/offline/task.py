@@ -30,6 +30,40 @@ _REPAIR = ("This does not fit the schema:", "Your answer does not fit the schema
 """How the runtime begins when it asks for a better answer: no new request."""
 
 
+_KNOWN = frozenset({"memory", "knowledge", "skill"})
+_LABEL = re.compile(r"\[[^\]\n]{1,200}\] ")
+_CITED = re.compile(r"\[(\d{1,4})\] ")
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of a note, a document or a skill that was found."""
+
+    kind: str
+    source: str
+    text: str
+
+    @property
+    def mark(self) -> str:
+        """By which it is cited; empty for what has no number."""
+        number = _CITED.match(self.text)
+        return f"[{number[1]}]" if number and self.kind == "knowledge" else ""
+
+    @property
+    def head(self) -> str:
+        """Title and headings, without the number."""
+        if self.kind != "knowledge":
+            return ""
+        return _CITED.sub("", self.text.partition("\n\n")[0], count=1)
+
+    @property
+    def body(self) -> str:
+        """Its own words."""
+        if self.kind == "memory":
+            return _LABEL.sub("", self.text, count=1)
+        return self.text.partition("\n\n")[2] if self.kind == "knowledge" else self.text
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """A call and what came back."""
@@ -42,6 +76,8 @@ class Outcome:
     """Images and files in the result."""
     changed: tuple[str, ...] = ()
     """Arguments that the person changed before allowing the call: `arguments` are theirs."""
+    passages: tuple[Passage, ...] = ()
+    """What of it comes from notes, documents or skills."""
 
     @property
     def refusal(self) -> str:
@@ -62,6 +98,8 @@ class Exchange:
     media: int = 0
     turns: tuple[tuple[Outcome, ...], ...] = ()
     answer: str = ""
+    found: tuple[Passage, ...] = ()
+    """Notes and passages that came along with the words."""
 
     @property
     def asked(self) -> tuple[str, str] | None:
@@ -187,7 +225,9 @@ def _in_short(messages: Sequence[Message]) -> Iterator[DataPart]:
 
 def _exchange(group: list[Message]) -> Exchange:
     first, rest = group[0], group[1:]
-    parts = tuple(part for part in first.parts if isinstance(part, DataPart))
+    data = [part for one in (first, *rest) if one.role == "user" for part in one.parts]
+    found = tuple(map(_passage, filter(_is_known, data)))
+    parts = tuple(part for part in first.parts if isinstance(part, DataPart) and not _is_known(part))
     media = sum(isinstance(part, ImagePart | FilePart) for part in first.parts)
     text = re.sub(r"⟨([^⟩\n]{1,200})⟩", r"\1", clean(first.text))
     for part in parts:
@@ -195,7 +235,15 @@ def _exchange(group: list[Message]) -> Exchange:
     answer = next(
         (message.text for message in reversed(rest) if message.role == "assistant" and not message.calls), ""
     )
-    return Exchange(text, parts, media, tuple(_turns(rest)), clean(answer))
+    return Exchange(text, parts, media, tuple(_turns(rest)), clean(answer), found)
+
+
+def _is_known(part: object) -> bool:
+    return isinstance(part, DataPart | TextPart) and part.origin.kind in _KNOWN
+
+
+def _passage(part: Any) -> Passage:
+    return Passage(part.origin.kind, part.origin.source, clean(part.text))
 
 
 def _turns(messages: list[Message]) -> Iterator[tuple[Outcome, ...]]:
@@ -224,7 +272,8 @@ def _outcome(call: ToolCallPart, result: ToolResultPart | None) -> Outcome:
         _CHANGED.fullmatch(first.text) if isinstance(first, TextPart) and first.origin.trusted else None
     )
     if note is None or len(result.parts) < 2 or not isinstance(result.parts[1], TextPart):
-        return Outcome(call.name, arguments, clean(result.text), result.is_error, media)
+        known = tuple(map(_passage, filter(_is_known, result.parts)))
+        return Outcome(call.name, arguments, clean(result.text), result.is_error, media, passages=known)
     try:
         arguments = {**arguments, **parse_object(result.parts[1].text)}
     except BorderError:

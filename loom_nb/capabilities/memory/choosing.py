@@ -1,0 +1,130 @@
+"""What of the notes a run is shown: pinned ones first, then what is relevant, within a budget of tokens."""
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+
+import msgspec
+
+from loom_nb.capabilities.memory.notes import Note
+from loom_nb.capabilities.memory.ranking import Hit
+from loom_nb.capabilities.memory.stems import stem
+from loom_nb.messages import DataPart, Origin, fenced
+from loom_nb.tokens import estimate
+
+EXCERPT = 1_600
+"""Characters of a note that are shown at once; the passage in which it has most of what was asked."""
+_WORD = re.compile(r"\w+")
+
+
+class Chosen(msgspec.Struct, frozen=True):
+    """What is shown at the beginning of a run."""
+
+    hits: tuple[Hit, ...] = ()
+    left_out: int = 0
+    """Relevant notes for which the budget had no room."""
+    tokens: int = 0
+    """Of what is shown, estimated."""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Of the notes, in order."""
+        return tuple(hit.note.id for hit in self.hits)
+
+
+class WouldChange(msgspec.Struct, frozen=True):
+    """What the next request would be without a note."""
+
+    id: str
+    shown: bool
+    """Whether it is in the next request."""
+    before: tuple[str, ...]
+    """The ids of the notes in it, in order."""
+    after: tuple[str, ...]
+    """The same, were the note forgotten."""
+    tokens: int = 0
+    """That the request would grow by; negative: shrink."""
+
+    @property
+    def enters(self) -> tuple[str, ...]:
+        """The notes that would take its place."""
+        return tuple(note_id for note_id in self.after if note_id not in self.before)
+
+
+def chosen(pinned: Iterable[Note], hits: Sequence[Hit], tokens: int, seen: Collection[str] = ()) -> Chosen:
+    """What fits of the pinned and the relevant notes, and is not shown already.
+
+    Args:
+        pinned: shown whatever is asked, in this order.
+        hits: the relevant ones, best first.
+        tokens: the budget.
+        seen: names of parts that stand in the conversation.
+    """
+    found = {hit.note.id: hit for hit in hits}
+    first = [found.get(note.id, Hit(note)) for note in pinned]
+    names = set(seen)
+    taken, used, left = [], 0, 0
+    for hit in {hit.note.id: hit for hit in (*first, *hits)}.values():
+        part = shown(hit)
+        if part.name in names:
+            continue
+        cost = estimate(fenced(part))
+        if used + cost > tokens:
+            left += 1
+        else:
+            taken.append(hit)
+            used += cost
+    return Chosen(tuple(taken), left, used)
+
+
+def part_name(note: Note) -> str:
+    """By which it is known in a conversation what stands there: other words have another name."""
+    return f"note:{note.id}" if note.version == 1 else f"note:{note.id}.{note.version}"
+
+
+def shown(hit: Hit) -> DataPart:
+    """A note as a model reads it. The same note gives the same bytes at all times."""
+    note = hit.note
+    about = [note.category, *(f"#{tag}" for tag in note.tags), "pinned" if note.pinned else ""]
+    head = " ".join(filter(None, about))
+    text = excerpt(note.text, hit.terms)
+    if len(text) < len(note.text):
+        text += f'\n(part of {len(note.text):,} characters; read_memory("{note.id}") gives all)'
+    return DataPart(
+        part_name(note), f"[{head}] {text}" if head else text, Origin("memory", note.id), _summary(hit)
+    )
+
+
+def _summary(hit: Hit) -> str:
+    if hit.terms:
+        return f"a note on {', '.join(hit.terms)}"
+    return "a pinned note" if hit.note.pinned else "a note that is near in meaning"
+
+
+def excerpt(text: str, terms: Collection[str], most: int = EXCERPT) -> str:
+    """The passage of a text that has most of the terms; the text itself where it is short.
+
+    Args:
+        text: of any length.
+        terms: stems.
+        most: characters.
+    """
+    if len(text) <= most:
+        return text
+    wanted = set(terms)
+    places = [
+        (found.start(), stem(found.group().casefold()))
+        for found in _WORD.finditer(text)
+        if stem(found.group().casefold()) in wanted
+    ]
+    start = max((at for at, _ in places), key=lambda at: _kinds(places, at, most), default=0)
+    start = max(0, min(start - most // 4, len(text) - most))
+    if start:
+        blank = text.find(" ", start, start + 80)
+        start = blank + 1 if blank >= 0 else start
+    end = min(len(text), start + most)
+    return f"{'… ' if start else ''}{text[start:end].strip()}{' …' if end < len(text) else ''}"
+
+
+def _kinds(places: Sequence[tuple[int, str]], start: int, most: int) -> tuple[int, int]:
+    """How many different terms stand in a window, and that an earlier window is taken among equals."""
+    return len({term for at, term in places if start <= at < start + most * 3 // 4}), -start

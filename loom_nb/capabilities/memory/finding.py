@@ -1,0 +1,210 @@
+"""Finds the notes that a query may mean, in the full-text index and among the vectors, at a bounded cost.
+
+The rarest terms of a query lead: what they find is ranked by BM25, as long as it is not too much. Terms that
+stand in thousands of notes are only looked for together, or among the latest notes.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from loom_nb.capabilities.memory.notes import Note, Viewer
+from loom_nb.capabilities.memory.ranking import (
+    SHORTEST_BEGINNING,
+    Hit,
+    MemoryWeights,
+    in_order,
+    ranked,
+    term_weights,
+    vector_score,
+    words_score,
+)
+from loom_nb.capabilities.memory.stems import asked
+from loom_nb.capabilities.memory.tables import NOTE, note_of, seen_by, vector_key
+from loom_nb.retrieval.vectors import VectorIndex
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Vector = NDArray[np.float32]
+
+CANDIDATES = 60
+RARE = 1_500
+"""Notes that the leading terms may be in together, so that ranking them stays cheap."""
+_DRIFT = 0.1
+"""By which share a store grows or shrinks before it is counted anew how many notes have a term."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is looked for: words, and where somebody embeds, their vector."""
+
+    text: str
+    vector: "Vector | None" = None
+    model: str = ""
+    """Whose vector it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """From where, when and how: what ranking depends on beside query and note."""
+
+    viewer: Viewer
+    now: float
+    weights: MemoryWeights
+
+
+class Finder:
+    """What is kept between two searches of a store: how frequent terms are, and the vectors. Any thread."""
+
+    def __init__(self) -> None:
+        self._turn = threading.RLock()
+        self._frequencies: dict[str, int] = {}
+        self._counted_at = -1
+        self._vectors: dict[str, _Vectors] = {}
+
+    def hits(self, db: "Connection", query: Query, place: Place, candidates: int = CANDIDATES) -> list[Hit]:
+        """The notes that may be meant, best first, with all that speaks for each; no threshold is applied."""
+        parts = asked(query.text)
+        notes, stems = db.execute("SELECT notes, stems FROM totals").fetchone()
+        if not notes:
+            return []
+        with self._turn:
+            frequencies = self._counts(db, [*parts, *(one for made in parts.values() for one in made)], notes)
+            near = self._near(db, query, candidates)
+        weights = term_weights(list(parts), frequencies, notes)
+        numbers = _by_words(db, parts, frequencies, place.viewer, candidates)
+        found = _rows(db, [*dict.fromkeys([*numbers, *near])], place.viewer)
+        hits = []
+        for number, (note, note_stems) in found.items():
+            words, terms = words_score(weights, parts, note_stems, stems / notes)
+            vector = None if query.vector is None else vector_score(near.get(number, 0.0), place.weights)
+            hits.append(ranked(note, words, vector, terms, place.now, place.weights))
+        return in_order(hits)
+
+    def _counts(self, db: "Connection", terms: Sequence[str], notes: int) -> dict[str, int]:
+        if abs(notes - self._counted_at) > _DRIFT * notes or len(self._frequencies) > 50_000:
+            self._frequencies, self._counted_at = {}, notes
+        few = notes < 1_000  # then it is exact: another note makes a difference
+        for term in terms:
+            if few or term not in self._frequencies:
+                row = db.execute("SELECT doc FROM vocabulary WHERE term = ?", (term,)).fetchone()
+                self._frequencies[term] = row[0] if row else 0
+        return {term: self._frequencies[term] for term in terms}
+
+    def _near(self, db: "Connection", query: Query, candidates: int) -> dict[int, float]:
+        """The best cosine of each of the notes nearest in meaning, by number."""
+        if query.vector is None:
+            return {}
+        kept = self._vectors.setdefault(query.model, _Vectors(query.model))
+        return kept.near(db, query.vector, candidates)
+
+
+class _Vectors:
+    """All vectors of a model in memory. Each search takes over what is new, and drops what it finds gone."""
+
+    def __init__(self, model: str) -> None:
+        self._model = vector_key(model)
+        self._index: VectorIndex | None = None
+        self._seq = 0
+        self._owner: dict[int, int] = {}
+        """The note of each vector, both by number."""
+
+    def near(self, db: "Connection", vector: "Vector", k: int) -> dict[int, float]:
+        """The best cosine of each of the nearest notes, by number."""
+        self._catch_up(db, len(vector))
+        while self._index is not None and len(self._index):
+            found = self._index.search(vector, k)
+            gone = [seq for seq, _ in found if not self._is_there(db, seq)]
+            if not gone:
+                best: dict[int, float] = {}
+                for seq, cosine in found:
+                    best.setdefault(self._owner[seq], cosine)  # the nearest comes first
+                return best
+            self._index.remove(gone)
+        return {}
+
+    def _is_there(self, db: "Connection", seq: int) -> bool:
+        return db.execute("SELECT 1 FROM vectors WHERE seq = ?", (seq,)).fetchone() is not None
+
+    def _catch_up(self, db: "Connection", dimension: int) -> None:
+        import numpy as np
+
+        if self._index is None or self._index.dimension != dimension:
+            self._index, self._seq, self._owner = VectorIndex(dimension), 0, {}
+        find = "SELECT seq, note, vector FROM vectors WHERE seq > ? AND model = ? AND length(vector) = ?"
+        rows = db.execute(find, (self._seq, self._model, 4 * dimension)).fetchall()
+        if rows:
+            table = np.stack([np.frombuffer(row[2], dtype="<f4") for row in rows])
+            good = np.isfinite(table).all(axis=1)
+            kept = [row for row, is_good in zip(rows, good, strict=True) if is_good]
+            self._index.add([row[0] for row in kept], table[good])
+            self._owner |= {row[0]: row[1] for row in kept}
+            self._seq = rows[-1][0]
+
+
+def _by_words(
+    db: "Connection",
+    parts: Mapping[str, tuple[str, ...]],
+    frequencies: Mapping[str, int],
+    viewer: Viewer,
+    most: int,
+) -> list[int]:
+    """Numbers of notes that have terms of the query."""
+    if not parts:
+        return []
+    leading, sum_of = [], 0
+    for term in sorted(parts, key=lambda term: frequencies[term]):
+        sum_of += frequencies[term]
+        if sum_of <= RARE:
+            leading.append(term)
+    numbers: list[int] = []
+    if leading:
+        either = " OR ".join(_expression(term, parts[term]) for term in leading)
+        numbers = _matching(db, either, viewer, "rank", most)
+    rest = [term for term in parts if term not in leading]
+    if rest:
+        together = " AND ".join(f'"{term}"' for term in parts if frequencies[term])
+        numbers += _matching(db, together, viewer, "found.rowid DESC", most)
+        if len(numbers) < most:
+            rarest = min(rest, key=lambda term: frequencies[term])
+            numbers += _matching(db, f'"{rarest}"', viewer, "found.rowid DESC", most)
+    return numbers
+
+
+def _matching(db: "Connection", expression: str, viewer: Viewer, order: str, most: int) -> list[int]:
+    """Numbers of notes that match and are seen, the first of an order."""
+    find = f"SELECT rowid FROM found WHERE found MATCH ? ORDER BY {order} LIMIT ?"  # noqa: S608
+    numbers = [row[0] for row in db.execute(find, (expression, 3 * most))]
+    if len(numbers) < 3 * most or viewer.everything:
+        return numbers[:most] if viewer.everything else numbers
+    where, values = seen_by(viewer)
+    join = f"""SELECT n.number FROM found JOIN notes n ON n.number = found.rowid
+        WHERE found MATCH ? AND {where} ORDER BY {order} LIMIT ?"""  # noqa: S608
+    return [row[0] for row in db.execute(join, (expression, *values, most))]
+
+
+def _expression(term: str, parts: tuple[str, ...]) -> str:
+    begins = f' OR "{term}" *' if len(term) >= SHORTEST_BEGINNING and term.isalpha() else ""
+    made_of = f" OR ({' AND '.join(f'{chr(34)}{part}{chr(34)}' for part in parts)})" if parts else ""
+    return f'("{term}"{begins}{made_of})'
+
+
+def _rows(db: "Connection", numbers: Sequence[int], viewer: Viewer) -> dict[int, tuple[Note, list[str]]]:
+    """The notes of these numbers that are seen, each with its stems."""
+    where, values = seen_by(viewer)
+    found = {}
+    for start in range(0, len(numbers), 500):
+        some = numbers[start : start + 500]
+        marks = ",".join("?" * len(some))
+        find = f"""SELECT {NOTE}, n.number, f.stems FROM notes n JOIN found f ON f.rowid = n.number
+            WHERE n.number IN ({marks}) AND {where}"""  # noqa: S608
+        for row in db.execute(find, (*some, *values)):
+            note = note_of(row)
+            if note is not None:
+                found[row[3]] = (note, row[4].split())
+    return found

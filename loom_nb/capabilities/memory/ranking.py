@@ -1,0 +1,200 @@
+"""How notes are ranked: what speaks for one, each part visible, and one number from 0 to 1.
+
+    score = (w_words · words + w_vector · vector + w_salience · salience + w_recency · recency) / Σ w
+
+A sum of relevance, importance and recency, each brought to 0..1, as Park et al. rank the memories of their
+agents (Generative Agents, 2023, section 4.1). Relevance has two voices here, words and meaning, and either
+is enough: a note comes back only if `words` or `vector` reaches the threshold. The other two only order
+what is relevant; nothing comes back for being new or important.
+
+- words: BM25 (Robertson and Zaragoza, The Probabilistic Relevance Framework, 2009, k1 = 1.2, b = 0.75) as
+  the share that the note has of what the query could get at most, so that it means the same in every store:
+
+      words = Σ_t∈note idf(t) · min(1, tf·(k1+1) / (tf + k1·(1 - b + b·len/mean))) / Σ_t∈query idf(t)
+      idf(t) = ln(1 + (N - n + ½) / (n + ½))
+
+  of a store with N notes, n of which have the term. A word that only begins like a term counts 0.7. Of long
+  queries the twelve terms that weigh most are what a note could get at most.
+- vector: the cosine of the nearest piece of the note, from `vector_floor` (nothing) to 1; 0 without an
+  embedder, and its weight does not count then.
+- salience: 0.5 · importance + 0.3 if pinned + 0.2 · min(1, ln(1 + uses) / ln 21).
+- recency: ½ ^ (days since it was written or last recalled / half-life of its scope); 1 in scope semantic.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from loom_nb.capabilities.memory.notes import Note
+from loom_nb.errors import LoomUsageError
+
+K1, B = 1.2, 0.75
+MOST_WEIGHED = 12
+"""Terms of a query that count in what a note could get at most."""
+BEGINS = 0.7
+"""What a word counts that only begins like a term."""
+SHORTEST_BEGINNING = 5
+"""Letters of a term that longer words are found by."""
+_WEAK_WORDS = """
+    call name know tell show give find look want need like make think say said told use thing kind sort type
+    many long often time way good best please remember recall note notes again usual usually does work
+    heiss heisst nenn sag zeig gib find brauch mach wiss weiss appel dire donn trouv fair"""
+"""Stems that questions are made with, and that say little of what they are about."""
+_WEAK = frozenset(_WEAK_WORDS.split())
+_WEAKNESS = 0.35
+COMPONENTS = ("words", "vector", "salience", "recency")
+DAY = 86_400.0
+_MOST_USES = math.log(21)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryWeights:
+    """What counts how much when notes are ranked; see `loom_nb.capabilities.memory.ranking`.
+
+    Raises:
+        LoomUsageError: a weight is negative or none is positive, a half-life is not positive, or the floor
+            is not from 0 to below 1.
+    """
+
+    words: float = 1.0
+    vector: float = 1.0
+    salience: float = 0.2
+    recency: float = 0.1
+    half_life_days: float = 30.0
+    """Of notes of scope persistent and session."""
+    working_half_life_days: float = 1.0
+    vector_floor: float = 0.25
+    """The cosine that texts without anything in common have, for the embedder that is used."""
+
+    def __post_init__(self) -> None:
+        weights = (self.words, self.vector, self.salience, self.recency)
+        if not all(0 <= one < math.inf for one in weights) or not self.words + self.vector > 0:
+            raise LoomUsageError(
+                "MemoryWeights: weights are numbers from 0 on, and words or vector counts",
+                fixes=["MemoryWeights(words=1, vector=1, salience=0.2, recency=0.1)"],
+            )
+        if not (0 < self.half_life_days < math.inf and 0 < self.working_half_life_days < math.inf):
+            raise LoomUsageError("MemoryWeights: a half-life is a positive number of days")
+        if not 0 <= self.vector_floor < 1:
+            raise LoomUsageError("MemoryWeights: vector_floor is from 0 to below 1")
+
+
+class Hit(msgspec.Struct, frozen=True):
+    """A note that was found, and why."""
+
+    note: Note
+    score: float = 0.0
+    components: dict[str, float] = {}
+    """`words`, `vector`, `salience`, `recency`, each 0 to 1; empty where nothing was looked for."""
+    terms: tuple[str, ...] = ()
+    """The stems of the query that stand in it."""
+
+    @property
+    def relevance(self) -> float:
+        """What is held against the threshold."""
+        return max(self.components.get("words", 0.0), self.components.get("vector", 0.0))
+
+    def why(self) -> str:
+        """In a line: "words 0.62 (coffee, milk) · salience 0.25 · recency 0.98"."""
+        told = [f"{name} {value:.2f}" for name, value in self.components.items() if value]
+        if self.terms and told:
+            told[0] += f" ({', '.join(self.terms)})"
+        return " · ".join(told) or ("pinned" if self.note.pinned else "")
+
+
+def term_weights(terms: Sequence[str], frequencies: Mapping[str, int], notes: int) -> dict[str, float]:
+    """How much each term of a query says, by how few notes have it."""
+    weights = {}
+    for term in terms:
+        n = min(frequencies.get(term, 0), notes)
+        weight = math.log(1 + (notes - n + 0.5) / (n + 0.5))
+        if term in _WEAK:
+            weight *= _WEAKNESS
+        elif not n and not term.isascii() and len(term) == 2:
+            weight *= _WEAKNESS  # pairs of characters across the borders of words, which stand nowhere
+        weights[term] = weight
+    return weights
+
+
+def words_score(
+    weights: Mapping[str, float], parts: Mapping[str, tuple[str, ...]], stems: Sequence[str], mean: float
+) -> tuple[float, tuple[str, ...]]:
+    """The component `words` of a note, and which terms it has.
+
+    Args:
+        weights: of the terms of the query.
+        parts: of which other stems a term is made, where it is made of some.
+        stems: of the note.
+        mean: stems of a note in this store, on average.
+    """
+    most = sum(sorted(weights.values(), reverse=True)[:MOST_WEIGHED])
+    if not most or not stems:
+        return 0.0, ()
+    counts: dict[str, int] = {}
+    for one in stems:
+        counts[one] = counts.get(one, 0) + 1
+    length = K1 * (1 - B + B * min(len(stems) / max(mean, 1.0), 4.0))
+    total, found = 0.0, []
+    for term, weight in weights.items():
+        times: float = counts.get(term, 0)
+        if not times and (made_of := parts.get(term)):
+            times = min(counts.get(part, 0) for part in made_of)
+        if not times and len(term) >= SHORTEST_BEGINNING and any(one.startswith(term) for one in counts):
+            times = BEGINS
+        if times:
+            found.append(term)
+            total += weight * min(1.0, times * (K1 + 1) / (times + length))
+    return min(1.0, total / most), tuple(found)
+
+
+def vector_score(cosine: float, weights: MemoryWeights) -> float:
+    """The component `vector`."""
+    return min(1.0, max(0.0, (cosine - weights.vector_floor) / (1 - weights.vector_floor)))
+
+
+def salience(note: Note) -> float:
+    """The component of that name: how much a note matters, whatever is asked."""
+    used = min(1.0, math.log1p(max(note.uses, 0)) / _MOST_USES)
+    return min(1.0, 0.5 * note.importance + 0.3 * note.pinned + 0.2 * used)
+
+
+def recency(note: Note, now: float, weights: MemoryWeights) -> float:
+    """The component of that name: how fresh it is."""
+    if note.scope == "semantic":
+        return 1.0
+    days = max(0.0, now - max(note.updated, note.used)) / DAY
+    half = weights.working_half_life_days if note.scope == "working" else weights.half_life_days
+    return float(0.5 ** (days / half))
+
+
+def ranked(
+    note: Note, words: float, vector: float | None, terms: tuple[str, ...], now: float, weights: MemoryWeights
+) -> Hit:
+    """A hit with its score and components, rounded so that they read the same everywhere.
+
+    Args:
+        note: what was found.
+        words: that component.
+        vector: that component; None: nobody looked for meaning.
+        terms: that it has.
+        now: seconds since the epoch.
+        weights: what counts how much.
+    """
+    parts: dict[str, float] = {
+        "words": words,
+        "salience": salience(note),
+        "recency": recency(note, now, weights),
+    }
+    if vector is not None:
+        parts["vector"] = vector
+    sum_of_weights = sum(getattr(weights, name) for name in parts)
+    score = sum(getattr(weights, name) * value for name, value in parts.items()) / sum_of_weights
+    shown: dict[str, float] = {name: round(parts[name], 4) for name in COMPONENTS if name in parts}
+    return Hit(note, round(score, 4), shown, terms)
+
+
+def in_order(hits: Sequence[Hit]) -> list[Hit]:
+    """Best first; of equals the one that was written later."""
+    return sorted(hits, key=lambda hit: (-hit.score, -hit.note.updated, hit.note.id))
