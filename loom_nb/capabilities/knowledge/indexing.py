@@ -121,7 +121,7 @@ class Pass:
             StoreError: the database cannot be used.
             LoomError: the embedder fails; what was embedded is kept.
         """
-        began = self.monotonic()
+        started = self.monotonic()
         yield IndexProgress("looking")
         known = await asyncio.to_thread(self._served)
         plan, to_read = await self._planned(known)
@@ -132,6 +132,8 @@ class Pass:
         notes: list[str] = []
         embedded = 0
         numbers = tuple(plan.stays)
+        began = self.monotonic()
+        yield IndexProgress("embedding", total, total)
         async for done, of in self.meaning.embedding(numbers, notes):
             left = _left(self.monotonic() - began, done, of) if done else None
             embedded = done
@@ -140,7 +142,7 @@ class Pass:
         documents, chunks, removed = await asyncio.to_thread(self._serve, plan)
         self.report = IndexReport(
             documents, chunks, plan.added, plan.changed, plan.unchanged, removed, embedded, plan.failed,
-            self.monotonic() - began, tuple(notes),
+            self.monotonic() - started, tuple(notes),
         )  # fmt: skip
         yield IndexProgress("done", total, total, chunks)
 
