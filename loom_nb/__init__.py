@@ -16,6 +16,9 @@ __version__ = "0.1.0.dev0"
 if TYPE_CHECKING:
     from loom_nb.agent import Agent
     from loom_nb.capabilities import Capability
+    from loom_nb.capabilities.knowledge.base import KnowledgeBase
+    from loom_nb.capabilities.knowledge.query import Evidence, KnowledgeQuery
+    from loom_nb.capabilities.knowledge.sources import KnowledgeSource
     from loom_nb.errors import AnswerRefused, LoomError, ModelError, RunFailed, SetupError, ToolError
     from loom_nb.inputs import Answer, RunContext, RuntimeTask, SessionConfig, Stop
     from loom_nb.messages import Message, Usage
@@ -74,12 +77,16 @@ _HOMES = {
     "Decision": "loom_nb.questions",
     "Deny": "loom_nb.runtime.rules",
     "Destructive": "loom_nb.runtime.rules",
+    "Evidence": "loom_nb.capabilities.knowledge.query",
     "FileSessionStore": "loom_nb.stores.files",
     "Generation": "loom_nb.protocols",
     "GovernancePolicy": "loom_nb.runtime.governance",
     "Harness": "loom_nb.runtime.harness",
     "Hosts": "loom_nb.runtime.rules",
     "InsideRoot": "loom_nb.runtime.rules",
+    "KnowledgeBase": "loom_nb.capabilities.knowledge.base",
+    "KnowledgeQuery": "loom_nb.capabilities.knowledge.query",
+    "KnowledgeSource": "loom_nb.capabilities.knowledge.sources",
     "Limits": "loom_nb.runtime.limits",
     "LoomError": "loom_nb.errors",
     "MaxCost": "loom_nb.runtime.rules",
@@ -137,12 +144,16 @@ __all__ = [
     "Decision",
     "Deny",
     "Destructive",
+    "Evidence",
     "FileSessionStore",
     "Generation",
     "GovernancePolicy",
     "Harness",
     "Hosts",
     "InsideRoot",
+    "KnowledgeBase",
+    "KnowledgeQuery",
+    "KnowledgeSource",
     "Limits",
     "LoomError",
     "MaxCost",

@@ -60,6 +60,8 @@ class KnowledgeCapability:
     embedder: Reader = field(default="lsa", compare=False)
     path: str | Path | None = None
     name: str = field(default="knowledge", init=False)
+    _kept: list[KnowledgeBase] = field(default_factory=list, init=False, repr=False, compare=False)
+    """The base, once it was asked for: what was read of tables and functions lives as long as this does."""
 
     def __post_init__(self) -> None:
         if self.enrich not in ("auto", "never"):
@@ -83,7 +85,9 @@ class KnowledgeCapability:
         """The base, the same for all that have the same sources in this process."""
         if isinstance(self.sources, KnowledgeBase):
             return self.sources
-        return shared_base(self.sources, self.embedder, self.path)
+        if not self._kept:
+            self._kept.append(shared_base(self.sources, self.embedder, self.path))
+        return self._kept[0]
 
     async def open(self) -> Toolset:
         """The tool. Indexing begins now, and is waited for when something is looked for."""

@@ -1,5 +1,7 @@
 """What every surface says of the passages that an answer rests on: the words, said once."""
 
+import re
+
 from loom_nb.notebook.cited import INVENTED, Evidence, Source
 from loom_nb.notebook.render.facts import clipped, one_line
 from loom_nb.notebook.transcript import Transcript
@@ -7,6 +9,8 @@ from loom_nb.wording import counted
 
 EXCERPT = 300
 """Characters of a passage that are shown."""
+_HEADINGS = re.compile(r"\A(?:\s*#{1,6} [^\n]*\n+)+(?=\S)")
+"""Those that a passage begins with: they are told above it."""
 OTHERS = 12
 """Passages that were not cited and are named."""
 
@@ -43,13 +47,14 @@ def line(source: Source) -> str:
 
 
 def under(source: Source) -> str:
-    """The headings under which it stands, in one line."""
-    return clipped(" > ".join(source.passage.headings), 160)
+    """The headings under which it stands, in one line; empty where its title says the same."""
+    headings = [one for one in source.passage.headings if one != source.passage.title]
+    return clipped(" > ".join(headings), 160)
 
 
 def excerpt(source: Source) -> str:
     """The beginning of its words, in one line; empty where they are not at hand."""
-    return clipped(source.excerpt, EXCERPT)
+    return clipped(_HEADINGS.sub("", source.excerpt), EXCERPT)
 
 
 def others(evidence: Evidence, answer: str) -> str:
