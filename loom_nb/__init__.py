@@ -19,12 +19,25 @@ if TYPE_CHECKING:
     from loom_nb.capabilities.knowledge.base import KnowledgeBase
     from loom_nb.capabilities.knowledge.query import Evidence, KnowledgeQuery
     from loom_nb.capabilities.knowledge.sources import KnowledgeSource
-    from loom_nb.errors import AnswerRefused, LoomError, ModelError, RunFailed, SetupError, ToolError
+    from loom_nb.capabilities.memory.notes import Note
+    from loom_nb.capabilities.memory.ranking import MemoryWeights
+    from loom_nb.capabilities.memory.store import NoteStore
+    from loom_nb.errors import (
+        AnswerRefused,
+        EmbeddingError,
+        LoomError,
+        ModelError,
+        RunFailed,
+        SetupError,
+        ToolError,
+    )
     from loom_nb.inputs import Answer, RunContext, RuntimeTask, SessionConfig, Stop
     from loom_nb.messages import Message, Usage
+    from loom_nb.models.embeddings import OllamaEmbedder, OpenAIEmbedder
     from loom_nb.models.registry import Model
     from loom_nb.protocols import Generation, Verdict
     from loom_nb.questions import Decision, Option, Question
+    from loom_nb.retrieval.model2vec import Model2VecEmbedder
     from loom_nb.runtime import frames
     from loom_nb.runtime.artifacts import Artifact, artifact
     from loom_nb.runtime.compaction import ContextProtocol
@@ -77,6 +90,7 @@ _HOMES = {
     "Decision": "loom_nb.questions",
     "Deny": "loom_nb.runtime.rules",
     "Destructive": "loom_nb.runtime.rules",
+    "EmbeddingError": "loom_nb.errors",
     "Evidence": "loom_nb.capabilities.knowledge.query",
     "FileSessionStore": "loom_nb.stores.files",
     "Generation": "loom_nb.protocols",
@@ -91,10 +105,16 @@ _HOMES = {
     "LoomError": "loom_nb.errors",
     "MaxCost": "loom_nb.runtime.rules",
     "MemoryStore": "loom_nb.stores.memory",
+    "MemoryWeights": "loom_nb.capabilities.memory.ranking",
     "Message": "loom_nb.messages",
     "Model": "loom_nb.models.registry",
+    "Model2VecEmbedder": "loom_nb.retrieval.model2vec",
     "ModelError": "loom_nb.errors",
+    "OllamaEmbedder": "loom_nb.models.embeddings",
+    "Note": "loom_nb.capabilities.memory.notes",
+    "NoteStore": "loom_nb.capabilities.memory.store",
     "Once": "loom_nb.runtime.rules",
+    "OpenAIEmbedder": "loom_nb.models.embeddings",
     "Option": "loom_nb.questions",
     "PerMinute": "loom_nb.runtime.rules",
     "Preflight": "loom_nb.runtime.preflight",
@@ -144,6 +164,7 @@ __all__ = [
     "Decision",
     "Deny",
     "Destructive",
+    "EmbeddingError",
     "Evidence",
     "FileSessionStore",
     "Generation",
@@ -158,10 +179,16 @@ __all__ = [
     "LoomError",
     "MaxCost",
     "MemoryStore",
+    "MemoryWeights",
     "Message",
     "Model",
+    "Model2VecEmbedder",
     "ModelError",
+    "Note",
+    "NoteStore",
+    "OllamaEmbedder",
     "Once",
+    "OpenAIEmbedder",
     "Option",
     "PerMinute",
     "Preflight",

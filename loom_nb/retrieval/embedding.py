@@ -51,6 +51,10 @@ class Embedder(Protocol):
         """
         ...
 
+    async def close(self) -> None:
+        """Let go of connections, on the loop that used them. May be called twice."""
+        ...
+
 
 def checked(
     vectors: Any, count: int, dimension: int | None = None, *, name: str = "the embedder", zeros: bool = False
@@ -70,7 +74,8 @@ def checked(
     import numpy as np
 
     try:
-        table = np.asarray(vectors, dtype=np.float32)
+        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinity, and is refused
+            table = np.asarray(vectors, dtype=np.float32)
     except (ValueError, TypeError):
         raise _refused(name, "its vectors differ in length, or hold what is no number") from None
     if count == 0 and table.size == 0:

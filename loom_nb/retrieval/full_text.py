@@ -65,7 +65,7 @@ def search(
     rarest of them are looked at. Words of more than a fourth (`MOST`) of a large table are passed over.
 
     Args:
-        db: where the table is.
+        db: where the table is; within a transaction where others write.
         table: the name of a table of FTS5 whose columns hold `analysis.index_text`; with `TOKENIZE`.
         query: any text at all.
         limit: how many at most.

@@ -16,9 +16,9 @@ from loom_nb.retrieval.vectors import Near
 RRF_K = 60
 """The constant of reciprocal rank fusion, as its authors found it."""
 WORDS_WEIGHT = 1.0
-VECTOR_WEIGHT = 0.5
+VECTOR_WEIGHT = 0.6
 """Tuned on one half of the questions of `tests/retrieval/test_quality.py`, which reports the other."""
-LEAST_ANSWERED = 0.35
+LEAST_ANSWERED = 0.3
 """The share of a question that a text must answer by its words to belong to it."""
 
 

@@ -1,7 +1,8 @@
 """Latent semantic analysis: an embedder fitted on the user's own texts, offline, with numpy alone.
 
 Words that stand in the same texts come to lie near each other, so that a question finds a text that says
-it in other words (Deerwester et al., "Indexing by Latent Semantic Analysis", 1990). Weights are
+it in other words (Deerwester et al., "Indexing by Latent Semantic Analysis", 1990). Runs of four letters
+count beside the words, so that a misspelt one is near what was meant. Weights are
 ``ln(1 + tf) * ln((1 + N) / (1 + n))``, rows of length 1; the truncated SVD is the randomized one of Halko,
 Martinsson & Tropp ("Finding Structure with Randomness", 2011), with a fixed seed, so the same texts give
 the same vectors.
@@ -12,7 +13,8 @@ import json
 import math
 import struct
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Self
 
@@ -25,16 +27,18 @@ if TYPE_CHECKING:
 
     from loom_nb.retrieval.embedding import Kind, Vectors
 
-DIMENSION = 200
+DIMENSION = 300
 """Numbers of a vector, where the texts have as many to give."""
 LEAST_TEXTS = 50
 """Fewer texts say too little of which words belong together."""
 LEAST_LIFT = 0.45
 """A cosine from which a text belongs to a question; from 0.3 on, a fourth of foreign questions found some."""
 MOST_WORDS = 30_000
-"""Words that are kept: those in the most texts."""
+"""Words and runs of letters that are kept: those in the most texts."""
 MOST_TEXTS = 20_000
 """Texts that it is fitted on; of more, evenly spread ones."""
+_LETTERS = 0.3
+"""What a run of four letters counts beside a word: so forms of a word and misspelt ones are near it."""
 _OVER, _POWERS, _SEED = 16, 3, 20_110_503
 _LEAST_SIZE = 1e-3
 """Of the largest singular value: smaller ones are noise of the arithmetic."""
@@ -85,7 +89,7 @@ class LatentSemantics:
         step = -(-len(texts) // MOST_TEXTS)
         counts = []
         for done, text in enumerate(chosen := texts[::step]):
-            counts.append(Counter(stems(text)))
+            counts.append(_features(text))
             if done % 256 == 0:
                 tell(0.3 * done / len(chosen))
         having = Counter(word for count in counts for word in count)
@@ -103,7 +107,7 @@ class LatentSemantics:
         """Numbers in each vector."""
         return int(self._basis.shape[1])
 
-    @property
+    @cached_property
     def version(self) -> str:
         """The same for the same space: vectors of another version are of another space."""
         return hashlib.sha256(self.to_bytes()).hexdigest()[:12]
@@ -116,7 +120,7 @@ class LatentSemantics:
         """
         import numpy as np
 
-        counts = [Counter(stems(text)) for text in texts]
+        counts = [_features(text) for text in texts]
         rows = self._sparse(counts).times(self._basis)
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)
         lengths[lengths < 1e-6] = np.inf
@@ -125,7 +129,7 @@ class LatentSemantics:
         unit: Vectors = (rows / lengths).astype(np.float32)
         return unit
 
-    def _known(self, count: Counter[str]) -> float:
+    def _known(self, count: Mapping[str, float]) -> float:
         """Which share of a question has known words, by length in the space of all words."""
         strange = float(self._idf.max(initial=1.0))
         known = missed = 0.0
@@ -165,7 +169,7 @@ class LatentSemantics:
             ) from None
         return cls(words, numbers[: len(words)], basis)
 
-    def _sparse(self, counts: Sequence[Counter[str]]) -> "_Sparse":
+    def _sparse(self, counts: Sequence[Mapping[str, float]]) -> "_Sparse":
         import numpy as np
 
         columns, values, starts = [], [], [0]
@@ -206,6 +210,9 @@ class LatentEmbedder:
         if len(texts) < 8 or sys.platform == "emscripten":
             return self.space.embed(texts, kind=kind)
         return await asyncio.to_thread(self.space.embed, texts, kind=kind)
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
 
 class _Sparse:
@@ -256,6 +263,22 @@ class _Sparse:
         import numpy as np
 
         return np.repeat(np.arange(self.height), np.diff(self.starts))
+
+
+def _features(text: str) -> dict[str, float]:
+    """How often each word stands in a text, and, for less, each run of four letters within its words."""
+    found: dict[str, float] = {}
+    for word, times in Counter(stems(text)).items():
+        found[word] = found.get(word, 0.0) + times
+        for run in _letters(word):
+            found[run] = found.get(run, 0.0) + times * _LETTERS
+    return found
+
+
+@lru_cache(maxsize=1 << 16)
+def _letters(word: str) -> tuple[str, ...]:
+    marked = f"<{word}>"
+    return tuple(f"~{marked[at : at + 4]}" for at in range(len(marked) - 3)) if len(word) > 2 else ()
 
 
 def _right_basis(matrix: _Sparse, dimension: int, tell: Callable[[float], None]) -> "NDArray[np.float32]":

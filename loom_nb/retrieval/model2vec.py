@@ -13,6 +13,9 @@ from loom_nb.retrieval.embedding import LEAST_LIFT, Kind, checked
 if TYPE_CHECKING:
     from loom_nb.retrieval.embedding import Vectors
 
+_END = 65_536
+"""Bytes at each end of a file that are looked at."""
+
 
 class Model2VecEmbedder:
     """Embeds with a model of model2vec (the extra `embed`). Nothing is loaded before the first call.
@@ -34,11 +37,7 @@ class Model2VecEmbedder:
                 cause="a model is a folder with config.json, tokenizer.json and model.safetensors",
                 fixes=("give the path of the folder that holds config.json",),
             )
-        # another model at the same place has other vectors
-        weights = self._path / "model.safetensors"
-        size = weights.stat().st_size if weights.is_file() else 0
-        mark = hashlib.sha256(config.read_bytes() + str(size).encode()).hexdigest()[:8]
-        self.name = f"model2vec:{self._path.name}-{mark}"
+        self.name = f"model2vec:{self._path.name}-{_mark(config, self._path / 'model.safetensors')}"
         self.least = least
         self._model: Any = None
 
@@ -47,6 +46,9 @@ class Model2VecEmbedder:
         if sys.platform == "emscripten":
             return self._embed(texts)
         return await asyncio.to_thread(self._embed, texts)
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
     def _embed(self, texts: Sequence[str]) -> "Vectors":
         if self._model is None:
@@ -63,3 +65,17 @@ class Model2VecEmbedder:
         except ImportError:
             raise SetupError("model2vec is not installed", fixes=("pip install 'loom-nb[embed]'",)) from None
         return StaticModel.from_pretrained(str(self._path), force_download=False)
+
+
+def _mark(*files: Path) -> str:
+    """What changes when another model comes to the same place: sizes, and both ends of each file."""
+    digest = hashlib.sha256()
+    for path in files:
+        if not path.is_file():
+            continue
+        with path.open("rb") as file:
+            digest.update(file.read(_END))
+            size = file.seek(0, 2)
+            file.seek(max(0, size - _END))
+            digest.update(file.read() + str(size).encode())
+    return digest.hexdigest()[:8]

@@ -67,6 +67,10 @@ class Retrying:
             [rows if rows.shape[1] == width else np.zeros((len(rows), width), np.float32) for rows in found]
         )
 
+    async def close(self) -> None:
+        """Close the one that is asked."""
+        await self._embedder.close()
+
     async def _insist(self, texts: Sequence[str], kind: Kind) -> "Vectors":
         attempt = 1
         while True:

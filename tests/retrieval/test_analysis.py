@@ -1,16 +1,11 @@
 """Words of a text and of a question: the same reading for both."""
 
-import sys
-from pathlib import Path
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tables import table_of
 
 from loom_nb.retrieval.analysis import MAX_TERMS, index_text, match, stems, terms, words
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tables import table_of
 
 
 def found(query, *texts, any_of=True):

@@ -2,18 +2,14 @@
 
 import math
 import sqlite3
-import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tables import table_of
 
 from loom_nb.retrieval.analysis import TOKENIZE, index_text
 from loom_nb.retrieval.full_text import rows_of, search
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tables import table_of
 
 NOTES = (
     "The user likes dark roast coffee in the morning",
