@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from loom_nb.capabilities.knowledge.query import Evidence, KnowledgeQuery
 
 _LATER = (
-    "skills",
     "memory",
     "policy",
     "schedule",
@@ -54,6 +53,8 @@ class Agent:
         knowledge: documents that it is given: folders, files, addresses, `KnowledgeSource`s, or one
             `KnowledgeBase`. Short for `Capability.knowledge(…)` among the capabilities.
         generation: sampling options.
+        skills: True for the skills that are found in the usual places; or folders of skills of your own,
+            which come before those. Short for `Capability.skills(…)`.
         runtime: the policies of its runs.
         session_store: where sessions keep their logs; a SQLite file of the user by default.
         name: what it is called.
@@ -83,6 +84,7 @@ class Agent:
         tools: Sequence[Tool | ToolFunction] = (),
         capabilities: Sequence[Capability] = (),
         knowledge: Any = (),
+        skills: bool | Sequence[str] = False,
         generation: Generation | None = None,
         runtime: Runtime | None = None,
         session_store: Store | None = None,
@@ -112,7 +114,7 @@ class Agent:
             "model": model,
             "instructions": instructions,
             "tools": tuple(as_tool(one) for one in tools),
-            "capabilities": tuple(capabilities),
+            "capabilities": (*capabilities, *_skills(skills)),
             "generation": generation or Generation(),
             "runtime": runtime or Runtime.sdk(),
             "session_store": session_store,
@@ -208,6 +210,15 @@ def _knowledge(given: Any) -> tuple[Capability, ...]:
     from loom_nb.capabilities.knowledge.capability import KnowledgeCapability
 
     return (KnowledgeCapability(given),)
+
+
+def _skills(given: bool | Sequence[str]) -> tuple[Capability, ...]:
+    """The capability that `Agent(skills=…)` is short for."""
+    if not given:
+        return ()
+    from loom_nb.capabilities.skills import SkillsCapability
+
+    return (SkillsCapability(() if given is True else given),)
 
 
 def _expect(name: str, value: object, kind: Any) -> None:

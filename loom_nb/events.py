@@ -414,6 +414,36 @@ class EvidenceFound(_Fact, frozen=True, gc=False):
     """The highest number that a passage of the conversation has."""
 
 
+class SkillActivated(_Fact, frozen=True, gc=False):
+    """A skill is active in this run from now on, or is no longer. The end of the run ends it too."""
+
+    name: str
+    tier: str = ""
+    """How far it is trusted, by its place: builtin, user, project or agent."""
+    place: str = ""
+    """The folder in which skills of this place lie."""
+    sha256: str = ""
+    """Of all that it said."""
+    allowed_tools: tuple[str, ...] | None = None
+    """The only tools that may be used while it is active; None: all."""
+    call_id: str = ""
+    active: bool = True
+    """False: it was put away."""
+    findings: tuple[str, ...] = ()
+    """What the guard told of it, in words."""
+
+
+class SkillChanged(_Fact, frozen=True, gc=False):
+    """The agent wrote a skill of its own, changed or deleted it, or took such a change back."""
+
+    name: str
+    change: Literal["created", "changed", "deleted", "undone"]
+    file: str = ""
+    """Which of its files."""
+    words: str = ""
+    call_id: str = ""
+
+
 class RecalledNote(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A note that a model was shown, and why."""
 
@@ -541,6 +571,8 @@ Kept: TypeAlias = (
     | EvidenceFound
     | NotesRecalled
     | MemoryChanged
+    | SkillActivated
+    | SkillChanged
     | RunInterrupted
     | RunFinished
 )

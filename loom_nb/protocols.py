@@ -20,6 +20,8 @@ from loom_nb.events import (
     NotesWritten,
     PlanUpdated,
     SecretUsed,
+    SkillActivated,
+    SkillChanged,
     StopReason,
     VariablesChanged,
 )
@@ -342,6 +344,8 @@ class Scene(msgspec.Struct, frozen=True):
     """By "session" and "agent"."""
     trace: Callable[[Mapping[str, Any]], Taint] = lambda arguments: Taint()
     """Where these arguments come from."""
+    skills: tuple[SkillActivated, ...] = ()
+    """Those that are active in the run."""
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -435,7 +439,15 @@ class Redaction(Protocol):
 
 
 Said: TypeAlias = (
-    PlanUpdated | NotesWritten | VariablesChanged | SecretUsed | NotesRecalled | MemoryChanged | EvidenceFound
+    PlanUpdated
+    | NotesWritten
+    | VariablesChanged
+    | SecretUsed
+    | NotesRecalled
+    | MemoryChanged
+    | SkillActivated
+    | SkillChanged
+    | EvidenceFound
 )
 """What a tool may keep about its call."""
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from loom_nb.capabilities.python import PythonCapability, Runner
     from loom_nb.capabilities.scratchpad import ScratchpadCapability
     from loom_nb.capabilities.shell.capability import ShellCapability
+    from loom_nb.capabilities.skills import SkillsCapability
     from loom_nb.capabilities.ssh import SshCapability
     from loom_nb.capabilities.variables import VariablesCapability
     from loom_nb.capabilities.web import WebCapability
@@ -47,6 +48,7 @@ _HOMES = {
     "PythonCapability": "loom_nb.capabilities.python",
     "ScratchpadCapability": "loom_nb.capabilities.scratchpad",
     "ShellCapability": "loom_nb.capabilities.shell.capability",
+    "SkillsCapability": "loom_nb.capabilities.skills",
     "SshCapability": "loom_nb.capabilities.ssh",
     "VariablesCapability": "loom_nb.capabilities.variables",
     "WebCapability": "loom_nb.capabilities.web",
@@ -66,6 +68,7 @@ __all__ = [
     "PythonCapability",
     "ScratchpadCapability",
     "ShellCapability",
+    "SkillsCapability",
     "SshCapability",
     "VariablesCapability",
     "WebCapability",
@@ -75,8 +78,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _BUILT = (
-    "files, shell, web, http, ssh, python, variables, cells, human, knowledge, plan, scratchpad, memory "
-    "and custom"
+    "files, shell, web, http, ssh, python, variables, cells, human, knowledge, plan, scratchpad, memory, "
+    "skills and custom"
 )
 
 
@@ -300,9 +303,22 @@ class Capability:
         _not_built("mcp")
 
     @staticmethod
-    def skill(*_: object, **__: object) -> NoReturn:
-        """Not built yet: raises NotBuiltError."""
-        _not_built("skill")
+    @_strict
+    def skills(folders: Iterable[str] = (), write: bool = False, listed: int = 1_500) -> "SkillsCapability":
+        """Procedures in Markdown (SKILL.md) that the agent is told of by name, and loads when it needs one.
+
+        Args:
+            folders: folders of skills of your own; besides, those in `skills` and `.loom/skills` of the
+                project, those in your loom_nb folder and those that are shipped are found.
+            write: whether the agent may write skills of its own; you are asked about each change.
+            listed: tokens that names and descriptions may take in a request.
+        """
+        from loom_nb.capabilities.skills import SkillsCapability
+
+        return SkillsCapability(folders if isinstance(folders, str) else tuple(folders), write, listed)
+
+    skill = skills
+    """Another name of it."""
 
     @staticmethod
     @_strict

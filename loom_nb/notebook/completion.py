@@ -121,8 +121,8 @@ def _after_line(before: str, bench: "Workbench") -> dict[str, Any]:
         case "sessions" | "replay" | "approvals" if done[1:] in ([], ["--all"]):
             return _offer(fragment, _words_of(done[0]), "command")
         case _:
-            more = done[0] == "key"
-            return _after_key(done[1:], fragment, bench) if more else _offer(fragment, [], "text")
+            follows = _FOLLOWS.get(done[0])
+            return follows(done[1:], fragment, bench) if follows is not None else _offer(fragment, [], "text")
 
 
 def _after_run(done: list[str], fragment: str, bench: "Workbench") -> dict[str, Any]:
@@ -204,6 +204,15 @@ def _variables() -> list[str]:
     return sorted(name for name, text in os.environ.items() if text and _SECRET.search(name))
 
 
+def _after_skills(done: list[str], fragment: str, bench: "Workbench") -> dict[str, Any]:
+    from loom_nb.notebook.skills import VERBS, shelf_of
+
+    if not done:
+        return _offer(fragment, [verb for verb in VERBS if verb], "command")
+    names = [one.name for one in shelf_of(bench).usable()] if done == ["show"] else []
+    return _offer(fragment, names, "skill")
+
+
 def _after_budget(done: list[str], fragment: str) -> dict[str, Any]:
     match done:
         case []:
@@ -251,3 +260,10 @@ def _items(bench: "Workbench") -> list[str]:
     """The messages of the conversation, the newest first."""
     count = len(bench.session.conversation) if bench.session is not None else 0
     return [f"m{number}" for number in range(count, 0, -1)]
+
+
+_FOLLOWS: dict[str, Callable[[list[str], str, "Workbench"], dict[str, Any]]] = {
+    "key": _after_key,
+    "skills": _after_skills,
+}
+"""What is offered behind commands that have words of their own."""

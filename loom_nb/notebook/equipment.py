@@ -105,6 +105,7 @@ class Equipment:
             "human": Capability.human,
             "plan": Capability.plan,
             "scratchpad": Capability.scratchpad,
+            "skills": lambda: Capability.skills(write=True),
             "files": lambda: Capability.files(here, read_only=False),
             "shell": lambda: Capability.shell(here),
             "web": Capability.web,

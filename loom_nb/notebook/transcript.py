@@ -45,6 +45,8 @@ from loom_nb.events import (
     RunResumed,
     RunStarted,
     SecretUsed,
+    SkillActivated,
+    SkillChanged,
     TableHead,
     TextDelta,
     ThinkingDelta,
@@ -663,6 +665,26 @@ def _memory_changed(transcript: Transcript, event: MemoryChanged) -> Transcript:
     return _noticed(transcript, Noticed(f"{what} {event.id}: {one_line(event.words, 120)}"))
 
 
+def _skill_activated(transcript: Transcript, event: SkillActivated) -> Transcript:
+    if not event.active:
+        return _noticed(transcript, Noticed(f"the skill {event.name} was put away"))
+    tools = (
+        f"; only {', '.join(event.allowed_tools) or 'no tools'} while it is"
+        if event.allowed_tools is not None
+        else ""
+    )
+    found = f"; the guard: {'; '.join(event.findings)}" if event.findings else ""
+    told = f"the skill {event.name} ({event.tier}) is active{tools}{found}"
+    return _noticed(transcript, Noticed(told, "warning" if event.findings else "info"))
+
+
+def _skill_changed(transcript: Transcript, event: SkillChanged) -> Transcript:
+    file = f", {event.file}" if event.file else ""
+    return _noticed(
+        transcript, Noticed(f"the agent's skill {event.name}{file} was {event.change}", "warning")
+    )
+
+
 def _grant_revoked(transcript: Transcript, event: GrantRevoked) -> Transcript:
     return _noticed(transcript, Noticed(f"a leave was taken back (sha256:{event.grant.key[:16]})"))
 
@@ -1152,6 +1174,8 @@ _STEPS: dict[type[Any], Callable[[Transcript, Any], Transcript]] = {
     EvidenceFound: _evidence_found,
     NotesRecalled: _notes_recalled,
     MemoryChanged: _memory_changed,
+    SkillActivated: _skill_activated,
+    SkillChanged: _skill_changed,
     TextDelta: _text_delta,
     ThinkingDelta: _thinking_delta,
     CallDelta: _call_delta,

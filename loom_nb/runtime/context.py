@@ -20,6 +20,7 @@ from loom_nb.events import (
     Mark,
     NotesWritten,
     PlanItem,
+    SkillActivated,
 )
 from loom_nb.messages import (
     Conversation,
@@ -79,6 +80,8 @@ class View:
     """What was written on the scratchpad, oldest first, each with the message that did it."""
     evidence: Numbers = field(default_factory=Numbers)
     """The numbers of the passages of documents that were told; copies of the view have the same."""
+    skills: tuple[SkillActivated, ...] = ()
+    """Those that are active in the run that goes on."""
     head: "tuple[HeadItem, ...] | None" = None
     """What stood before the conversation in the last request; None where none was noted."""
     headed: tuple[object, ...] = (None, None, None, None)

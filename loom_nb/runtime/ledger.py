@@ -343,7 +343,11 @@ def _why(role: Role, part: Part) -> str:
             return "it travelled with the prompt"
 
 
-_FOUND = {"memory": "a note that fits the prompt", "knowledge": "a passage that fits the prompt"}
+_FOUND = {
+    "memory": "a note that fits the prompt",
+    "knowledge": "a passage that fits the prompt",
+    "skill": "skills that fit the prompt",
+}
 
 
 def _told(part: Part) -> tuple[str, str]:

@@ -32,12 +32,14 @@ from loom_nb.events import (
     RunFinished,
     RunInterrupted,
     RunStarted,
+    SkillActivated,
     TurnFinished,
     TurnStarted,
 )
 from loom_nb.messages import Conversation, Message, Origin, TextPart, ToolResultPart
 from loom_nb.protocols import OutputSchema
 from loom_nb.questions import Question, misfits
+from loom_nb.runtime.active_skills import with_skill
 from loom_nb.runtime.context import Fact
 from loom_nb.runtime.evidence import Numbers
 from loom_nb.runtime.output import OutputType, without_fence
@@ -75,6 +77,8 @@ class Past:
     notes: list[tuple[int, NotesWritten]] = field(default_factory=list)
     evidence: Numbers = field(default_factory=Numbers)
     """The numbers of the passages that were told."""
+    skills: tuple[SkillActivated, ...] = ()
+    """Those that were active in the last run."""
 
 
 @dataclass(slots=True)
@@ -89,6 +93,11 @@ class Waiting:
     """What the log holds of the run."""
     repairs: list[Kept]
     """What ends it instead, where it is not resumed."""
+
+    @property
+    def knowledge(self) -> tuple[()]:
+        """What it was given to look things up in: that was looked up when it began."""
+        return ()
 
     @property
     def goal(self) -> str:
@@ -191,6 +200,7 @@ def _fold(past: Past, entry: LogEntry) -> None:
     match entry.event:
         case RunStarted():
             past.runs.add(entry.run)
+            past.skills = ()
         case MessageAdded(message=message):
             past.conversation.add(message)
             past.meter.added(message)
@@ -221,6 +231,8 @@ def _fold_books(past: Past, event: Kept) -> None:
         past.notes.append((last, event))
     elif isinstance(event, EvidenceFound):
         past.evidence.take(event)
+    elif isinstance(event, SkillActivated):
+        past.skills = with_skill(past.skills, event)
 
 
 def _follow(run: _OpenRun, entry: LogEntry) -> None:

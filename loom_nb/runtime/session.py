@@ -879,10 +879,8 @@ class Session:
                         work = await careful
                     empty = self._stages.get(id(agent)) or await self._empty_stage(agent)
                     stage = self._set_stage(empty, run, agent, work, output)
-                    if isinstance(work, _Beginning) and (empty.kit.enriching or work.knowledge):
-                        await enrich(stage, self._enquiry(agent, work.message, run.id), work.knowledge)
-                    if stage.hooks.given:
-                        await tell(stage, "before_run", goal=work.goal)
+                    if stage.hooks.given or empty.kit.enriching or work.knowledge:
+                        await self._prepare(stage, agent, work)
                     ending.finished = await carry_out(stage)
                     ending.value = stage.value
                 except asyncio.CancelledError as stop:
@@ -904,6 +902,13 @@ class Session:
             self._hand_out(run, ending)
         if ending.cancelled is not None:
             _pass_on(ending.cancelled, run)
+
+    async def _prepare(self, stage: Stage, agent: AgentDescription, work: "_Beginning | Waiting") -> None:
+        """Before the first turn: add what capabilities know of the task, and tell the hooks."""
+        if isinstance(work, _Beginning) and (stage.kit.enriching or work.knowledge):
+            await enrich(stage, self._enquiry(agent, work.message, stage.run.id), work.knowledge)
+        if stage.hooks.given:
+            await tell(stage, "before_run", goal=work.goal)
 
     def _hand_out(self, run: Run, ending: "_Ending") -> None:
         if run in self._active:
@@ -1029,6 +1034,7 @@ class Session:
         if run.id in self._used:
             self._rename(run)
         self._used.add(run.id)
+        self.view.skills = ()
         run.say(RunStarted(run.model, message.text, work.metadata, work.form))
         self.view.add(message)
         self._meter.tail.append(message)
@@ -1223,6 +1229,7 @@ class Session:
         self._origins = Origins(past.conversation)
         self.view = View(past.conversation, plan=past.plan, planned=past.planned, notes=past.notes)
         self.view.evidence = past.evidence
+        self.view.skills = past.skills
         if past.context:
             self.view.take(*past.context)
         self._tally = past.tally
