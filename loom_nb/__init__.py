@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from loom_nb.agent import Agent
     from loom_nb.capabilities import Capability
     from loom_nb.capabilities.attaching import attach
+    from loom_nb.capabilities.knowledge.base import KnowledgeBase
+    from loom_nb.capabilities.knowledge.query import Evidence, KnowledgeQuery
+    from loom_nb.capabilities.knowledge.sources import KnowledgeSource
     from loom_nb.capabilities.memory.notes import Note
     from loom_nb.capabilities.memory.ranking import MemoryWeights
     from loom_nb.capabilities.memory.store import NoteStore
@@ -89,12 +92,16 @@ _HOMES = {
     "Deny": "loom_nb.runtime.rules",
     "Destructive": "loom_nb.runtime.rules",
     "EmbeddingError": "loom_nb.errors",
+    "Evidence": "loom_nb.capabilities.knowledge.query",
     "FileSessionStore": "loom_nb.stores.files",
     "Generation": "loom_nb.protocols",
     "GovernancePolicy": "loom_nb.runtime.governance",
     "Harness": "loom_nb.runtime.harness",
     "Hosts": "loom_nb.runtime.rules",
     "InsideRoot": "loom_nb.runtime.rules",
+    "KnowledgeBase": "loom_nb.capabilities.knowledge.base",
+    "KnowledgeQuery": "loom_nb.capabilities.knowledge.query",
+    "KnowledgeSource": "loom_nb.capabilities.knowledge.sources",
     "Limits": "loom_nb.runtime.limits",
     "LoomError": "loom_nb.errors",
     "MaxCost": "loom_nb.runtime.rules",
@@ -160,12 +167,16 @@ __all__ = [
     "Deny",
     "Destructive",
     "EmbeddingError",
+    "Evidence",
     "FileSessionStore",
     "Generation",
     "GovernancePolicy",
     "Harness",
     "Hosts",
     "InsideRoot",
+    "KnowledgeBase",
+    "KnowledgeQuery",
+    "KnowledgeSource",
     "Limits",
     "LoomError",
     "MaxCost",

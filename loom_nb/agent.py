@@ -7,7 +7,7 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loom_nb.credentials.used_secrets import USED
 from loom_nb.errors import LoomUsageError, NotBuiltError
@@ -25,8 +25,10 @@ from loom_nb.runtime.session import Session
 from loom_nb.runtime.tally import Tally
 from loom_nb.tools import Tool, ToolFunction, as_tool
 
+if TYPE_CHECKING:
+    from loom_nb.capabilities.knowledge.query import Evidence, KnowledgeQuery
+
 _LATER = (
-    "knowledge",
     "memory",
     "policy",
     "schedule",
@@ -48,6 +50,8 @@ class Agent:
         instructions: what it is and how it should work; the system side of every request.
         tools: plain functions or `@tool`s.
         capabilities: what else it is given, for example `Capability.files()`.
+        knowledge: documents that it is given: folders, files, addresses, `KnowledgeSource`s, or one
+            `KnowledgeBase`. Short for `Capability.knowledge(…)` among the capabilities.
         generation: sampling options.
         skills: True for the skills that are found in the usual places; or folders of skills of your own,
             which come before those. Short for `Capability.skills(…)`.
@@ -79,6 +83,7 @@ class Agent:
         instructions: str = "",
         tools: Sequence[Tool | ToolFunction] = (),
         capabilities: Sequence[Capability] = (),
+        knowledge: Any = (),
         skills: bool | Sequence[str] = False,
         generation: Generation | None = None,
         runtime: Runtime | None = None,
@@ -104,6 +109,7 @@ class Agent:
             raise LoomUsageError("Agent.tools is a list of functions", fixes=["tools=[my_function]"])
         for capability in capabilities:
             _expect("capabilities", capability, Capability)
+        capabilities = (*capabilities, *_knowledge(knowledge))
         values: dict[str, Any] = {
             "model": model,
             "instructions": instructions,
@@ -169,6 +175,26 @@ class Agent:
             return asyncio.run(self.run(task, context=context, schema=schema))
         return _in_own_loop(lambda: asyncio.run(self.run(task, context=context, schema=schema)))
 
+    async def resolve_knowledge(self, query: "KnowledgeQuery | str") -> "list[Evidence]":
+        """The passages of its documents that answer a query, the best first; none without any knowledge.
+
+        Documents that have changed are indexed before.
+
+        Raises:
+            StoreError: an index cannot be used.
+            LoomError: the embedder cannot be asked.
+        """
+        from loom_nb.capabilities.knowledge.capability import KnowledgeCapability
+        from loom_nb.capabilities.knowledge.query import KnowledgeQuery
+
+        found: list[Evidence] = []
+        for one in self.capabilities:
+            if isinstance(one, KnowledgeCapability):
+                base = one.base()
+                await base.refresh()
+                found += await base.search(query if isinstance(query, KnowledgeQuery) else one.query(query))
+        return sorted(found, key=lambda one: -one.score)
+
     def on(self, hook: str, function: Hook) -> None:
         """Have `function(**event)` called at a point of every run; see `loom_nb.runtime.hooks`."""
         self.hooks.on(hook, function)
@@ -176,6 +202,14 @@ class Agent:
     def off(self, hook: str, function: Hook) -> None:
         """Take a hook back."""
         self.hooks.off(hook, function)
+
+
+def _knowledge(given: Any) -> tuple[Capability, ...]:
+    if isinstance(given, tuple | list) and not given:
+        return ()
+    from loom_nb.capabilities.knowledge.capability import KnowledgeCapability
+
+    return (KnowledgeCapability(given),)
 
 
 def _skills(given: bool | Sequence[str]) -> tuple[Capability, ...]:

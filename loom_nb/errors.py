@@ -23,6 +23,7 @@
     │   ├── SecretDamaged         a sealed record was changed
     │   ├── HostKeyRefused        an SSH server is not, or is no longer, the one that was pinned
     │   └── CredentialDenied      a policy or a list of who may use it refuses
+    ├── Unreadable                a document of the knowledge cannot be read; the others are
     ├── StoreError                the log could not be read or written
     │   ├── SessionBusy           another process writes this session
     │   ├── LeaseLost             the right to write this session has passed to another process
@@ -269,6 +270,12 @@ class SessionDeleted(StoreError):
     """The session was deleted: until that is undone nobody writes it."""
 
     code = "L-STORE-05"
+
+
+class Unreadable(LoomError):
+    """A document of the knowledge cannot be read: damaged, encrypted, or without words."""
+
+    code = "L-KNOW-01"
 
 
 class ReplayDrift(LoomError):

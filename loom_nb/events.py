@@ -388,6 +388,34 @@ class SecretUsed(_Fact, frozen=True, gc=False):
     """Of the policy by which it was used: `notify_after` is to be told."""
 
 
+class Passage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """A passage of a document as the model was given it. Its words stand in the message or the result."""
+
+    number: int
+    """By which an answer cites it: [1]. It stays the same in the whole conversation."""
+    id: str
+    title: str = ""
+    location: str = ""
+    """Where in the document: "page 3"."""
+    source: str = ""
+    score: float = 0.0
+    url: str = ""
+    """Of a page of the web."""
+    headings: tuple[str, ...] = ()
+
+
+class EvidenceFound(_Fact, frozen=True, gc=False):
+    """Documents were searched. No passages: nothing in them belongs to the query."""
+
+    query: str
+    passages: tuple[Passage, ...] = ()
+    by: str = ""
+    """`search_knowledge`, or "enrichment" for what a run begins with."""
+    call_id: str = ""
+    known: int = 0
+    """The highest number that a passage of the conversation has."""
+
+
 class SkillActivated(_Fact, frozen=True, gc=False):
     """A skill is active in this run from now on, or is no longer. The end of the run ends it too."""
 
@@ -542,6 +570,7 @@ Kept: TypeAlias = (
     | RunResumed
     | Noticed
     | SecretUsed
+    | EvidenceFound
     | NotesRecalled
     | MemoryChanged
     | SkillActivated

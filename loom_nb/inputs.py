@@ -28,6 +28,8 @@ class RunContext:
 
     inputs: Mapping[str, Any] = field(default_factory=dict)
     """Values by name; each travels as a data part."""
+    knowledge: tuple[Any, ...] | list[Any] = ()
+    """`Evidence` that travels with the task; `KnowledgeSource`s in which passages for it are looked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import msgspec
 
 from loom_nb.events import (
     Delta,
+    EvidenceFound,
     Kept,
     LogEntry,
     MemoryChanged,
@@ -446,6 +447,7 @@ Said: TypeAlias = (
     | MemoryChanged
     | SkillActivated
     | SkillChanged
+    | EvidenceFound
 )
 """What a tool may keep about its call."""
 
@@ -504,6 +506,10 @@ class CallContext(Protocol):
 
     def say(self, event: Said) -> None:
         """Keep a fact about this call. May be called from any thread."""
+        ...
+
+    def number(self, passages: Sequence[str]) -> tuple[int, ...]:
+        """The numbers by which passages, told by their ids, are cited in this conversation."""
         ...
 
     def artifact(self, name: str, value: Any, media_type: str | None = None) -> None:
@@ -594,6 +600,10 @@ class PartitionItem:
     """Where it comes from, for the ledger: "user:identity/SOUL.md"; empty: from the program itself."""
 
 
+def _numbered(passages: Sequence[str]) -> tuple[int, ...]:
+    return tuple(range(1, len(passages) + 1))
+
+
 class Enquiry(msgspec.Struct, frozen=True):
     """What a run begins with: for whoever knows something about it."""
 
@@ -608,6 +618,8 @@ class Enquiry(msgspec.Struct, frozen=True):
     """Whether nothing is sent: then nothing counts as used either, and the answer is the same."""
     seen: frozenset[str] = frozenset()
     """The names of the data that the model is shown of this conversation already."""
+    number: Callable[[Sequence[str]], tuple[int, ...]] = _numbered
+    """The numbers by which passages, told by their ids, are cited in this conversation."""
 
 
 class Enrichment(msgspec.Struct, frozen=True):

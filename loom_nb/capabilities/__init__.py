@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from loom_nb.capabilities.http import HttpCapability
     from loom_nb.capabilities.human import HumanCapability
     from loom_nb.capabilities.identity import EditLeave, IdentityCapability
+    from loom_nb.capabilities.knowledge.capability import KnowledgeCapability
     from loom_nb.capabilities.memory.capability import MemoryCapability
     from loom_nb.capabilities.memory.ranking import MemoryWeights
     from loom_nb.capabilities.plan import PlanCapability
@@ -43,6 +44,7 @@ _HOMES = {
     "HttpCapability": "loom_nb.capabilities.http",
     "HumanCapability": "loom_nb.capabilities.human",
     "IdentityCapability": "loom_nb.capabilities.identity",
+    "KnowledgeCapability": "loom_nb.capabilities.knowledge.capability",
     "MemoryCapability": "loom_nb.capabilities.memory.capability",
     "PlanCapability": "loom_nb.capabilities.plan",
     "PythonCapability": "loom_nb.capabilities.python",
@@ -63,6 +65,7 @@ __all__ = [
     "HttpCapability",
     "HumanCapability",
     "IdentityCapability",
+    "KnowledgeCapability",
     "MemoryCapability",
     "PlanCapability",
     "PythonCapability",
@@ -78,7 +81,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _BUILT = (
-    "files, shell, web, http, ssh, python, variables, cells, human, identity, plan, scratchpad, memory, "
+    "files, shell, web, http, ssh, python, variables, cells, human, identity, knowledge, plan, scratchpad, "
+    "memory, "
     "skills and custom"
 )
 
@@ -337,6 +341,34 @@ class Capability:
 
     skill = skills
     """Another name of it."""
+
+    @staticmethod
+    @_strict
+    def knowledge(
+        sources: Any,
+        enrich: Literal["auto", "never"] = "auto",
+        limit: int = 5,
+        tokens: int = 2_000,
+        threshold: float = 0.35,
+        hops: int = 0,
+        embedder: Any = "lsa",
+        path: str | Path | None = None,
+    ) -> "KnowledgeCapability":
+        """Search documents, and let passages that fit a task travel with it, each with a number to cite.
+
+        Args:
+            sources: folders, files, addresses, `KnowledgeSource`s; or one `KnowledgeBase`.
+            enrich: "auto"; or "never": then only the tool `search_knowledge` finds them.
+            limit: passages that travel with a task at most.
+            tokens: of those together, estimated.
+            threshold: 0 to 1: what fits the task less does not travel; see `KnowledgeQuery`.
+            hops: along the entity graph of the base, where it has one.
+            embedder: "lsa" learns from the documents, offline; None looks for words alone; or an `Embedder`.
+            path: the file of the index; one of the user's by default.
+        """
+        from loom_nb.capabilities.knowledge.capability import KnowledgeCapability
+
+        return KnowledgeCapability(sources, enrich, limit, tokens, threshold, hops, embedder, path)
 
     @staticmethod
     @_strict

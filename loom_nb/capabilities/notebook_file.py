@@ -92,6 +92,15 @@ def as_text(data: bytes) -> str:
     )
 
 
+def sources(data: bytes, name: str) -> list[tuple[int, str, str]]:
+    """Number, kind and source of each cell that no tag hides from agents. Raises as `listed` does."""
+    return [
+        (number, str(cell.get("cell_type")), _text(cell.get("source")))
+        for number, cell in enumerate(_parsed(data, name)["cells"])
+        if not is_hidden(tags_of(cell.get("metadata")))
+    ]
+
+
 def _parsed(data: bytes, name: str) -> dict[str, Any]:
     notebook = parse_object(data.removeprefix(b"\xef\xbb\xbf"), what=name)
     cells = notebook.get("cells")

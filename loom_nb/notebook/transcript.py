@@ -27,6 +27,7 @@ from loom_nb.events import (
     CallStarted,
     ContextCompacted,
     Event,
+    EvidenceFound,
     GrantRevoked,
     LogEntry,
     MemoryChanged,
@@ -60,13 +61,13 @@ from loom_nb.messages import (
     FilePart,
     ImagePart,
     Message,
-    Part,
     TextPart,
     ThinkingPart,
     ToolCallPart,
     ToolResultPart,
     Usage,
 )
+from loom_nb.notebook.cited import Evidence, found, is_found, with_words
 from loom_nb.questions import Decision, Question
 from loom_nb.runtime.context import item_name, words_of
 from loom_nb.tokens import estimate, estimate_message
@@ -198,6 +199,8 @@ class Words(msgspec.Struct, frozen=True):
     """It stands in the log; before that it is a stream of deltas."""
     partial: bool = False
     """The stream was cut or stopped here."""
+    evidence: Evidence | None = None
+    """What it may cite."""
 
 
 class Thinking(msgspec.Struct, frozen=True):
@@ -497,6 +500,8 @@ class Transcript(msgspec.Struct, frozen=True):
     """The model's last message, while nothing has come after it."""
     plan: tuple[PlanItem, ...] = ()
     """The agent's plan as it is now."""
+    evidence: Evidence | None = None
+    """The passages of documents that the run was given; None where none were looked for."""
     mode: str = ""
     """Of the policy, where it is known: "ask", "read-only", "edits", "all"."""
     raises: bool = False
@@ -623,7 +628,8 @@ def _run_finished(transcript: Transcript, event: RunFinished) -> Transcript:
     current = tuple(_closed(block) for block in transcript.current)
     said = any(isinstance(block, Words) for block in (*transcript.settled, *current))
     if event.output and not said:
-        current = (*current, Words(Text.of(event.output), closed=True, kept=True))
+        told = Words(Text.of(event.output), closed=True, kept=True, evidence=transcript.evidence)
+        current = (*current, told)
     return replace(
         transcript,
         current=current,
@@ -656,6 +662,17 @@ def _run_resumed(transcript: Transcript, event: RunResumed) -> Transcript:
 def _secret_used(transcript: Transcript, event: SecretUsed) -> Transcript:
     told = f"used {event.scope} for {event.method} {event.host}{event.path}"
     return _noticed(transcript, Noticed(told, "warning" if event.mode == "notify_after" else "info"))
+
+
+def _evidence_found(transcript: Transcript, event: EvidenceFound) -> Transcript:
+    return replace(transcript, evidence=found(transcript.evidence, event, transcript.goal))
+
+
+def _with_words(transcript: Transcript, message: Message) -> Transcript:
+    """The words of passages that were told, for whoever wants to see what is cited."""
+    if transcript.evidence is None:
+        return transcript
+    return replace(transcript, evidence=with_words(transcript.evidence, message))
 
 
 def _notes_recalled(transcript: Transcript, event: NotesRecalled) -> Transcript:
@@ -780,8 +797,9 @@ def _text_delta(transcript: Transcript, event: TextDelta) -> Transcript:
     current = transcript.current
     last = current[-1] if current else None
     if type(last) is Words and not last.closed:
-        return replace(transcript, current=(*current[:-1], Words(last.text.grown(event.text))))
-    return _opened(transcript, Words(Text.of(event.text)))
+        grown = Words(last.text.grown(event.text), evidence=last.evidence)
+        return replace(transcript, current=(*current[:-1], grown))
+    return _opened(transcript, Words(Text.of(event.text), evidence=transcript.evidence))
 
 
 def _thinking_delta(transcript: Transcript, event: ThinkingDelta) -> Transcript:
@@ -823,8 +841,8 @@ def _message_added(transcript: Transcript, event: MessageAdded) -> Transcript:
 
 
 def _user_message(transcript: Transcript, message: Message) -> Transcript:
-    if transcript.prompt is not None and all(_was_found(part) for part in message.parts):
-        return transcript  # what capabilities add to a run: their own facts tell of it
+    if is_found(message):
+        return _with_words(transcript, message)
     used = tuple(
         Used(part.name, part.summary, estimate(part.text), str(part.origin))
         for part in message.parts
@@ -843,15 +861,10 @@ def _user_message(transcript: Transcript, message: Message) -> Transcript:
     return transcript if said else replace(transcript, current=(*_all_closed(transcript.current), prompt))
 
 
-def _was_found(part: Part) -> bool:
-    """Whether it is data that no person sent along."""
-    return isinstance(part, DataPart) and part.origin.kind in ("memory", "knowledge", "skill")
-
-
 def _model_message(transcript: Transcript, message: Message) -> Transcript:
     if transcript.message == message:
         return transcript
-    blocks = _blocks_of(message, transcript.current)
+    blocks = _blocks_of(message, transcript.current, transcript.evidence)
     streamed = [index for index, block in enumerate(transcript.current) if _is_stream(block)]
     if _same([transcript.current[index] for index in streamed], blocks):
         current = list(transcript.current)
@@ -874,14 +887,14 @@ def _model_message(transcript: Transcript, message: Message) -> Transcript:
     )
 
 
-def _blocks_of(message: Message, current: tuple[Block, ...]) -> list[Block]:
+def _blocks_of(message: Message, current: tuple[Block, ...], evidence: Evidence | None = None) -> list[Block]:
     """The blocks of a model's message; calls keep what the stream has told of them."""
     known = [block for block in current if isinstance(block, Card) and not block.kept]
     blocks: list[Block] = []
     for part in message.parts:
         match part:
             case TextPart(text=text) if text:
-                blocks.append(Words(Text.of(text), closed=True, kept=True))
+                blocks.append(Words(Text.of(text), closed=True, kept=True, evidence=evidence))
             case ThinkingPart(text=text) if text:
                 blocks.append(Thinking(Text.of(text), closed=True, kept=True))
             case ToolCallPart():
@@ -901,6 +914,7 @@ def _blocks_of(message: Message, current: tuple[Block, ...]) -> list[Block]:
 
 def _tool_message(transcript: Transcript, message: Message) -> Transcript:
     """Results whose CallFinished did not come; the others are known already."""
+    transcript = _with_words(transcript, message)
     for part in message.parts:
         if isinstance(part, ToolResultPart):
             waiting = any(
@@ -1189,6 +1203,7 @@ _STEPS: dict[type[Any], Callable[[Transcript, Any], Transcript]] = {
     QualityChecked: _quality,
     Noticed: _noticed,
     SecretUsed: _secret_used,
+    EvidenceFound: _evidence_found,
     NotesRecalled: _notes_recalled,
     MemoryChanged: _memory_changed,
     SkillActivated: _skill_activated,

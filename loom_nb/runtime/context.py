@@ -33,6 +33,7 @@ from loom_nb.messages import (
     ToolCallPart,
     ToolResultPart,
 )
+from loom_nb.runtime.evidence import Numbers
 from loom_nb.tokens import estimate_message
 
 HIDDEN = "[left out by the person]"
@@ -77,6 +78,8 @@ class View:
     """The message by which it was written down; -1 where that is not known."""
     notes: list[tuple[int, NotesWritten]] = field(default_factory=list)
     """What was written on the scratchpad, oldest first, each with the message that did it."""
+    evidence: Numbers = field(default_factory=Numbers)
+    """The numbers of the passages of documents that were told; copies of the view have the same."""
     skills: tuple[SkillActivated, ...] = ()
     """Those that are active in the run that goes on."""
     head: "tuple[HeadItem, ...] | None" = None
@@ -383,7 +386,13 @@ class View:
 
 def copy_of(view: View) -> View:
     """Another view of the same conversation, to try things on."""
-    copy = View(view.conversation, numbers=view.numbers, plan=view.plan, planned=view.planned)
+    copy = View(
+        view.conversation,
+        numbers=view.numbers,
+        plan=view.plan,
+        planned=view.planned,
+        evidence=view.evidence,
+    )
     copy.compactions, copy.marks, copy._hidden, copy.notes = (
         dict(view.compactions), dict(view.marks), dict(view._hidden), list(view.notes)
     )  # fmt: skip

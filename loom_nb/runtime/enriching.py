@@ -6,9 +6,10 @@ hide it.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from loom_nb.errors import LoomError
+from loom_nb.errors import LoomError, LoomUsageError
 from loom_nb.events import Kept, MessageAdded, Noticed
 from loom_nb.messages import DataPart, Message
 from loom_nb.protocols import Enquiry, Enrich, Enrichment
@@ -20,9 +21,9 @@ SECONDS = 30.0
 """How long a run waits for what may help it."""
 
 
-async def enrich(stage: Stage, enquiry: Enquiry) -> None:
-    """Add to a run that begins what its capabilities know of its task."""
-    message, facts = await enriched(stage.kit, enquiry, stage.redacting)
+async def enrich(stage: Stage, enquiry: Enquiry, knowledge: Sequence[Any] = ()) -> None:
+    """Add to a run that begins what its capabilities, and what it was given, know of its task."""
+    message, facts = await enriched(stage.kit, enquiry, stage.redacting, knowledge)
     for fact in facts:
         stage.say(fact)
     if message is not None:
@@ -32,12 +33,15 @@ async def enrich(stage: Stage, enquiry: Enquiry) -> None:
         await stage.commit()
 
 
-async def enriched(kit: Toolkit, enquiry: Enquiry, redacting: Redacting) -> tuple[Message | None, list[Kept]]:
+async def enriched(
+    kit: Toolkit, enquiry: Enquiry, redacting: Redacting, knowledge: Sequence[Any] = ()
+) -> tuple[Message | None, list[Kept]]:
     """The message that stands behind the task, where there is one, and what is to be kept of it.
 
     What fails or takes too long is told, and the run goes on without it.
     """
-    found = await asyncio.gather(*[_asked(name, enquiry, enrich) for name, enrich in kit.enriching])
+    asked = (*kit.enriching, *(("knowledge", one.enrich) for one in knowledge))
+    found = await asyncio.gather(*[_asked(name, enquiry, enrich) for name, enrich in asked])
     parts: list[DataPart] = []
     facts: list[Kept] = []
     for one in found:
@@ -63,6 +67,18 @@ async def _asked(capability: str, enquiry: Enquiry, enrich: Enrich) -> Enrichmen
     except Exception as error:  # noqa: BLE001  the border to capabilities, whoever wrote them
         why = type(error).__name__
     return Noticed(f"Nothing was added from {capability}: {why}", "warning")
+
+
+def checked_knowledge(knowledge: Any) -> tuple[Any, ...]:
+    """What `RunContext.knowledge` may hold. Raises LoomUsageError for anything else."""
+    given = tuple(knowledge) if isinstance(knowledge, tuple | list) else (knowledge,)
+    for one in given:
+        if not callable(getattr(one, "enrich", None)):
+            raise LoomUsageError(
+                f"RunContext.knowledge takes Evidence and KnowledgeSource, not {type(one).__name__}",
+                fixes=['RunContext(knowledge=[KnowledgeSource.folder("papers")])'],
+            )
+    return given
 
 
 def seen_in(messages: Iterable[Message]) -> frozenset[str]:

@@ -19,6 +19,7 @@ from loom_nb.events import (
     CallJudged,
     CallStarted,
     ContextCompacted,
+    EvidenceFound,
     Kept,
     LogEntry,
     MemoryChanged,
@@ -193,6 +194,7 @@ _SAYINGS: dict[type[Any], Callable[[Any], dict[str, Any]]] = {
     SecretUsed: lambda e: {
         "call": e.call_id, "outcome": e.mode, "text": _brief(f"{e.scope}: {e.method} {e.host}{e.path}")
     },
+    EvidenceFound: lambda e: {"call": e.call_id, "outcome": str(len(e.passages)), "text": _brief(e.query)},
     NotesRecalled: lambda e: {
         "call": e.call_id, "outcome": e.how, "text": _brief(" · ".join(note.words for note in e.notes))
     },

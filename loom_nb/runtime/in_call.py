@@ -2,6 +2,7 @@
 
 import asyncio
 import mimetypes
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -101,6 +102,10 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
     def say(self, event: Said) -> None:
         """Keep a fact about this call. May be called from any thread."""
         self._on_the_loop(self._keep, event)
+
+    def number(self, passages: Sequence[str]) -> tuple[int, ...]:
+        """The numbers by which passages, told by their ids, are cited in this conversation."""
+        return self._stage.view.evidence.number(passages)
 
     def artifact(self, name: str, value: Any, media_type: str | None = None) -> None:
         """Keep a value with the run, by name. May be called from any thread.

@@ -18,6 +18,7 @@ from loom_nb.events import (
     CompactionUndone,
     ContextCompacted,
     ContextMarked,
+    EvidenceFound,
     Kept,
     LogEntry,
     MessageAdded,
@@ -40,6 +41,7 @@ from loom_nb.protocols import OutputSchema
 from loom_nb.questions import Question, misfits
 from loom_nb.runtime.active_skills import with_skill
 from loom_nb.runtime.context import Fact
+from loom_nb.runtime.evidence import Numbers
 from loom_nb.runtime.output import OutputType, without_fence
 from loom_nb.runtime.stage import LOST, Meter, Resumed, Stage, partial_message
 from loom_nb.runtime.tally import Tally
@@ -73,6 +75,8 @@ class Past:
     planned: int = -1
     """The message that wrote it down."""
     notes: list[tuple[int, NotesWritten]] = field(default_factory=list)
+    evidence: Numbers = field(default_factory=Numbers)
+    """The numbers of the passages that were told."""
     skills: tuple[SkillActivated, ...] = ()
     """Those that were active in the last run."""
 
@@ -89,6 +93,11 @@ class Waiting:
     """What the log holds of the run."""
     repairs: list[Kept]
     """What ends it instead, where it is not resumed."""
+
+    @property
+    def knowledge(self) -> tuple[()]:
+        """What it was given to look things up in: that was looked up when it began."""
+        return ()
 
     @property
     def goal(self) -> str:
@@ -220,6 +229,8 @@ def _fold_books(past: Past, event: Kept) -> None:
         past.plan, past.planned = event.items, last
     elif isinstance(event, NotesWritten):
         past.notes.append((last, event))
+    elif isinstance(event, EvidenceFound):
+        past.evidence.take(event)
     elif isinstance(event, SkillActivated):
         past.skills = with_skill(past.skills, event)
 

@@ -88,7 +88,7 @@ from loom_nb.runtime.compaction import chosen, make_room, tried
 from loom_nb.runtime.context import LEFT_OUT, Fact, View, copy_of, grown
 from loom_nb.runtime.dashboard import Course, Dashboard, dashboard_of
 from loom_nb.runtime.deadlines import Deadlines
-from loom_nb.runtime.enriching import enrich, enriched, seen_in
+from loom_nb.runtime.enriching import checked_knowledge, enrich, enriched, seen_in
 from loom_nb.runtime.fairness import FairQueue, fair_queue
 from loom_nb.runtime.fork import fork, messages_of
 from loom_nb.runtime.hooks import Hooks
@@ -342,6 +342,7 @@ class Session:
         if self._closed:
             self._refuse_if_closed()
         message = _first_message(task, context, self._describe)
+        knowledge = checked_knowledge(context.knowledge) if context is not None else ()
         metadata = {} if isinstance(task, str) else _plain_metadata(task)
         output = OutputType(schema) if schema is not None else None
         if loop is not self._loop:
@@ -360,7 +361,7 @@ class Session:
         )
         self._active.append(run)
         form = None if output is None else form_to_keep(output)
-        return run, self._drive(run, agent, _Beginning(message, metadata, form), output)
+        return run, self._drive(run, agent, _Beginning(message, metadata, form, knowledge), output)
 
     async def stream(self, task: str | RuntimeTask, **options: Any) -> AsyncIterator[Event]:
         """`start`, and every event as it happens. Leaving the iteration early stops the run."""
@@ -392,7 +393,8 @@ class Session:
         output = OutputType(schema) if schema is not None else None
         async with self._opened():
             kit = await self._kit(agent)
-            known = await self._known_of(agent, kit, message)
+            knowledge = checked_knowledge(context.knowledge) if context is not None else ()
+            known = await self._known_of(agent, kit, message, knowledge)
             request, _ = self._first_request(agent, kit, kit.partitions(), (message, *known), output, after)
             return request, self._model(agent.model).encode(request)
 
@@ -424,19 +426,22 @@ class Session:
         begin(request, agent.runtime, view, origins, begun)
         return request, view
 
-    async def _known_of(self, agent: AgentDescription, kit: Toolkit, message: Message) -> tuple[Message, ...]:
+    async def _known_of(
+        self, agent: AgentDescription, kit: Toolkit, message: Message, knowledge: Sequence[Any] = ()
+    ) -> tuple[Message, ...]:
         """What capabilities would add to a run that begins with this message."""
-        if not kit.enriching:
+        if not kit.enriching and not knowledge:
             return ()
         enquiry = self._enquiry(agent, message, preview=True)
-        known, _ = await enriched(kit, enquiry, self._redacting)
+        known, _ = await enriched(kit, enquiry, self._redacting, knowledge)
         return () if known is None else (known,)
 
     def _enquiry(
         self, agent: AgentDescription, message: Message, run: str = "", *, preview: bool = False
     ) -> Enquiry:
         notebook, seen = self._asking.notebook, seen_in(self.view.shown)
-        return Enquiry(message.text, self.id, run, notebook, agent.name, preview, seen)
+        number = (self.view.evidence.copy() if preview else self.view.evidence).number
+        return Enquiry(message.text, self.id, run, notebook, agent.name, preview, seen, number)
 
     def _request(
         self,
@@ -886,7 +891,7 @@ class Session:
                         work = await careful
                     empty = self._stages.get(id(agent)) or await self._empty_stage(agent)
                     stage = self._set_stage(empty, run, agent, work, output)
-                    if stage.hooks.given or empty.kit.enriching:
+                    if stage.hooks.given or empty.kit.enriching or work.knowledge:
                         await self._prepare(stage, agent, work)
                     ending.finished = await carry_out(stage)
                     ending.value = stage.value
@@ -912,8 +917,8 @@ class Session:
 
     async def _prepare(self, stage: Stage, agent: AgentDescription, work: "_Beginning | Waiting") -> None:
         """Before the first turn: add what capabilities know of the task, and tell the hooks."""
-        if stage.kit.enriching and isinstance(work, _Beginning):
-            await enrich(stage, self._enquiry(agent, work.message, stage.run.id))
+        if isinstance(work, _Beginning) and (stage.kit.enriching or work.knowledge):
+            await enrich(stage, self._enquiry(agent, work.message, stage.run.id), work.knowledge)
         if stage.hooks.given:
             await tell(stage, "before_run", goal=work.goal)
 
@@ -956,7 +961,7 @@ class Session:
     async def _begin_with_care(self, run: Run, work: "_Beginning", agent: AgentDescription) -> "_Beginning":
         """Say that the run begins, where its prompt may hold secrets or its beginning has to be on disk."""
         message, told = await self._redacting.asked(work.message)
-        work = _Beginning(message, work.metadata, work.form, told)
+        work = _Beginning(message, work.metadata, work.form, work.knowledge, told)
         self._begin(run, work, agent)
         if self.store.durable:
             await self._commit_beginning(run)
@@ -1238,6 +1243,7 @@ class Session:
         self.conversation = past.conversation
         self._origins = Origins(past.conversation)
         self.view = View(past.conversation, plan=past.plan, planned=past.planned, notes=past.notes)
+        self.view.evidence = past.evidence
         self.view.skills = past.skills
         if past.context:
             self.view.take(*past.context)
@@ -1281,6 +1287,8 @@ class _Beginning(msgspec.Struct, frozen=True):
     message: Message
     metadata: dict[str, Any]
     form: dict[str, Any] | None = None
+    knowledge: tuple[Any, ...] = ()
+    """What it was given to look things up in."""
     told: str = ""
     """What the user should know of secrets in it."""
 

@@ -6,6 +6,7 @@ clocks, no durations. So a saved notebook can be compared with a new one.
 
 from typing import Any
 
+from loom_nb.notebook.cited import Evidence
 from loom_nb.notebook.render.live import Look, document
 from loom_nb.notebook.render.llm import llm
 from loom_nb.notebook.render.markdown import markdown
@@ -90,6 +91,8 @@ def record(transcript: Transcript, *, times: bool = False) -> dict[str, Any]:
     compacted = [_compaction(block) for block in transcript.blocks if isinstance(block, Compacted)]
     if compacted:
         facts["compactions"] = compacted
+    if transcript.evidence is not None:
+        facts["evidence"] = _evidence(transcript, transcript.evidence)
     made = [_product(block) for block in transcript.blocks if isinstance(block, Product)]
     if made:
         facts["artifacts"] = made
@@ -152,6 +155,25 @@ def _compaction(shown: Compacted) -> dict[str, Any]:
         if shown.usage.total_tokens
         else {}
     )
+
+
+def _evidence(transcript: Transcript, evidence: Evidence) -> dict[str, Any]:
+    """What was found and cited, without its words."""
+    told, invented = evidence.cited(transcript.text)
+    cited = {one.passage.number for one in told}
+    passages = [
+        {
+            "number": one.passage.number,
+            "id": one.passage.id,
+            "title": one.passage.title,
+            "location": one.passage.location,
+            "source": one.passage.source,
+            "score": one.passage.score,
+            "cited": one.passage.number in cited,
+        }
+        for one in evidence.sources
+    ]
+    return {"passages": passages, "invented": invented}
 
 
 def _product(shown: Product) -> dict[str, Any]:

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from msgspec import structs
 
 from loom_nb.events import PlanItem
+from loom_nb.notebook.cited import Evidence, Source
 from loom_nb.notebook.render import acts, compactions, facts, products, recollections
+from loom_nb.notebook.render import evidence as proofs
 from loom_nb.notebook.render.facts import UNICODE
 from loom_nb.notebook.render.segments import Segment, completed
 from loom_nb.notebook.render.strict_markdown import PRE, coloured, escape, to_html, visible
@@ -84,7 +86,7 @@ def block(shown: Block, *, times: bool = False, finished: bool = True, opened: b
     """
     match shown:
         case Words():
-            return words(Segment(str(shown.text)))
+            return words(Segment(str(shown.text)), shown.evidence)
         case Thinking():
             return thinking(shown)
         case Card():
@@ -101,15 +103,15 @@ def block(shown: Block, *, times: bool = False, finished: bool = True, opened: b
             return act(shown, times=times, finished=finished)
 
 
-def words(segment: Segment) -> str:
+def words(segment: Segment, evidence: Evidence | None = None) -> str:
     """The model's words."""
-    return to_html(segment.markdown)
+    return to_html(segment.markdown, evidence=evidence)
 
 
-def open_words(segment: Segment, *, in_fence: bool) -> str:
+def open_words(segment: Segment, *, in_fence: bool, evidence: Evidence | None = None) -> str:
     """The end of a text that is still being written."""
     markdown = segment.markdown if in_fence else completed(segment.markdown)
-    return to_html(markdown, colours=len(markdown) <= COLOURED_WHILE_OPEN)
+    return to_html(markdown, colours=len(markdown) <= COLOURED_WHILE_OPEN, evidence=evidence)
 
 
 def cut_off() -> str:
@@ -459,6 +461,42 @@ def plan(items: Sequence[PlanItem], *, finished: bool) -> str:
         f'<details style="{_CARD}"{unfold}><summary style="padding:0.3em 0.8em;cursor:pointer">'
         f"{escape(acts.plan_title(items))}</summary>"
         f'<div style="padding:0 0.8em 0.5em 0.8em">{rows}</div></details>\n'
+    )
+
+
+def evidence(transcript: Transcript) -> str:
+    """The passages that the answer cites, each where its number leads to; what it invented; the rest."""
+    shown, answer = proofs.shown(transcript), transcript.text
+    if shown is None:
+        return ""
+    told, _ = shown.cited(answer)
+    rows = "".join(_source(shown, one) for one in told)
+    flag, rest = proofs.warning(shown, answer), proofs.others(shown, answer)
+    flag = f'<div style="margin:0.3em 0">⚠ <strong>{escape(flag)}</strong></div>' if flag else ""
+    return (
+        f'<details style="{_CARD}"{" open" if told or flag else ""}>'
+        f'<summary style="padding:0.3em 0.8em;cursor:pointer">{escape(proofs.title(shown, answer))}</summary>'
+        f'<div style="padding:0 0.8em 0.5em 0.8em">{flag}{rows}{_quiet(rest)}</div></details>\n'
+    )
+
+
+def _source(shown: Evidence, source: Source) -> str:
+    number, url = source.passage.number, source.passage.url
+    place = escape(proofs.line(source))
+    if url.startswith(("http://", "https://")):
+        place += (
+            f' <a href="{escape(url)}" rel="noopener noreferrer nofollow" target="_blank">'
+            f"{escape(url[:120])}</a>"
+        )
+    return (
+        f'<div id="{shown.anchor(number)}" style="margin:0.4em 0;overflow-wrap:break-word">'
+        f"<strong>[{number}]</strong> {place}{_quiet(proofs.under(source))}"
+        + (
+            f'<div style="{_ASIDE};font-size:0.9em">{escape(proofs.excerpt(source))}</div>'
+            if source.excerpt
+            else ""
+        )
+        + "</div>"
     )
 
 

@@ -150,6 +150,7 @@ class Drawing:
             over = transcript.finished
             self._add(html.plan(transcript.plan, finished=over), text.plan(transcript.plan, self.marks))
         if transcript.finished:
+            self._add(html.evidence(transcript), text.evidence(transcript, self.marks))
             self._add(html.failure(transcript), text.failure(transcript))
 
     def _words(self, block: Words, final: bool) -> None:
@@ -157,21 +158,21 @@ class Drawing:
         self._splitter = splitter
         for chunk in block.text.since(self._chunks):
             for segment in splitter.feed(chunk):
-                self._segment(segment)
+                self._segment(segment, block)
         self._chunks = len(block.text)
         if not final:
             return
         for segment in splitter.finish():
-            self._segment(segment)
+            self._segment(segment, block)
         if block.partial:
             self._gap = ""
             self._add(html.cut_off(), f"({self.marks.cut} the answer was cut off here)")
         self._splitter, self._chunks, self._gap = None, 0, ""
 
-    def _segment(self, segment: Segment) -> None:
-        shown = text.words(segment)
+    def _segment(self, segment: Segment, block: Words) -> None:
+        shown = text.words(segment, block.evidence)
         if shown.strip():
-            self._add(html.words(segment), shown)
+            self._add(html.words(segment, block.evidence), shown)
             self._gap = text.gap_after(segment)
 
     def _whole(self, block: Block, transcript: Transcript) -> None:
@@ -216,9 +217,11 @@ class Drawing:
             if isinstance(block, Words):
                 splitter = self._splitter if number == 0 and self._splitter else Splitter()
                 if splitter is not self._splitter:
-                    extra += [html.words(segment) for segment in splitter.feed(str(block.text))]
-                extra.append(html.open_words(splitter.rest, in_fence=splitter.in_fence))
-                shown = shown or (self._sure(splitter.rest) if number == 0 else "")
+                    fed = splitter.feed(str(block.text))
+                    extra += [html.words(segment, block.evidence) for segment in fed]
+                rest, within = splitter.rest, splitter.in_fence
+                extra.append(html.open_words(rest, in_fence=within, evidence=block.evidence))
+                shown = shown or (self._sure(rest, block) if number == 0 else "")
             elif not (self.look.asked_elsewhere and isinstance(block, Asked)):
                 opened = not self.look.asked_elsewhere
                 extra.append(html.block(block, times=self.look.times, finished=False, opened=opened))
@@ -227,13 +230,14 @@ class Drawing:
         plan = html.plan(transcript.plan, finished=False)
         yield Piece("end", html.section(plan + html.activity(transcript)), "", False)
 
-    def _sure(self, rest: Segment) -> str:
+    def _sure(self, rest: Segment, block: Words) -> str:
         """The words of a growing text that no further letter can change."""
         end = max(rest.source.rfind(" "), rest.source.rfind("\n"))
         last = rest.source.rfind("\n") + 1
         if acts.MAY_BE_OURS.match(rest.source, last):  # whether it is marked as quoted is seen at its end
             end = acts.start_of_words(rest.source, last)
-        shown = text.words(Segment(rest.source[:end], rest.opening)).rstrip() if end > 0 else ""
+        sure = Segment(rest.source[:end], rest.opening)
+        shown = text.words(sure, block.evidence).rstrip() if end > 0 else ""
         return self.lead() + shown if shown else ""
 
     @property

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 from loom_nb.notebook.render import acts, compactions, facts, products, recollections
+from loom_nb.notebook.render import evidence as proofs
 from loom_nb.notebook.render.facts import ASCII
 from loom_nb.notebook.render.strict_markdown import visible
 from loom_nb.notebook.transcript import (
@@ -30,7 +31,7 @@ PROMPT_CHARS = 2_000
 
 _OURS = re.compile(
     r"^(?=\s*\[(?:tool|user|asked|receipt|verdict|preview|printed|question|plan|variables|warning|info|retry"
-    r"|used|artifact|recalled|context compacted|cut off|not yours|effect|sandbox|mode)\b)",
+    r"|used|artifact|evidence|recalled|context compacted|cut off|not yours|effect|sandbox|mode)\b)",
     re.MULTILINE | re.IGNORECASE,
 )
 
@@ -39,6 +40,7 @@ def llm(transcript: Transcript) -> str:
     """The whole transcript; thinking is left out, since it helps nobody but its author."""
     parts = [_block(block, finished=transcript.finished) for block in transcript.blocks]
     parts.append(_plan(transcript))
+    parts.append(_evidence(transcript))
     shown = facts.failure(transcript)
     if shown is not None:
         parts.append(f"[{shown.title}{f': {shown.cause}' if shown.cause else ''}]")
@@ -49,7 +51,9 @@ def llm(transcript: Transcript) -> str:
 def _block(block: Block, *, finished: bool) -> str:
     match block:
         case Words():
-            return quoted(str(block.text).strip()) + ("\n[cut off]" if block.partial else "")
+            told = str(block.text).strip()
+            told = block.evidence.flagged(told) if block.evidence is not None else told
+            return quoted(told) + ("\n[cut off]" if block.partial else "")
         case Thinking():
             return ""
         case Card():
@@ -161,6 +165,16 @@ def _plan(transcript: Transcript) -> str:
         for item in transcript.plan
     ]
     return "\n".join([f"[{acts.plan_title(transcript.plan)}]", *items]) if items else ""
+
+
+def _evidence(transcript: Transcript) -> str:
+    """Where the answer says that it is from; the passages themselves stand in results."""
+    shown, answer = proofs.shown(transcript), transcript.text
+    if shown is None or not transcript.finished:
+        return ""
+    lines = [f"[evidence {one.passage.number}: {proofs.line(one)}]" for one in shown.cited(answer)[0]]
+    flag = proofs.warning(shown, answer)
+    return "\n".join([*lines, f"[evidence: {flag}]"] if flag else lines)
 
 
 def quoted(text: str) -> str:

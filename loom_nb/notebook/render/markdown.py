@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from loom_nb.events import PlanItem
 from loom_nb.notebook.render import acts, compactions, facts, products, recollections
+from loom_nb.notebook.render import evidence as proofs
 from loom_nb.notebook.render.facts import UNICODE
 from loom_nb.notebook.render.segments import segments
 from loom_nb.notebook.render.strict_markdown import parsed, visible
@@ -57,6 +58,7 @@ def markdown(transcript: Transcript, *, times: bool = False, prompt: bool = Fals
         if prompt or not (isinstance(block, Prompt) and block.first)
     ]
     parts.append(_plan(transcript.plan))
+    parts.append(_evidence(transcript))
     parts.append(_failure(transcript))
     parts.append(f"*{escaped(' · '.join(facts.footer_items(transcript, UNICODE, times=times)))}*")
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -98,7 +100,8 @@ def _block(block: Block, *, times: bool, finished: bool) -> str:
     match block:
         case Words():
             cut = f"\n\n*{UNICODE.cut} the answer was cut off here*" if block.partial else ""
-            return words(str(block.text)) + cut
+            told = str(block.text)
+            return words(block.evidence.flagged(told) if block.evidence is not None else told) + cut
         case Thinking():
             text = str(block.text).strip()
             left = len(text) - facts.THINKING_SHOWN
@@ -270,6 +273,24 @@ def _plan(items: Sequence[PlanItem]) -> str:
         for item in items
     ]
     return "\n".join([f"**{acts.plan_title(items)}**", "", *lines])
+
+
+def _evidence(transcript: Transcript) -> str:
+    shown, answer = proofs.shown(transcript), transcript.text
+    if shown is None or not transcript.finished:
+        return ""
+    parts = [f"**{escaped(proofs.title(shown, answer))}**"]
+    flag, rest = proofs.warning(shown, answer), proofs.others(shown, answer)
+    parts += [f"⚠ **{escaped(flag)}**"] if flag else []
+    lines = []
+    for source in shown.cited(answer)[0]:
+        lines.append(f"- \\[{source.passage.number}\\] {escaped(proofs.line(source), line_start=False)}")
+        url = source.passage.url
+        lines[-1] += f" [{escaped(url[:120])}]({_address(url)})" if url.startswith("http") else ""
+        told = (proofs.under(source), proofs.excerpt(source))
+        lines += [f"  {escaped(one)}" for one in told if one]
+    parts += ["\n".join(lines)] if lines else []
+    return "\n\n".join([*parts, escaped(rest)] if rest else parts)
 
 
 def _failure(transcript: Transcript) -> str:

@@ -11,10 +11,14 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from loom_nb.notebook.cited import INVENTED
+
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.rules_inline import StateInline
     from markdown_it.token import Token
+
+    from loom_nb.notebook.cited import Evidence
 
 MAX_DEPTH = 20
 """Quotes and lists nested deeper are shown as plain text."""
@@ -62,19 +66,22 @@ def _shown(match: re.Match[str]) -> str:
     return f"⟨U+{ord(char):04X}⟩"
 
 
-def to_html(source: str, *, colours: bool = True) -> str:
+def to_html(source: str, *, colours: bool = True, evidence: "Evidence | None" = None) -> str:
     """Strict HTML of a piece of Markdown. The cost is linear in its length.
 
     Args:
         source: the Markdown, from anywhere.
         colours: mark up known languages in fenced code.
+        evidence: what it may cite; `[1]` leads to where the passage is told.
     """
     parser = _parser()
     tokens = parser.parse(visible(source), {})
     if _too_deep(tokens):
         return f'<pre style="{PRE}">{escape(source)}</pre>\n'
     _soften(tokens)
-    rendered: str = parser.renderer.render(tokens, parser.options, {"colours": colours})
+    if evidence is not None:
+        _cite(tokens, evidence)
+    rendered: str = parser.renderer.render(tokens, parser.options, {"colours": colours, "evidence": evidence})
     return visible(rendered)  # entities such as &#x202e; have become characters by now
 
 
@@ -158,6 +165,29 @@ def _soften(tokens: "Sequence[Token]") -> None:
             token.attrSet("style", align)
 
 
+def _cite(tokens: "Sequence[Token]", evidence: "Evidence") -> None:
+    """Make tokens of their own of the citations in words; links and code are left alone."""
+    from markdown_it.token import Token
+
+    for token in tokens:
+        if not token.children:
+            continue
+        made: list[Token] = []
+        within = 0
+        for child in token.children:
+            within += (child.type == "link_open") - (child.type == "link_close")
+            behind_code = bool(made) and made[-1].type in ("code_inline", "link_close", "image")
+            if child.type != "text" or within:
+                made.append(child)
+                continue
+            for piece in evidence.pieces(child.content, behind_code=behind_code):
+                kind = "text" if isinstance(piece, str) else "citation"
+                made.append(Token(kind, "", 0, level=child.level))
+                made[-1].content = piece if isinstance(piece, str) else ""
+                made[-1].meta = {} if isinstance(piece, str) else {"numbers": piece}
+        token.children = made
+
+
 @lru_cache(maxsize=64)
 def _lexer(language: str) -> Any:
     if not _LANGUAGE.fullmatch(language):
@@ -234,7 +264,30 @@ def _math(self: Any, tokens: "Sequence[Token]", index: int, options: Any, env: A
     return f'<span class="mathjax_process tex2jax_process">{opening}{body}{closing}</span>'
 
 
+def _citation(self: Any, tokens: "Sequence[Token]", index: int, options: Any, env: Any) -> str:
+    """Each number leads to its passage; one that stands for nothing says so."""
+    evidence: Evidence = env["evidence"]
+    told = []
+    for number in tokens[index].meta["numbers"]:
+        source = evidence.source(number)
+        match evidence.standing(number):
+            case "evidence" if source is not None:
+                title = escape(source.place[:200])
+                told.append(f'<a href="#{evidence.anchor(number)}" title="{title}">{number}</a>')
+            case "earlier":
+                told.append(f'<span title="told earlier in this conversation">{number}</span>')
+            case _:
+                told.append(
+                    f'<span style="text-decoration:line-through">{number}</span>'
+                    f' <strong style="{_FLAG}">⚠ {INVENTED}</strong>'
+                )
+    return f"[{', '.join(told)}]"
+
+
+_FLAG = "font-size:0.85em;white-space:nowrap"
+
 _RULES: dict[str, Callable[..., str]] = {
+    "citation": _citation,
     "fence": _fence,
     "code_block": _code_block,
     "image": _image,

@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterator, Sequence
 
 from loom_nb.events import PlanItem
+from loom_nb.notebook.cited import Evidence
 from loom_nb.notebook.render import acts, compactions, facts, products, recollections
+from loom_nb.notebook.render import evidence as proofs
 from loom_nb.notebook.render.facts import Glyphs
 from loom_nb.notebook.render.segments import Segment, Splitter
 from loom_nb.notebook.render.strict_markdown import visible
@@ -39,7 +41,7 @@ def block(shown: Block, marks: Glyphs, *, times: bool = False, finished: bool = 
     """One block, without a newline at its end. Words are told by `words`, segment by segment."""
     match shown:
         case Words():
-            return words(Segment(str(shown.text)))
+            return words(Segment(str(shown.text)), shown.evidence)
         case Thinking():
             return thinking(shown, marks)
         case Card():
@@ -58,8 +60,10 @@ def block(shown: Block, marks: Glyphs, *, times: bool = False, finished: bool = 
             return act(shown, marks, times=times, finished=finished)
 
 
-def words(segment: Segment) -> str:
+def words(segment: Segment, evidence: Evidence | None = None) -> str:
     """The model's words: Markdown as it was written, long lines folded."""
+    if evidence is not None:
+        segment = Segment(_flagged(segment, evidence), segment.opening)
     out: list[str] = []
     reader = Splitter()  # where code begins and ends is told by who cuts the text, so that both agree
     reader.feed(segment.opening)
@@ -74,6 +78,30 @@ def words(segment: Segment) -> str:
         else:
             out += _tame(wrapped(line).split("\n"))
     return "\n".join(out)
+
+
+def _flagged(segment: Segment, evidence: Evidence) -> str:
+    """With a word behind each citation of nothing. It may continue a block of code, or a table."""
+    whole = evidence.flagged(segment.opening + segment.source)
+    return whole[len(segment.opening) :] if whole.startswith(segment.opening) else segment.source
+
+
+def evidence(transcript: Transcript, marks: Glyphs) -> str:
+    """The passages that the answer cites, by their numbers; empty where there is nothing to tell."""
+    shown, answer = proofs.shown(transcript), transcript.text
+    if shown is None:
+        return ""
+    lines = [_ours(proofs.title(shown, answer), marks)]
+    if proofs.warning(shown, answer):
+        lines.append(wrapped(f"  ({marks.warning}) {proofs.warning(shown, answer)}", hanging="      "))
+    for source in shown.cited(answer)[0]:
+        told = proofs.line(source).replace("·", marks.dot)
+        lines.append(wrapped(f"  [{source.passage.number}] {told}", hanging="      "))
+        for under in (proofs.under(source), proofs.excerpt(source)):
+            lines += [wrapped(f"      {_ours(under, marks)}", hanging="      ")] if under else []
+    rest = proofs.others(shown, answer)
+    lines += [wrapped(f"  {_ours(rest, marks)}", hanging="    ")] if rest else []
+    return "\n".join(lines)
 
 
 def _tame(lines: list[str]) -> Iterator[str]:

@@ -1,0 +1,339 @@
+"""KnowledgeBase: documents in one SQLite file, indexed from their sources and searched by any process."""
+
+import asyncio
+import hashlib
+import shutil
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from loom_nb.capabilities.knowledge import listing
+from loom_nb.capabilities.knowledge.chunking import CHUNK_TOKENS, OVERLAP_TOKENS
+from loom_nb.capabilities.knowledge.graph_search import Subgraph, subgraph, traced
+from loom_nb.capabilities.knowledge.indexing import PASSES, Form, OvertakenError, Pass
+from loom_nb.capabilities.knowledge.meaning import Meaning, Reader, Vectors
+from loom_nb.capabilities.knowledge.query import Evidence, KnowledgeQuery
+from loom_nb.capabilities.knowledge.rows import (
+    BaseState,
+    ChunkRow,
+    DocumentRow,
+    IndexProgress,
+    IndexReport,
+    Page,
+    Score,
+    SourceRow,
+    Use,
+)
+from loom_nb.capabilities.knowledge.searching import Candidate, candidates, evidence_of, score_of
+from loom_nb.capabilities.knowledge.sources import KnowledgeSource, checked_sources
+from loom_nb.capabilities.knowledge.tables import SCHEMA
+from loom_nb.database import Database
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+T = TypeVar("T")
+
+BUSY_SECONDS = 30.0
+FRESH_SECONDS = 2.0
+"""A search looks at the files again when the last look is older."""
+PAGE_SECONDS = 86_400.0
+"""Pages of the web are fetched again when they are older; `index()` always does."""
+MAX_USES = 100_000
+
+
+class KnowledgeBase:
+    """Documents, their chunks, words and vectors. Safe from any thread; one file for many processes.
+
+    Args:
+        sources: what it is made of; folders, files and addresses by their names are sources, too.
+        path: the file; without one, it is one of the user's for just these sources, or of this process
+            alone where they are tables or functions.
+        embedder: who reads for meaning; "lsa" learns it from the documents, offline; None: words alone.
+        chunk_tokens: of a chunk at most, estimated.
+        overlap_tokens: of a chunk that the next one repeats, where a section is cut.
+        now: seconds since the epoch.
+        monotonic: seconds that never run backwards.
+
+    Raises:
+        LoomUsageError: a source is none, or the sizes make no sense.
+    """
+
+    def __init__(
+        self,
+        sources: Any = (),
+        *,
+        path: str | Path | None = None,
+        embedder: Reader = "lsa",
+        chunk_tokens: int = CHUNK_TOKENS,
+        overlap_tokens: int = OVERLAP_TOKENS,
+        now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.described = checked_sources(sources)
+        self._form = Form(chunk_tokens, overlap_tokens)
+        self._reader: Reader = embedder
+        self._now, self._monotonic = now, monotonic
+        self._temporary: weakref.finalize[..., KnowledgeBase] | None = None
+        self.path = Path(path).expanduser().absolute() if path is not None else self._own_path()
+        self._database = Database(self.path, SCHEMA, BUSY_SECONDS)
+        self._vectors: tuple[int, Vectors] | None = None
+        self._loading = threading.Lock()
+        self._looked: float | None = None
+        self._asked: set[str] = set()
+        self._task: asyncio.Task[IndexReport] | None = None
+        _OPEN.add(self)
+
+    # --- indexing
+
+    async def index(
+        self, progress: Callable[[IndexProgress], object] | None = None, *, everything: bool = True
+    ) -> IndexReport:
+        """Bring it to what its sources hold now. What is served stays so until all of it is done.
+
+        Args:
+            progress: told how far it is, after each portion.
+            everything: fetch pages and call functions again, too; else only look at files and at what
+                was never read.
+
+        Raises:
+            StoreError: the file cannot be used.
+            LoomError: the embedder fails; the next call goes on where this one stopped.
+            asyncio.CancelledError: `cancel` was called, or the caller was cancelled.
+        """
+        running = self._running()
+        if running is not None and not everything:
+            return await asyncio.shield(running)
+        task = asyncio.get_running_loop().create_task(self._indexed(progress, everything))
+        self._task = task
+        try:
+            return await task
+        finally:
+            if self._task is task:
+                self._task = None
+
+    async def indexing(self, *, everything: bool = True) -> AsyncIterator[IndexProgress]:
+        """`index`, as what it tells on the way. Leaving the iteration early cancels it."""
+        queue: asyncio.Queue[IndexProgress | None] = asyncio.Queue()
+        task = asyncio.get_running_loop().create_task(self.index(queue.put_nowait, everything=everything))
+        task.add_done_callback(lambda _: queue.put_nowait(None))
+        try:
+            while (step := await queue.get()) is not None:
+                yield step
+            await task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def cancel(self) -> bool:
+        """Stop indexing; whether there was any. What is served stays, what was read and embedded is kept."""
+        running = self._running()
+        return running is not None and running.cancel()
+
+    async def refresh(self) -> IndexReport | None:
+        """`index` what is cheap to look at, unless it was looked at a moment ago."""
+        return None if self.is_fresh() else await self.index(everything=False)
+
+    def is_fresh(self) -> bool:
+        """Whether its sources were looked at a moment ago."""
+        return self._looked is not None and self._monotonic() - self._looked < FRESH_SECONDS
+
+    def _running(self) -> asyncio.Task[IndexReport] | None:
+        task = self._task
+        if task is None or task.done():
+            return None
+        try:
+            return task if task.get_loop() is asyncio.get_running_loop() else None
+        except RuntimeError:
+            return task
+
+    async def _indexed(
+        self, progress: Callable[[IndexProgress], object] | None, everything: bool
+    ) -> IndexReport:
+        database = Database(self.path, SCHEMA, BUSY_SECONDS)  # its own: a search need not wait for it
+        try:
+            for attempt in range(PASSES):
+                run = Pass(
+                    database, self.described, self._form, Meaning(database, self._reader), self._now,
+                    self._monotonic, lambda source, last: everything or self._again(source, last),
+                )  # fmt: skip
+                try:
+                    async for step in run.progress():
+                        if progress is not None:
+                            progress(step)
+                except OvertakenError:
+                    if attempt == PASSES - 1:
+                        raise
+                    continue
+                break
+            self._looked = self._monotonic()
+            self._asked.update(source.name for source in self.described)
+            assert run.report is not None  # noqa: S101  a pass that ended has one
+            return run.report
+        finally:
+            await asyncio.to_thread(database.close)
+
+    def _again(self, source: KnowledgeSource, last: float | None) -> bool:
+        match source.kind:
+            case "folder" | "files":
+                return True
+            case "urls":
+                return last is None or self._now() - last > PAGE_SECONDS
+            case _:
+                return source.name not in self._asked
+
+    # --- searching
+
+    async def search(self, query: KnowledgeQuery | str) -> list[Evidence]:
+        """The passages that answer a query, the best first; none where nothing belongs to it.
+
+        It searches what is indexed; `index` or `refresh` bring that up to date.
+
+        Raises:
+            StoreError: the file cannot be used.
+            LoomError: the embedder cannot be asked.
+        """
+        query = KnowledgeQuery.of(query)
+        asked = await self._vector_of(query)
+        found = await asyncio.to_thread(self._candidates, query, asked)
+        return [evidence_of(one) for one in found if not one.why]
+
+    async def _vector_of(self, query: KnowledgeQuery) -> Any:
+        if not query.text.strip():
+            return None
+        vectors = await asyncio.to_thread(self._loaded)
+        if vectors.embedder is None:
+            return None
+        return (await vectors.embedder.embed([query.text], kind="query"))[0]
+
+    def _candidates(self, query: KnowledgeQuery, asked: Any) -> list[Candidate]:
+        vectors = self._loaded()
+        with self._database.transaction() as db:
+            traces = None
+            if query.hops:
+                traces = traced(db, query.text, query.hops)
+            return candidates(db, query, vectors, asked, traces)
+
+    def _loaded(self) -> Vectors:
+        """The served vectors; read again when another state is served."""
+        with self._loading:
+            with self._database.transaction() as db:
+                row = db.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()
+                generation = int(row[0]) if row is not None else 0
+                if self._vectors is None or self._vectors[0] != generation:
+                    self._vectors = (generation, Vectors.load(db, self._reader))
+            return self._vectors[1]
+
+    def used(
+        self, passages: Iterable[tuple[str, int]], *, session: str, run: str, query: str, by: str
+    ) -> None:
+        """Note that passages (id, number) were told to a run."""
+        rows = [(one, session, run, number, query[:500], self._now(), by) for one, number in passages]
+        with self._database.transaction("IMMEDIATE") as db:
+            db.executemany("INSERT INTO uses VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            db.execute("DELETE FROM uses WHERE rowid <= (SELECT max(rowid) FROM uses) - ?", (MAX_USES,))
+
+    # --- what a face reads
+
+    def sources(self) -> list[SourceRow]:
+        """The sources, with what is served of each."""
+        with self._database.transaction() as db:
+            return listing.sources(db, self.described)
+
+    def documents(
+        self, query: str = "", sort: str = "title", offset: int = 0, limit: int = 100
+    ) -> Page[DocumentRow]:
+        """Documents whose title, name or source has all words of a query.
+
+        Args:
+            query: words; empty: all.
+            sort: one of `rows.DOCUMENT_ORDERS`, with "-" before it the other way round.
+            offset: how many are passed over.
+            limit: how many are given at most.
+        """
+        with self._database.transaction() as db:
+            return listing.documents(db, query, sort, offset, limit)
+
+    def chunks(self, document: int) -> list[ChunkRow]:
+        """The chunks of a document, by its `DocumentRow.id`, in their order."""
+        with self._database.transaction() as db:
+            return listing.chunks(db, document)
+
+    def scores(self, query: KnowledgeQuery | str, limit: int = 20) -> list[Score]:
+        """What a query makes of the passages that come near it, told or not, the best first.
+
+        An embedder that is asked over a network is not asked here from within a running loop: words alone.
+        """
+        query = KnowledgeQuery.of(query)
+        vectors = self._loaded()
+        asked = None
+        space = getattr(vectors.embedder, "space", None)
+        if space is not None and query.text.strip():
+            asked = space.embed([query.text])[0]
+        return [score_of(one) for one in self._candidates(query, asked)[: max(0, limit)]]
+
+    def uses(self, of: str | int) -> list[Use]:
+        """The runs to which a chunk (by its id) or any of a document (by its number) was told."""
+        with self._database.transaction() as db:
+            return listing.uses(db, of)
+
+    def state(self) -> BaseState:
+        """What it holds."""
+        with self._database.transaction() as db:
+            return listing.state(db, str(self.path), len(self.described))
+
+    def subgraph(self, names: Iterable[str] = (), hops: int = 2) -> Subgraph:
+        """What the entity graph has around some names; without names, around what is related most."""
+        with self._database.transaction() as db:
+            return subgraph(db, list(names), hops)
+
+    def reading(self, work: "Callable[[Connection], T]") -> T:
+        """Do some work that reads, in one moment of the database."""
+        with self._database.transaction() as db:
+            return work(db)
+
+    def writing(self, work: "Callable[[Connection], T]") -> T:
+        """Do some work that writes, all of it or nothing."""
+        with self._database.transaction("IMMEDIATE") as db:
+            return work(db)
+
+    def close(self) -> None:
+        """Let go of the file; the next use opens it again. One of this process alone is deleted."""
+        self._database.close()
+        self._vectors = None
+        if self._temporary is not None:
+            self._temporary()
+
+    def __repr__(self) -> str:
+        return f"<KnowledgeBase {', '.join(one.name for one in self.described) or 'without sources'}>"
+
+    def _own_path(self) -> Path:
+        if any(one.kind in ("dataframe", "callable") for one in self.described):
+            folder = tempfile.mkdtemp(prefix="loom-knowledge-")
+            self._temporary = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+            return Path(folder, "knowledge.db")
+        from loom_nb.settings import load
+
+        return load().home / "knowledge" / f"{mark_of(self.described)}.db"
+
+
+_OPEN: "weakref.WeakSet[KnowledgeBase]" = weakref.WeakSet()
+
+
+def bases() -> list[KnowledgeBase]:
+    """Those of this process that somebody still holds, by their paths."""
+    return sorted(_OPEN, key=lambda one: str(one.path))
+
+
+def mark_of(sources: Sequence[KnowledgeSource]) -> str:
+    """The same for the same sources."""
+    told = [(one.kind, one.name, _plain(one)) for one in sources]
+    return hashlib.sha256(repr(told).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _plain(source: KnowledgeSource) -> list[tuple[str, str]]:
+    return sorted((name, repr(value)) for name, value in source.options.items())

@@ -1,0 +1,433 @@
+"""Brings a base of knowledge to what its sources hold now: incremental, resumed where it was left, atomic.
+
+A pass reads what has changed and keeps it beside what is served, in small transactions; at its end one
+transaction makes the new state the served one. Until then, and whatever happens, the old one is served.
+What a pass that broke off had read and embedded is there for the next one.
+"""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from loom_nb.capabilities.knowledge.chunking import Chunk, chunked
+from loom_nb.capabilities.knowledge.documents import Document
+from loom_nb.capabilities.knowledge.rows import IndexProgress, IndexReport
+from loom_nb.capabilities.knowledge.sources import Found, KnowledgeSource, Raw
+from loom_nb.database import Database
+from loom_nb.errors import LoomError, StoreError, Unreadable
+from loom_nb.retrieval.analysis import index_text
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+    from loom_nb.capabilities.knowledge.meaning import Meaning
+
+FORM = "1"
+"""Of converters and chunks: when they change, documents are read again."""
+BATCH = 16
+"""Documents that are read before they are kept."""
+ABANDONED_SECONDS = 7 * 86_400.0
+"""After which what a pass that broke off had read is thrown away."""
+PASSES = 3
+"""How often a pass is begun again because another process finished one meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How documents are cut."""
+
+    size: int
+    overlap: int
+
+    def __str__(self) -> str:
+        return f"{FORM}-{self.size}-{self.overlap}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A document as it is served."""
+
+    id: int
+    stamp: str
+    sha256: str
+    form: str
+    error: str
+    indexed: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A document as it was read."""
+
+    source: str
+    found: Found
+    sha256: str = ""
+    """Of its bytes; empty where it could not be read."""
+    document: Document | None = None
+    chunks: tuple[Chunk, ...] = ()
+    url: str = ""
+    error: str = ""
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What the next state is made of."""
+
+    stays: dict[int, str] = field(default_factory=dict)
+    """Documents that are served, or were read before, with their stamps."""
+    errors: dict[int, str] = field(default_factory=dict)
+    """Of those, why their newest state could not be read."""
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+class OvertakenError(StoreError):
+    """Another process finished a pass meanwhile; the pass is begun again."""
+
+
+@dataclass(slots=True)
+class Pass:
+    """One pass over the sources.
+
+    Args:
+        database: of the base.
+        sources: what is indexed; documents of any other source go.
+        form: how documents are cut.
+        meaning: gives chunks their vectors.
+        now: seconds since the epoch.
+        monotonic: seconds that never run backwards.
+        again: whether a source is to be asked again; one that is not stays as it is served.
+    """
+
+    database: Database
+    sources: Sequence[KnowledgeSource]
+    form: Form
+    meaning: "Meaning"
+    now: Callable[[], float]
+    monotonic: Callable[[], float]
+    again: Callable[[KnowledgeSource, float | None], bool]
+    report: IndexReport | None = None
+    _chunks: int = 0
+
+    async def progress(self) -> AsyncIterator[IndexProgress]:
+        """Carry it out, telling how far it is. `report` is there at the end.
+
+        Raises:
+            StoreError: the database cannot be used.
+            LoomError: the embedder fails; what was embedded is kept.
+        """
+        started = self.monotonic()
+        yield IndexProgress("looking")
+        known = await asyncio.to_thread(self._served)
+        plan, to_read = await self._planned(known)
+        total = len(plan.stays) + len(to_read)
+        yield IndexProgress("reading", len(plan.stays), total)
+        async for step in self._reading(plan, to_read, known, total):
+            yield step
+        notes: list[str] = []
+        embedded = 0
+        numbers = tuple(plan.stays)
+        began = self.monotonic()
+        yield IndexProgress("embedding", total, total)
+        async for done, of in self.meaning.embedding(numbers, notes):
+            left = _left(self.monotonic() - began, done, of) if done else None
+            embedded = done
+            yield IndexProgress("embedding", total, total, done, of, left)
+        yield IndexProgress("finishing", total, total, self._chunks)
+        documents, chunks, removed = await asyncio.to_thread(self._serve, plan)
+        self.report = IndexReport(
+            documents, chunks, plan.added, plan.changed, plan.unchanged, removed, embedded, plan.failed,
+            self.monotonic() - started, tuple(notes),
+        )  # fmt: skip
+        yield IndexProgress("done", total, total, chunks)
+
+    # --- what there is to do
+
+    def _served(self) -> dict[tuple[str, str], _Known]:
+        with self.database.transaction() as db:
+            rows = db.execute(
+                "SELECT source, key, id, stamp, sha256, form, error, indexed FROM documents WHERE served = 1"
+            ).fetchall()
+        return {(source, key): _Known(*rest) for source, key, *rest in rows}
+
+    async def _planned(
+        self, known: dict[tuple[str, str], _Known]
+    ) -> tuple[_Plan, list[tuple[KnowledgeSource, Found]]]:
+        plan = _Plan()
+        to_read: list[tuple[KnowledgeSource, Found]] = []
+        for source in self.sources:
+            mine = {key: one for (name, key), one in known.items() if name == source.name}
+            last = max((one.indexed for one in mine.values()), default=None)
+            if mine and not self.again(source, last):
+                self._keep_all(plan, mine)
+                continue
+            try:
+                found = await asyncio.to_thread(_listed, source)
+            except LoomError as error:
+                plan.failed[source.name] = error.title
+                self._keep_all(plan, mine)  # a disk that is not there now is no reason to forget
+                continue
+            seen: set[str] = set()
+            for one in found:
+                if one.key in seen:
+                    continue
+                seen.add(one.key)
+                before = mine.get(one.key)
+                same = before is not None and before.stamp == one.stamp and before.form == str(self.form)
+                if before is not None and same and one.stamp and not before.error:
+                    plan.stays[before.id] = one.stamp
+                    plan.unchanged += 1
+                else:
+                    to_read.append((source, one))
+        return plan, to_read
+
+    @staticmethod
+    def _keep_all(plan: _Plan, mine: dict[str, _Known]) -> None:
+        for one in mine.values():
+            plan.stays[one.id] = one.stamp
+            plan.unchanged += 1
+
+    # --- reading
+
+    async def _reading(
+        self,
+        plan: _Plan,
+        to_read: Sequence[tuple[KnowledgeSource, Found]],
+        known: dict[tuple[str, str], _Known],
+        total: int,
+    ) -> AsyncIterator[IndexProgress]:
+        began, before = self.monotonic(), len(plan.stays)
+        for first in range(0, len(to_read), BATCH):
+            batch = to_read[first : first + BATCH]
+            fetched = await asyncio.gather(
+                *(self._fetched(source, found) for source, found in batch if source.kind == "urls")
+            )
+            pages = {one[0]: one[1] for one in fetched}
+            await asyncio.to_thread(self._take, plan, batch, pages, known)
+            done = first + len(batch)
+            left = _left(self.monotonic() - began, done, len(to_read))
+            name = batch[-1][1].key
+            yield IndexProgress("reading", before + done, total, self._chunks, 0, left, name)
+
+    async def _fetched(
+        self, source: KnowledgeSource, found: Found
+    ) -> tuple[tuple[str, str], Raw | LoomError]:
+        try:
+            return (source.name, found.key), await source.fetched(found)
+        except Unreadable as error:
+            return (source.name, found.key), error
+
+    def _take(
+        self,
+        plan: _Plan,
+        batch: Sequence[tuple[KnowledgeSource, Found]],
+        pages: dict[tuple[str, str], Raw | LoomError],
+        known: dict[tuple[str, str], _Known],
+    ) -> None:
+        """Read some documents and keep them, unserved."""
+        read = []
+        for source, found in batch:
+            where = (source.name, found.key)
+            read.append(self._read(source.name, found, pages.get(where)))
+        with self.database.transaction("IMMEDIATE") as db:
+            for one in read:
+                self._stage(db, plan, one, known.get((one.source, one.found.key)))
+
+    def _read(self, source: str, found: Found, page: Raw | LoomError | None) -> _Read:
+        try:
+            raw = _raw(found, page)
+            if self._is_there(source, found.key, raw.sha256):
+                return _Read(source, found, raw.sha256)
+            document = raw.document()
+            chunks = chunked(document, f"{source}\0{found.key}", self.form.size, self.form.overlap)
+        except LoomError as error:
+            return _Read(source, found, error=error.title)
+        return _Read(source, found, raw.sha256, document, tuple(chunks), raw.url or found.url)
+
+    def _is_there(self, source: str, key: str, sha256: str) -> bool:
+        with self.database.transaction() as db:
+            return _state(db, source, key, sha256, str(self.form)) is not None
+
+    def _stage(self, db: "Connection", plan: _Plan, read: _Read, before: _Known | None) -> None:
+        """Keep a document as it was read, beside what is served."""
+        label = f"{read.source}: {read.found.key}"
+        if read.error:
+            plan.failed[label] = read.error
+            if before is not None and before.sha256:
+                plan.stays[before.id] = before.stamp
+                plan.errors[before.id] = read.error
+                return
+        there = _state(db, read.source, read.found.key, read.sha256, str(self.form))
+        if there is None:
+            there = self._kept(db, read)
+            self._chunks += len(read.chunks)
+        plan.stays[there] = "" if read.error else read.found.stamp
+        if read.error:
+            plan.errors[there] = read.error
+        elif before is None:
+            plan.added += 1
+        elif before.id == there:
+            plan.unchanged += 1
+        else:
+            plan.changed += 1
+
+    def _kept(self, db: "Connection", read: _Read) -> int:
+        found, document = read.found, read.document
+        title = document.title if document is not None else found.key.rpartition("/")[2]
+        kind = document.kind if document is not None else ""
+        cursor = db.execute(
+            """INSERT INTO documents (source, key, sha256, form, stamp, title, kind, url, path, chunks,
+            tokens, error, indexed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+            (
+                read.source, found.key, read.sha256, str(self.form), found.stamp, title, kind, read.url,
+                found.path, len(read.chunks), sum(one.tokens for one in read.chunks), read.error, self.now(),
+            ),
+        )  # fmt: skip
+        number = int(cursor.lastrowid or 0)
+        db.executemany(
+            """INSERT INTO chunks (id, document, ordinal, start, end, text, before, after, headings, location,
+            tokens, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+            [
+                (
+                    one.id, number, one.ordinal, one.start, one.end, one.text, one.before, one.after,
+                    json.dumps(one.headings, ensure_ascii=False), one.location, one.tokens,
+                    hash_of(title, one.headings, one.text),
+                )
+                for one in read.chunks
+            ],
+        )  # fmt: skip
+        return number
+
+    # --- serving
+
+    def _serve(self, plan: _Plan) -> tuple[int, int, int]:
+        """Make the new state the served one: documents, chunks, and how many documents have gone."""
+        with self.database.transaction("IMMEDIATE") as db:
+            served = {row[0] for row in db.execute("SELECT id FROM documents WHERE served = 1")}
+            wanted = set(plan.stays)
+            there = {row[0] for row in db.execute("SELECT id FROM documents")}
+            if not wanted <= there:
+                raise OvertakenError(f"{self.database.path} was indexed by another process meanwhile")
+            gone, new = served - wanted, wanted - served
+            replaced = _keys(db, gone) & _keys(db, wanted)
+            _forget(db, gone)
+            _index(db, sorted(new))
+            self._note(db, plan)
+            abandoned = db.execute(
+                "SELECT id FROM documents WHERE served = 0 AND indexed < ?", (self.now() - ABANDONED_SECONDS,)
+            )
+            _forget(db, {row[0] for row in abandoned})
+            if gone or new or self.meaning.changed:
+                _count_up(db, self.now())
+            self.meaning.serve(db)
+            (documents, chunks) = db.execute(
+                "SELECT count(*), coalesce(sum(chunks), 0) FROM documents WHERE served = 1 AND kind <> ''"
+            ).fetchone()
+        return documents, chunks, len(gone) - len(replaced)
+
+    def _note(self, db: "Connection", plan: _Plan) -> None:
+        rows = [(stamp, plan.errors.get(number, ""), number) for number, stamp in plan.stays.items()]
+        db.executemany(
+            "UPDATE documents SET stamp = ?, error = ?, served = 1 WHERE id = ?"
+            " AND (stamp, error, served) IS NOT (?1, ?2, 1)",
+            rows,
+        )
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('indexed', ?)", (repr(self.now()),))
+
+
+def _listed(source: KnowledgeSource) -> list[Found]:
+    return list(source.found())
+
+
+def _raw(found: Found, page: Raw | LoomError | None) -> Raw:
+    if isinstance(page, LoomError):
+        raise page
+    if page is not None:
+        return page
+    if found.read is None:
+        raise Unreadable("it was not fetched")
+    return found.read()
+
+
+def hash_of(title: str, headings: Sequence[str], text: str) -> bytes:
+    """Of what a chunk says, for its vector and to notice damage."""
+    return hashlib.sha256(said(title, headings, text).encode("utf-8", "surrogatepass")).digest()[:16]
+
+
+def said(title: str, headings: Sequence[str], text: str) -> str:
+    """What is embedded of a chunk: where it stands, and its words."""
+    above = " > ".join(one for one in (title, *headings) if one)
+    return f"{above}\n{text}" if above else text
+
+
+def _state(db: "Connection", source: str, key: str, sha256: str, form: str) -> int | None:
+    row = db.execute(
+        "SELECT id FROM documents WHERE source = ? AND key = ? AND sha256 = ? AND form = ?",
+        (source, key, sha256, form),
+    ).fetchone()
+    return None if row is None else int(row[0])
+
+
+def _keys(db: "Connection", numbers: set[int]) -> set[tuple[str, str]]:
+    found: set[tuple[str, str]] = set()
+    for some in _portions(sorted(numbers)):
+        found.update(db.execute(f"SELECT source, key FROM documents WHERE id IN ({_marks(some)})", some))  # noqa: S608
+    return found
+
+
+def _forget(db: "Connection", numbers: set[int]) -> None:
+    """Documents, their chunks, and vectors that no other chunk has."""
+    for some in _portions(sorted(numbers)):
+        marks = _marks(some)
+        db.execute(
+            f"DELETE FROM words WHERE rowid IN (SELECT number FROM chunks WHERE document IN ({marks}))",  # noqa: S608
+            some,
+        )
+        hashes = db.execute(f"SELECT hash FROM chunks WHERE document IN ({marks})", some).fetchall()  # noqa: S608
+        db.execute(f"DELETE FROM chunks WHERE document IN ({marks})", some)  # noqa: S608
+        db.execute(f"DELETE FROM documents WHERE id IN ({marks})", some)  # noqa: S608
+        db.executemany(
+            "DELETE FROM vectors WHERE hash = ?1 AND NOT EXISTS (SELECT 1 FROM chunks WHERE hash = ?1)",
+            hashes,
+        )
+
+
+def _index(db: "Connection", numbers: Sequence[int]) -> None:
+    """Put the words of documents into the index."""
+    for some in _portions(numbers):
+        rows = db.execute(
+            f"""SELECT c.number, d.title, c.headings, c.text FROM chunks c
+            JOIN documents d ON d.id = c.document WHERE d.id IN ({_marks(some)}) ORDER BY c.number""",  # noqa: S608
+            some,
+        ).fetchall()
+        db.executemany(
+            "INSERT INTO words (rowid, head, body) VALUES (?, ?, ?)",
+            [
+                (number, index_text(" ".join((title, *json.loads(headings)))), index_text(text))
+                for number, title, headings, text in rows
+            ],
+        )
+
+
+def _count_up(db: "Connection", now: float) -> None:
+    row = db.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()
+    generation = int(row[0]) + 1 if row is not None else 1
+    db.execute("INSERT OR REPLACE INTO meta VALUES ('generation', ?)", (str(generation),))
+
+
+def _portions(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
+    for first in range(0, len(numbers), 500):
+        yield numbers[first : first + 500]
+
+
+def _marks(some: Sequence[int]) -> str:
+    return ",".join("?" * len(some))
+
+
+def _left(seconds: float, done: int, total: int) -> float | None:
+    return seconds / done * (total - done) if done else None

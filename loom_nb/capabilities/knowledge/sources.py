@@ -1,0 +1,404 @@
+"""Where documents come from: folders, files, addresses, tables, functions, texts; frozen descriptions."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from loom_nb.capabilities.knowledge.converting import converted, kind_of, of_row, of_text
+from loom_nb.capabilities.knowledge.documents import Document
+from loom_nb.capabilities.secret_names import looks_secret
+from loom_nb.errors import LoomUsageError, SetupError, ToolError, Unreadable
+
+if TYPE_CHECKING:
+    from loom_nb.protocols import Enquiry, Enrichment
+
+SourceKind = Literal["folder", "files", "urls", "dataframe", "callable", "texts"]
+
+MAX_FILE = 40_000_000
+"""Bytes of a file."""
+MAX_PAGE = 8_000_000
+"""Bytes of what is fetched."""
+FETCH_SECONDS = 30.0
+MAX_ROWS = 200_000
+PRUNED = frozenset(
+    [
+        "node_modules",
+        "__pycache__",
+        "venv",
+        "site-packages",
+        "dist",
+        "build",
+        "target",
+        ".git",
+        ".ipynb_checkpoints",
+    ]
+)
+"""Folders that hold nothing anybody wrote to be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """What was read of a document, not yet converted."""
+
+    data: bytes
+    name: str
+    media_type: str = ""
+    url: str = ""
+    make: Callable[[], Document] | None = field(default=None, repr=False)
+    """Makes the document, where it is no file."""
+
+    @property
+    def sha256(self) -> str:
+        """Of what it says."""
+        return hashlib.sha256(self.data).hexdigest()
+
+    def document(self) -> Document:
+        """Converted. Raises Unreadable, SetupError."""
+        if self.make is not None:
+            return self.make()
+        return converted(self.data, self.name, self.media_type, self.url)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A document that a source has."""
+
+    key: str
+    """Its name, unique within the source."""
+    stamp: str
+    """As long as it is the same, the document need not be read again; empty: it always is."""
+    read: Callable[[], Raw] | None = field(default=None, repr=False)
+    """Reads it; may take a while. Raises Unreadable."""
+    url: str = ""
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class KnowledgeSource:
+    """Documents of one kind of place. Made by its class methods; nothing is read before it is indexed.
+
+    Args:
+        kind: of the place.
+        name: what it is called in listings and in `KnowledgeQuery.sources`; unique within a base.
+        options: what the kind takes.
+    """
+
+    kind: SourceKind
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
+
+    @classmethod
+    def folder(
+        cls, path: str | Path, pattern: str = "*", exclude: Sequence[str] = (), name: str = ""
+    ) -> "KnowledgeSource":
+        """All documents under a folder. Hidden files, links and files that hold secrets are passed over.
+
+        Args:
+            path: the folder.
+            pattern: of file names, such as "*.md"; several with commas between them.
+            exclude: patterns of paths under the folder.
+            name: by default that of the folder.
+        """
+        root = Path(path).expanduser().absolute()
+        options = {"root": str(root), "pattern": pattern, "exclude": _texts("exclude", exclude)}
+        return cls("folder", name or root.name or "folder", options)
+
+    @classmethod
+    def files(cls, *paths: str | Path, name: str = "files") -> "KnowledgeSource":
+        """These files."""
+        return cls("files", name, {"paths": tuple(str(Path(one).expanduser().absolute()) for one in paths)})
+
+    @classmethod
+    def urls(
+        cls,
+        *urls: str,
+        allow: Iterable[tuple[str, int]] = (),
+        hosts: Iterable[str] = (),
+        name: str = "pages",
+    ) -> "KnowledgeSource":
+        """Public pages and documents by their addresses; `allow` and `hosts` as for `Capability.web`."""
+        from loom_nb.network.fetch import checked_allow, checked_hosts
+
+        options = {
+            "urls": _texts("urls", urls),
+            "allow": checked_allow("knowledge", allow),
+            "hosts": checked_hosts("knowledge", hosts),
+        }
+        return cls("urls", name, options)
+
+    @classmethod
+    def dataframe(
+        cls, frame: Any, columns: Sequence[str], title: str = "", name: str = "table"
+    ) -> "KnowledgeSource":
+        """The rows of a DataFrame, each a document made of some columns.
+
+        Args:
+            frame: as it is when it is indexed.
+            columns: whose words are looked for.
+            title: the column that a row is called by; its label by default.
+            name: of the source.
+        """
+        columns = _texts("columns", columns)
+        missing = [one for one in (*columns, *([title] if title else [])) if one not in frame.columns]
+        if missing or not columns:
+            known = ", ".join(map(str, list(frame.columns)[:20]))
+            raise LoomUsageError(
+                f"the table has no column {missing[0]!r}" if missing else "which columns?",
+                cause=f"it has {known}",
+            )
+        return cls("dataframe", name, {"frame": frame, "columns": columns, "title": title})
+
+    @classmethod
+    def callable(cls, function: Callable[[], Iterable[Any]], name: str = "") -> "KnowledgeSource":
+        """What a function gives when it is indexed: texts, or pairs of a name and a text."""
+        if not callable(function):
+            raise LoomUsageError("KnowledgeSource.callable takes a function without arguments")
+        return cls("callable", name or str(getattr(function, "__name__", "callable")), {"function": function})
+
+    @classmethod
+    def texts(cls, texts: Mapping[str, str] | Iterable[str], name: str = "texts") -> "KnowledgeSource":
+        """Texts by their names; without names they are numbered."""
+        given = dict(texts) if isinstance(texts, Mapping) else _numbered(texts)
+        if not all(isinstance(one, str) for one in given.values()):
+            raise LoomUsageError("KnowledgeSource.texts takes texts, or texts by their names")
+        return cls("texts", name, {"texts": given})
+
+    @classmethod
+    def of(cls, value: Any) -> "KnowledgeSource":
+        """A source itself; a path, an address or a function as one.
+
+        Raises:
+            LoomUsageError: it is none of them.
+        """
+        match value:
+            case KnowledgeSource():
+                return value
+            case str() if value.startswith(("http://", "https://")):
+                return cls.urls(value, name=value)
+            case str() | Path():
+                path = Path(value).expanduser()
+                return cls.folder(path) if path.is_dir() else cls.files(path, name=path.name)
+            case _ if callable(value):
+                return cls.callable(value)
+            case _:
+                raise LoomUsageError(
+                    f"a source of knowledge is a folder, a file, an address or a KnowledgeSource, "
+                    f"not {type(value).__name__}",
+                    fixes=['KnowledgeSource.folder("papers")', 'KnowledgeSource.texts({"name": "…"})'],
+                )
+
+    @property
+    def where(self) -> str:
+        """For a reader."""
+        match self.kind:
+            case "folder":
+                return str(self.options["root"])
+            case "files":
+                paths = self.options["paths"]
+                return paths[0] if len(paths) == 1 else f"{len(paths):,} files"
+            case "urls":
+                urls = self.options["urls"]
+                return urls[0] if len(urls) == 1 else f"{len(urls):,} addresses"
+            case "dataframe":
+                return f"{len(self.options['frame']):,} rows: {', '.join(self.options['columns'])}"
+            case "texts":
+                return f"{len(self.options['texts']):,} texts"
+            case _:
+                return "a function"
+
+    def found(self) -> Iterator[Found]:
+        """Its documents, in an order that stays. May take a while.
+
+        Raises:
+            SetupError: the folder is not there.
+        """
+        return _FINDERS[self.kind](self.options)
+
+    async def fetched(self, one: Found) -> Raw:
+        """A document of an address. Raises Unreadable."""
+        return await _fetched(self.options, one)
+
+    async def enrich(self, enquiry: "Enquiry") -> "Enrichment | None":
+        """What it knows of the task of a run, for `RunContext(knowledge=[…])`."""
+        from loom_nb.capabilities.knowledge.capability import enrichment_of
+
+        return await enrichment_of(self, enquiry)
+
+
+def _texts(what: str, values: Iterable[str]) -> tuple[str, ...]:
+    made = (values,) if isinstance(values, str) else tuple(values)
+    if not all(isinstance(one, str) for one in made):
+        raise LoomUsageError(f"{what} are texts")
+    return made
+
+
+def _numbered(texts: Iterable[str]) -> dict[str, str]:
+    return {f"text {number}": text for number, text in enumerate(texts, 1)}
+
+
+# --- how documents are found
+
+
+def _in_folder(options: Mapping[str, Any]) -> Iterator[Found]:
+    root = Path(options["root"])
+    if not root.is_dir():
+        raise SetupError(f"there is no folder {root}", cause="it is a source of knowledge")
+    patterns = [one.strip() for one in options["pattern"].split(",") if one.strip()]
+    for folder, folders, names in os.walk(root, followlinks=False):
+        folders[:] = sorted(one for one in folders if not one.startswith(".") and one not in PRUNED)
+        for name in sorted(names):
+            path = Path(folder, name)
+            key = path.relative_to(root).as_posix()
+            wanted = any(fnmatch(name, pattern) for pattern in patterns) and kind_of(name) is not None
+            if not wanted or name.startswith(".") or looks_secret(key):
+                continue
+            if any(fnmatch(key, pattern) for pattern in options["exclude"]):
+                continue
+            if (found := _file(path, key)) is not None:
+                yield found
+
+
+def _of_files(options: Mapping[str, Any]) -> Iterator[Found]:
+    for path in options["paths"]:
+        yield _file(Path(path), path, links=True) or Found(path, "", _gone(path), path=path)
+
+
+def _file(path: Path, key: str, *, links: bool = False) -> Found | None:
+    """A file; None for a link, a device, or one that is gone by now."""
+    try:
+        status = path.stat() if links else path.lstat()
+    except OSError:
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    key = key.encode("utf-8", "replace").decode()
+
+    def read() -> Raw:
+        try:
+            with path.open("rb") as file:
+                data = file.read(MAX_FILE + 1)
+        except OSError as error:
+            raise Unreadable(f"it cannot be read: {error.strerror or error}") from None
+        if len(data) > MAX_FILE:
+            raise Unreadable(f"it has more than {MAX_FILE:,} bytes")
+        return Raw(data, key)
+
+    stamp = f"{status.st_size}-{status.st_mtime_ns}"
+    return Found(key, stamp, read, path=str(path).encode("utf-8", "replace").decode())
+
+
+def _gone(path: str) -> Callable[[], Raw]:
+    def read() -> Raw:
+        raise Unreadable(f"there is no file {path}")
+
+    return read
+
+
+def _of_urls(options: Mapping[str, Any]) -> Iterator[Found]:
+    for url in dict.fromkeys(options["urls"]):
+        yield Found(url, "", None, url=url)
+
+
+async def _fetched(options: Mapping[str, Any], one: Found) -> Raw:
+    from loom_nb.network.fetch import Client, Guard, Request
+
+    guard = Guard("knowledge", "knowledge", frozenset(options["allow"]), tuple(options["hosts"]))
+    headers = (("User-Agent", "loom-nb"), ("Accept", "text/html,application/pdf,text/*;q=0.9,*/*;q=0.5"))
+    try:
+        reply = await Client(guard, FETCH_SECONDS, MAX_PAGE).send(
+            Request("GET", guard.target(one.url), headers)
+        )
+    except ToolError as error:
+        raise Unreadable(error.title.removeprefix("knowledge: ")) from None
+    if not 200 <= reply.status < 300:
+        raise Unreadable(f"the server says {reply.told}")
+    if not reply.whole:
+        raise Unreadable(f"it has more than {MAX_PAGE:,} bytes")
+    return Raw(reply.body, reply.target.url.path or one.url, reply.kind, str(reply.target))
+
+
+def _of_frame(options: Mapping[str, Any]) -> Iterator[Found]:
+    frame, columns, title = options["frame"], options["columns"], options["title"]
+    wanted = frame[[*columns, *([title] if title and title not in columns else [])]]
+    for number, (label, row) in enumerate(
+        zip(frame.index, wanted.itertuples(index=False, name=None), strict=True)
+    ):
+        if number >= MAX_ROWS:
+            break
+        values = dict(zip(wanted.columns, row, strict=True))
+        words = [(one, _cell(values[one])) for one in columns]
+        if len(columns) == 1:
+            text = words[0][1]
+        else:
+            text = "\n\n".join(f"{one}: {word}" for one, word in words if word)
+        called = _cell(values[title]) if title else f"row {label}"
+        yield _made(f"{number}", text, partial(of_row, text, called[:300], label))
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None or value != value else str(value)  # noqa: PLR0124  NaN is not itself
+
+
+def _of_callable(options: Mapping[str, Any]) -> Iterator[Found]:
+    yield from _of_pairs(_pairs(options["function"]()))
+
+
+def _pairs(values: Iterable[Any]) -> Iterator[tuple[str, str]]:
+    if isinstance(values, Mapping):
+        yield from ((str(key), str(text)) for key, text in values.items())
+        return
+    for number, value in enumerate(values, 1):
+        match value:
+            case str():
+                yield f"text {number}", value
+            case (str(key), str(text)):
+                yield key, text
+            case _:
+                raise LoomUsageError(
+                    f"a function that gives documents gave a {type(value).__name__}",
+                    fixes=['return {"name": "text"}', 'return ["text", …]'],
+                )
+
+
+def _of_texts(options: Mapping[str, Any]) -> Iterator[Found]:
+    yield from _of_pairs(options["texts"].items())
+
+
+def _of_pairs(pairs: Iterable[tuple[str, str]]) -> Iterator[Found]:
+    for key, text in pairs:
+        yield _made(key, text, partial(of_text, text, key))
+
+
+def _made(key: str, text: str, make: Callable[[], Document]) -> Found:
+    data = text.encode("utf-8", "surrogatepass")
+    return Found(key, hashlib.sha256(data).hexdigest(), lambda: Raw(data, key, make=make))
+
+
+_FINDERS: dict[str, Callable[[Mapping[str, Any]], Iterator[Found]]] = {
+    "folder": _in_folder,
+    "files": _of_files,
+    "urls": _of_urls,
+    "dataframe": _of_frame,
+    "callable": _of_callable,
+    "texts": _of_texts,
+}
+
+
+def checked_sources(values: Any) -> tuple[KnowledgeSource, ...]:
+    """Sources as they were given, each under a name of its own. Raises LoomUsageError."""
+    given = [values] if isinstance(values, str | Path | KnowledgeSource) else list(values)
+    made: list[KnowledgeSource] = []
+    names: set[str] = set()
+    for one in map(KnowledgeSource.of, given):
+        name, number = one.name, 2
+        while name in names:
+            name, number = f"{one.name} {number}", number + 1
+        names.add(name)
+        made.append(one if name == one.name else KnowledgeSource(one.kind, name, one.options))
+    return tuple(made)
