@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tables import table_of
+from text_tables import table_of
 
 from loom_nb.retrieval.analysis import MAX_TERMS, index_text, match, stems, terms, words
 
