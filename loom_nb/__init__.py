@@ -16,6 +16,9 @@ __version__ = "0.1.0.dev0"
 if TYPE_CHECKING:
     from loom_nb.agent import Agent
     from loom_nb.capabilities import Capability
+    from loom_nb.capabilities.memory.notes import Note
+    from loom_nb.capabilities.memory.ranking import MemoryWeights
+    from loom_nb.capabilities.memory.store import NoteStore
     from loom_nb.errors import (
         AnswerRefused,
         EmbeddingError,
@@ -95,11 +98,14 @@ _HOMES = {
     "LoomError": "loom_nb.errors",
     "MaxCost": "loom_nb.runtime.rules",
     "MemoryStore": "loom_nb.stores.memory",
+    "MemoryWeights": "loom_nb.capabilities.memory.ranking",
     "Message": "loom_nb.messages",
     "Model": "loom_nb.models.registry",
     "Model2VecEmbedder": "loom_nb.retrieval.model2vec",
     "ModelError": "loom_nb.errors",
     "OllamaEmbedder": "loom_nb.models.embeddings",
+    "Note": "loom_nb.capabilities.memory.notes",
+    "NoteStore": "loom_nb.capabilities.memory.store",
     "Once": "loom_nb.runtime.rules",
     "OpenAIEmbedder": "loom_nb.models.embeddings",
     "Option": "loom_nb.questions",
@@ -162,10 +168,13 @@ __all__ = [
     "LoomError",
     "MaxCost",
     "MemoryStore",
+    "MemoryWeights",
     "Message",
     "Model",
     "Model2VecEmbedder",
     "ModelError",
+    "Note",
+    "NoteStore",
     "OllamaEmbedder",
     "Once",
     "OpenAIEmbedder",

@@ -435,7 +435,7 @@ class RunInterrupted(_Fact, frozen=True, gc=False):
     reason: str = "the process ended before the run did"
 
 
-class RunFinished(_Fact, frozen=True):
+class RunFinished(_Fact, frozen=True, gc=False):
     """A run ended, and how. Never `completed` unless the model ended its answer by itself."""
 
     status: Status
@@ -450,7 +450,7 @@ class RunFinished(_Fact, frozen=True):
     """Model calls that were answered."""
     seconds: float = 0.0
     data: Any = None
-    """The structured output, where the run asked for one."""
+    """The structured output, where the run asked for one: plain JSON."""
     estimated: int = 0
     """Tokens of the usage that are estimated: of calls that were cut off, so that nobody counted them."""
 

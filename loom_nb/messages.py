@@ -132,9 +132,9 @@ class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     @property
     def text(self) -> str:
         """The words, without thinking, data and calls."""
-        if len(self.parts) == 1:
-            (part,) = self.parts
-            return part.text if type(part) is TextPart else ""
+        parts = self.parts
+        if len(parts) == 1 and type(parts[0]) is TextPart:
+            return parts[0].text
         return "".join([part.text for part in self.parts if isinstance(part, TextPart)])
 
     @property

@@ -19,7 +19,7 @@ _PATH = re.compile(r"(?:~|\.{1,2}|[A-Za-z]:)?(?:[/\\][\w.@ -]+)*[/\\][A-Za-z_.][
 LOOK_SECONDS = 1.0
 """How long a look at all variables lasts, while there are not more or fewer of them."""
 TRUST_SECONDS = 0.01
-"""How long a look at those that count lasts: less than a real model takes for an answer."""
+"""How long a look at those that count lasts, likewise: less than a real model takes for an answer."""
 
 
 class KnownSecrets:
@@ -42,15 +42,27 @@ class KnownSecrets:
         """The same, for a look: to decode `os.environ` takes ten times as long."""
         self._variables = -1
         self._looked = 0.0
+        """When all were looked at."""
+        self._trusted = 0.0
+        """Until when the latest look lasts."""
         self._told: dict[str, frozenset[str]] = {}
 
     def refresh(self) -> None:
-        """Look at the environment again: at what it is known to hold, and once a second at the whole."""
-        raw, now = self._data, monotonic()
-        if len(raw) == self._variables:
-            since = now - self._looked
-            if since < TRUST_SECONDS or (since < LOOK_SECONDS and self._raw.items() <= raw.items()):
-                return
+        """Look at the environment again, unless that was done just now. Every run and every result asks."""
+        now = monotonic()
+        if now >= self._trusted or len(self._data) != self._variables:
+            self._look(now)
+            self._trusted = now + TRUST_SECONDS
+
+    def _look(self, now: float) -> None:
+        """Look at what it is known to hold, and once a second at the whole."""
+        raw = self._data
+        if (
+            len(raw) == self._variables
+            and now - self._looked < LOOK_SECONDS
+            and self._raw.items() <= raw.items()
+        ):
+            return
         environment = self._environment
         self._variables, self._looked = len(raw), now
         found = {name: environment.get(name, "") for name in environment if self._counts(name)}

@@ -314,7 +314,7 @@ async def _as_the_judge_sees_it(stage: Stage, ready: Ready) -> Call:
         ready.tool.name,
         MappingProxyType(ready.arguments),
         ready.tool,
-        stage.run,
+        stage.run.id,
         stage.session,
         await _assess(ready.tool, ready.arguments) if ready.tool.assess is not None else None,
         stage.kit.provided_by(ready.tool.name),
@@ -352,7 +352,7 @@ async def _by_hooks(stage: Stage, ready: Ready) -> Verdict | None:
     """What the hooks `before_tool` say: each may deny, ask, or change the arguments."""
     asked: Verdict | None = None
     event = {
-        "run_id": stage.run,
+        "run_id": stage.run.id,
         "session_id": stage.session,
         "tool_name": ready.tool.name,
         "call_id": ready.part.id,

@@ -132,7 +132,7 @@ class _Attempts:
         if stage.resumed is None:
             stage.say(AttemptStarted(self.number, independent))
         if self.candidates:
-            stage.denied.clear()
+            stage.denied = ()
         stage.value = None
         finished = await self._turns(stage)
         candidate = Candidate(self.number, finished.output, finished.status, finished.reason, finished.data)
@@ -158,9 +158,8 @@ class _Attempts:
         stage = self._stage
         for event in settle(stage):
             stage.say(event)
-        stage.deltas.clear()
-        stage.results = []
-        stage.started_calls.clear()
+        stage.run.deltas.clear()
+        stage.results, stage.started_calls = [], set()
 
     async def _leave_out(self) -> None:
         """The work of the attempts so far is not shown any more; what each was told at its beginning is."""
@@ -178,7 +177,7 @@ class _Attempts:
         if not changes:
             return
         told = f"attempt {self.number + 1} is made without the work of those before"
-        compacted, _ = tried(stage.view, ATTEMPT, tuple(changes), stage.meter.tokens, told)
+        compacted, _ = tried(stage.view, ATTEMPT, tuple(changes), stage.meter.weigh(), told)
         stage.view.take(compacted)
         await tell_compacted(stage, compacted)
 
@@ -223,7 +222,7 @@ class _Attempts:
             raise
         except Exception as error:  # noqa: BLE001  the border: what a user's function raises ends the run
             return self._failed(_told(error, function))
-        if stage.stopped():
+        if stage.run.is_stopping():
             raise asyncio.CancelledError
         self._settle()
         return await self._chosen(self._made(chosen) if isinstance(chosen, str) else chosen)
@@ -302,7 +301,7 @@ class _Attempts:
     async def _checked(self, gate: QualityGate, candidate: Candidate) -> Acceptance | None:
         """Hold an answer against what it must meet; None where that was not possible."""
         stage = self._stage
-        if stage.stopped():
+        if stage.run.is_stopping():
             raise asyncio.CancelledError
         if stage.commit is not None:
             await stage.commit()  # the answer is on disk before its evaluation, which may take long

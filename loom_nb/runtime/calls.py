@@ -38,8 +38,7 @@ async def perform(stage: Stage, calls: Sequence[ToolCallPart], *, cut: bool) -> 
         cut: the message ended at its token limit, so that its last call may be half a call.
     """
     results: dict[int, ToolResultPart] = {}
-    stage.results = []
-    stage.started_calls.clear()
+    stage.results, stage.started_calls = [], set()
     waiting: list[Ready] = []
     asks = False
     past = stage.resumed
@@ -161,7 +160,7 @@ async def _approved(stage: Stage, ready: Ready) -> ToolResultPart | None:
 
 
 def _deny(stage: Stage, part: ToolCallPart, refused: Refused) -> ToolResultPart:
-    stage.denied.append(f"{part.name}: {refused.reason}")
+    stage.denied = (*stage.denied, f"{part.name}: {refused.reason}")
     return _refuse(stage, part, "denied", refused.text)
 
 
@@ -333,5 +332,5 @@ def _shorten(
 
 async def tell(stage: Stage, hook: str, **event: Any) -> None:
     """Call the hooks of that name; their failures become notices."""
-    for failure in await stage.hooks.call(hook, run_id=stage.run, session_id=stage.session, **event):
+    for failure in await stage.hooks.call(hook, run_id=stage.run.id, session_id=stage.session, **event):
         stage.say(Noticed(failure, "warning"))

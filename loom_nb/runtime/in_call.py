@@ -40,7 +40,7 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
     @property
     def run(self) -> str:
         """The id of the run."""
-        return self._stage.run
+        return self._stage.run.id
 
     @property
     def notebook(self) -> str:
@@ -141,7 +141,7 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
     def _show(self, event: CallOutput) -> None:
         if not self._stage.closed:
             if self._ready.live is None:
-                self._ready.live = Live(self._stage.redacting, self._stage.stream, event.call_id)
+                self._ready.live = Live(self._stage.redacting, self._stage.run.stream, event.call_id)
             self._ready.live.feed(event.text)
 
     def _keep(self, event: Kept) -> None:

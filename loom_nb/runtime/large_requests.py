@@ -192,7 +192,7 @@ async def _chosen(stage: Stage, policy: Preflight, tokens: int, *, compacts: boo
         case "head":
             await _head_only(stage, parts[0])
         case "compact":
-            await compact_now(stage, stage.meter.tokens)
+            await compact_now(stage, stage.meter.weigh())
         case _:
             raise _not_sent(reply.how == "timeout", told, policy)
     return str(reply.value)
@@ -292,7 +292,7 @@ async def _head_only(stage: Stage, one: Heavy) -> None:
 
 
 async def _change(stage: Stage, strategy: str, changes: Sequence[Change]) -> None:
-    compacted, _ = tried(stage.view, strategy, tuple(changes), stage.meter.tokens, "asked for")
+    compacted, _ = tried(stage.view, strategy, tuple(changes), stage.meter.weigh(), "asked for")
     stage.view.take(compacted)
     stage.request.tools = stage.kit.offer(recall_tool(stage.view))
     await tell_compacted(stage, compacted)

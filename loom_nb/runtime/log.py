@@ -6,7 +6,7 @@ from itertools import chain
 from typing import Any
 
 from loom_nb.errors import StoreError
-from loom_nb.events import Kept, LogEntry, Noticed, event_to_json
+from loom_nb.events import Kept, LogEntry, Noticed, VariablesChanged, event_to_json
 from loom_nb.protocols import Clock, Lease, Store
 from loom_nb.runtime.redacting import Redacting
 from loom_nb.runtime.restore import Past, read_past
@@ -78,7 +78,8 @@ class Log:
 
     def note(self, run: str, event: Kept) -> LogEntry:
         """Say a fact, as it may be kept. It is durable after the next `commit`."""
-        event = self.kept(event)
+        if self.known.redactor is not None or type(event) is VariablesChanged:
+            event = self.kept(event)
         self.seq = seq = self.seq + 1
         entry = LogEntry(self.session, seq, run, self.now(), event)
         self.pending.append(entry)

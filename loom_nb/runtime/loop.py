@@ -17,6 +17,8 @@ from loom_nb.events import (
     QuestionAnswered,
     RetryScheduled,
     RunFinished,
+    Status,
+    StopReason,
     TurnFinished,
     TurnStarted,
 )
@@ -104,7 +106,7 @@ async def _finish_turn(stage: Stage) -> None:
 
 async def _turn(stage: Stage) -> Reply:
     """One model call, its failures retried where they may pass."""
-    if stage.stopped():
+    if stage.run.is_stopping():  # should a tool have swallowed the news
         raise asyncio.CancelledError
     tokens = _weight(stage)
     if tokens >= stage.room:
@@ -123,13 +125,14 @@ async def _turn(stage: Stage) -> Reply:
             raise
     if reply is None:
         reply = await _ask_again(stage)
-    stage.deltas.clear()
+    stage.run.deltas.clear()
     message = cleaned(reply.message)
     if stage.redacting.at_work:
         message = await stage.redacting.message(message)
     if message is not reply.message:
         reply = msgspec.structs.replace(reply, message=message)
-    _add(stage, message)
+    stage.add(message)
+    stage.say(MessageAdded(message))
     cost = pay(stage, reply) if reply.discarded else stage.spend(reply.usage, reply.model)
     stage.meter.counted_by_vendor(reply.usage)
     stage.say(
@@ -165,7 +168,7 @@ async def _reply(stage: Stage) -> Reply:
 
 def _weight(stage: Stage) -> int:
     """Tokens of the next request; its dashboard, where it has one, is drawn for that."""
-    tokens = stage.meter.tokens if stage.course is None else draw(stage)
+    tokens = stage.meter.weigh() if stage.course is None else draw(stage)
     return tokens if stage.meter.exact else tokens + stage.head()
 
 
@@ -184,9 +187,9 @@ async def _ask_again(stage: Stage) -> Reply:
 
 async def _may_pass(stage: Stage, error: ModelError, attempt: int) -> bool:
     """Do what helps against a failed model call, or wait; whether it is to be tried again."""
-    if error.fault == "context_overflow" and not stage.deltas and await overflowed(stage):
+    if error.fault == "context_overflow" and not stage.run.deltas and await overflowed(stage):
         return True
-    delay = None if stage.deltas else stage.runtime.retry.delay(error, attempt, stage.random)
+    delay = None if stage.run.deltas else stage.runtime.retry.delay(error, attempt, stage.random)
     if delay is None:
         return False
     stage.say(RetryScheduled(attempt + 1, delay, error.fault, error.title))
@@ -259,16 +262,22 @@ def _mend(wrong: str) -> Message:
     return Message("user", (TextPart(first, ours), TextPart(wrong, MODEL), TextPart(last, ours)))
 
 
+_REFUSED: tuple[Status, str, str] = ("failed", "content_filter", "the model refused to answer")
+_BROKEN_OFF: dict[StopReason, tuple[Status, str, str]] = {
+    "length": ("limit", "length", "the answer was cut at the model's output limit"),
+    "refusal": _REFUSED,
+    "content_filter": _REFUSED,
+    "tool_calls": ("failed", "format", "the model announced tool calls and sent none"),
+}
+"""How a run ends whose last message did not come to its own end: status, fault and reason."""
+
+
 def _ending(stage: Stage, reply: Reply, wrong: str | None) -> RunFinished:
     """How a run ends whose model asked for nothing more: a cut or refused answer is not completed."""
     text = reply.message.text
-    match reply.stop_reason:
-        case "length":
-            return stage.finished("limit", text, "length", "the answer was cut at the model's output limit")
-        case "refusal" | "content_filter":
-            return stage.finished("failed", text, "content_filter", "the model refused to answer")
-        case "tool_calls":
-            return stage.finished("failed", text, "format", "the model announced tool calls and sent none")
+    if (broken := _BROKEN_OFF.get(reply.stop_reason)) is not None:
+        status, fault, reason = broken
+        return stage.finished(status, text, fault, reason)
     if stage.replies == 1 and not text.strip():
         return stage.finished("failed", fault="format", reason="the model sent an empty answer")
     if wrong is not None:

@@ -85,8 +85,14 @@ class Redacting:
         return self.known.redactor is not None or self.others.in_use
 
     def suspects(self, parts: tuple[ResultPart, ...]) -> bool:
-        """Whether what a tool gave is to be looked at more closely."""
-        return self.at_work or any(type(part) is TextPart and key_forms(part.text) for part in parts)
+        """Whether what a tool gave is to be looked at more closely; looks at the environment anew."""
+        self.known.refresh()
+        if self.at_work:
+            return True
+        for part in parts:
+            if type(part) is TextPart and len(part.text) >= SHORTEST and key_forms(part.text):
+                return True
+        return False
 
     def words(self, text: str) -> str:
         """A text without the secrets that this process knows."""
@@ -198,11 +204,14 @@ class Redacting:
 
     def doubts(self, message: Message) -> bool:
         """Whether a message of the user is to be looked at more closely; looks at the environment anew."""
-        self.known.refresh()
+        known = self.known
+        known.refresh()
+        if known.redactor is not None or self.others.in_use:
+            return True
         for part in message.parts:
             if type(part) is not TextPart or (len(part.text) >= SHORTEST and key_forms(part.text)):
                 return True
-        return self.at_work
+        return False
 
     async def asked(self, message: Message) -> tuple[Message, str]:
         """The user's message without known secrets, and what the user should be told of it."""

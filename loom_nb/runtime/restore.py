@@ -257,7 +257,7 @@ def settle(stage: Stage) -> list[Kept]:
     The words that had arrived are kept; every call without a result gets one.
     """
     said: list[Kept] = []
-    partial = partial_message(stage.deltas)
+    partial = partial_message(stage.run.deltas)
     if partial is not None:
         said.append(MessageAdded(partial))
     else:

@@ -20,7 +20,6 @@ from loom_nb.events import (
     LogEntry,
     MessageAdded,
     RunFinished,
-    VariablesChanged,
 )
 from loom_nb.messages import Message, Usage
 from loom_nb.runtime.artifact_files import Files
@@ -341,20 +340,22 @@ class Run(msgspec.Struct, eq=False, weakref=True):
     def say(self, event: Kept) -> None:
         """Keep a fact in the log and show it."""
         log = self._log  # as `Log.note` does it: every fact of every run comes by here
-        if log.known.redactor is not None or type(event) is VariablesChanged:
+        if log.known.redactor is not None:
             event = log.kept(event)
         log.seq = seq = log.seq + 1
         entry = LogEntry(log.session, seq, self.id, log.now(), event)
         log.pending.append(entry)
         self.entries.append(entry)
-        for sink in self.sinks:
-            sink(entry.event)
+        if self.sinks:
+            for sink in self.sinks:
+                sink(entry.event)
 
     def show(self, delta: Delta) -> None:
         """Show a piece of the message that is being written."""
         self.deltas.append(delta)
-        for sink in self.sinks:
-            sink(delta)
+        if self.sinks:
+            for sink in self.sinks:
+                sink(delta)
 
     async def events(self) -> AsyncIterator[Event]:
         """Every event, what was kept so far first; ends with RunFinished."""

@@ -52,7 +52,7 @@ from loom_nb.events import (
     VariablesChanged,
 )
 from loom_nb.inputs import Answer, RunContext, RuntimeTask, SessionConfig, Stop
-from loom_nb.messages import Conversation, DataPart, Message, Origin, Usage, to_json, user
+from loom_nb.messages import Conversation, DataPart, Message, Origin, TextPart, Usage, to_json, user
 from loom_nb.protocols import (
     Book,
     Capability,
@@ -97,6 +97,7 @@ from loom_nb.runtime.spending import Purse, Watched, records
 from loom_nb.runtime.stage import Meter, Stage, cleaned, so_far
 from loom_nb.runtime.tally import Tally
 from loom_nb.runtime.toolkit import Toolkit
+from loom_nb.runtime.turnstile import Turnstile
 from loom_nb.runtime.working import around_of, begin, follow, seconds_of
 from loom_nb.tools import Tool, readable
 
@@ -259,7 +260,7 @@ class Session:
         self._meter = Meter()
         self._kept: dict[str, str] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._turnstile: asyncio.Lock  # this and the next two are made with the loop, in `_move_to`
+        self._turnstile: Turnstile  # this and the next two are made with the loop, in `_move_to`
         self._deadlines: Deadlines
         self._fair: FairQueue
         self._models: dict[int, tuple[ModelReference, LanguageModel]] = {}
@@ -432,11 +433,16 @@ class Session:
         partitions: tuple[PartitionItem, ...],
         conversation: Conversation,
         output: OutputType | None,
+        run: Run | None = None,
     ) -> Request:
-        request = _request(agent, kit, partitions, conversation, output)
+        """A request of an agent: its instructions, what its capabilities add, and no secret in them."""
+        system = agent.instructions
+        if partitions:
+            system = "\n\n".join([text for text in (system, *[item.text for item in partitions]) if text])
         if self._redacting.known.redactor is not None:
-            request.system = self._redacting.words(request.system)
-        return request
+            system = self._redacting.words(system)
+        form = output.schema if output is not None else None
+        return Request(system, conversation, kit.tools, agent.generation, form, None, run)
 
     def _begun(self, message: Message, after: Sequence[Fact]) -> View:
         """The view as `_begin` would leave it before this message, in the same order; nothing is kept."""
@@ -855,17 +861,19 @@ class Session:
         """Carry out one run, from its beginning or from where it waited. It gets a result in any case."""
         ending = _Ending()
         try:
-            await self._turnstile.acquire()  # behind the runs of this session that came before
+            if self._turnstile.must_wait():  # for the run before, and for other sessions
+                await self._turnstile.turn()
             stage: Stage | None = None
             watches: Sequence[_Watch] = ()
             try:
-                if self._fair.must_wait():  # for those of others on this loop
-                    await self._fair.turn()
                 try:
                     if not self._log.is_open:
                         await self._open()
                     watches = self._watch(run, agent.runtime.limits.timeout)
-                    stage = await self._set_out(run, agent, work, output)
+                    if (careful := self._set_out(run, work)) is not None:
+                        work = await careful
+                    empty = self._stages.get(id(agent)) or await self._empty_stage(agent)
+                    stage = self._set_stage(empty, run, agent, work, output)
                     if stage.hooks.given:
                         await tell(stage, "before_run", goal=work.goal)
                     ending.finished = await carry_out(stage)
@@ -879,11 +887,9 @@ class Session:
                 finally:
                     for watch in watches:
                         watch.cancel()
-                if stage is None:
-                    self._close_waiting(run, work)
-                await self._end(stage, run, ending)
+                await self._end(stage, run, work, ending)
             finally:
-                self._turnstile.release()
+                self._turnstile.leave()
         except asyncio.CancelledError as stop:  # it was still waiting in the queue
             ending.cancelled = stop
             ending.finished = _stopped(None, run)
@@ -906,8 +912,10 @@ class Session:
         """Its task was cancelled before its first step."""
         self._hand_out(run, _Ending(_stopped(None, run)))
 
-    def _watch(self, run: Run, limit: float | None) -> list[_Watch]:
+    def _watch(self, run: Run, limit: float | None) -> Sequence[_Watch]:
         """Beside a run, until cancelled: its time limit, and the word to others that its writer lives."""
+        if limit is None and not self.store.durable:
+            return ()
         watches: list[_Watch] = []
         if limit is not None:
             watches.append(asyncio.get_running_loop().call_later(limit, run.expire))
@@ -915,23 +923,37 @@ class Session:
             watches.append(asyncio.ensure_future(self._log.renew()))
         return watches
 
-    async def _set_out(
-        self, run: Run, agent: AgentDescription, work: "_Beginning | Waiting", output: OutputType | None
-    ) -> Stage:
-        """Say that the run begins or goes on, and set its stage."""
+    def _set_out(
+        self, run: Run, work: "_Beginning | Waiting"
+    ) -> "Coroutine[Any, Any, _Beginning | Waiting] | None":
+        """Say that the run begins or goes on; gives what is to be awaited for that, where anything is."""
         if isinstance(work, Waiting):
-            await self._go_on(run, work)
-        else:
-            if self._redacting.doubts(work.message):
-                message, told = await self._redacting.asked(work.message)
-                work = _Beginning(message, work.metadata, work.form, told)
-            self._begin(run, work)
-            if self.store.durable:
-                await self._commit_beginning(run)
-        empty = self._stages.get(id(agent)) or await self._empty_stage(agent)
+            return self._go_on(run, work)
+        if self.store.durable or self._redacting.doubts(work.message):
+            return self._begin_with_care(run, work)
+        self._begin(run, work)
+        return None
+
+    async def _begin_with_care(self, run: Run, work: "_Beginning") -> "_Beginning":
+        """Say that the run begins, where its prompt may hold secrets or its beginning has to be on disk."""
+        message, told = await self._redacting.asked(work.message)
+        work = _Beginning(message, work.metadata, work.form, told)
+        self._begin(run, work)
+        if self.store.durable:
+            await self._commit_beginning(run)
+        return work
+
+    def _set_stage(
+        self,
+        empty: Stage,
+        run: Run,
+        agent: AgentDescription,
+        work: "_Beginning | Waiting",
+        output: OutputType | None,
+    ) -> Stage:
+        """The stage of a run that has begun, or goes on."""
         partitions = empty.kit.partitions()
-        request = self._request(agent, empty.kit, partitions, self.view.shown, output)
-        request.run = run
+        request = self._request(agent, empty.kit, partitions, self.view.shown, output, run)
         stage = empty.entered(run, request, output, partitions)
         self._meter.working = 0
         self._latest = agent
@@ -949,7 +971,7 @@ class Session:
             stage.model = stage.watched(stage.model, agent.model)
         return stage
 
-    async def _go_on(self, run: Run, work: Waiting) -> None:
+    async def _go_on(self, run: Run, work: Waiting) -> Waiting:
         """Say that a run goes on which another process began."""
         if work.run == self._given_up:
             raise LoomUsageError(f"run {work.run} cannot be resumed", cause="another run began before it")
@@ -959,6 +981,7 @@ class Session:
         if work.told is not None:
             run.say(work.told)
         await self._log.commit()
+        return work
 
     def _purse(self, agent: AgentDescription, tell: Callable[[str], None], spent: Spent) -> Purse:
         """What a run of an agent may spend."""
@@ -998,9 +1021,12 @@ class Session:
             self._take(
                 *keeping_the_question(self.view, self.agent.runtime.session_restore, restored, message)
             )
-        self._name(run)
+        if run.id in self._used:
+            self._rename(run)
+        self._used.add(run.id)
         run.say(RunStarted(run.model, message.text, work.metadata, work.form))
-        self._add(message)
+        self.view.add(message)
+        self._meter.tail.append(message)
         run.say(MessageAdded(message))
         if work.told:
             run.say(Noticed(work.told, "warning"))
@@ -1013,7 +1039,9 @@ class Session:
             mine, stale = run.id, self._log.lost()
             run.entries.clear()
             await self._open()
-            self._name(run)
+            if run.id in self._used:
+                self._rename(run)
+            self._used.add(run.id)
             known = len(self.conversation)
             for entry in stale:
                 if entry.run not in (mine, "") and entry.run in self._ended:
@@ -1042,19 +1070,21 @@ class Session:
         self.view.take(fact)
         self._log.note("", fact)
 
-    def _name(self, run: Run) -> None:
+    def _rename(self, run: Run) -> None:
         """A run whose id the log has already, from another process, takes the next free one."""
-        if run.id in self._used:
-            taken = (int(name[1:]) for name in self._used if name[:1] == "r" and name[1:].isdecimal())
-            self._runs = max(taken, default=0) + 1
-            run.id = f"r{self._runs}"
-        self._used.add(run.id)
+        taken = (int(name[1:]) for name in self._used if name[:1] == "r" and name[1:].isdecimal())
+        self._runs = max(taken, default=0) + 1
+        run.id = f"r{self._runs}"
 
-    async def _end(self, stage: Stage | None, run: Run, ending: "_Ending") -> None:
+    async def _end(
+        self, stage: Stage | None, run: Run, work: "_Beginning | Waiting", ending: "_Ending"
+    ) -> None:
         """Settle the conversation and keep the end; a store that refuses makes the run a failure."""
         if run.unless is not None and await _is_left(run.unless, ending):
             return
-        if stage is not None:
+        if stage is None:
+            self._close_waiting(run, work)
+        else:
             _settle(stage, run, ending)
             if stage.hooks.given:
                 try:
@@ -1146,9 +1176,9 @@ class Session:
             self._kits.clear()
             self._stages.clear()
         self._loop = loop
-        self._turnstile = asyncio.Lock()
         self._deadlines = Deadlines(loop)
         self._fair = fair_queue(loop)
+        self._turnstile = Turnstile(self._fair)
 
     def _model(self, reference: ModelReference) -> LanguageModel:
         opened = self._models.get(id(reference))
@@ -1289,7 +1319,7 @@ def _first_message(
     """The user's message: the goal with its criteria, then every value as a data part."""
     if isinstance(task, str):
         if context is None and task.strip():
-            return user(clean(task))
+            return Message("user", (TextPart(clean(task)),))
         task = RuntimeTask(task)
     if not isinstance(task, RuntimeTask):
         raise LoomUsageError(f"a task is a string or a RuntimeTask, not {type(task).__name__}")
@@ -1325,19 +1355,6 @@ def _as_text(name: str, value: Any) -> DataPart:
     return DataPart(name, text, Origin("user", name), f"{type(value).__name__}, {len(text):,} characters")
 
 
-def _request(
-    agent: AgentDescription,
-    kit: Toolkit,
-    partitions: tuple[PartitionItem, ...],
-    conversation: Conversation,
-    output: OutputType | None,
-) -> Request:
-    system = agent.instructions
-    if partitions:
-        system = "\n\n".join([text for text in (system, *[item.text for item in partitions]) if text])
-    return Request(system, conversation, kit.tools, agent.generation, output.schema if output else None)
-
-
 def _take_up(stage: Stage, past: Waiting) -> None:
     """Stand where the run stood when its process ended."""
     stage.resumed = past.resumed
@@ -1353,7 +1370,7 @@ def _take_up(stage: Stage, past: Waiting) -> None:
         elif isinstance(entry.event, ContextCompacted) and entry.event.usage.total_tokens:
             stage.spend(entry.event.usage, aside=True)
         elif isinstance(entry.event, CallFinished) and entry.event.outcome == "denied":
-            stage.denied.append(entry.event.result.text)
+            stage.denied = (*stage.denied, entry.event.result.text)
 
 
 async def _tell_the_end(stage: Stage, run: Run, ending: _Ending) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from loom_nb.border import clean
-from loom_nb.events import CallOutput, Delta, Kept, RunFinished, Status, StopReason, TextDelta, ThinkingDelta
+from loom_nb.events import Delta, Kept, RunFinished, Status, StopReason, TextDelta, ThinkingDelta
 from loom_nb.messages import (
     MODEL,
     DataPart,
@@ -72,15 +72,14 @@ class Meter:
             self.sent = sent
             self.tail.clear()
         else:
-            self.sent = self.tokens
+            self.sent = self.weigh()
 
     def shrunk(self, tokens: int) -> None:
         """So many tokens of the conversation are not sent any more; less than 0: they are again."""
-        self.counted = max(0, self.tokens - self.working - tokens)
+        self.counted = max(0, self.weigh() - self.working - tokens)
 
-    @property
-    def tokens(self) -> int:
-        """Of the next request."""
+    def weigh(self) -> int:
+        """Tokens of the next request."""
         for message in self.tail:
             self.counted += estimate_message(message)
         self.tail.clear()
@@ -105,22 +104,20 @@ class Resumed:
 
 
 _MAKING = threading.Lock()
-_NONE_YET: list[Any] = []
-_NONE_BEGUN: set[str] = set()
-"""Of all empty stages: nothing is put into them, `entered` gives a run its own. A session has fewer objects
-for the garbage collector so, whose pauses are what holds up a loop with a thousand of them."""
+_NOBODYS: Any = None
+"""An empty stage has no run."""
+_NONE_YET: Any = ()
+_NONE_BEGUN: Any = frozenset()
+"""Nothing can be put into them: a turn that calls tools makes its own. There are fewer objects so for the
+garbage collector, whose pauses are what holds up a loop with a thousand sessions."""
 
 
 def _unheard(event: object) -> None:
     raise AssertionError(f"no run is on this stage that could say {event!r}")
 
 
-class Stage(msgspec.Struct, eq=False):
-    """What lies before the loop.
-
-    A session sets up an empty one for each agent, with what all its runs have in common. Each run gets
-    a copy, which the loop and the calls change.
-    """
+class _Setting(msgspec.Struct, eq=False, kw_only=True):
+    """What all runs of an agent in a session have in common."""
 
     session: str
     model: LanguageModel
@@ -153,25 +150,25 @@ class Stage(msgspec.Struct, eq=False):
     counted: bool
     """Whether there is a cap on what it spends, or somebody else is to know of it."""
     random: Callable[[], float]
-    request: Request
-
     agent: str = ""
     """The name of whoever answers."""
-    purse: Purse | None = None
-    """What the run may spend; None where that is not counted."""
     files: Files | None = None
     """Where artifacts are kept that are too large for the log; None where the store has no place."""
-    run: str = ""
+
+
+class Stage(_Setting, eq=False):
+    """What lies before the loop.
+
+    A session sets up an empty one for each agent. Each run gets a copy, which the loop and the calls
+    change. What differs from run to run stands first, where it is found soonest.
+    """
+
+    request: Request
+    run: Run = _NOBODYS
     say: Callable[[Kept], None] = _unheard
     """Keep a fact and show it. It is durable after the next `commit`."""
     show: Callable[[Delta], None] = _unheard
-    """Show a piece of the message that is being written, and note it in `deltas`."""
-    stream: Callable[[CallOutput], None] = _unheard
-    """Show what a tool prints."""
-    stopped: Callable[[], bool] = bool
-    """Whether the run was told to end: asked before every turn, should a tool have swallowed the news."""
-    deltas: list[Delta] = msgspec.field(default_factory=lambda: _NONE_YET)
-    """What the model has shown of a message that is not finished."""
+    """Show a piece of the message that is being written, and note it in `run.deltas`."""
     started: float = 0.0
     """Of the clock's monotonic seconds."""
     budget: int = 0
@@ -182,12 +179,14 @@ class Stage(msgspec.Struct, eq=False):
     """The form that the answer must have."""
     value: Any = None
     """The answer as a value of that form."""
-    started_calls: set[str] = msgspec.field(default_factory=lambda: _NONE_BEGUN)
-    """Ids of the calls of the turn in progress whose tools have begun to run."""
+    started_calls: set[str] = _NONE_BEGUN
+    """Ids of the calls of the turn in progress whose tools have begun to run; `perform` makes it anew."""
     resumed: Resumed | None = None
     """In the first turn of a run that another process had begun."""
     partitions: tuple[PartitionItem, ...] = ()
     """The texts of capabilities that are part of the instructions."""
+    purse: Purse | None = None
+    """What the run may spend; None where that is not counted."""
     weighed: tuple[str, Sequence[Any], Any, int] | None = None
     """Instructions, tools and form of an answer, with their tokens."""
     made: Products | None = None
@@ -204,9 +203,9 @@ class Stage(msgspec.Struct, eq=False):
     """US dollars so far; None where a price is not known."""
     estimated: int = 0
     """Tokens of the usage that nobody counted, of calls that were cut off."""
-    results: list[ToolResultPart] = msgspec.field(default_factory=lambda: _NONE_YET)
-    """Results of the calls of the turn in progress."""
-    denied: list[str] = msgspec.field(default_factory=lambda: _NONE_YET)
+    results: list[ToolResultPart] = _NONE_YET
+    """Results of the calls of the turn in progress; likewise."""
+    denied: tuple[str, ...] = ()
     """Reasons of the calls that were refused in this run."""
     course: Course | None = None
     """What the dashboard tells of this run; None where no request holds one."""
@@ -224,20 +223,14 @@ class Stage(msgspec.Struct, eq=False):
         shown = self.redacting.deltas(run.show) if self.redacting.known.redactor is not None else None
         return msgspec.structs.replace(
             self,
-            run=run.id,
+            run=run,
             request=request,
             say=run.say,
             show=shown or run.show,
             shown=shown,
-            stream=run.stream,
-            stopped=run.is_stopping,
-            deltas=run.deltas,
             started=self.clock.monotonic(),
             output=output,
             partitions=partitions,
-            started_calls=set(),
-            results=[],
-            denied=[],
         )
 
     @property
@@ -256,7 +249,7 @@ class Stage(msgspec.Struct, eq=False):
         """Tokens of a request, estimated but for what a vendor has counted."""
         if request is not self.request:
             return request.tokens
-        return self.meter.tokens + (0 if self.meter.exact else self.head())
+        return self.meter.weigh() + (0 if self.meter.exact else self.head())
 
     def head(self) -> int:
         """`head_tokens` of the run's request: reckoned once for the same instructions, tools and form."""
@@ -272,8 +265,10 @@ class Stage(msgspec.Struct, eq=False):
 
     def add(self, message: Message) -> None:
         """Append a message to the conversation."""
-        self.view.add(message)
-        self.request.conversation = self.view.shown
+        view, request = self.view, self.request
+        view.add(message)
+        if request.conversation is not view.shown:
+            request.conversation = view.shown
         self.meter.tail.append(message)
 
     def finished(
@@ -281,8 +276,8 @@ class Stage(msgspec.Struct, eq=False):
     ) -> RunFinished:
         """The run's last event."""
         seconds = self.clock.monotonic() - self.started
-        if self.purse is None and self.deltas:  # else the purse has told of it
-            written = int(sum(map(weight, self.deltas)))
+        if self.purse is None and self.run.deltas:  # else the purse has told of it
+            written = int(sum(map(weight, self.run.deltas)))
             self.estimate(Usage(self.size(self.request), written), self.priced)
         return RunFinished(
             status, output, reason, fault, self.usage, self.cost, self.replies, seconds, data, self.estimated
@@ -372,5 +367,5 @@ def partial_message(deltas: list[Delta]) -> Message | None:
 
 def so_far(stage: Stage) -> str:
     """The words of the message that was being written, or else of the last one."""
-    partial = partial_message(stage.deltas)
+    partial = partial_message(stage.run.deltas)
     return partial.text if partial is not None else ""

@@ -44,7 +44,7 @@ def draw(stage: Stage) -> int:
         stage.request.working = working_message(dashboard_of(course, stage.view, around), room)
         sent = stage.request.working
         stage.meter.working = estimate_message(sent) if sent is not None else 0
-    return stage.meter.tokens
+    return stage.meter.weigh()
 
 
 def begin(

@@ -104,7 +104,9 @@ class MemoryStore:
         with self._lock:
             log = self._held(lease)
             kept = log.entries
-            for seq, entry in enumerate(entries, len(kept) + 1):
+            seq = len(kept)
+            for entry in entries:
+                seq += 1
                 if entry.seq != seq or entry.session != session:
                     raise out_of_order(session, seq, entry.session, entry.seq)
             kept.extend(entries)

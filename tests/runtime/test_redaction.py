@@ -18,7 +18,7 @@ from loom_nb import Agent, Answer, MemoryStore, Model, Question, SessionConfig, 
 from loom_nb.agent import known_secrets
 from loom_nb.errors import LoomError, ToolError
 from loom_nb.events import CallOutput, CallStarted, Noticed, TextDelta
-from loom_nb.messages import FilePart, to_json
+from loom_nb.messages import FilePart, TextPart, to_json
 from loom_nb.models.scripted import Call
 from loom_nb.notebook.render import html as html_of
 from loom_nb.notebook.render import markdown as markdown_of
@@ -536,3 +536,14 @@ async def test_a_file_of_words_that_a_tool_gives_holds_no_secret(known: Any):
     assert given[0] == "ä\n[secret THE_KEY]\n".encode()
     assert given[1] == b"0123456\n" * 700_000 + b"[secret THE_KEY]"
     assert given[2] == b"\xff\x00\x80 no words"
+
+
+async def test_a_secret_that_a_tool_put_into_the_environment_is_known_before_its_result_leaves():
+    environment: dict[str, str] = {}
+    redacting = Redacting(KnownSecrets(environment))
+    assert not redacting.suspects((TextPart("nothing is known yet"),))
+    environment["SOME_SERVICE_TOKEN"] = "qx7-hu2-93kd-zz41"
+    parts = (TextPart("it said qx7-hu2-93kd-zz41"),)
+    assert redacting.suspects(parts)
+    made, taken = await redacting.result(parts)
+    assert (made[0].text, taken) == ("it said [secret SOME_SERVICE_TOKEN]", 1)

@@ -32,9 +32,11 @@ if TYPE_CHECKING:
 
     Vector = NDArray[np.float32]
 
-CANDIDATES = 60
-RARE = 1_500
+CANDIDATES = 48
+RARE = 600
 """Notes that the leading terms may be in together, so that ranking them stays cheap."""
+_LEADING = 12
+"""Terms that lead at most."""
 _DRIFT = 0.1
 """By which share a store grows or shrinks before it is counted anew how many notes have a term."""
 
@@ -157,35 +159,35 @@ def _by_words(
     """Numbers of notes that have terms of the query."""
     if not parts:
         return []
-    leading, sum_of = [], 0
+    leading: list[str] = []
+    sum_of = 0
     for term in sorted(parts, key=lambda term: frequencies[term]):
         sum_of += frequencies[term]
-        if sum_of <= RARE:
+        if sum_of <= RARE and len(leading) < _LEADING:
             leading.append(term)
     numbers: list[int] = []
     if leading:
         either = " OR ".join(_expression(term, parts[term]) for term in leading)
         numbers = _matching(db, either, viewer, "rank", most)
-    rest = [term for term in parts if term not in leading]
-    if rest:
+    common = [term for term in parts if term not in leading and frequencies[term]]
+    if common:
         together = " AND ".join(f'"{term}"' for term in parts if frequencies[term])
-        numbers += _matching(db, together, viewer, "found.rowid DESC", most)
-        if len(numbers) < most:
-            rarest = min(rest, key=lambda term: frequencies[term])
-            numbers += _matching(db, f'"{rarest}"', viewer, "found.rowid DESC", most)
+        numbers += _matching(db, together, viewer, "rowid DESC", most)
+        if len(numbers) < most // 2:
+            rarest = min(common, key=lambda term: frequencies[term])
+            numbers += _matching(db, f'"{rarest}"', viewer, "rowid DESC", most)
     return numbers
 
 
 def _matching(db: "Connection", expression: str, viewer: Viewer, order: str, most: int) -> list[int]:
     """Numbers of notes that match and are seen, the first of an order."""
     find = f"SELECT rowid FROM found WHERE found MATCH ? ORDER BY {order} LIMIT ?"  # noqa: S608
-    numbers = [row[0] for row in db.execute(find, (expression, 3 * most))]
-    if len(numbers) < 3 * most or viewer.everything:
-        return numbers[:most] if viewer.everything else numbers
-    where, values = seen_by(viewer)
-    join = f"""SELECT n.number FROM found JOIN notes n ON n.number = found.rowid
-        WHERE found MATCH ? AND {where} ORDER BY {order} LIMIT ?"""  # noqa: S608
-    return [row[0] for row in db.execute(join, (expression, *values, most))]
+    values: tuple[str, ...] = ()
+    if not viewer.everything and db.execute("SELECT 1 FROM notes WHERE place <> '' LIMIT 1").fetchone():
+        where, values = seen_by(viewer)
+        find = f"""SELECT n.number FROM found JOIN notes n ON n.number = found.rowid
+            WHERE found MATCH ? AND {where} ORDER BY found.{order} LIMIT ?"""  # noqa: S608
+    return [row[0] for row in db.execute(find, (expression, *values, most))]
 
 
 def _expression(term: str, parts: tuple[str, ...]) -> str:
@@ -194,7 +196,7 @@ def _expression(term: str, parts: tuple[str, ...]) -> str:
     return f'("{term}"{begins}{made_of})'
 
 
-def _rows(db: "Connection", numbers: Sequence[int], viewer: Viewer) -> dict[int, tuple[Note, list[str]]]:
+def _rows(db: "Connection", numbers: Sequence[int], viewer: Viewer) -> dict[int, tuple[Note, str]]:
     """The notes of these numbers that are seen, each with its stems."""
     where, values = seen_by(viewer)
     found = {}
@@ -206,5 +208,5 @@ def _rows(db: "Connection", numbers: Sequence[int], viewer: Viewer) -> dict[int,
         for row in db.execute(find, (*some, *values)):
             note = note_of(row)
             if note is not None:
-                found[row[3]] = (note, row[4].split())
+                found[row[3]] = (note, f" {row[4]}")
     return found

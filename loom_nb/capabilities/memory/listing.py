@@ -8,7 +8,7 @@ import msgspec
 from loom_nb.capabilities.memory.notes import Note, Viewer
 from loom_nb.capabilities.memory.ranking import Hit, MemoryWeights, ranked, term_weights, words_score
 from loom_nb.capabilities.memory.stems import asked, indexed
-from loom_nb.capabilities.memory.tables import NOTE, decoded, note_of, seen_by
+from loom_nb.capabilities.memory.tables import NOTE, decoded, note_of, searched, seen_by
 from loom_nb.errors import LoomUsageError
 
 if TYPE_CHECKING:
@@ -109,13 +109,13 @@ def as_it_was(db: "Connection", seq: int) -> list[Note]:
 def among(notes: Iterable[Note], query: str, now: float, weights: MemoryWeights) -> list[Hit]:
     """Those of some notes that have words of a query, best first: for a store as it was, without an index."""
     parts = asked(query)
-    texts = [(note, indexed(" ".join((note.text, note.category, *note.tags))).split()) for note in notes]
+    texts = [(note, f" {indexed(searched(note))}") for note in notes]
     if not texts:
         return []
-    sets = [set(stems) for _, stems in texts]
+    sets = [set(stems.split()) for _, stems in texts]
     frequencies = {term: sum(term in one for one in sets) for term in parts}
     counted = term_weights(list(parts), frequencies, len(texts))
-    mean = sum(len(stems) for _, stems in texts) / len(texts)
+    mean = sum(stems.count(" ") for _, stems in texts) / len(texts)
     hits = []
     for note, stems in texts:
         words, terms = words_score(counted, parts, stems, mean)

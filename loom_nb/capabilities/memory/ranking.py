@@ -22,6 +22,7 @@ what is relevant; nothing comes back for being new or important.
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -40,7 +41,7 @@ SHORTEST_BEGINNING = 5
 _WEAK_WORDS = """
     call name know tell show give find look want need like make think say said told use thing kind sort type
     many long often time way good best please remember recall note notes again usual usually does work
-    heiss heisst nenn sag zeig gib find brauch mach wiss weiss appel dire donn trouv fair"""
+    mean heiss heisst nenn sag zeig gib find brauch mach wiss weiss appel dire donn trouv fair"""
 """Stems that questions are made with, and that say little of what they are about."""
 _WEAK = frozenset(_WEAK_WORDS.split())
 _WEAKNESS = 0.35
@@ -119,29 +120,27 @@ def term_weights(terms: Sequence[str], frequencies: Mapping[str, int], notes: in
 
 
 def words_score(
-    weights: Mapping[str, float], parts: Mapping[str, tuple[str, ...]], stems: Sequence[str], mean: float
+    weights: Mapping[str, float], parts: Mapping[str, tuple[str, ...]], stems: str, mean: float
 ) -> tuple[float, tuple[str, ...]]:
     """The component `words` of a note, and which terms it has.
 
     Args:
         weights: of the terms of the query.
         parts: of which other stems a term is made, where it is made of some.
-        stems: of the note.
+        stems: of the note, with a blank before each.
         mean: stems of a note in this store, on average.
     """
     most = sum(sorted(weights.values(), reverse=True)[:MOST_WEIGHED])
     if not most or not stems:
         return 0.0, ()
-    counts: dict[str, int] = {}
-    for one in stems:
-        counts[one] = counts.get(one, 0) + 1
-    length = K1 * (1 - B + B * min(len(stems) / max(mean, 1.0), 4.0))
+    counts = Counter(stems.split())
+    length = K1 * (1 - B + B * min(counts.total() / max(mean, 1.0), 4.0))
     total, found = 0.0, []
     for term, weight in weights.items():
-        times: float = counts.get(term, 0)
+        times: float = counts[term]
         if not times and (made_of := parts.get(term)):
-            times = min(counts.get(part, 0) for part in made_of)
-        if not times and len(term) >= SHORTEST_BEGINNING and any(one.startswith(term) for one in counts):
+            times = min(counts[part] for part in made_of)
+        if not times and len(term) >= SHORTEST_BEGINNING and f" {term}" in stems:
             times = BEGINS
         if times:
             found.append(term)

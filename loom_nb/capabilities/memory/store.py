@@ -409,6 +409,11 @@ class NoteStore:
                         [(number, key, to_bytes(row)) for row in rows],
                     )
 
+    def check(self) -> list[str]:
+        """What does not agree in the store, in words; nothing where it is sound. Reads all of it."""
+        with self._database.transaction() as db:
+            return tables.disagreements(db)
+
     def close(self) -> None:
         """Let go of the file; the next use opens it again."""
         self._database.close()

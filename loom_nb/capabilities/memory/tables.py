@@ -34,6 +34,12 @@ SCHEMA = Schema(
             "CREATE INDEX notes_by_created ON notes (created)",
             "CREATE INDEX notes_by_uses ON notes (uses)",
             "CREATE INDEX notes_by_used ON notes (used)",
+            "CREATE INDEX notes_by_importance ON notes (importance)",
+            "CREATE INDEX notes_by_category ON notes (category)",
+            "CREATE INDEX notes_by_head ON notes (head)",
+            "CREATE INDEX notes_by_scope ON notes (scope)",
+            "CREATE INDEX notes_by_pinned ON notes (pinned)",
+            "CREATE INDEX notes_of_places ON notes (place) WHERE place <> ''",
             "CREATE INDEX notes_pinned ON notes (pinned) WHERE pinned",
             "CREATE VIRTUAL TABLE found USING fts5(stems, tokenize = 'unicode61 remove_diacritics 0')",
             "CREATE VIRTUAL TABLE vocabulary USING fts5vocab(found, 'row')",
@@ -176,6 +182,31 @@ def seen_by(viewer: Viewer) -> tuple[str, tuple[str, ...]]:
 def vector_key(model: str) -> str:
     """A name of a model of any length, as it is kept beside its vectors."""
     return model if len(model) <= 200 else hashlib.sha256(model.encode()).hexdigest()
+
+
+def disagreements(db: "Connection") -> list[str]:
+    """Where notes, index, versions and totals say different things."""
+    found = [f"SQLite: {row[0]}" for row in db.execute("PRAGMA integrity_check") if row[0] != "ok"]
+    kept, stems = 0, 0
+    for number, one, body, version_ in db.execute("SELECT number, id, body, version FROM notes"):
+        note = decoded(body)
+        if note is None or note.id != one or note.version != version_:
+            found.append(f"{one}: the row cannot be read")
+            continue
+        words = indexed(searched(note))
+        kept, stems = kept + 1, stems + words.count(" ") + 1
+        row = db.execute("SELECT stems FROM found WHERE rowid = ?", (number,)).fetchone()
+        if row is None or row[0] != words:
+            found.append(f"{one}: the index has other words")
+        last = db.execute(LATEST.replace("ORDER", "AND change <> 'conflict' ORDER"), (one,)).fetchone()
+        was = decoded(last[0]) if last else None
+        if was is None or was.version != note.version or was.said != note.said:
+            found.append(f"{one}: its last version is another")
+    if db.execute("SELECT count(*) FROM found").fetchone()[0] != kept:
+        found.append("the index has words of notes that are not there")
+    if db.execute("SELECT notes, stems FROM totals").fetchone() != (kept, stems):
+        found.append("the totals are wrong")
+    return found
 
 
 def searched(note: Note) -> str:

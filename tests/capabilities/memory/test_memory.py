@@ -1,0 +1,363 @@
+"""What an agent with a memory does: remembers, finds, begins runs with what fits, and is judged for it."""
+
+import asyncio
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+from loom_nb import Agent, Capability, GovernancePolicy, MemoryStore, Model, Runtime
+from loom_nb.capabilities.memory.capability import Cleaning
+from loom_nb.capabilities.memory.store import NoteStore
+from loom_nb.errors import LoomUsageError, NotBuiltError
+from loom_nb.events import (
+    CallJudged,
+    MemoryChanged,
+    NotesRecalled,
+    Noticed,
+    RecalledNote,
+    event_from_json,
+    event_to_json,
+)
+from loom_nb.messages import DataPart
+from loom_nb.models.scripted import Call
+from loom_nb.protocols import Enquiry
+
+REX = "The user's dog is called Rex and is afraid of thunder."
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "memory.db"
+
+
+@pytest.fixture
+def store(path):
+    with closing(NoteStore(path)) as store:
+        yield store
+
+
+async def ran(path, *script, goal="do it", mode="all", sessions=None, **given):
+    agent = Agent(
+        Model.scripted([*script, "done"]),
+        capabilities=[Capability.memory(path=path, **given)],
+        session_store=sessions or MemoryStore(),
+        runtime=Runtime(governance=GovernancePolicy(mode=mode)),
+    )
+    async with agent.session() as talk:
+        result = await talk.run(goal)
+        messages = list(talk.view.conversation.messages)
+    assert result.status == ("denied" if mode == "read-only" else "completed"), result.reason
+    return result, messages
+
+
+def of(result, kind):
+    return [entry.event for entry in result.events if isinstance(entry.event, kind)]
+
+
+def data(messages):
+    return [part for message in messages for part in message.parts if isinstance(part, DataPart)]
+
+
+# -- tools ---------------------------------------------------------------------------------------------
+
+
+async def test_what_one_session_remembers_another_one_is_shown_as_data(path, store):
+    result, _ = await ran(path, Call("remember", {"text": REX, "category": "pets", "tags": ["dog"]}))
+    (changed,) = of(result, MemoryChanged)
+    note = store.get(changed.id)
+    assert (changed.change, changed.words, changed.version) == ("added", REX, 1)
+    assert (note.by.who, note.by.run, note.by.agent) == ("agent", result.id, "agent")
+    assert note.by.session
+
+    result, messages = await ran(path, goal="What is my dog called?")
+
+    assert [message.role for message in messages[:2]] == ["user", "user"]
+    (part,) = data(messages)
+    assert part.name == f"note:{note.id}" and str(part.origin) == f"memory:{note.id}"
+    assert part.text == f"[pets #dog] {REX}"
+    (recalled,) = of(result, NotesRecalled)
+    assert [one.id for one in recalled.notes] == [note.id]
+    assert (
+        recalled.how == "enrichment"
+        and recalled.notes[0].components["words"] > 0.3
+        and recalled.notes[0].terms
+    )
+    (why,) = store.why(note.id, result.id)
+    assert why.score == recalled.notes[0].score and store.get(note.id).uses == 1
+
+
+async def test_the_tools_find_read_list_change_and_forget(path, store):
+    note = store.add(REX).note
+    long = store.add("About the river. " + "Water flows. " * 2_000 + "The gauge is at Niederau.").note
+    result, _ = await ran(
+        path,
+        Call("search_memory", {"query": "gauge Niederau"}),
+        Call("read_memory", {"note_id": long.id, "start": 25_000}),
+        Call("list_memory", {}),
+        Call("update_memory", {"note_id": note.id, "text": "The dog is called Max.", "importance": 0.9}),
+        Call("forget", {"note_id": note.id}),
+        Call("search_memory", {"query": "dog"}),
+        Call("forget", {"note_id": note.id, "undo": True}),
+        Call("search_memory", {"query": "weather in Oslo"}),
+    )
+    found, read, listed, updated, forgot, none, back, nothing = [use.result for use in result.tools]
+
+    assert "gauge is at Niederau" in found and f'read_memory("{long.id}")' in found and len(found) < 2_500
+    assert read.endswith("The gauge is at Niederau.")
+    assert "2 notes" in listed and REX in listed
+    assert "changed" in updated and "forgotten" in forgot and none == nothing == "no note fits this"
+    assert "taken back" in back
+    assert store.get(note.id).text == "The dog is called Max."
+    assert [(one.change, one.id) for one in of(result, MemoryChanged)] == [
+        ("edited", note.id), ("forgotten", note.id), ("restored", note.id),
+    ]  # fmt: skip
+    assert of(result, MemoryChanged)[0].before == REX
+    assert [one.how for one in of(result, NotesRecalled)] == ["search"]
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (Call("remember", {"text": "  "}), "without words"),
+        (Call("remember", {"text": "x", "importance": 3}), "0 to 1"),
+        (Call("remember", {"text": "x", "scope": "forever"}), "scope"),
+        (Call("update_memory", {"note_id": "nope", "text": "x"}), "no note 'nope'"),
+        (Call("read_memory", {"note_id": "nope"}), "no note 'nope'"),
+        (Call("forget", {"note_id": "nope"}), "no note 'nope'"),
+        (Call("forget", {"note_id": "nope", "undo": True}), "no note 'nope'"),
+    ],
+)
+async def test_what_cannot_be_done_is_told_to_the_model(path, call, said):
+    result, _ = await ran(path, call)
+    assert said in result.tools[0].result and result.tools[0].outcome in ("error", "invalid")
+
+
+async def test_the_same_thing_is_not_remembered_twice_nor_what_was_recalled(path, store):
+    store.add(REX)
+    result, _ = await ran(
+        path,
+        Call("remember", {"text": REX.upper()}),
+        Call("remember", {"text": "Remember: the user's dog is called Rex and is afraid of thunder"}),
+        goal="what is my dog afraid of?",
+    )
+    assert data((await ran(path, goal="dog thunder"))[1])
+    assert all("says this already" in use.result for use in result.tools)
+    assert store.page().total == 1 and of(result, MemoryChanged) == []
+
+
+async def test_notes_of_another_session_are_out_of_reach_for_the_tools(path, store):
+    result, _ = await ran(path, Call("remember", {"text": "a private thought", "scope": "session"}))
+    (one,) = of(result, MemoryChanged)
+
+    result, messages = await ran(
+        path,
+        Call("search_memory", {"query": "private thought"}),
+        Call("read_memory", {"note_id": one.id}),
+        Call("update_memory", {"note_id": one.id, "text": "mine now"}),
+        Call("forget", {"note_id": one.id}),
+        Call("list_memory", {}),
+        goal="any private thought?",
+    )
+
+    assert "private" not in " ".join(use.result for use in result.tools) and data(messages) == []
+    assert store.get(one.id).text == "a private thought"
+
+
+# -- judged, and clean ---------------------------------------------------------------------------------
+
+
+async def test_writing_is_judged_and_looking_is_not(path, store):
+    tools = {tool.name: tool for tool in (await Capability.memory(path=path).open()).tools}
+    assert {name for name, tool in tools.items() if tool.read_only} == {
+        "search_memory",
+        "read_memory",
+        "list_memory",
+    }
+    assert all(
+        tools[name].undoable and not tools[name].destructive
+        for name in ("remember", "update_memory", "forget")
+    )
+
+    result, _ = await ran(
+        path, Call("search_memory", {"query": "x"}), Call("remember", {"text": REX}), mode="read-only"
+    )
+    assert [(one.name, one.decision) for one in of(result, CallJudged)] == [
+        ("search_memory", "allow"), ("remember", "deny"),
+    ]  # fmt: skip
+    assert store.page().total == 0
+    result, _ = await ran(path, Call("remember", {"text": REX}), mode="edits")
+    assert store.page().total == 1
+
+
+async def test_the_judge_is_told_what_would_be_changed(path, store):
+    note = store.add(REX).note
+    tools = {tool.name: tool for tool in (await Capability.memory(path=path).open()).tools}
+    about = tools["update_memory"].assess(note_id=note.id, text="The dog is called Max.")
+    assert REX in about.preview and "Max" in about.preview and about.effects == {"writes"}
+    assert tools["forget"].assess(note_id=note.id).preview == REX
+    assert "no note" in tools["forget"].assess(note_id="nope").failure
+    assert tools["remember"].assess(text="new words").preview == "new words"
+
+
+async def test_no_secret_gets_into_a_note(path, store, monkeypatch):
+    monkeypatch.setenv("LOOM_TEST_API_KEY", "quite-a-long-canary-7781")
+    token = "ghp_" + "a1B2c3D4e5" * 4
+    await ran(
+        path,
+        Call(
+            "remember",
+            {
+                "text": "the key is quite-a-long-canary-7781 for the shop",
+                "tags": ["quite-a-long-canary-7781"],
+            },
+        ),
+        Call("remember", {"text": f"and the other one is {token}, said the page"}),
+    )
+
+    kept = b"".join(file.read_bytes() for file in path.parent.iterdir() if file.is_file())
+    assert b"canary-7781" not in kept and token.encode() not in kept
+    assert store.page().total == 2 and store.search("key for the shop")
+
+
+def test_what_a_face_writes_is_cleaned_too(path, monkeypatch):
+    monkeypatch.setenv("LOOM_TEST_API_KEY", "quite-a-long-canary-7781")
+    with closing(Capability.memory(path=path).store()) as store:
+        note = store.add("x quite-a-long-canary-7781").note
+        store.edit(note.id, "category", "quite-a-long-canary-7781")
+        store.used(store.search("x"), how="search", query="quite-a-long-canary-7781", by=note.by)
+        assert "canary" not in store.get(note.id).text + store.get(note.id).category
+    assert b"canary-7781" not in path.read_bytes()
+    assert "canary" not in Cleaning()("quite-a-long-canary-7781")
+
+
+# -- the beginning of a run ----------------------------------------------------------------------------
+
+
+async def test_where_nothing_fits_nothing_is_added(path, store):
+    store.add(REX)
+    result, messages = await ran(path, goal="hi")
+    assert data(messages) == [] and of(result, NotesRecalled) == []
+    assert store.get(store.page().rows[0].note.id).uses == 0
+
+
+async def test_pinned_notes_are_always_there_and_nothing_is_said_twice(path, store):
+    pinned = store.add("Answers are short.", pinned=True).note
+    agent = Agent(
+        Model.scripted(["one", "two", "three"]),
+        capabilities=[Capability.memory(path=path)],
+        session_store=MemoryStore(),
+    )
+    async with agent.session() as session:
+        await session.run("hi")
+        dog = store.add(REX).note
+        await session.run("my dog?")
+        store.edit(pinned.id, "text", "Answers are very short.")
+        await session.run("and my dog again?")
+        parts = data(session.view.conversation.messages)
+
+    assert [part.name for part in parts] == [f"note:{pinned.id}", f"note:{dog.id}", f"note:{pinned.id}.2"]
+
+
+async def test_a_preview_uses_nothing_and_gives_the_same_as_the_run(path, store):
+    store.add(REX)
+    opened = await Capability.memory(path=path).open()
+    enquiry = {"text": "what is my dog called", "session": "s1", "agent": "agent"}
+
+    before = await opened.enrich(Enquiry(**enquiry, preview=True))
+    assert store.page().rows[0].note.uses == 0 and store.why(store.page().rows[0].note.id) == ()
+    after = await opened.enrich(Enquiry(**enquiry, run="r1"))
+
+    assert before.parts == after.parts and store.page().rows[0].note.uses == 1
+    await opened.close()
+
+
+async def test_the_budget_holds_and_what_had_no_room_is_counted(path, store):
+    for n in range(20):
+        store.add(f"kayak number {n} lies in shed {n} " + "beside the jetty " * 10)
+    result, messages = await ran(path, goal="where are the kayaks, in which shed?", tokens=200)
+    (recalled,) = of(result, NotesRecalled)
+    assert 0 < len(recalled.notes) < 20 and recalled.left_out > 0 and recalled.tokens <= 200
+    assert len(data(messages)) == len(recalled.notes)
+
+
+async def test_notes_edited_in_the_folder_are_there_in_the_next_run(path, tmp_path):
+    folder = tmp_path / "notes"
+    await ran(path, Call("remember", {"text": REX}), mirror=folder)
+    (file,) = folder.glob("*.md")
+    file.write_text(file.read_text().replace("Rex", "Bella"))
+    (folder / "broken.md").write_text("---\ntags: [\n---\n")
+
+    result, messages = await ran(path, goal="what is my dog called?", mirror=folder)
+
+    assert "Bella" in data(messages)[0].text
+    assert any("broken.md" in one.text for one in of(result, Noticed))
+
+
+class Fails:
+    name = "test:fails"
+
+    async def embed(self, texts, *, kind="document"):
+        return np.full((len(texts), 3), np.nan)
+
+
+async def test_an_embedder_that_fails_is_told_and_words_still_find(path, store):
+    store.add(REX)
+    result, messages = await ran(
+        path, Call("remember", {"text": "another fact"}), goal="dog?", embedder=Fails()
+    )
+    assert len(data(messages)) == 1 and store.page().total == 2
+    assert any("words alone" in one.text and one.level == "warning" for one in of(result, Noticed))
+
+
+async def test_a_run_can_be_asked_what_the_memory_was_when_it_began(path, store):
+    sessions = MemoryStore()
+    result, _ = await ran(path, Call("remember", {"text": REX}), goal="hello there", sessions=sessions)
+    assert store.as_of(result.id).rows == ()
+    second, _ = await ran(path, goal="hello there", sessions=sessions)
+    session = second.events[0].session
+    assert [hit.note.text for hit in store.as_of(second.id, session=session).rows] == [REX]
+
+
+def test_the_facts_of_a_memory_read_back():
+    for event in (
+        NotesRecalled(
+            (RecalledNote("a", "b", 0.5, {"words": 1.0}, ("x",), 2, True),), "q", "search", 1, 2, "c"
+        ),
+        MemoryChanged("a", "edited", "new", "old", 3, "c"),
+        NotesRecalled(()),
+    ):
+        assert event_from_json(event_to_json(event)) == event
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"scope": "forever"}, {"tokens": -1}, {"tokens": 1.5}, {"tokens": True}, {"threshold": 2}, {"threshold": "high"},
+        {"weights": {}}, {"weights": 3}, {"embedder": "openai"}, {"folder": "x"},
+    ],
+)  # fmt: skip
+def test_a_memory_of_wrong_values_is_refused_with_the_field(given):
+    if given == {"weights": {}}:
+        given = {"weights": {"words": 1}}
+    with pytest.raises(LoomUsageError, match=r"Capability\.memory"):
+        Capability.memory(**given)
+
+
+def test_a_memory_is_a_frozen_description_and_opens_nothing(tmp_path):
+    made = Capability.memory(path=tmp_path / "sub" / "m.db", mirror=tmp_path / "notes")
+    assert made == Capability.memory(path=tmp_path / "sub" / "m.db", mirror=tmp_path / "notes")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(NotBuiltError):
+        Agent(memory=made)
+
+
+async def test_runs_of_one_memory_at_once_do_not_disturb_each_other(path, store, tmp_path):
+    await asyncio.gather(
+        *(
+            ran(path, Call("remember", {"text": f"fact {n} of lamp {n}"}), mirror=tmp_path / "n")
+            for n in range(6)
+        )
+    )
+    assert store.page().total == 6 and store.check() == []
+    assert len(list((tmp_path / "n").glob("*.md"))) == 6
