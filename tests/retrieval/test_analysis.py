@@ -45,7 +45,7 @@ def test_scripts_without_blanks_are_found_by_any_part():
 
 
 def test_marks_of_indic_scripts_stay_in_their_words():
-    assert words("हिन्दी में") == ["हिन्दी", "में"]
+    assert words("हिन्दी में। ୰") == ["हिन्दी", "में"]
     assert found("हिन्दी", "यह हिन्दी है", "यह नहीं") == [1]
 
 
