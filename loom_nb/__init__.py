@@ -16,6 +16,7 @@ __version__ = "0.1.0.dev0"
 if TYPE_CHECKING:
     from loom_nb.agent import Agent
     from loom_nb.capabilities import Capability
+    from loom_nb.capabilities.attaching import attach
     from loom_nb.capabilities.memory.notes import Note
     from loom_nb.capabilities.memory.ranking import MemoryWeights
     from loom_nb.capabilities.memory.store import NoteStore
@@ -136,6 +137,7 @@ _HOMES = {
     "Veto": "loom_nb.runtime.rules",
     "WhenUntrusted": "loom_nb.runtime.rules",
     "artifact": "loom_nb.runtime.artifacts",
+    "attach": "loom_nb.capabilities.attaching",
     "frames": "loom_nb.runtime",
     "tool": "loom_nb.tools",
 }
@@ -206,6 +208,7 @@ __all__ = [
     "Veto",
     "WhenUntrusted",
     "artifact",
+    "attach",
     "frames",
     "load_ipython_extension",
     "tool",

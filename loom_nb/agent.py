@@ -26,7 +26,6 @@ from loom_nb.runtime.tally import Tally
 from loom_nb.tools import Tool, ToolFunction, as_tool
 
 _LATER = (
-    "skills",
     "knowledge",
     "memory",
     "policy",
@@ -50,6 +49,8 @@ class Agent:
         tools: plain functions or `@tool`s.
         capabilities: what else it is given, for example `Capability.files()`.
         generation: sampling options.
+        skills: True for the skills that are found in the usual places; or folders of skills of your own,
+            which come before those. Short for `Capability.skills(…)`.
         runtime: the policies of its runs.
         session_store: where sessions keep their logs; a SQLite file of the user by default.
         name: what it is called.
@@ -78,6 +79,7 @@ class Agent:
         instructions: str = "",
         tools: Sequence[Tool | ToolFunction] = (),
         capabilities: Sequence[Capability] = (),
+        skills: bool | Sequence[str] = False,
         generation: Generation | None = None,
         runtime: Runtime | None = None,
         session_store: Store | None = None,
@@ -106,7 +108,7 @@ class Agent:
             "model": model,
             "instructions": instructions,
             "tools": tuple(as_tool(one) for one in tools),
-            "capabilities": tuple(capabilities),
+            "capabilities": (*capabilities, *_skills(skills)),
             "generation": generation or Generation(),
             "runtime": runtime or Runtime.sdk(),
             "session_store": session_store,
@@ -174,6 +176,15 @@ class Agent:
     def off(self, hook: str, function: Hook) -> None:
         """Take a hook back."""
         self.hooks.off(hook, function)
+
+
+def _skills(given: bool | Sequence[str]) -> tuple[Capability, ...]:
+    """The capability that `Agent(skills=…)` is short for."""
+    if not given:
+        return ()
+    from loom_nb.capabilities.skills import SkillsCapability
+
+    return (SkillsCapability(() if given is True else given),)
 
 
 def _expect(name: str, value: object, kind: Any) -> None:

@@ -76,6 +76,8 @@ class HeadItem(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Estimated."""
     sha256: str = ""
     """The first 16 digits of the hash of its text: whether it is the same as in another request."""
+    origin: str = ""
+    """Where it comes from: "user:identity/SOUL.md"; empty: from the program itself."""
 
 
 class HeadChanged(_Fact, frozen=True, gc=False):
@@ -386,6 +388,36 @@ class SecretUsed(_Fact, frozen=True, gc=False):
     """Of the policy by which it was used: `notify_after` is to be told."""
 
 
+class SkillActivated(_Fact, frozen=True, gc=False):
+    """A skill is active in this run from now on, or is no longer. The end of the run ends it too."""
+
+    name: str
+    tier: str = ""
+    """How far it is trusted, by its place: builtin, user, project or agent."""
+    place: str = ""
+    """The folder in which skills of this place lie."""
+    sha256: str = ""
+    """Of all that it said."""
+    allowed_tools: tuple[str, ...] | None = None
+    """The only tools that may be used while it is active; None: all."""
+    call_id: str = ""
+    active: bool = True
+    """False: it was put away."""
+    findings: tuple[str, ...] = ()
+    """What the guard told of it, in words."""
+
+
+class SkillChanged(_Fact, frozen=True, gc=False):
+    """The agent wrote a skill of its own, changed or deleted it, or took such a change back."""
+
+    name: str
+    change: Literal["created", "changed", "deleted", "undone"]
+    file: str = ""
+    """Which of its files."""
+    words: str = ""
+    call_id: str = ""
+
+
 class RecalledNote(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A note that a model was shown, and why."""
 
@@ -512,6 +544,8 @@ Kept: TypeAlias = (
     | SecretUsed
     | NotesRecalled
     | MemoryChanged
+    | SkillActivated
+    | SkillChanged
     | RunInterrupted
     | RunFinished
 )

@@ -19,6 +19,8 @@ from loom_nb.events import (
     NotesWritten,
     PlanUpdated,
     SecretUsed,
+    SkillActivated,
+    SkillChanged,
     StopReason,
     VariablesChanged,
 )
@@ -341,6 +343,8 @@ class Scene(msgspec.Struct, frozen=True):
     """By "session" and "agent"."""
     trace: Callable[[Mapping[str, Any]], Taint] = lambda arguments: Taint()
     """Where these arguments come from."""
+    skills: tuple[SkillActivated, ...] = ()
+    """Those that are active in the run."""
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -433,7 +437,16 @@ class Redaction(Protocol):
         ...
 
 
-Said: TypeAlias = PlanUpdated | NotesWritten | VariablesChanged | SecretUsed | NotesRecalled | MemoryChanged
+Said: TypeAlias = (
+    PlanUpdated
+    | NotesWritten
+    | VariablesChanged
+    | SecretUsed
+    | NotesRecalled
+    | MemoryChanged
+    | SkillActivated
+    | SkillChanged
+)
 """What a tool may keep about its call."""
 
 
@@ -577,6 +590,8 @@ class PartitionItem:
     id: str
     text: str
     partition: Literal["system", "memory", "skill", "working"] = "working"
+    origin: str = ""
+    """Where it comes from, for the ledger: "user:identity/SOUL.md"; empty: from the program itself."""
 
 
 class Enquiry(msgspec.Struct, frozen=True):

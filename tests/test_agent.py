@@ -42,8 +42,8 @@ def test_wrong_fields_are_errors_that_name_them():
     ):
         with pytest.raises(LoomUsageError, match=told):
             Agent(**options)
-    with pytest.raises(NotBuiltError, match="skills"):
-        Agent(skills=[])
+    with pytest.raises(NotBuiltError, match="schedule"):
+        Agent(schedule=[])
     with pytest.raises(LoomUsageError, match="no vendor 'antropic'"):
         Agent("antropic:claude")
     with pytest.raises(SetupError, match="not str"):

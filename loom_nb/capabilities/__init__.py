@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from loom_nb.capabilities.files import FilesCapability
     from loom_nb.capabilities.http import HttpCapability
     from loom_nb.capabilities.human import HumanCapability
+    from loom_nb.capabilities.identity import EditLeave, IdentityCapability
     from loom_nb.capabilities.memory.capability import MemoryCapability
     from loom_nb.capabilities.memory.ranking import MemoryWeights
     from loom_nb.capabilities.plan import PlanCapability
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from loom_nb.capabilities.python import PythonCapability, Runner
     from loom_nb.capabilities.scratchpad import ScratchpadCapability
     from loom_nb.capabilities.shell.capability import ShellCapability
+    from loom_nb.capabilities.skills import SkillsCapability
     from loom_nb.capabilities.ssh import SshCapability
     from loom_nb.capabilities.variables import VariablesCapability
     from loom_nb.capabilities.web import WebCapability
@@ -40,11 +42,13 @@ _HOMES = {
     "FilesCapability": "loom_nb.capabilities.files",
     "HttpCapability": "loom_nb.capabilities.http",
     "HumanCapability": "loom_nb.capabilities.human",
+    "IdentityCapability": "loom_nb.capabilities.identity",
     "MemoryCapability": "loom_nb.capabilities.memory.capability",
     "PlanCapability": "loom_nb.capabilities.plan",
     "PythonCapability": "loom_nb.capabilities.python",
     "ScratchpadCapability": "loom_nb.capabilities.scratchpad",
     "ShellCapability": "loom_nb.capabilities.shell.capability",
+    "SkillsCapability": "loom_nb.capabilities.skills",
     "SshCapability": "loom_nb.capabilities.ssh",
     "VariablesCapability": "loom_nb.capabilities.variables",
     "WebCapability": "loom_nb.capabilities.web",
@@ -58,11 +62,13 @@ __all__ = [
     "FilesCapability",
     "HttpCapability",
     "HumanCapability",
+    "IdentityCapability",
     "MemoryCapability",
     "PlanCapability",
     "PythonCapability",
     "ScratchpadCapability",
     "ShellCapability",
+    "SkillsCapability",
     "SshCapability",
     "VariablesCapability",
     "WebCapability",
@@ -71,7 +77,10 @@ __all__ = [
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_BUILT = "files, shell, web, http, ssh, python, variables, cells, human, plan, scratchpad, memory and custom"
+_BUILT = (
+    "files, shell, web, http, ssh, python, variables, cells, human, identity, plan, scratchpad, memory, "
+    "skills and custom"
+)
 
 
 def _strict(constructor: Callable[P, T]) -> Callable[P, T]:
@@ -234,6 +243,24 @@ class Capability:
 
     @staticmethod
     @_strict
+    def identity(
+        folder: str | Path | None = None, edits: "EditLeave | Mapping[str, EditLeave]" = "ask"
+    ) -> "IdentityCapability":
+        """Who the agent is and what it knows of you: SOUL.md, IDENTITY.md, USER.md in a folder of yours.
+
+        What you wrote or confirmed stands in each request as yours; what the agent changed by itself is data
+        until you confirm it (`%loom identity`).
+
+        Args:
+            folder: where the files are; `identity` in your home of loom_nb by default.
+            edits: ask, never or allow; for all files, or by file: `{"USER.md": "allow", "SOUL.md": "never"}`.
+        """
+        from loom_nb.capabilities.identity import IdentityCapability
+
+        return IdentityCapability(folder, edits)
+
+    @staticmethod
+    @_strict
     def plan() -> "PlanCapability":
         """Keep a plan that the reader sees as a checklist."""
         from loom_nb.capabilities.plan import PlanCapability
@@ -294,9 +321,22 @@ class Capability:
         _not_built("mcp")
 
     @staticmethod
-    def skill(*_: object, **__: object) -> NoReturn:
-        """Not built yet: raises NotBuiltError."""
-        _not_built("skill")
+    @_strict
+    def skills(folders: Iterable[str] = (), write: bool = False, listed: int = 1_500) -> "SkillsCapability":
+        """Procedures in Markdown (SKILL.md) that the agent is told of by name, and loads when it needs one.
+
+        Args:
+            folders: folders of skills of your own; besides, those in `skills` and `.loom/skills` of the
+                project, those in your loom_nb folder and those that are shipped are found.
+            write: whether the agent may write skills of its own; you are asked about each change.
+            listed: tokens that names and descriptions may take in a request.
+        """
+        from loom_nb.capabilities.skills import SkillsCapability
+
+        return SkillsCapability(folders if isinstance(folders, str) else tuple(folders), write, listed)
+
+    skill = skills
+    """Another name of it."""
 
     @staticmethod
     @_strict

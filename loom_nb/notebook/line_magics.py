@@ -477,6 +477,18 @@ def _budget(bench: "Workbench", arguments: list[str]) -> Card:
     return budgets.budget(bench, arguments)
 
 
+def _skills(bench: "Workbench", arguments: list[str]) -> Card:
+    from loom_nb.notebook import skills
+
+    return skills.skills(bench, arguments)
+
+
+def _identity(bench: "Workbench", arguments: list[str]) -> Card:
+    from loom_nb.notebook import identities
+
+    return identities.identity(bench, arguments)
+
+
 def _first_line(text: str) -> str:
     return one_line(text.strip().splitlines()[0], 50) if text.strip() else ""
 
@@ -502,6 +514,8 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "export": _export,
         "artifacts": _artifacts,
         "budget": _budget,
+        "skills": _skills,
+        "identity": _identity,
         "stop": _stop,
         "approvals": approvals.approvals,
         "approve": approvals.approve,
@@ -521,7 +535,7 @@ _MANY = 1_000
 _TAKES = {
     "model": 1, "models": 1, "key": _MANY, "show": 1, "why": 1, "tour": 1,
     "sessions": _MANY, "context": _MANY, "compact": _MANY, "resume": 1, "fork": 1, "replay": 1,
-    "diff": 2, "export": 3, "artifacts": 5, "budget": _MANY,
+    "diff": 2, "export": 3, "artifacts": 5, "budget": _MANY, "skills": _MANY, "identity": _MANY,
     "approvals": 2, "approve": 2, "deny": _MANY, "answer": _MANY,
 }  # fmt: skip
 _ARGUMENT = {
@@ -531,7 +545,9 @@ _ARGUMENT = {
     "answer": "ID VALUE", "context": "[WORD …]",
     "compact": "[STRATEGY] [--preview]", "resume": "[RUN]", "fork": "[RUN]",
     "replay": "[auto|record|strict|off]", "diff": "RUN RUN", "export": "RUN --to FILE",
-    "artifacts": "[RUN | save NAME PATH]", "budget": "[cell|notebook|day AMOUNT | ask 50k | off]",
+    "artifacts": "[RUN | save NAME PATH]", "skills": "[WORD …]",
+    "budget": "[cell|notebook|day AMOUNT | ask 50k | off]",
+    "identity": "[show|edit|diff|undo|confirm FILE]",
 }  # fmt: skip
 _SAYS = {
     "model": "the model of cells that name none; with a name: use that one from now on",
@@ -556,6 +572,9 @@ _SAYS = {
     "export": "write a run to a file: .md, .html, .py or .ipynb",
     "artifacts": "figures, tables and files that a run made; save NAME PATH writes one to a file",
     "budget": "what was spent and what is left; with an amount (0.05 dollars, 20k tokens): a hard cap",
+    "skills": "procedures that the agent may load (-t skills), and how far each is trusted; show NAME, "
+    "find WORDS, check PATH asks the guard, undo takes back what an agent wrote",
+    "identity": "SOUL.md, IDENTITY.md, USER.md: what the agent is told of itself and of you, by whom",
     "stop": "stop what runs, also beside the cells (--bg)",
     "approvals": "what waits for you and what was decided; with ask, read-only, edits or all: the mode; "
     "forget ID takes a lasting leave back",

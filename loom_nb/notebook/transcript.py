@@ -44,6 +44,8 @@ from loom_nb.events import (
     RunResumed,
     RunStarted,
     SecretUsed,
+    SkillActivated,
+    SkillChanged,
     TableHead,
     TextDelta,
     ThinkingDelta,
@@ -57,6 +59,7 @@ from loom_nb.messages import (
     FilePart,
     ImagePart,
     Message,
+    Part,
     TextPart,
     ThinkingPart,
     ToolCallPart,
@@ -645,6 +648,26 @@ def _memory_changed(transcript: Transcript, event: MemoryChanged) -> Transcript:
     return _noticed(transcript, Noticed(f"{what} {event.id}: {one_line(event.words, 120)}"))
 
 
+def _skill_activated(transcript: Transcript, event: SkillActivated) -> Transcript:
+    if not event.active:
+        return _noticed(transcript, Noticed(f"the skill {event.name} was put away"))
+    tools = (
+        f"; only {', '.join(event.allowed_tools) or 'no tools'} while it is"
+        if event.allowed_tools is not None
+        else ""
+    )
+    found = f"; the guard: {'; '.join(event.findings)}" if event.findings else ""
+    told = f"the skill {event.name} ({event.tier}) is active{tools}{found}"
+    return _noticed(transcript, Noticed(told, "warning" if event.findings else "info"))
+
+
+def _skill_changed(transcript: Transcript, event: SkillChanged) -> Transcript:
+    file = f", {event.file}" if event.file else ""
+    return _noticed(
+        transcript, Noticed(f"the agent's skill {event.name}{file} was {event.change}", "warning")
+    )
+
+
 def _grant_revoked(transcript: Transcript, event: GrantRevoked) -> Transcript:
     return _noticed(transcript, Noticed(f"a leave was taken back (sha256:{event.grant.key[:16]})"))
 
@@ -770,6 +793,8 @@ def _message_added(transcript: Transcript, event: MessageAdded) -> Transcript:
 
 
 def _user_message(transcript: Transcript, message: Message) -> Transcript:
+    if transcript.prompt is not None and all(_was_found(part) for part in message.parts):
+        return transcript  # what capabilities add to a run: their own facts tell of it
     used = tuple(
         Used(part.name, part.summary, estimate(part.text), str(part.origin))
         for part in message.parts
@@ -784,6 +809,11 @@ def _user_message(transcript: Transcript, message: Message) -> Transcript:
         return replace(transcript, prompt=prompt, current=current, revision=transcript.revision + late)
     said = replace(prompt, first=True) == transcript.prompt or prompt in transcript.current
     return transcript if said else replace(transcript, current=(*_all_closed(transcript.current), prompt))
+
+
+def _was_found(part: Part) -> bool:
+    """Whether it is data that no person sent along."""
+    return isinstance(part, DataPart) and part.origin.kind in ("memory", "knowledge", "skill")
 
 
 def _model_message(transcript: Transcript, message: Message) -> Transcript:
@@ -1129,6 +1159,8 @@ _STEPS: dict[type[Any], Callable[[Transcript, Any], Transcript]] = {
     SecretUsed: _secret_used,
     NotesRecalled: _notes_recalled,
     MemoryChanged: _memory_changed,
+    SkillActivated: _skill_activated,
+    SkillChanged: _skill_changed,
     TextDelta: _text_delta,
     ThinkingDelta: _thinking_delta,
     CallDelta: _call_delta,

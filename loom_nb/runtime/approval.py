@@ -308,6 +308,7 @@ async def _as_the_judge_sees_it(stage: Stage, ready: Ready) -> Call:
         cost=stage.cost if stage.paid else 0.0,
         tallies=stage.tallies,
         trace=stage.origins.trace,
+        skills=stage.view.skills,
     )
     return Call(
         ready.part.id,

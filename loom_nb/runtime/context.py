@@ -20,6 +20,7 @@ from loom_nb.events import (
     Mark,
     NotesWritten,
     PlanItem,
+    SkillActivated,
 )
 from loom_nb.messages import (
     Conversation,
@@ -76,6 +77,8 @@ class View:
     """The message by which it was written down; -1 where that is not known."""
     notes: list[tuple[int, NotesWritten]] = field(default_factory=list)
     """What was written on the scratchpad, oldest first, each with the message that did it."""
+    skills: tuple[SkillActivated, ...] = ()
+    """Those that are active in the run that goes on."""
     head: "tuple[HeadItem, ...] | None" = None
     """What stood before the conversation in the last request; None where none was noted."""
     headed: tuple[object, ...] = (None, None, None, None)

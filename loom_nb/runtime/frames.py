@@ -32,6 +32,8 @@ from loom_nb.events import (
     RunInterrupted,
     RunStarted,
     SecretUsed,
+    SkillActivated,
+    SkillChanged,
     TurnFinished,
     TurnStarted,
 )
@@ -195,6 +197,12 @@ _SAYINGS: dict[type[Any], Callable[[Any], dict[str, Any]]] = {
         "call": e.call_id, "outcome": e.how, "text": _brief(" · ".join(note.words for note in e.notes))
     },
     MemoryChanged: lambda e: {"call": e.call_id, "outcome": e.change, "text": _brief(e.words)},
+    SkillActivated: lambda e: {
+        "call": e.call_id, "outcome": "active" if e.active else "put away", "text": e.name
+    },
+    SkillChanged: lambda e: {
+        "call": e.call_id, "outcome": e.change, "text": _brief(f"{e.name}: {e.words}")
+    },
     RunFinished: lambda e: {"outcome": e.status, "seconds": e.seconds, "text": _brief(e.reason or e.output)},
     ArtifactAdded: lambda e: {"call": e.call_id, "text": f"{e.name}: {e.summary}"},
     RetryScheduled: lambda e: {"outcome": e.fault, "text": _brief(e.message)},

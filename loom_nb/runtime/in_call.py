@@ -8,9 +8,10 @@ import msgspec
 
 from loom_nb.border import clean
 from loom_nb.errors import LoomError, LoomUsageError, Unanswered
-from loom_nb.events import CallOutput, Kept, NotesWritten, PlanUpdated
+from loom_nb.events import CallOutput, Kept, NotesWritten, PlanUpdated, SkillActivated
 from loom_nb.protocols import Said
 from loom_nb.questions import Question
+from loom_nb.runtime.active_skills import with_skill
 from loom_nb.runtime.approval import Ready
 from loom_nb.runtime.artifact_tables import described
 from loom_nb.runtime.artifacts import Packed, packed, stored
@@ -152,6 +153,8 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
             view.plan, view.planned = event.items, len(view.conversation) - 1
         elif isinstance(event, NotesWritten):
             view.noted(event)
+        elif isinstance(event, SkillActivated):
+            view.skills = with_skill(view.skills, event)
         self._stage.say(event)
 
     def _on_the_loop(self, act: Any, event: Any) -> None:

@@ -10,6 +10,7 @@ from loom_nb.errors import LoomContextError, ModelError, RunLimited
 from loom_nb.events import ContextCompacted, Noticed
 from loom_nb.messages import MODEL, Conversation, DataPart, Message, Origin, TextPart, Usage
 from loom_nb.protocols import Generation, LanguageModel, Reply, Request, Running
+from loom_nb.runtime.active_skills import bodies_of_skills
 from loom_nb.runtime.calls import tell
 from loom_nb.runtime.compaction import ContextProtocol, Step, calls_in_words, make_room
 from loom_nb.runtime.context import View, item_name, last_instruction, words_of
@@ -96,7 +97,9 @@ async def _shrink(
         return reply.message.text.strip()
 
     situation = protocol.situation(stage.view, budget, summarise if policy.sections else None)
-    situation = dataclasses.replace(situation, stays=situation.stays | _critiques(stage.view))
+    situation = dataclasses.replace(
+        situation, stays=situation.stays | _critiques(stage.view) | bodies_of_skills(stage.view, budget)
+    )
     for step in steps:
         try:
             taken = await make_room(situation, [step], tokens, target, reason)

@@ -31,12 +31,14 @@ from loom_nb.events import (
     RunFinished,
     RunInterrupted,
     RunStarted,
+    SkillActivated,
     TurnFinished,
     TurnStarted,
 )
 from loom_nb.messages import Conversation, Message, Origin, TextPart, ToolResultPart
 from loom_nb.protocols import OutputSchema
 from loom_nb.questions import Question, misfits
+from loom_nb.runtime.active_skills import with_skill
 from loom_nb.runtime.context import Fact
 from loom_nb.runtime.output import OutputType, without_fence
 from loom_nb.runtime.stage import LOST, Meter, Resumed, Stage, partial_message
@@ -71,6 +73,8 @@ class Past:
     planned: int = -1
     """The message that wrote it down."""
     notes: list[tuple[int, NotesWritten]] = field(default_factory=list)
+    skills: tuple[SkillActivated, ...] = ()
+    """Those that were active in the last run."""
 
 
 @dataclass(slots=True)
@@ -187,6 +191,7 @@ def _fold(past: Past, entry: LogEntry) -> None:
     match entry.event:
         case RunStarted():
             past.runs.add(entry.run)
+            past.skills = ()
         case MessageAdded(message=message):
             past.conversation.add(message)
             past.meter.added(message)
@@ -215,6 +220,8 @@ def _fold_books(past: Past, event: Kept) -> None:
         past.plan, past.planned = event.items, last
     elif isinstance(event, NotesWritten):
         past.notes.append((last, event))
+    elif isinstance(event, SkillActivated):
+        past.skills = with_skill(past.skills, event)
 
 
 def _follow(run: _OpenRun, entry: LogEntry) -> None:

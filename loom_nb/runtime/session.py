@@ -52,7 +52,19 @@ from loom_nb.events import (
     VariablesChanged,
 )
 from loom_nb.inputs import Answer, RunContext, RuntimeTask, SessionConfig, Stop
-from loom_nb.messages import Conversation, DataPart, Message, Origin, TextPart, Usage, to_json, user
+from loom_nb.messages import (
+    Conversation,
+    DataPart,
+    FilePart,
+    ImagePart,
+    Message,
+    Origin,
+    Part,
+    TextPart,
+    Usage,
+    to_json,
+    user,
+)
 from loom_nb.protocols import (
     Book,
     Capability,
@@ -870,12 +882,12 @@ class Session:
                     if not self._log.is_open:
                         await self._open()
                     watches = self._watch(run, agent.runtime.limits.timeout)
-                    if (careful := self._set_out(run, work)) is not None:
+                    if (careful := self._set_out(run, work, agent)) is not None:
                         work = await careful
                     empty = self._stages.get(id(agent)) or await self._empty_stage(agent)
                     stage = self._set_stage(empty, run, agent, work, output)
-                    if stage.hooks.given:
-                        await tell(stage, "before_run", goal=work.goal)
+                    if stage.hooks.given or empty.kit.enriching:
+                        await self._prepare(stage, agent, work)
                     ending.finished = await carry_out(stage)
                     ending.value = stage.value
                 except asyncio.CancelledError as stop:
@@ -897,6 +909,13 @@ class Session:
             self._hand_out(run, ending)
         if ending.cancelled is not None:
             _pass_on(ending.cancelled, run)
+
+    async def _prepare(self, stage: Stage, agent: AgentDescription, work: "_Beginning | Waiting") -> None:
+        """Before the first turn: add what capabilities know of the task, and tell the hooks."""
+        if stage.kit.enriching and isinstance(work, _Beginning):
+            await enrich(stage, self._enquiry(agent, work.message, stage.run.id))
+        if stage.hooks.given:
+            await tell(stage, "before_run", goal=work.goal)
 
     def _hand_out(self, run: Run, ending: "_Ending") -> None:
         if run in self._active:
@@ -924,21 +943,21 @@ class Session:
         return watches
 
     def _set_out(
-        self, run: Run, work: "_Beginning | Waiting"
+        self, run: Run, work: "_Beginning | Waiting", agent: AgentDescription
     ) -> "Coroutine[Any, Any, _Beginning | Waiting] | None":
         """Say that the run begins or goes on; gives what is to be awaited for that, where anything is."""
         if isinstance(work, Waiting):
             return self._go_on(run, work)
         if self.store.durable or self._redacting.doubts(work.message):
-            return self._begin_with_care(run, work)
-        self._begin(run, work)
+            return self._begin_with_care(run, work, agent)
+        self._begin(run, work, agent)
         return None
 
-    async def _begin_with_care(self, run: Run, work: "_Beginning") -> "_Beginning":
+    async def _begin_with_care(self, run: Run, work: "_Beginning", agent: AgentDescription) -> "_Beginning":
         """Say that the run begins, where its prompt may hold secrets or its beginning has to be on disk."""
         message, told = await self._redacting.asked(work.message)
         work = _Beginning(message, work.metadata, work.form, told)
-        self._begin(run, work)
+        self._begin(run, work, agent)
         if self.store.durable:
             await self._commit_beginning(run)
         return work
@@ -963,8 +982,6 @@ class Session:
             stage.room = 0
         if isinstance(work, Waiting):
             _take_up(stage, work)
-        elif empty.kit.enriching:
-            await enrich(stage, self._enquiry(agent, work.message, run.id))
         if stage.counted:
             before = Spent(stage.usage.total_tokens, stage.cost or 0.0)
             stage.purse = self._purse(agent, lambda words: run.say(Noticed(words, "warning")), before)
@@ -1012,7 +1029,7 @@ class Session:
                 self._add(event.message)
         self._restore()
 
-    def _begin(self, run: Run, work: "_Beginning") -> None:
+    def _begin(self, run: Run, work: "_Beginning", agent: AgentDescription) -> None:
         if self._waiting is not None:
             self._give_up_waiting(self._waiting)
         message = work.message
@@ -1024,7 +1041,11 @@ class Session:
         if run.id in self._used:
             self._rename(run)
         self._used.add(run.id)
+        self.view.skills = ()
         run.say(RunStarted(run.model, message.text, work.metadata, work.form))
+        if len(message.parts) > 1 and any(isinstance(part, ImagePart | FilePart) for part in message.parts):
+            # what the model cannot take is refused here: in the conversation it would be sent ever again
+            self._model(agent.model).encode(Request("", Conversation([message])))
         self.view.add(message)
         self._meter.tail.append(message)
         run.say(MessageAdded(message))
@@ -1217,6 +1238,7 @@ class Session:
         self.conversation = past.conversation
         self._origins = Origins(past.conversation)
         self.view = View(past.conversation, plan=past.plan, planned=past.planned, notes=past.notes)
+        self.view.skills = past.skills
         if past.context:
             self.view.take(*past.context)
         self._tally = past.tally
@@ -1333,6 +1355,12 @@ def _first_message(
         goal += "\n".join(f"- {criterion}" for criterion in task.criteria)
     values = {**task.input, **(context.inputs if context is not None else {})}
     parts = (describe(name, value) for name, value in values.items())
+    for one in task.attachments:
+        if not isinstance(one, Part):
+            raise LoomUsageError(
+                f"RuntimeTask.attachments are parts, not {type(one).__name__}",
+                fixes=["attachments=(loom_nb.attach('photo.png'),)"],
+            )
     return cleaned(user(goal, *task.attachments, *parts))
 
 

@@ -70,7 +70,7 @@ def test_wrong_custom_tools_are_refused_at_once(name, tools, error, named):
         Capability.custom(name, tools=tools)
 
 
-@pytest.mark.parametrize("noun", ["mcp", "skill"])
+@pytest.mark.parametrize("noun", ["mcp"])
 def test_what_is_not_built_is_refused_by_name(noun):
     with pytest.raises(NotBuiltError, match=f"Capability.{noun} is not part of this version") as caught:
         getattr(Capability, noun)("anything", option=1)

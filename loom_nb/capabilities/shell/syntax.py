@@ -122,7 +122,16 @@ class Glimpse:
     background: bool = False
 
 
-def glimpse(tree: "Tree") -> Glimpse:
+class Rooted(typing.Protocol):
+    """A tree, or a part of one."""
+
+    @property
+    def root_node(self) -> "Node":
+        """Its top."""
+        ...
+
+
+def glimpse(tree: "Rooted") -> Glimpse:
     """Collect, however deep they are nested, the programs, redirections and constructs of a tree."""
     programs: list[tuple[str, ...]] = []
     writes: list[tuple[str, str]] = []

@@ -259,6 +259,12 @@ def _preview(shown: Card, *, opened: bool) -> str:
     )
 
 
+def diff(text: str) -> str:
+    """A unified diff by itself."""
+    lines = "\n".join(map(_diff_line, text.rstrip("\n").split("\n")))
+    return f'<pre style="{PRE};max-height:32em">{lines}</pre>'
+
+
 def _diff_line(line: str) -> str:
     """The sign at its beginning says what it is; the ground only helps the eye."""
     if line.startswith(("+++", "---", "@@")):
@@ -454,8 +460,8 @@ def prompt(shown: Prompt) -> str:
 
 
 def used(shown: Prompt | None) -> str:
-    """What travelled with the prompt."""
-    items = facts.used_items(shown)
+    """What travelled with the prompt, but for what is shown on cards of its own."""
+    items = [facts.used_item(one) for one in shown.used] if shown is not None else []
     if not items:
         return ""
     return (
