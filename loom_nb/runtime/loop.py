@@ -126,9 +126,9 @@ async def _turn(stage: Stage) -> Reply:
     if reply is None:
         reply = await _ask_again(stage)
     stage.run.deltas.clear()
-    message = cleaned(reply.message)
+    message, stop = cleaned(reply.message), None
     if stage.redacting.at_work:
-        message = await stage.redacting.message(message)
+        message, stop = await _without_secrets(stage, message)
     if message is not reply.message:
         reply = msgspec.structs.replace(reply, message=message)
     stage.add(message)
@@ -146,9 +146,22 @@ async def _turn(stage: Stage) -> Reply:
             reply.discarded,
         )
     )
+    if stop is not None:
+        raise stop
     if reply.notices or stage.hooks.given:
         await _tell_of(stage, reply)
     return reply
+
+
+async def _without_secrets(stage: Stage, message: Message) -> tuple[Message, asyncio.CancelledError | None]:
+    """A reply without secrets, and who stopped the run meanwhile: what is paid for and was shown is kept."""
+    if not stage.redacting.asks:
+        return await stage.redacting.message(message), None
+    looking = asyncio.ensure_future(stage.redacting.message(message))
+    try:
+        return await asyncio.shield(looking), None
+    except asyncio.CancelledError as stop:
+        return await looking, stop
 
 
 async def _tell_of(stage: Stage, reply: Reply) -> None:

@@ -547,3 +547,26 @@ async def test_a_secret_that_a_tool_put_into_the_environment_is_known_before_its
     assert redacting.suspects(parts)
     made, taken = await redacting.result(parts)
     assert (made[0].text, taken) == ("it said [secret SOME_SERVICE_TOKEN]", 1)
+
+
+async def test_a_run_that_is_stopped_while_its_answer_is_looked_through_keeps_the_answer_and_its_count():
+    begun, goes_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(Elsewhere):
+        async def redact(self, text: str) -> str:
+            if "answer" in text:
+                begun.set()
+                await goes_on.wait()
+            return await super().redact(text)
+
+    slow = Slow(THE_KEY=CANARY)
+    async with session_of(Model.scripted([f"the answer is {CANARY}"]), redaction=slow) as session:
+        run = session.start("ask")
+        await begun.wait()
+        run.stop("enough")
+        await asyncio.sleep(0)
+        goes_on.set()
+        result = await run
+    assert result.status == "stopped"
+    assert result.messages[-1].text == "the answer is [secret THE_KEY]"
+    assert result.usage.output_tokens > 0
