@@ -146,10 +146,8 @@ async def _turn(stage: Stage) -> Reply:
             reply.discarded,
         )
     )
-    if stop is not None:
-        raise stop
-    if reply.notices or stage.hooks.given:
-        await _tell_of(stage, reply)
+    if reply.notices or stage.hooks.given or stop is not None:
+        await _tell_of(stage, reply, stop)
     return reply
 
 
@@ -164,7 +162,9 @@ async def _without_secrets(stage: Stage, message: Message) -> tuple[Message, asy
         return await looking, stop
 
 
-async def _tell_of(stage: Stage, reply: Reply) -> None:
+async def _tell_of(stage: Stage, reply: Reply, stop: asyncio.CancelledError | None) -> None:
+    if stop is not None:  # the reply is kept; its calls are not carried out
+        raise stop
     for notice in reply.notices:
         stage.say(Noticed(notice))
     await tell(stage, "after_llm", iteration=stage.turns, model=reply.model, stop_reason=reply.stop_reason)
