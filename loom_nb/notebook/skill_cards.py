@@ -37,9 +37,8 @@ def list_card(
     rows = tuple(_row(one, reports.get(str(one.folder)), active) for one in ordered[:SHOWN])
     table = Table(
         "those that count first",
-        ("name", "trust", "state", "guard", "what it is for", "place"),
+        ("name", "trust", "state", "guard", "what it is for"),
         rows,
-        only_html=frozenset({5}),
     )
     usable = sum(one.usable for one in skills)
     facts = [
@@ -67,11 +66,13 @@ def _row(skill: Skill, report: Report | None, active: Collection[str]) -> tuple[
         state = f"damaged: {skill.problem}"
     elif skill.shadowed_by:
         state = f"shadowed by the one in {skill.shadowed_by}"
+    elif report is not None and report.verdict == "block":
+        state = "refused"
     else:
         state = "active" if skill.name in active else "ready" if skill.place.trusted else "asked about first"
     guard = "" if report is None else guard_words(report)
     told = one_line(visible(skill.description), 160)
-    return (visible(skill.name), skill.tier, visible(state), guard, told, visible(str(skill.place.path)))
+    return (visible(skill.name), skill.tier, visible(state), guard, told)
 
 
 def guard_words(report: Report) -> str:

@@ -36,7 +36,7 @@ def test_skills_are_listed_with_their_trust_and_what_shadows_them(here, tmp_path
     assert listed[("data-profile", "project")][2:4] == ("asked about first", "nothing found")
     assert listed[("data-profile", "builtin")][2].startswith("shadowed by the one in ")
     assert listed[("notebook-review", "builtin")][2] == "ready"
-    assert listed[("sly", "project")][3].startswith("refused: ")
+    assert listed[("sly", "project")][2:4] == ("refused", "refused: 2 findings")
     assert listed[("wrong", "project")][2] == "damaged: its front matter says 'name' twice"
     assert "<script" not in card.to_html() and "sly" in str(card)
 

@@ -232,6 +232,9 @@ async def test_a_skill_that_the_user_did_not_write_is_asked_about(tmp_path, fold
 
     judged, refused = [one for one in kept(result, CallJudged) if one.decision != "allow"]
     assert judged.decision == "ask" and refused.by == "nobody"
+    assert judged.by.startswith("skills: ") and judged.by.endswith(
+        told
+    )  # a leave for it covers no other kind
     assert outcomes(result) == [("activate_skill", "denied")] and told in judged.reason
     assert not kept(result, SkillActivated)
 
