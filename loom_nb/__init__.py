@@ -16,6 +16,7 @@ __version__ = "0.1.0.dev0"
 if TYPE_CHECKING:
     from loom_nb.agent import Agent
     from loom_nb.capabilities import Capability
+    from loom_nb.capabilities.attaching import attach
     from loom_nb.capabilities.knowledge.base import KnowledgeBase
     from loom_nb.capabilities.knowledge.query import Evidence, KnowledgeQuery
     from loom_nb.capabilities.knowledge.sources import KnowledgeSource
@@ -143,6 +144,7 @@ _HOMES = {
     "Veto": "loom_nb.runtime.rules",
     "WhenUntrusted": "loom_nb.runtime.rules",
     "artifact": "loom_nb.runtime.artifacts",
+    "attach": "loom_nb.capabilities.attaching",
     "frames": "loom_nb.runtime",
     "tool": "loom_nb.tools",
 }
@@ -217,6 +219,7 @@ __all__ = [
     "Veto",
     "WhenUntrusted",
     "artifact",
+    "attach",
     "frames",
     "load_ipython_extension",
     "tool",

@@ -76,6 +76,8 @@ class HeadItem(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Estimated."""
     sha256: str = ""
     """The first 16 digits of the hash of its text: whether it is the same as in another request."""
+    origin: str = ""
+    """Where it comes from: "user:identity/SOUL.md"; empty: from the program itself."""
 
 
 class HeadChanged(_Fact, frozen=True, gc=False):

@@ -596,6 +596,8 @@ class PartitionItem:
     id: str
     text: str
     partition: Literal["system", "memory", "skill", "working"] = "working"
+    origin: str = ""
+    """Where it comes from, for the ledger: "user:identity/SOUL.md"; empty: from the program itself."""
 
 
 def _numbered(passages: Sequence[str]) -> tuple[int, ...]:

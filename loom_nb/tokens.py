@@ -3,9 +3,11 @@
 The vendor's own count is always preferred: these figures stand only for what it has not counted yet.
 """
 
+from loom_nb.media.counting import file_tokens, image_tokens
 from loom_nb.messages import (
     DataPart,
     FilePart,
+    ImagePart,
     Message,
     Part,
     TextPart,
@@ -18,8 +20,6 @@ CHARS_PER_TOKEN = 4.0
 """For ASCII text; measured vendors lie between 3.5 and 4.5 for English and code."""
 OTHERS_PER_TOKEN = 1.5
 """Characters that are not ASCII."""
-IMAGE_TOKENS = 1_000
-"""What an image of usual size costs with the large vendors."""
 MESSAGE_TOKENS = 4
 """The frame around each message."""
 ANSWER = 8_000
@@ -68,4 +68,6 @@ def estimate_part(part: Part) -> int:
         return 8 + estimate(part.name) + estimate(part.arguments)
     if type(part) is DataPart:
         return 8 + estimate(part.name) + estimate(part.text)
-    return max(1, len(part.data) // 4) if isinstance(part, FilePart) else IMAGE_TOKENS
+    if isinstance(part, ImagePart):
+        return image_tokens(part.data)
+    return file_tokens(part.data, part.media_type) if isinstance(part, FilePart) else 0

@@ -33,7 +33,7 @@ def execute(path: Path, home: Path) -> list[list[dict]]:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}",
     }  # fmt: skip
     subprocess.run(
-        [sys.executable, "-c", "from nbclient.cli import main; main()", "--inplace", str(path)],
+        [sys.executable, "-c", "from nbclient.cli import main; main()", "--inplace", "--startup_timeout=200", str(path)],
         env=environment, capture_output=True, text=True, check=True, timeout=280,
     )  # fmt: skip
     cells = nbformat.read(path, 4).cells

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from loom_nb.capabilities.files import FilesCapability
     from loom_nb.capabilities.http import HttpCapability
     from loom_nb.capabilities.human import HumanCapability
+    from loom_nb.capabilities.identity import EditLeave, IdentityCapability
     from loom_nb.capabilities.knowledge.capability import KnowledgeCapability
     from loom_nb.capabilities.memory.capability import MemoryCapability
     from loom_nb.capabilities.memory.ranking import MemoryWeights
@@ -42,6 +43,7 @@ _HOMES = {
     "FilesCapability": "loom_nb.capabilities.files",
     "HttpCapability": "loom_nb.capabilities.http",
     "HumanCapability": "loom_nb.capabilities.human",
+    "IdentityCapability": "loom_nb.capabilities.identity",
     "KnowledgeCapability": "loom_nb.capabilities.knowledge.capability",
     "MemoryCapability": "loom_nb.capabilities.memory.capability",
     "PlanCapability": "loom_nb.capabilities.plan",
@@ -62,6 +64,7 @@ __all__ = [
     "FilesCapability",
     "HttpCapability",
     "HumanCapability",
+    "IdentityCapability",
     "KnowledgeCapability",
     "MemoryCapability",
     "PlanCapability",
@@ -78,7 +81,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _BUILT = (
-    "files, shell, web, http, ssh, python, variables, cells, human, knowledge, plan, scratchpad, memory, "
+    "files, shell, web, http, ssh, python, variables, cells, human, identity, knowledge, plan, scratchpad, "
+    "memory, "
     "skills and custom"
 )
 
@@ -240,6 +244,24 @@ class Capability:
         from loom_nb.capabilities.human import HumanCapability
 
         return HumanCapability()
+
+    @staticmethod
+    @_strict
+    def identity(
+        folder: str | Path | None = None, edits: "EditLeave | Mapping[str, EditLeave]" = "ask"
+    ) -> "IdentityCapability":
+        """Who the agent is and what it knows of you: SOUL.md, IDENTITY.md, USER.md in a folder of yours.
+
+        What you wrote or confirmed stands in each request as yours; what the agent changed by itself is data
+        until you confirm it (`%loom identity`).
+
+        Args:
+            folder: where the files are; `identity` in your home of loom_nb by default.
+            edits: ask, never or allow; for all files, or by file: `{"USER.md": "allow", "SOUL.md": "never"}`.
+        """
+        from loom_nb.capabilities.identity import IdentityCapability
+
+        return IdentityCapability(folder, edits)
 
     @staticmethod
     @_strict

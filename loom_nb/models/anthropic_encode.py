@@ -16,6 +16,7 @@ import msgspec
 
 from loom_nb.border import clean, parse_object
 from loom_nb.errors import BorderError, ModelError
+from loom_nb.media.limits import ANTHROPIC, why_not
 from loom_nb.messages import (
     DataPart,
     FilePart,
@@ -211,6 +212,7 @@ def _thinking(part: ThinkingPart) -> Iterator[dict[str, Any]]:
 def _image(data: bytes, media_type: str, name: str) -> dict[str, Any]:
     if media_type not in _IMAGES:
         raise _unreadable(name or "an image", media_type, "PNG, JPEG, GIF or WebP")
+    _refuse_beyond(media_type, data, name or "an image")
     source = {"type": "base64", "media_type": media_type, "data": base64.b64encode(data).decode()}
     return {"type": "image", "source": source}
 
@@ -220,6 +222,7 @@ def _file(part: FilePart) -> dict[str, Any]:
     if kind.startswith("image/") and kind in _IMAGES:
         return _image(part.data, kind, part.name)
     if kind == "application/pdf":
+        _refuse_beyond(kind, part.data, part.name)
         source = {"type": "base64", "media_type": kind, "data": base64.b64encode(part.data).decode()}
     elif kind.startswith("text/") or any(word in kind for word in _TEXTS):
         try:
@@ -228,8 +231,15 @@ def _file(part: FilePart) -> dict[str, Any]:
             raise _unreadable(part.name, f"{kind}, not UTF-8", "PDF or text in UTF-8") from None
         source = {"type": "text", "media_type": "text/plain", "data": clean(text) or "(empty)"}
     else:
+        _refuse_beyond(kind, part.data, part.name)
         raise _unreadable(part.name, kind, "PDF, text, PNG, JPEG, GIF or WebP")
     return {"type": "document", "source": source, "title": clean(part.name)[:255] or "file"}
+
+
+def _refuse_beyond(kind: str, data: bytes, name: str) -> None:
+    """What the vendor would refuse, once it is told why."""
+    if reason := why_not(ANTHROPIC, kind, data):
+        raise ModelError(f"anthropic does not take {clean(name)}: {reason}", fault="format")
 
 
 def _unreadable(name: str, kind: str, known: str) -> ModelError:

@@ -11,7 +11,19 @@ from typing import Any
 import msgspec
 
 from loom_nb.border import clean
-from loom_nb.messages import DataPart, FilePart, Part, TextPart, ToolCallPart, Usage, as_read, fenced
+from loom_nb.errors import ModelError
+from loom_nb.media.limits import Limits, why_not
+from loom_nb.messages import (
+    DataPart,
+    FilePart,
+    ImagePart,
+    Part,
+    TextPart,
+    ToolCallPart,
+    Usage,
+    as_read,
+    fenced,
+)
 from loom_nb.models.connection import with_options
 from loom_nb.protocols import Generation, OutputSchema, Request
 from loom_nb.tools import Tool
@@ -91,6 +103,13 @@ def wire_arguments(text: str) -> str:
 def data_url(media_type: str, data: bytes) -> str:
     """Bytes as a URL that holds them."""
     return f"data:{media_type};base64,{b64encode(data).decode('ascii')}"
+
+
+def refuse_beyond(limits: Limits, part: ImagePart | FilePart, what: str) -> None:
+    """Raise ModelError, fault "format", for a part that the vendor would refuse."""
+    if reason := why_not(limits, part.media_type, part.data):
+        name = clean(part.name) or part.media_type
+        raise ModelError(f"{what} does not take {name}: {reason}", fault="format")
 
 
 def told_words(part: Part) -> str | None:

@@ -4,6 +4,7 @@ A request is a join of bytes that were made once; of each chunk of the answer on
 that say something are decoded.
 """
 
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ import msgspec
 
 from loom_nb.border import clean
 from loom_nb.events import CallDelta, Delta, StopReason, TextDelta, ThinkingDelta
+from loom_nb.media.limits import OPENAI_CHAT
 from loom_nb.messages import (
     MODEL,
     FilePart,
@@ -32,6 +34,7 @@ from loom_nb.models.openai_body import (
     data_url,
     is_reasoning_model,
     open_body,
+    refuse_beyond,
     told_schema,
     told_words,
     unique_id,
@@ -228,11 +231,20 @@ def _content(parts: Sequence[Part]) -> str | list[dict[str, Any]]:
     return [part for part in shown if part is not None]
 
 
+_SOUNDS = {"audio/wav": "wav", "audio/mpeg": "mp3"}
+
+
 def _shown(part: Part) -> dict[str, Any] | None:
     match part:
         case ImagePart():
+            refuse_beyond(OPENAI_CHAT, part, "this model")
             return {"type": "image_url", "image_url": {"url": data_url(part.media_type, part.data)}}
+        case FilePart() if part.media_type.startswith("audio/"):
+            refuse_beyond(OPENAI_CHAT, part, "this model")
+            sound = {"data": b64encode(part.data).decode("ascii"), "format": _SOUNDS[part.media_type]}
+            return {"type": "input_audio", "input_audio": sound}
         case FilePart():
+            refuse_beyond(OPENAI_CHAT, part, "this model")
             inside = {"filename": clean(part.name), "file_data": data_url(part.media_type, part.data)}
             return {"type": "file", "file": inside}
     return None

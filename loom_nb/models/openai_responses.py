@@ -11,6 +11,7 @@ import msgspec
 
 from loom_nb.border import clean
 from loom_nb.events import CallDelta, Delta, StopReason, TextDelta, ThinkingDelta
+from loom_nb.media.limits import OPENAI_RESPONSES
 from loom_nb.messages import (
     MODEL,
     FilePart,
@@ -33,6 +34,7 @@ from loom_nb.models.openai_body import (
     data_url,
     is_reasoning_model,
     open_body,
+    refuse_beyond,
     told_words,
     unique_id,
     wire_arguments,
@@ -196,9 +198,11 @@ def _content(parts: Sequence[Part]) -> str | list[dict[str, Any]]:
 def _shown(part: Part) -> dict[str, Any] | None:
     match part:
         case ImagePart():
+            refuse_beyond(OPENAI_RESPONSES, part, "this model")
             url = data_url(part.media_type, part.data)
             return {"type": "input_image", "detail": "auto", "image_url": url}
         case FilePart():
+            refuse_beyond(OPENAI_RESPONSES, part, "this model")
             url = data_url(part.media_type, part.data)
             return {"type": "input_file", "filename": clean(part.name), "file_data": url}
     return None

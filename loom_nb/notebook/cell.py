@@ -57,6 +57,8 @@ class CellRequest:
     continues: str | None = None
     schema: str | None = None
     tools: tuple[str, ...] = ()
+    attach: tuple[str, ...] = ()
+    """Paths and addresses of what travels with the prompt: nothing else is read."""
     max_steps: int | None = None
     timeout: float | None = None
     budget: Cap | None = None
@@ -113,7 +115,8 @@ def parse(line: str, body: str = "", namespace: Mapping[str, Any] | None = None)
     text = body.replace("\r\n", "\n").strip("\n")
     prompt, references, notices = (text, (), ()) if options.raw else interpolate(text, namespace or {})
     names = tuple(name for group in options.tools for name in group.split(",") if name)
-    return CellRequest(prompt, references, notices, **{**vars(options), "tools": names})
+    given = {**vars(options), "tools": names, "attach": tuple(options.attach)}
+    return CellRequest(prompt, references, notices, **given)
 
 
 def flags() -> tuple[str, ...]:
@@ -163,6 +166,15 @@ def _parser() -> argparse.ArgumentParser:
         action="extend",
         default=[],
         help="functions of the notebook that the agent may call (* and ? match), or files, shell, web, http",
+    )
+    add(
+        "--attach",
+        metavar="FILE",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="images, PDFs, sounds or texts that travel with the prompt, by path or address; {fig} in the "
+        "prompt hands over a figure, an image or bytes of the notebook",
     )
     add(
         "--ctx",

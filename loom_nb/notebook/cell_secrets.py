@@ -77,7 +77,9 @@ def _longest_first(texts: Iterable[str]) -> list[str]:
 # -- by the form -----------------------------------------------------------------------------------------
 
 _NAMED_TEXT = re.compile(
-    r"""(?P<name>[A-Za-z_][\w-]*)(?P<mid>["']?\]?\s*[=:]\s*)(?P<text>b?(?P<q>["'])[^"'\n]{3,}(?P=q))"""
+    # a name begins at the first letter of its word, and nowhere else: the work grows with the text
+    r"""(?P<lead>(?<![\w-])(?:(?![A-Za-z_])[\w-])*+)(?P<name>[A-Za-z_][\w-]*+)"""
+    r"""(?P<mid>["']?\]?\s*[=:]\s*)(?P<text>b?(?P<q>["'])[^"'\n]{3,}(?P=q))"""
 )
 _SET = re.compile(
     r"""(?P<name>(?<=%env )\w+|(?<=set_env )\w+|(?<=export )\w+)(?P<mid>[= ]\s*)(?P<text>[^\s'"]\S*)"""

@@ -72,10 +72,42 @@ def _after_cell(before: str, bench: "Workbench") -> dict[str, Any]:
         return _offer(fragment, [flag for flag in cells.flags() if flag.startswith(fragment)], "flag")
     if last_flag in ("-t", "--tools"):
         return _offer(fragment, sorted(bench.function_names()), "function")
+    if last_flag == "--attach":
+        return _offer(fragment, _files_at(fragment), "path")
     known, kind = _values_of(last_flag, bench) if directly else ([], "")
     if kind:
         return _offer(fragment, known, kind)
     return _offer(fragment, list(cells.flags()) if not fragment else [], "flag")
+
+
+def _files_at(fragment: str) -> list[str]:
+    """Folders and files that can be attached whose paths begin so; those with spaces cannot be typed bare."""
+    import os
+
+    folder, _, begun = fragment.rpartition("/")
+    top = os.path.expanduser(f"{folder}/") if "/" in fragment else "."  # noqa: PTH111  what is typed stays so
+    try:
+        with os.scandir(top) as entries:
+            found = sorted((entry.name, entry.is_dir()) for entry in entries)
+    except OSError:
+        return []
+    shown = [one for one in found if begun[:1] == "." or not one[0].startswith(".")]
+    before = f"{folder}/" if "/" in fragment else ""
+    return [
+        f"{before}{name}{'/' if is_folder else ''}"
+        for name, is_folder in shown
+        if " " not in name and name.startswith(begun) and (is_folder or _can_be_attached(name))
+    ][:MOST_FILES]
+
+
+def _can_be_attached(name: str) -> bool:
+    """By its ending; what it is in truth is seen when it is attached."""
+    return name.lower().endswith(ATTACHED)
+
+
+MOST_FILES = 100
+ATTACHED = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".tif", ".tiff", ".bmp", ".pdf", ".wav", ".mp3", ".txt",
+            ".md", ".csv", ".json")  # fmt: skip
 
 
 def _values_of(flag: str, bench: "Workbench") -> tuple[list[str], str]:
@@ -114,8 +146,6 @@ def _after_line(before: str, bench: "Workbench") -> dict[str, Any]:
             return _after_context(done[1:], fragment, bench)
         case "compact":
             return _after_compact(done[1:], fragment, bench)
-        case "budget":
-            return _after_budget(done[1:], fragment)
         case "show" | "why" | "resume" | "fork" | "diff" | "export" | "artifacts":
             return _after_run(done, fragment, bench)
         case "sessions" | "replay" | "approvals" if done[1:] in ([], ["--all"]):
@@ -123,6 +153,22 @@ def _after_line(before: str, bench: "Workbench") -> dict[str, Any]:
         case _:
             follows = _FOLLOWS.get(done[0])
             return follows(done[1:], fragment, bench) if follows is not None else _offer(fragment, [], "text")
+
+
+def _after_identity(done: list[str], fragment: str, bench: "Workbench") -> dict[str, Any]:
+    from loom_nb.capabilities.identity_files import FILES
+    from loom_nb.notebook.identities import DIGITS, VERBS
+
+    match done:
+        case []:
+            return _offer(fragment, [verb for verb in VERBS if verb], "command")
+        case [_]:
+            return _offer(fragment, list(FILES), "file")
+        case ["confirm", name]:
+            waiting = [one for one in bench.equipment.identity_files().profiles() if one.waits]
+            return _offer(fragment, [one.sha256[:DIGITS] for one in waiting if one.file == name], "value")
+        case _:
+            return _offer(fragment, [], "text")
 
 
 def _after_run(done: list[str], fragment: str, bench: "Workbench") -> dict[str, Any]:
@@ -213,7 +259,7 @@ def _after_skills(done: list[str], fragment: str, bench: "Workbench") -> dict[st
     return _offer(fragment, names, "skill")
 
 
-def _after_budget(done: list[str], fragment: str) -> dict[str, Any]:
+def _after_budget(done: list[str], fragment: str, _: "Workbench") -> dict[str, Any]:
     match done:
         case []:
             return _offer(fragment, ["cell", "notebook", "day", "ask", "off"], "command")
@@ -223,6 +269,30 @@ def _after_budget(done: list[str], fragment: str) -> dict[str, Any]:
             return _offer(fragment, ["0.05", "1.00", "5.00", "20k", "200k", "off"], "value")
         case _:
             return _offer(fragment, [], "text")
+
+
+def _after_memory(done: list[str], fragment: str, bench: "Workbench") -> dict[str, Any]:
+    from loom_nb.capabilities.memory.notes import FIELDS, SCOPES
+    from loom_nb.notebook import memories
+
+    runs = [*(result.id for result in reversed(bench.results)), "last"]
+    match done:
+        case []:
+            return _offer(fragment, [*memories.VERBS, "--as-of"], "command")
+        case [*_, "--as-of"] | ["why", _]:
+            return _offer(fragment, runs, "run")
+        case ["edit" | "forget" | "undo" | "why"] | ["pin" | "unpin", *_]:
+            return _offer(fragment, memories.ids(bench), "note")
+        case ["edit", _]:
+            return _offer(fragment, list(FIELDS), "field")
+        case ["edit", _, "scope"] | ["add", *_, "--scope"]:
+            return _offer(fragment, list(SCOPES), "value")
+        case ["add", *_]:
+            return _offer(fragment, [flag for flag in memories.ADDS if flag not in done], "flag")
+        case ["forget", _]:
+            return _offer(fragment, ["--preview"], "flag")
+        case _:
+            return _offer(fragment, ["--as-of"] if fragment.startswith("-") else [], "flag")
 
 
 def _after_context(done: list[str], fragment: str, bench: "Workbench") -> dict[str, Any]:
@@ -263,7 +333,10 @@ def _items(bench: "Workbench") -> list[str]:
 
 
 _FOLLOWS: dict[str, Callable[[list[str], str, "Workbench"], dict[str, Any]]] = {
+    "budget": _after_budget,
+    "identity": _after_identity,
     "key": _after_key,
+    "memory": _after_memory,
     "skills": _after_skills,
 }
 """What is offered behind commands that have words of their own."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -55,7 +56,7 @@ class DryRun:
                 *(("note", notice) for notice in self.notices),
             ),
             told.tables,
-            text=json.dumps(json.loads(self.body), indent=2, ensure_ascii=False),
+            text=json.dumps(_without_bytes(json.loads(self.body)), indent=2, ensure_ascii=False),
             folded="the whole request as JSON",
             drawn=told.drawn,
         )
@@ -75,6 +76,23 @@ class DryRun:
             tail = f"… {rest:,} more lines: print(_) shows them, _.body is the request to the byte"
             card = replace(card, text="\n".join([*lines[:TEXT_LINES], tail]))
         return {"text/plain": str(card), "text/html": self.card.to_html()}
+
+
+def _without_bytes(value: Any) -> Any:
+    """A request as it is shown: what stands in it as base64 is told by its length, `body` has it whole."""
+    if isinstance(value, dict):
+        return {name: _without_bytes(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_without_bytes(one) for one in value]
+    if not isinstance(value, str) or len(value) < BASE64:
+        return value
+    found = _BASE64.fullmatch(value)
+    return f"{found[1] or ''}{found[2][:40]}… {len(found[2]):,} characters of base64" if found else value
+
+
+BASE64 = 2_000
+"""Characters from which on a text is looked at: it may be base64."""
+_BASE64 = re.compile(r"(data:[\w./+-]+;base64,)?([A-Za-z0-9+/]+={0,2})")
 
 
 async def preview(

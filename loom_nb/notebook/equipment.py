@@ -10,6 +10,8 @@ from loom_nb.notebook.cells_of_notebook import NotebookCells
 from loom_nb.settings import Mode
 
 if TYPE_CHECKING:
+    from loom_nb.capabilities.identity_files import Files
+    from loom_nb.capabilities.memory.store import NoteStore
     from loom_nb.capabilities.python import PythonCapability
     from loom_nb.credentials.broker import Broker
     from loom_nb.protocols import Capability, Rule
@@ -43,9 +45,13 @@ class Equipment:
     def __init__(self, shell: Any, settings: "Settings") -> None:
         self._shell = shell
         self._made: dict[str, Capability] = {}
+        self._files: Files | None = None
+        self._home = settings.home
+        self._notes: NoteStore | None = None
         self._code = secrets.token_hex(2)
         """Types itself in no saved cell: it is another one in each kernel."""
         self._allow = settings.allow
+        self._home = settings.home
         self._all_chosen = settings.approve == "all"
         self.mode: Mode = settings.approve
         self._policies: dict[Mode, GovernancePolicy] = {}
@@ -85,6 +91,18 @@ class Equipment:
         """Those of every cell: variables to look at, code to run, a person to ask, a plan."""
         return [self.named(name) for name in ("variables", "python", "human", "plan")]
 
+    def identity(self) -> "list[Capability]":
+        """The identity files, where the person has any."""
+        return [self.named("identity")] if self.identity_files().any() else []
+
+    def identity_files(self) -> "Files":
+        """Where they are, and the record of who wrote them."""
+        from loom_nb.capabilities.identity_files import Files
+
+        if self._files is None:
+            self._files = Files(self._home / "identity", self._home / "identity.db")
+        return self._files
+
     @property
     def python(self) -> "PythonCapability":
         """Runs code in the notebook, and can take back what it changed."""
@@ -93,6 +111,22 @@ class Equipment:
         made = self.named("python")
         assert isinstance(made, PythonCapability)  # noqa: S101  tells the type checker
         return made
+
+    @property
+    def notes(self) -> "NoteStore":
+        """What the agents of `-t memory` remember."""
+        if self._notes is None:
+            from loom_nb.capabilities.memory.capability import MemoryCapability
+
+            made = self.named("memory")
+            assert isinstance(made, MemoryCapability)  # noqa: S101  tells the type checker
+            self._notes = made.store()
+        return self._notes
+
+    def close(self) -> None:
+        """Let go of what was opened to be looked at."""
+        if self._notes is not None:
+            self._notes.close()
 
     def _make(self, name: str) -> "Capability":
         from loom_nb.capabilities import Capability
@@ -106,12 +140,14 @@ class Equipment:
             "plan": Capability.plan,
             "scratchpad": Capability.scratchpad,
             "skills": lambda: Capability.skills(write=True),
+            "identity": self._identity,
             "files": lambda: Capability.files(here, read_only=False),
             "shell": lambda: Capability.shell(here),
             "web": Capability.web,
             "http": Capability.http,
             "cells": self._cells,
             "ssh": _no_machine,
+            "memory": lambda: Capability.memory(path=self._home / "memory.db"),
         }
         return make[name]()
 
@@ -125,6 +161,11 @@ class Equipment:
         return PythonCapability(
             self._names, NotebookRunner(self._shell), hidden=self._shell.user_ns_hidden, root=Path.cwd()
         )
+
+    def _identity(self) -> "Capability":
+        from loom_nb.capabilities.identity import IdentityCapability
+
+        return IdentityCapability(home=self._home)
 
     def _cells(self) -> "Capability":
         from loom_nb.capabilities.cells import CellsCapability

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 Command = Callable[["Workbench", list[str]], Any]
 
 LATER = (
-    "memory", "fix", "cost", "knowledge",
+    "fix", "cost", "knowledge",
 )  # fmt: skip
 """Announced commands that this version refuses by name."""
 
 
-AWAITED = ("context", "compact", "dashboard", "resume", "fork", "sessions", "key")
+AWAITED = ("context", "compact", "dashboard", "resume", "fork", "sessions", "key", "memory")
 """Commands that work on the open conversation, and so are awaited: `perform` gives a coroutine."""
 
 
@@ -447,6 +447,12 @@ async def _key(bench: "Workbench", arguments: list[str]) -> Card:
     return await keys.key(bench, arguments)
 
 
+async def _memory(bench: "Workbench", arguments: list[str]) -> Card:
+    from loom_nb.notebook import memories
+
+    return await memories.memory(bench, arguments)
+
+
 def _replay(bench: "Workbench", arguments: list[str]) -> Card:
     from loom_nb.notebook import continuing
 
@@ -483,6 +489,12 @@ def _skills(bench: "Workbench", arguments: list[str]) -> Card:
     return skills.skills(bench, arguments)
 
 
+def _identity(bench: "Workbench", arguments: list[str]) -> Card:
+    from loom_nb.notebook import identities
+
+    return identities.identity(bench, arguments)
+
+
 def _first_line(text: str) -> str:
     return one_line(text.strip().splitlines()[0], 50) if text.strip() else ""
 
@@ -501,6 +513,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "context": _context,
         "compact": _compact,
         "dashboard": _dashboard,
+        "memory": _memory,
         "resume": _resume,
         "fork": _fork,
         "replay": _replay,
@@ -509,6 +522,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "artifacts": _artifacts,
         "budget": _budget,
         "skills": _skills,
+        "identity": _identity,
         "stop": _stop,
         "approvals": approvals.approvals,
         "approve": approvals.approve,
@@ -527,8 +541,8 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
 _MANY = 1_000
 _TAKES = {
     "model": 1, "models": 1, "key": _MANY, "show": 1, "why": 1, "tour": 1,
-    "sessions": _MANY, "context": _MANY, "compact": _MANY, "resume": 1, "fork": 1, "replay": 1,
-    "diff": 2, "export": 3, "artifacts": 5, "budget": _MANY, "skills": _MANY,
+    "sessions": _MANY, "context": _MANY, "compact": _MANY, "memory": _MANY, "resume": 1, "fork": 1,
+    "replay": 1, "diff": 2, "export": 3, "artifacts": 5, "budget": _MANY, "skills": _MANY, "identity": _MANY,
     "approvals": 2, "approve": 2, "deny": _MANY, "answer": _MANY,
 }  # fmt: skip
 _ARGUMENT = {
@@ -537,9 +551,11 @@ _ARGUMENT = {
     "approvals": "[MODE | forget ID]", "approve": "ID [once|notebook|session]", "deny": "ID [WHY]",
     "answer": "ID VALUE", "context": "[WORD …]",
     "compact": "[STRATEGY] [--preview]", "resume": "[RUN]", "fork": "[RUN]",
+    "memory": "[WORD …] [--as-of RUN]",
     "replay": "[auto|record|strict|off]", "diff": "RUN RUN", "export": "RUN --to FILE",
     "artifacts": "[RUN | save NAME PATH]", "skills": "[WORD …]",
     "budget": "[cell|notebook|day AMOUNT | ask 50k | off]",
+    "identity": "[show|edit|diff|undo|confirm FILE]",
 }  # fmt: skip
 _SAYS = {
     "model": "the model of cells that name none; with a name: use that one from now on",
@@ -557,6 +573,8 @@ _SAYS = {
     "pin, hide or free ITEM, budget 40k, diff RUN RUN, default SPEC (see --ctx)",
     "compact": "send less of the conversation: before and after side by side; undo [c1 [m3]] takes it back",
     "dashboard": "where the latest run stands: goal, plan, what is left, errors, risks, evidence, notes",
+    "memory": "what is remembered, and WORDS finds; add, edit ID FIELD VALUE, pin, unpin or forget ID, undo, "
+    "why ID [RUN], --as-of RUN",
     "resume": "go on with a run whose kernel ended before it did",
     "fork": "go on from a run in a copy of its conversation",
     "replay": "answers recorded beside the notebook: play them, record them",
@@ -566,6 +584,7 @@ _SAYS = {
     "budget": "what was spent and what is left; with an amount (0.05 dollars, 20k tokens): a hard cap",
     "skills": "procedures that the agent may load (-t skills), and how far each is trusted; show NAME, "
     "find WORDS, check PATH asks the guard, undo takes back what an agent wrote",
+    "identity": "SOUL.md, IDENTITY.md, USER.md: what the agent is told of itself and of you, by whom",
     "stop": "stop what runs, also beside the cells (--bg)",
     "approvals": "what waits for you and what was decided; with ask, read-only, edits or all: the mode; "
     "forget ID takes a lasting leave back",

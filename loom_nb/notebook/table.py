@@ -8,17 +8,20 @@ its static `Card` to the tables of the workbench::
         return bench.tables.card(source, await source.contents())
 
 Where a page can answer, the card is a live table; everywhere else, and in the saved file, it is
-`Contents.card`. The kernel sorts, filters and pages; the browser holds a window of `MOST_ROWS` rows.
+`Contents.card`. The kernel sorts, filters and pages; the browser holds a window of `MOST_ROWS` rows. Where
+there are too many to hold even in the kernel, write a `PagedSource`: its `Contents` have no rows, it finds
+them page by page, and its cells can be edited where they stand.
 Words in all of these values may be foreign: they travel as text and are written as text, characters that
 are not seen made visible.
 """
 
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 
+from loom_nb.errors import LoomUsageError
 from loom_nb.notebook.card import Card
 from loom_nb.notebook.render.strict_markdown import visible
 
@@ -48,6 +51,15 @@ class Column:
     """Its values can be chosen from: for columns with few of them."""
     swatch: bool = False
     """The colour of the row's tone stands before its words."""
+    sorts: bool = True
+    """Rows can be sorted by it."""
+    edits: Literal["", "line", "text", "flag"] = ""
+    """How a person changes its cells where they stand, in a `PagedSource`: in one line, in several, or from
+    yes to no; not at all."""
+    shown: Literal["always", "asked", "unasked"] = "always"
+    """Whether it is there only while words are looked for, or only while none are."""
+    meter: bool = False
+    """The parts of a row stand in it as a strip, beside its words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +80,10 @@ class Row:
     """Why it takes no action, in half a sentence, where it takes none."""
     quiet: bool = False
     """Drawn faintly: it is there, and does not count."""
+    parts: tuple[tuple[float, int], ...] = ()
+    """(size, tone): what its meter is made of; all sizes together are at most 1."""
+    hints: Mapping[int, str] = field(default_factory=dict)
+    """By the number of a column, what its words stand for, where they do not tell it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +132,17 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """A way to look at all of it, chosen beside the words that are looked for."""
+
+    name: str
+    """By which `Query.chosen` has what was chosen."""
+    label: str
+    options: tuple[tuple[str, str], ...]
+    """(value, label); the empty value is how it is looked at otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
 class Contents:
     """All that a table shows at one time."""
 
@@ -133,6 +160,27 @@ class Contents:
     actions: tuple[Action, ...] = ()
     opens: bool = True
     """A row can be opened to its `Details`."""
+    total: int | None = None
+    """How many rows there are, where `rows` does not hold them."""
+    choices: tuple[Choice, ...] = ()
+    query: "Query | None" = None
+    """What is looked for at first."""
+    placeholder: str = "type to filter"
+    """In the line for words."""
+    open_key: str = ""
+    """Opens a row, where Enter edits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """One number from 0 to 1, as a small bar."""
+
+    name: str
+    value: float
+    words: str = ""
+    """What it comes from."""
+    tone: int = 0
+    """The colour, 1 to 6; 0 for that of what counts together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +190,8 @@ class Details:
     facts: tuple[tuple[str, str], ...] = ()
     texts: tuple[tuple[str, str], ...] = ()
     """(label, text): shown side by side, as text."""
+    meters: tuple[tuple[str, tuple[Meter, ...]], ...] = ()
+    """(label, bars): shown below each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +226,62 @@ class Source(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a `PagedSource` has for a query."""
+
+    rows: tuple[Row, ...]
+    start: int
+    """Rows before the first."""
+    matching: int
+    """Rows in all that the query wants."""
+    caption: str = ""
+    """In which order they are, where it is not that of a column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What a cell holds, to be edited."""
+
+    text: str
+    version: str
+    """Differs when the row has changed."""
+
+
+class Stale(LoomUsageError):
+    """What was to be changed has changed meanwhile.
+
+    Args:
+        title: in a sentence.
+        now: what it holds now.
+    """
+
+    def __init__(self, title: str, now: Value) -> None:
+        super().__init__(title)
+        self.now = now
+
+
+@runtime_checkable
+class PagedSource(Source, Protocol):
+    """What stands behind a table of any number of rows, whose cells can be edited."""
+
+    async def look(self, query: "Query") -> Found:
+        """The rows that a query wants, from `query.start` on, `query.count` at most. Raises LoomError."""
+        ...
+
+    async def these(self, rows: Sequence[str]) -> tuple[Row, ...]:
+        """Those of the rows that are there."""
+        ...
+
+    async def value(self, row: str, column: str) -> Value:
+        """What a cell holds in full. Raises LoomError where it cannot be edited."""
+        ...
+
+    async def edit(self, row: str, column: str, text: str, version: str) -> Receipt:
+        """Change a cell. Raises `Stale` where the row has changed, LoomError where it takes no such text."""
+        ...
+
+
 # -- looking through it ----------------------------------------------------------------------------------
 
 
@@ -185,7 +291,7 @@ class Query(msgspec.Struct, frozen=True):
     text: str = ""
     """Each word of it must occur in a row."""
     chosen: dict[str, str] = {}
-    """By the name of a column, the words that it must have."""
+    """By the name of a column, the words that it must have; by the name of a `Choice`, its value."""
     sort: str = ""
     """The name of a column; empty for the natural order."""
     down: bool = False
@@ -243,8 +349,14 @@ def head(contents: Contents) -> dict[str, Any]:
         "columns": [msgspec.to_builtins(column) for column in contents.columns],
         "actions": [msgspec.to_builtins(action) for action in contents.actions],
         "values": _values(contents),
-        "total": len(contents.rows),
+        "total": len(contents.rows) if contents.total is None else contents.total,
         "opens": contents.opens,
+        "choices": [
+            {"name": one.name, "label": one.label, "options": _pairs(one.options)} for one in contents.choices
+        ],
+        "query": msgspec.to_builtins(contents.query) if contents.query is not None else None,
+        "placeholder": contents.placeholder,
+        "open_key": contents.open_key,
     }
 
 
@@ -270,6 +382,16 @@ def page(rows: Sequence[Row], query: Query) -> dict[str, Any]:
     }
 
 
+def part(found: Found) -> dict[str, Any]:
+    """What a `PagedSource` has found, as plain data."""
+    return {
+        "start": found.start,
+        "matching": found.matching,
+        "rows": [_row(row) for row in found.rows],
+        "caption": visible(found.caption),
+    }
+
+
 def _row(row: Row) -> dict[str, Any]:
     return {
         "id": row.id,
@@ -278,6 +400,8 @@ def _row(row: Row) -> dict[str, Any]:
         "tone": row.tone,
         "quiet": row.quiet,
         "why": visible(row.why),
+        "parts": [list(one) for one in row.parts],
+        "hints": {str(place): visible(words) for place, words in row.hints.items()},
     }
 
 
@@ -286,7 +410,13 @@ def opened(details: Details) -> dict[str, Any]:
     return {
         "facts": _pairs(details.facts),
         "texts": [(visible(label), _whole(text)) for label, text in details.texts],
+        "meters": [(visible(label), [_meter(one) for one in meters]) for label, meters in details.meters],
     }
+
+
+def _meter(one: Meter) -> dict[str, Any]:
+    value = min(1.0, max(0.0, one.value))
+    return {"name": visible(one.name), "value": value, "words": visible(one.words), "tone": one.tone}
 
 
 def _whole(text: str) -> str:

@@ -39,6 +39,7 @@ from loom_nb.events import (
     QualityChecked,
     QuestionAnswered,
     QuestionAsked,
+    RecalledNote,
     RetryScheduled,
     RunFinished,
     RunInterrupted,
@@ -70,7 +71,7 @@ from loom_nb.notebook.cited import Evidence, found, is_found, with_words
 from loom_nb.questions import Decision, Question
 from loom_nb.runtime.context import item_name, words_of
 from loom_nb.tokens import estimate, estimate_message
-from loom_nb.wording import counted, one_line
+from loom_nb.wording import one_line
 
 T = TypeVar("T")
 
@@ -408,6 +409,16 @@ class Compacted(msgspec.Struct, frozen=True):
         )
 
 
+class Recalled(msgspec.Struct, frozen=True):
+    """Notes of the memory that the model was shown at the beginning of the run."""
+
+    notes: tuple[RecalledNote, ...]
+    left_out: int = 0
+    """Relevant ones for which there was no room."""
+    tokens: int = 0
+    closed: bool = True
+
+
 class Product(msgspec.Struct, frozen=True):
     """An artifact where it came into being: what of it can be shown, and how it is called."""
 
@@ -431,7 +442,18 @@ class Product(msgspec.Struct, frozen=True):
 
 
 Block: TypeAlias = (
-    Words | Thinking | Attached | Card | Notice | Retry | Prompt | Asked | Variables | Compacted | Product
+    Words
+    | Thinking
+    | Attached
+    | Card
+    | Notice
+    | Retry
+    | Prompt
+    | Asked
+    | Variables
+    | Compacted
+    | Recalled
+    | Product
 )
 
 _STREAMED = (Words, Thinking, Card)
@@ -656,13 +678,21 @@ def _with_words(transcript: Transcript, message: Message) -> Transcript:
 def _notes_recalled(transcript: Transcript, event: NotesRecalled) -> Transcript:
     if event.call_id or not event.notes:
         return transcript  # the card of the call shows them
-    told = " · ".join(f"{one_line(note.words, 60)} ({note.id})" for note in event.notes)
-    return _noticed(transcript, Noticed(f"recalled {counted(len(event.notes), 'note')}: {told}"))
+    block = Recalled(event.notes, event.left_out, event.tokens)
+    if block in transcript.current:
+        return transcript
+    return replace(transcript, current=(*_all_closed(transcript.current), block))
 
 
 def _memory_changed(transcript: Transcript, event: MemoryChanged) -> Transcript:
-    what = {"added": "remembered", "edited": "changed the note"}.get(event.change, f"{event.change} the note")
-    return _noticed(transcript, Noticed(f"{what} {event.id}: {one_line(event.words, 120)}"))
+    words, before = one_line(event.words, 120), one_line(event.before, 60)
+    told = {
+        "added": f"remembered: {words}",
+        "edited": f"remembered anew: {words}"
+        + (f" (it said: {before})" if before and before != words else ""),
+        "forgotten": f"forgot: {words}",
+    }.get(event.change, f"remembers again: {words}")
+    return _noticed(transcript, Noticed(f"{told} · %loom memory undo {event.id} takes it back"))
 
 
 def _skill_activated(transcript: Transcript, event: SkillActivated) -> Transcript:
@@ -816,10 +846,12 @@ def _user_message(transcript: Transcript, message: Message) -> Transcript:
     used = tuple(
         Used(part.name, part.summary, estimate(part.text), str(part.origin))
         for part in message.parts
-        if isinstance(part, DataPart)
+        if isinstance(part, DataPart) and part.origin.kind != "memory"  # its own fact tells of that
     )
     attachments = tuple(_picture(part) for part in message.parts if isinstance(part, ImagePart | FilePart))
     prompt = Prompt(message.text, used, attachments, first=transcript.prompt is None)
+    if not (prompt.text or used or attachments or prompt.first):
+        return transcript
     if transcript.prompt is None:
         late = bool(transcript.current or len(transcript.settled))
         remarks = tuple(Notice(text) for text in transcript.remarks)

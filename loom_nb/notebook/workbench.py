@@ -23,8 +23,8 @@ from loom_nb.errors import (
     SetupError,
     StoreError,
 )
+from loom_nb.notebook import attachments, past
 from loom_nb.notebook import cell as cells
-from loom_nb.notebook import past
 from loom_nb.notebook.asked_now import asked_now
 from loom_nb.notebook.budgets import Budgets
 from loom_nb.notebook.card import Card, Table
@@ -39,10 +39,12 @@ from loom_nb.settings import Settings, load, read
 
 if TYPE_CHECKING:
     from loom_nb.agent import Agent
+    from loom_nb.capabilities.memory.store import NoteStore
     from loom_nb.capabilities.variables import VariablesCapability
     from loom_nb.credentials.broker import Broker
     from loom_nb.events import ContextCompacted, LogEntry, RunFinished
     from loom_nb.inputs import Answer
+    from loom_nb.messages import Part
     from loom_nb.models.registry import Model
     from loom_nb.notebook.asking import Faces, Pages
     from loom_nb.notebook.comm_gate import CommGate
@@ -252,6 +254,11 @@ class Workbench:
             self._store = default_store(self.settings.home / "loom.db")
         return self._store
 
+    @property
+    def memory(self) -> "NoteStore":
+        """Where the notes are kept that `-t memory` writes."""
+        return self.equipment.notes
+
     def names(self) -> dict[str, Any]:
         """The reader's own variables."""
         return self.variables.visible()
@@ -325,13 +332,14 @@ class Workbench:
         if request.dry_run:
             return self._bind(request, await self._rehearse(request, agent, schema, notices, line))
         before = self.session
+        attached, _ = await attachments.attached_to(request)
         if request.fork is not None:
             row = self.find_run(request.fork, "%%loom --fork {}")
             await self.fork(row.session, row.run)
         session, remark = self._session_for(request)
         remark = [*remark, *(await self._run_again(request, session))[1]]
         told = [*remark, *request.notices, *notices, *self._replaced(request)]
-        task = self._task(request, told, line)
+        task = self._task(request, told, line, attached)
         try:
             if request.background and self.mode() == "live":
                 return self._release(request, session, agent, task, schema)
@@ -360,9 +368,10 @@ class Workbench:
         session, told = self._as_if(request)
         try:
             left, again = await self._run_again(request, session)
-            told = [*told, *again, *request.notices, *notices, *self._replaced(request)]
+            attached, unread = await attachments.attached_to(request)
+            told = [*told, *again, *unread, *request.notices, *notices, *self._replaced(request)]
             with self.freshness.rehearsal():
-                task = self._task(request, told, line)
+                task = self._task(request, told, line, attached)
             return await preview(session, agent, task, schema, left)
         finally:
             if session is not self.session:
@@ -653,6 +662,7 @@ class Workbench:
         steps = request.max_steps or self.settings.max_steps
         seconds = request.timeout or self.settings.timeout
         policy = self.equipment.policy(request.approve)
+        extra = [*(one for one in self.equipment.identity() if one not in extra), *extra]
         given = (*tools, *extra)
         budget = self.context_budget
         spending = self.budgets.for_cell(request.budget)
@@ -713,26 +723,25 @@ class Workbench:
         """
         return self._offer.named(patterns, self.names(), self._namespace()) if patterns else ([], [])
 
-    def _task(self, request: CellRequest, notices: list[str], line: str) -> Any:
-        """The prompt, with the values it names travelling beside it as data.
+    def _task(
+        self, request: CellRequest, notices: list[str], line: str, attached: "Sequence[Part]" = ()
+    ) -> Any:
+        """The prompt, with what was attached and the values it names travelling beside it as data.
 
         The log keeps the notices, the flags of the cell and what runs unasked in it.
         """
-        from loom_nb.capabilities.describe import describe_image, describe_value
+        from loom_nb.capabilities.describe import describe_value
         from loom_nb.inputs import RuntimeTask
-        from loom_nb.messages import DataPart, ImagePart, Origin, Part
+        from loom_nb.messages import DataPart, Origin
         from loom_nb.notebook.transcript import MODE, NOTICES
 
         settled = self.freshness.settle(request, self.context_default, self._namespace())
         notices = [*notices, *settled.notices, *([PINNED] if request.pinned else [])]
-        parts: list[Part] = list(settled.cells)
+        parts: list[Part] = [*attached, *settled.cells]
         for reference in settled.references:
             part = describe_value(reference.path, reference.value)
             parts.append(self.freshness.described(part, settled.whys.get(reference.path, "")))
-            image = describe_image(reference.value)
-            if isinstance(image, ImagePart):
-                origin = Origin("notebook", reference.path)
-                parts.append(ImagePart(image.data, image.media_type, origin, reference.path))
+            parts += attachments.seen_in(reference)
         parts += [DataPart("remark", text, Origin("user"), text) for text in self._remarks]
         if not request.dry_run:
             self._remarks.clear()
@@ -1014,6 +1023,7 @@ class Workbench:
             run.stop("the extension was unloaded")
         if self._tables is not None:
             self._tables.close()
+        self.equipment.close()
         if self._gate is not None:
             self._gate.remove()
         broker = self._broker() if self._secrets is not None else None

@@ -30,7 +30,17 @@ _DENSE = (
     "\u3400-\u4dbf\u4e00-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff"
 )
 """Letters of scripts that are read in pairs."""
-_RUN = re.compile(rf"(?P<dense>[{_DENSE}]+)|(?P<word>(?:[^\W_{_DENSE}]|[\u0300-\u036f\u0900-\u0dff])+)")
+_SIGNS = "".join(
+    char
+    for char in map(chr, (*range(0x0E00, 0x1200), *range(0x1780, 0x1800), *range(0x3040, 0x3200)))
+    if unicodedata.category(char)[0] in "PS"
+)
+"""What is no letter among them."""
+_MARKS = "\u0300-\u036f" + "".join(
+    char for char in map(chr, range(0x0900, 0x0E00)) if unicodedata.category(char).startswith("M")
+)
+"""What is written above, below or beside a letter, in Latin and in the scripts of India."""
+_RUN = re.compile(rf"(?P<dense>(?:(?![{_SIGNS}])[{_DENSE}])+)|(?P<word>(?:[^\W_{_DENSE}]|[{_MARKS}])+)")
 _SHARP = re.compile(r"(?<![^\W_])([a-zA-Z])(\+\+|#)(?![^\W_])")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _SPELT = {"++": "plusplus", "#": "sharp"}

@@ -35,11 +35,11 @@ LEAST_LIFT = 0.45
 """A cosine from which a text belongs to a question; from 0.3 on, a fourth of foreign questions found some."""
 MOST_WORDS = 30_000
 """Words and runs of letters that are kept: those in the most texts."""
-MOST_TEXTS = 20_000
+MOST_TEXTS = 8_000
 """Texts that it is fitted on; of more, evenly spread ones."""
 _LETTERS = 0.3
 """What a run of four letters counts beside a word: so forms of a word and misspelt ones are near it."""
-_OVER, _POWERS, _SEED = 16, 3, 20_110_503
+_OVER, _POWERS, _SEED = 16, 2, 20_110_503
 _LEAST_SIZE = 1e-3
 """Of the largest singular value: smaller ones are noise of the arithmetic."""
 _MAGIC = b"loom-lsa-1\n"
@@ -247,13 +247,17 @@ class _Sparse:
         starts = np.searchsorted(self.columns[order], np.arange(self.width + 1))
         return _Sparse(self._owners()[order], self.values[order], starts, self.height)
 
-    def times(self, dense: "NDArray[np.float32]") -> "NDArray[np.float32]":
-        """This matrix times a dense one."""
+    def times(
+        self, dense: "NDArray[np.float32]", pulse: Callable[[], None] = lambda: None
+    ) -> "NDArray[np.float32]":
+        """This matrix times a dense one; `pulse` is called now and then, and may end the work by raising."""
         import numpy as np
 
         result = np.zeros((self.height, dense.shape[1]), dtype=np.float32)
         ends = self.starts.tolist()
         for row, (start, end) in enumerate(pairwise(ends)):
+            if row % 1_024 == 0:
+                pulse()
             if start < end:
                 np.dot(self.values[start:end], dense[self.columns[start:end]], out=result[row])
         return result
@@ -288,11 +292,16 @@ def _right_basis(matrix: _Sparse, dimension: int, tell: Callable[[float], None])
     turned = matrix.turned()
     width = min(dimension + _OVER, matrix.height, matrix.width)
     start = np.random.default_rng(_SEED).standard_normal((matrix.width, width)).astype(np.float32)
-    left, _ = _orthogonal(matrix.times(start))
-    for power in range(_POWERS):
-        left, _ = _orthogonal(matrix.times(turned.times(left)))
-        tell(0.3 + 0.7 * (power + 1) / (_POWERS + 1))
-    right, sizes = _orthogonal(turned.times(left))
+    share = 0.3
+
+    def pulse() -> None:
+        tell(share)
+
+    left, _ = _orthogonal(matrix.times(start, pulse))
+    for _ in range(_POWERS):
+        left, _ = _orthogonal(matrix.times(turned.times(left, pulse), pulse))
+        share += 0.6 / _POWERS
+    right, sizes = _orthogonal(turned.times(left, pulse))
     kept = right[:, : min(dimension, int((sizes > _LEAST_SIZE * sizes[0]).sum()))]
     signs = np.sign(kept[np.abs(kept).argmax(axis=0), np.arange(kept.shape[1])])
     basis: NDArray[np.float32] = np.ascontiguousarray(kept * signs)

@@ -150,7 +150,7 @@ def _words(part: Part, message: Message) -> str:
         case DataPart():
             return f"data {part.name}"
         case ImagePart() | FilePart():
-            return part.media_type
+            return part.name or part.media_type
         case TextPart():
             return "answer" if message.role == "assistant" else "prompt"
         case _:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from loom_nb.events import Change, HeadItem, HeadSection
+from loom_nb.media.measures import measured
 from loom_nb.messages import (
     DataPart,
     FilePart,
@@ -193,7 +194,7 @@ def _system(system: str, partitions: Sequence[PartitionItem]) -> list[HeadItem]:
         counted = estimate(system[:end])
         section: HeadSection = next((one for one in _HEAD if one == item.partition), "system")
         mark = _mark(item.text.encode())
-        items.append(HeadItem(item.id, section, _line(item.text), counted - before, mark))
+        items.append(HeadItem(item.id, section, _line(item.text), counted - before, mark, item.origin))
         at = end
     own, own_tokens = own + system[at:], own_tokens + estimate(system) - counted
     if own.strip():
@@ -210,7 +211,9 @@ def _mark(text: bytes) -> str:
 
 
 def _of_head(item: HeadItem) -> Item:
-    kind, origin, source, why = "text", "system", item.name, "instruction"
+    kind, origin, source, why = "text", item.origin or "system", item.name, "instruction"
+    if item.origin.startswith("user"):
+        source, why = item.origin.partition(":")[2] or item.name, "you wrote it, or confirmed it"
     if item.section == "tools":
         kind, source, why = "tool", "tool", "the model is offered it"
     elif item.name == "form of the answer":
@@ -338,7 +341,8 @@ def _why(role: Role, part: Part) -> str:
         case DataPart(origin=origin) | ImagePart(origin=origin) if origin.kind == "notebook":
             return "you named it in the prompt"
         case DataPart(origin=origin) if origin.kind in _FOUND:
-            return _FOUND[origin.kind]
+            unconfirmed = origin.source.startswith("identity/")
+            return "the agent wrote it, nobody confirmed it" if unconfirmed else _FOUND[origin.kind]
         case _:
             return "it travelled with the prompt"
 
@@ -363,9 +367,15 @@ def _told(part: Part) -> tuple[str, str]:
         case ToolResultPart():
             return _line(f"{part.name}: {part.text}"), "result"
         case ImagePart():
-            return f"{part.name or 'image'} ({part.media_type}, {len(part.data):,} bytes)", "image"
+            return f"{part.name or 'image'} ({_media(part)})", "image"
         case _:
-            return f"{part.name} ({part.media_type}, {len(part.data):,} bytes)", "file"
+            return f"{part.name} ({_media(part)})", "file"
+
+
+def _media(part: ImagePart | FilePart) -> str:
+    """Kind, size in its own measure where that is known, and bytes."""
+    size = measured(part.data, part.media_type)
+    return ", ".join([one for one in (part.media_type, size, f"{len(part.data):,} bytes") if one])
 
 
 def _origin(part: Part) -> str:

@@ -52,7 +52,19 @@ from loom_nb.events import (
     VariablesChanged,
 )
 from loom_nb.inputs import Answer, RunContext, RuntimeTask, SessionConfig, Stop
-from loom_nb.messages import Conversation, DataPart, Message, Origin, TextPart, Usage, to_json, user
+from loom_nb.messages import (
+    Conversation,
+    DataPart,
+    FilePart,
+    ImagePart,
+    Message,
+    Origin,
+    Part,
+    TextPart,
+    Usage,
+    to_json,
+    user,
+)
 from loom_nb.protocols import (
     Book,
     Capability,
@@ -875,7 +887,7 @@ class Session:
                     if not self._log.is_open:
                         await self._open()
                     watches = self._watch(run, agent.runtime.limits.timeout)
-                    if (careful := self._set_out(run, work)) is not None:
+                    if (careful := self._set_out(run, work, agent)) is not None:
                         work = await careful
                     empty = self._stages.get(id(agent)) or await self._empty_stage(agent)
                     stage = self._set_stage(empty, run, agent, work, output)
@@ -936,21 +948,21 @@ class Session:
         return watches
 
     def _set_out(
-        self, run: Run, work: "_Beginning | Waiting"
+        self, run: Run, work: "_Beginning | Waiting", agent: AgentDescription
     ) -> "Coroutine[Any, Any, _Beginning | Waiting] | None":
         """Say that the run begins or goes on; gives what is to be awaited for that, where anything is."""
         if isinstance(work, Waiting):
             return self._go_on(run, work)
         if self.store.durable or self._redacting.doubts(work.message):
-            return self._begin_with_care(run, work)
-        self._begin(run, work)
+            return self._begin_with_care(run, work, agent)
+        self._begin(run, work, agent)
         return None
 
-    async def _begin_with_care(self, run: Run, work: "_Beginning") -> "_Beginning":
+    async def _begin_with_care(self, run: Run, work: "_Beginning", agent: AgentDescription) -> "_Beginning":
         """Say that the run begins, where its prompt may hold secrets or its beginning has to be on disk."""
         message, told = await self._redacting.asked(work.message)
         work = _Beginning(message, work.metadata, work.form, work.knowledge, told)
-        self._begin(run, work)
+        self._begin(run, work, agent)
         if self.store.durable:
             await self._commit_beginning(run)
         return work
@@ -1022,7 +1034,7 @@ class Session:
                 self._add(event.message)
         self._restore()
 
-    def _begin(self, run: Run, work: "_Beginning") -> None:
+    def _begin(self, run: Run, work: "_Beginning", agent: AgentDescription) -> None:
         if self._waiting is not None:
             self._give_up_waiting(self._waiting)
         message = work.message
@@ -1036,6 +1048,9 @@ class Session:
         self._used.add(run.id)
         self.view.skills = ()
         run.say(RunStarted(run.model, message.text, work.metadata, work.form))
+        if len(message.parts) > 1 and any(isinstance(part, ImagePart | FilePart) for part in message.parts):
+            # what the model cannot take is refused here: in the conversation it would be sent ever again
+            self._model(agent.model).encode(Request("", Conversation([message])))
         self.view.add(message)
         self._meter.tail.append(message)
         run.say(MessageAdded(message))
@@ -1348,6 +1363,12 @@ def _first_message(
         goal += "\n".join(f"- {criterion}" for criterion in task.criteria)
     values = {**task.input, **(context.inputs if context is not None else {})}
     parts = (describe(name, value) for name, value in values.items())
+    for one in task.attachments:
+        if not isinstance(one, Part):
+            raise LoomUsageError(
+                f"RuntimeTask.attachments are parts, not {type(one).__name__}",
+                fixes=["attachments=(loom_nb.attach('photo.png'),)"],
+            )
     return cleaned(user(goal, *task.attachments, *parts))
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, BrowserContext
 
 from tests.browser import lab as harness
 from tests.notebook.environments import environment_with
@@ -38,6 +38,14 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="package")
+def profile(chromium: Browser) -> Iterator[BrowserContext]:
+    """What all pages share: JupyterLab's code is fetched and compiled once, not for each test."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    yield context
+    context.close()
+
+
+@pytest.fixture(scope="package")
 def older_kernel(
     jupyter_server: harness.Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], str]:
@@ -55,17 +63,16 @@ def older_kernel(
 
 @pytest.fixture
 def lab(
-    request: pytest.FixtureRequest, jupyter_server: harness.Server, chromium: Browser
+    request: pytest.FixtureRequest, jupyter_server: harness.Server, profile: BrowserContext
 ) -> Iterator[harness.Lab]:
-    """A fresh browser context; page errors and foreign requests fail the test."""
+    """No page is open and nothing is stored; page errors and foreign requests fail the test."""
     name = re.sub(r"\W+", "-", request.node.name).strip("-")
-    context = chromium.new_context(viewport={"width": 1280, "height": 900})
-    opened = harness.Lab(jupyter_server, context, name)
+    opened = harness.Lab(jupyter_server, profile, name)
     try:
         yield opened
         if request.node.stash.get(FAILED, False):
             opened.screenshot_all(f"failed-{name}")
     finally:
-        context.close()
+        opened.forget()
         jupyter_server.tidy()
     assert not opened.problems, "\n".join(opened.problems)

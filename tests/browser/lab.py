@@ -1,9 +1,9 @@
 """A real JupyterLab with a real Chromium, and a notebook in it that a test can drive.
 
 The server is hermetic (its own configuration, data, settings and kernel folders, no keys in its
-environment, no news feed), every test gets a fresh browser context, and a page error or a request
-to another machine fails the test. Waiting is done on a cell's prompt number, never on the kernel's
-status, which is unreliable while a cell awaits.
+environment, no news feed), every test gets fresh pages that find nothing stored, and a page error
+or a request to another machine fails the test. Waiting is done on a cell's prompt number, never on
+the kernel's status, which is unreliable while a cell awaits.
 """
 
 import json
@@ -24,6 +24,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import nbformat
+from nbformat.sign import NotebookNotary
 from playwright.sync_api import Browser, BrowserContext, Error, Locator, Page, expect, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
@@ -47,6 +48,9 @@ THEMES = {
     "dark": "JupyterLab Dark",
     "high contrast": "JupyterLab Dark High Contrast",
 }
+
+# Of what Chromium keeps for a page, all but what it has fetched.
+STORED = "cookies,file_systems,indexeddb,local_storage,websql,service_workers,cache_storage"
 
 # Notebook 7.6 says these itself, without any extension and at every notebook.
 NOTEBOOK_7_SAYS = (
@@ -135,8 +139,8 @@ class Server:
 
     def trust(self, path: Path) -> None:
         """Sign a notebook as the user would with "Trust Notebook"."""
-        command = [sys.executable, "-m", "jupyter", "trust", str(path)]
-        subprocess.run(command, env=dict(self.environment), check=True, capture_output=True)
+        with NotebookNotary(data_dir=str(self.home / "data")) as notary:
+            notary.sign(nbformat.read(path, as_version=4))
 
 
 @contextmanager
@@ -266,7 +270,7 @@ def _wait_until_up(running: Server, timeout: float) -> None:
 
 @dataclass
 class Lab:
-    """One test's browser at the server."""
+    """One test's pages at the server."""
 
     server: Server
     context: BrowserContext
@@ -319,6 +323,17 @@ class Lab:
             "localhost",
         ):
             self.problems.append(f"request to another machine: {url}")
+
+    def forget(self) -> None:
+        """Close every page, and drop all that pages have stored; what was fetched from the server stays."""
+        for page in self.context.pages:
+            page.close()
+        self.context.clear_cookies()
+        self.context.clear_permissions()
+        blank = self.context.new_page()
+        everything = {"origin": self.server.url, "storageTypes": STORED}
+        self.context.new_cdp_session(blank).send("Storage.clearDataForOrigin", everything)
+        blank.close()
 
     def screenshot_all(self, name: str) -> None:
         """Every open page, for a failure."""

@@ -53,3 +53,18 @@ def test_a_page_error_and_a_foreign_request_are_problems(lab: Lab):
     told, lab.problems = lab.problems, []
     assert any("broken page" in problem for problem in told)
     assert any("https://example.invalid/x" in problem for problem in told)
+
+
+def test_what_the_pages_of_one_test_stored_those_of_the_next_do_not_find(lab: Lab):
+    stored = "async () => [document.cookie, localStorage.length, (await indexedDB.databases()).length]"
+    page = lab.page()
+    page.goto(f"{lab.server.url}/api/status")
+    page.evaluate("() => { document.cookie = 'a=b'; localStorage.a = 'b'; }")
+    page.evaluate("() => new Promise(done => { indexedDB.open('a').onsuccess = done; }).then(() => null)")
+    before = page.evaluate(stored)
+    lab.forget()
+    assert page.is_closed()
+
+    page = lab.page()
+    page.goto(f"{lab.server.url}/api/status")
+    assert (before, page.evaluate(stored)) == (["a=b", 1, 1], ["", 0, 0])

@@ -109,6 +109,13 @@ def test_a_long_cell_keeps_its_head_and_both_are_told_that_it_is_cut():
     assert one.part.summary == "code, 2 lines, cut"
 
 
+@pytest.mark.parametrize("word", ["y", "a1", "1", "-", "a-", "_'"])
+@pytest.mark.timeout(150)  # a moment where the work grows with the length, hours where with its square
+def test_a_word_of_a_megabyte_is_looked_through_for_secrets_in_linear_time(word):
+    text = word * (1_000_000 // len(word)) + "\npassword = 'hunter22'"
+    assert "hunter22" not in without_secrets(text, (), code=False)[0]
+
+
 def test_where_there_is_no_room_for_all_the_farthest_go_and_both_are_told():
     cells = [code(n, f"# {n}\n" + "y" * 5_900) for n in range(1, 13)]
     made = choose(parse("above"), cells, 12)

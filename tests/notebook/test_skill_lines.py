@@ -89,7 +89,7 @@ def test_what_an_agent_wrote_is_taken_back(here):
         ("skills show", "takes a name", "%loom skills show NAME"),
         ("skills check /no/such", "there is no", "%loom skills check FOLDER"),
         ("skills check .", "has no SKILL.md", ""),
-        ("skills undo now", "takes nothing else", "%loom skills"),
+        ("skills undo now", "takes nothing else", "%loom skills undo"),
     ],
 )
 def test_what_is_mistyped_is_refused_with_what_is_meant(here, line, told, fix):

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tables import table_of
+from text_tables import table_of
 
 from loom_nb.retrieval.analysis import MAX_TERMS, index_text, match, stems, terms, words
 
@@ -45,7 +45,7 @@ def test_scripts_without_blanks_are_found_by_any_part():
 
 
 def test_marks_of_indic_scripts_stay_in_their_words():
-    assert words("हिन्दी में") == ["हिन्दी", "में"]
+    assert words("हिन्दी में। ୰") == ["हिन्दी", "में"]
     assert found("हिन्दी", "यह हिन्दी है", "यह नहीं") == [1]
 
 

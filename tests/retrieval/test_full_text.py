@@ -6,7 +6,7 @@ import sqlite3
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tables import table_of
+from text_tables import table_of
 
 from loom_nb.retrieval.analysis import TOKENIZE, index_text
 from loom_nb.retrieval.full_text import rows_of, search

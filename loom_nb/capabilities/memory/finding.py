@@ -20,7 +20,7 @@ from loom_nb.capabilities.memory.ranking import (
     vector_score,
     words_score,
 )
-from loom_nb.capabilities.memory.stems import asked
+from loom_nb.capabilities.memory.stems import asked, shorter, stem, typed_word
 from loom_nb.capabilities.memory.tables import NOTE, note_of, seen_by, vector_key
 from loom_nb.retrieval.vectors import VectorIndex
 
@@ -69,9 +69,18 @@ class Finder:
         self._counted_at = -1
         self._vectors: dict[str, _Vectors] = {}
 
-    def hits(self, db: "Connection", query: Query, place: Place, candidates: int = CANDIDATES) -> list[Hit]:
-        """The notes that may be meant, best first, with all that speaks for each; no threshold is applied."""
+    def hits(
+        self, db: "Connection", query: Query, place: Place, candidates: int = CANDIDATES, typing: bool = False
+    ) -> list[Hit]:
+        """The notes that may be meant, best first, with all that speaks for each; no threshold is applied.
+
+        Where somebody is `typing`, the last word of the query need not be whole.
+        """
         parts = asked(query.text)
+        typed = typed_word(query.text) if typing else ""
+        if typed:
+            parts.pop(stem(typed), None)
+            parts[typed] = ()
         notes, stems = db.execute("SELECT notes, stems FROM totals").fetchone()
         if not notes:
             return []
@@ -79,11 +88,11 @@ class Finder:
             frequencies = self._counts(db, [*parts, *(one for made in parts.values() for one in made)], notes)
             near = self._near(db, query, candidates)
         weights = term_weights(list(parts), frequencies, notes)
-        numbers = _by_words(db, parts, frequencies, place.viewer, candidates)
+        numbers = _by_words(db, parts, frequencies, place.viewer, candidates, typed)
         found = _rows(db, [*dict.fromkeys([*numbers, *near])], place.viewer)
         hits = []
         for number, (note, note_stems) in found.items():
-            words, terms = words_score(weights, parts, note_stems, stems / notes)
+            words, terms = words_score(weights, parts, note_stems, stems / notes, typed)
             vector = None if query.vector is None else vector_score(near.get(number, 0.0), place.weights)
             hits.append(ranked(note, words, vector, terms, place.now, place.weights))
         return in_order(hits)
@@ -155,6 +164,7 @@ def _by_words(
     frequencies: Mapping[str, int],
     viewer: Viewer,
     most: int,
+    typed: str = "",
 ) -> list[int]:
     """Numbers of notes that have terms of the query."""
     if not parts:
@@ -167,7 +177,7 @@ def _by_words(
             leading.append(term)
     numbers: list[int] = []
     if leading:
-        either = " OR ".join(_expression(term, parts[term]) for term in leading)
+        either = " OR ".join(_expression(term, parts[term], term == typed) for term in leading)
         numbers = _matching(db, either, viewer, "rank", most)
     common = [term for term in parts if term not in leading and frequencies[term]]
     if common:
@@ -190,7 +200,9 @@ def _matching(db: "Connection", expression: str, viewer: Viewer, order: str, mos
     return [row[0] for row in db.execute(find, (expression, *values, most))]
 
 
-def _expression(term: str, parts: tuple[str, ...]) -> str:
+def _expression(term: str, parts: tuple[str, ...], typed: bool) -> str:
+    if typed:
+        return "(" + " OR ".join([f'"{term}" *', *(f'"{one}"' for one in shorter(term))]) + ")"
     begins = f' OR "{term}" *' if len(term) >= SHORTEST_BEGINNING and term.isalpha() else ""
     made_of = f" OR ({' AND '.join(f'{chr(34)}{part}{chr(34)}' for part in parts)})" if parts else ""
     return f'("{term}"{begins}{made_of})'

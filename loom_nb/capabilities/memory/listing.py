@@ -78,9 +78,10 @@ def listed(db: "Connection", viewer: Viewer, sort: str, offset: int, limit: int,
         if viewer.everything and not category
         else db.execute(f"SELECT count(*) FROM notes n WHERE {where}", values)  # noqa: S608
     ).fetchone()[0]
-    find = (
-        f"SELECT {NOTE} FROM notes n WHERE {where} ORDER BY n.{column} {way}, number {way} LIMIT ? OFFSET ?"  # noqa: S608
-    )
+    order = f"n.{column} {way}, n.number {way}"
+    find = f"""SELECT {NOTE} FROM notes n WHERE n.number IN (
+            SELECT n.number FROM notes n WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?
+        ) ORDER BY {order}"""  # noqa: S608  what is sorted and left out is numbers, not whole notes
     notes = [note_of(row) for row in db.execute(find, (*values, limit, offset))]
     return Page(tuple(Hit(note) for note in notes if note is not None), total)
 

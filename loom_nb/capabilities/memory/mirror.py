@@ -176,11 +176,14 @@ class Mirror:
             note = self._new(db, told, note_id, status)
             report.added.append(note.id)
         elif _content(note) != _content(new := msgspec.structs.replace(note, **told.fields)):
-            if row is not None and row.version != note.version:
-                report.conflicts.append(note.id)
-                if status.st_mtime <= note.updated:
-                    self._keep_aside(db, note, new)
-                    self._agree(db, path, note.id, row.version, sha, status)  # and is written over next
+            if row is None or row.version != note.version:
+                stale = _was(db, new)
+                if not stale:
+                    report.conflicts.append(note.id)
+                if stale or status.st_mtime <= note.updated:
+                    if not stale:
+                        self._keep_aside(db, note, new)
+                    self._agree(db, path, note.id, 0, sha, status)  # and is written over next
                     return
             note = self._edited(db, new, status)
             report.edited.append(note.id)
@@ -371,6 +374,13 @@ def _put(place: Path, data: bytes) -> os.stat_result:
             name.unlink()
         raise
     return status
+
+
+def _was(db: "Connection", note: Note) -> bool:
+    """Whether a note said this once: then nobody edited its file, which only was not written since."""
+    rows = db.execute("SELECT body FROM versions WHERE note = ?", (note.id,))
+    told = (tables.decoded(body) for (body,) in rows)
+    return any(one is not None and _content(one) == _content(note) for one in told)
 
 
 def _content(note: Note) -> tuple[object, ...]:

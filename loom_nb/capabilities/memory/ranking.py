@@ -29,6 +29,7 @@ from dataclasses import dataclass
 import msgspec
 
 from loom_nb.capabilities.memory.notes import Note
+from loom_nb.capabilities.memory.stems import shorter
 from loom_nb.errors import LoomUsageError
 
 K1, B = 1.2, 0.75
@@ -41,7 +42,8 @@ SHORTEST_BEGINNING = 5
 _WEAK_WORDS = """
     call name know tell show give find look want need like make think say said told use thing kind sort type
     many long often time way good best please remember recall note notes again usual usually does work
-    mean heiss heisst nenn sag zeig gib find brauch mach wiss weiss appel dire donn trouv fair"""
+    mean go come keep continue
+    heiss heisst nenn sag zeig gib find brauch mach wiss weiss appel dire donn trouv fair"""
 """Stems that questions are made with, and that say little of what they are about."""
 _WEAK = frozenset(_WEAK_WORDS.split())
 _WEAKNESS = 0.35
@@ -66,7 +68,7 @@ class MemoryWeights:
     half_life_days: float = 30.0
     """Of notes of scope persistent and session."""
     working_half_life_days: float = 1.0
-    vector_floor: float = 0.25
+    vector_floor: float = 0.1
     """The cosine that texts without anything in common have, for the embedder that is used."""
 
     def __post_init__(self) -> None:
@@ -120,7 +122,11 @@ def term_weights(terms: Sequence[str], frequencies: Mapping[str, int], notes: in
 
 
 def words_score(
-    weights: Mapping[str, float], parts: Mapping[str, tuple[str, ...]], stems: str, mean: float
+    weights: Mapping[str, float],
+    parts: Mapping[str, tuple[str, ...]],
+    stems: str,
+    mean: float,
+    typed: str = "",
 ) -> tuple[float, tuple[str, ...]]:
     """The component `words` of a note, and which terms it has.
 
@@ -129,6 +135,7 @@ def words_score(
         parts: of which other stems a term is made, where it is made of some.
         stems: of the note, with a blank before each.
         mean: stems of a note in this store, on average.
+        typed: one of the terms that is being typed, and need not be whole.
     """
     most = sum(sorted(weights.values(), reverse=True)[:MOST_WEIGHED])
     if not most or not stems:
@@ -140,6 +147,8 @@ def words_score(
         times: float = counts[term]
         if not times and (made_of := parts.get(term)):
             times = min(counts[part] for part in made_of)
+        if not times and term == typed and (f" {term}" in stems or any(counts[one] for one in shorter(term))):
+            times = BEGINS
         if not times and len(term) >= SHORTEST_BEGINNING and f" {term}" in stems:
             times = BEGINS
         if times:

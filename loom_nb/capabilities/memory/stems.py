@@ -42,3 +42,16 @@ def indexed(text: str) -> str:
 def asked(query: str) -> dict[str, tuple[str, ...]]:
     """The stems that a question looks for, in order, each with those of its parts."""
     return {stem(term.word): tuple(map(stem, term.parts)) for term in query_terms(query)}
+
+
+def typed_word(text: str) -> str:
+    """The word at the end of a text that somebody is typing; empty behind a blank or a mark."""
+    if not text or not text[-1].isalnum():
+        return ""
+    found = words(text)
+    return found[-1] if found and found[-1].isascii() and len(found[-1]) > 1 else ""
+
+
+def shorter(typed: str) -> list[str]:
+    """Stems that a word which is being typed may have when it is whole: "meetin" is on its way to "meet"."""
+    return [stem(typed), *(typed[:-cut] for cut in range(1, 4) if len(typed) - cut >= _SHORTEST)]

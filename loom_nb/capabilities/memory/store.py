@@ -253,10 +253,10 @@ class NoteStore:
         self, query: str = "", sort: str = "score", offset: int = 0, limit: int = 50,
         viewer: Viewer = EVERYTHING, category: str = "",
     ) -> Page:  # fmt: skip
-        """Some rows of all notes, or of those that have any word of the query, the best first.
+        """Some rows of all notes, or of those that have a word of the query: a thousand at most, best first.
 
         Args:
-            query: any text; an empty one lists all, the latest change first. What is being typed finds, too.
+            query: any text, also one that is being typed; an empty one lists all, the latest change first.
             sort: one of `listing.SORTS`; with "-" before it the largest first.
             offset: rows before the first.
             limit: rows at most.
@@ -271,7 +271,7 @@ class NoteStore:
             if not query.strip():
                 return listing.listed(db, viewer, sort, offset, limit, category)
             listing.order_of(sort)
-            hits = self._finder.hits(db, Query(query), self._place(viewer), _BROWSED)
+            hits = self._finder.hits(db, Query(query), self._place(viewer), _BROWSED, typing=True)
         found = listing.ordered(
             [hit for hit in hits if hit.relevance > 0 and category in ("", hit.note.category)], sort
         )
@@ -459,8 +459,8 @@ class NoteStore:
         for note in alike:
             if is_told(text, [note.text]) or extends(text, note.text):
                 return note, tuple(one for one in near if one is not note)
-        if len(near) > 1 and is_told(text, [note.text for note in near]):
-            return near[0], tuple(near[1:])
+        if len(alike) > 1 and is_told(text, [note.text for note in alike]):
+            return alike[0], tuple(alike[1:])
         return None, tuple(near[:3])
 
     def _put_new(self, db: "Connection", fields: dict[str, Any], by: Provenance) -> Note:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from loom_nb.border import clean
 from loom_nb.capabilities.skills.guard import Report, check
+from loom_nb.capabilities.skills.limits import WHENCE
 from loom_nb.capabilities.skills.shelf import Opened
 
 MAX_BODY = 40_000
@@ -27,11 +28,8 @@ class Ready:
     def doubts(self) -> tuple[str, ...]:
         """Why a person is asked before it is activated; empty: nobody need be."""
         place = self.opened.skill.place
-        told = [] if place.trusted else [f"the skill {self.opened.skill.name} {_WHENCE[place.tier]}"]
+        told = [] if place.trusted else [f"the skill {self.opened.skill.name} {WHENCE[place.tier]}"]
         return (*told, *(str(one) for one in self.report.asked))
-
-
-_WHENCE = {"project": "came with the project", "agent": "was written by an agent"}
 
 
 def look_at(opened: Opened) -> Ready:

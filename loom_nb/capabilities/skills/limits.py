@@ -8,6 +8,8 @@ from typing import Literal
 from loom_nb.events import SkillActivated
 from loom_nb.protocols import Call, Layer, Verdict
 
+WHENCE = {"project": "came with the project", "agent": "was written by an agent"}
+"""Why skills of a place are asked about."""
 OWN = ("list_skills", "activate_skill", "deactivate_skill", "read_skill_file")
 """They stay usable whatever a skill allows: else nothing could put it away."""
 _SPARED = ("human", "plan", "scratchpad", "runtime")
@@ -111,7 +113,10 @@ class AskAboutSkills:
             )
         if call.name != "activate_skill" or call.assessment is None or not call.assessment.reasons:
             return None
-        return Verdict("ask", "; ".join(one.replace(";", ",") for one in call.assessment.reasons), self.name)
+        reasons = [one.replace(";", ",") for one in call.assessment.reasons]
+        plain = [whence for whence in WHENCE.values() if reasons[0].endswith(whence)]
+        by = f"{self.name}: {plain[0]}" if plain else self.name  # a leave for one kind covers no other
+        return Verdict("ask", "; ".join(reasons), by, each=len(reasons) > len(plain))
 
     def __str__(self) -> str:
         return "skills that agents wrote, came with a project or look suspicious are asked about"

@@ -16,11 +16,22 @@ import msgspec
 
 from loom_nb.border import clean
 from loom_nb.events import CallDelta, Delta, StopReason, TextDelta, ThinkingDelta
-from loom_nb.messages import MODEL, Message, Origin, TextPart, ThinkingPart, ToolCallPart, Usage, to_json
+from loom_nb.messages import (
+    MODEL,
+    FilePart,
+    ImagePart,
+    Message,
+    Origin,
+    TextPart,
+    ThinkingPart,
+    ToolCallPart,
+    Usage,
+    to_json,
+)
 from loom_nb.models.offline.plan import decide
 from loom_nb.models.offline.steps import Calls
 from loom_nb.protocols import Generation, Reply, Request
-from loom_nb.tokens import estimate
+from loom_nb.tokens import estimate, estimate_part
 
 __all__ = ["LABEL", "OfflineModel"]
 
@@ -50,8 +61,19 @@ class OfflineModel:
         for delta in _deltas(message):
             emit(delta)
             await asyncio.sleep(self._pace)
-        usage = Usage(max(1, estimate(self.encode(request).decode())), max(1, estimate(_written(message))))
+        usage = Usage(max(1, self._weight(request)), max(1, estimate(_written(message))))
         return Reply(message, usage, stop_reason, MODEL_NAME, _notices(request.generation))
+
+    def _weight(self, request: Request) -> int:
+        """Tokens of a request: of its JSON, but of images and files what a vendor would count."""
+        media = [
+            part
+            for message in request.conversation
+            for part in message.parts
+            if isinstance(part, ImagePart | FilePart)
+        ]
+        in_base64 = sum(len(part.data) // 3 for part in media)  # four characters of every three bytes
+        return estimate(self.encode(request).decode()) - in_base64 + sum(map(estimate_part, media))
 
     def encode(self, request: Request) -> bytes:
         """What is read, as JSON: nothing is sent anywhere."""

@@ -195,7 +195,9 @@ def used_items(prompt: Prompt | None) -> list[str]:
     """What travelled with the prompt, each value in words."""
     if prompt is None:
         return []
-    pictures = [picture_line(picture) for picture in prompt.attachments]
+    from loom_nb.notebook.render import attachments
+
+    pictures = [attachments.line(picture) for picture in prompt.attachments]
     return [used_item(used) for used in prompt.used] + pictures
 
 

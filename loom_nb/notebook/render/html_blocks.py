@@ -12,7 +12,7 @@ from msgspec import structs
 
 from loom_nb.events import PlanItem
 from loom_nb.notebook.cited import Evidence, Source
-from loom_nb.notebook.render import acts, compactions, facts, products
+from loom_nb.notebook.render import acts, compactions, facts, products, recollections
 from loom_nb.notebook.render import evidence as proofs
 from loom_nb.notebook.render.facts import UNICODE
 from loom_nb.notebook.render.segments import Segment, completed
@@ -27,6 +27,7 @@ from loom_nb.notebook.transcript import (
     Picture,
     Product,
     Prompt,
+    Recalled,
     Replaced,
     Retry,
     Thinking,
@@ -98,7 +99,7 @@ def block(shown: Block, *, times: bool = False, finished: bool = True, opened: b
             return picture(shown.picture)
         case Prompt():
             return prompt(shown)
-        case Asked() | Variables() | Compacted() | Product():
+        case Asked() | Variables() | Compacted() | Recalled() | Product():
             return act(shown, times=times, finished=finished)
 
 
@@ -261,6 +262,12 @@ def _preview(shown: Card, *, opened: bool) -> str:
     )
 
 
+def diff(text: str) -> str:
+    """A unified diff by itself."""
+    lines = "\n".join(map(_diff_line, text.rstrip("\n").split("\n")))
+    return f'<pre style="{PRE};max-height:32em">{lines}</pre>'
+
+
 def _diff_line(line: str) -> str:
     """The sign at its beginning says what it is; the ground only helps the eye."""
     if line.startswith(("+++", "---", "@@")):
@@ -334,7 +341,7 @@ def _line(mark: str, word: str, text: str) -> str:
     )
 
 
-def act(shown: Asked | Variables | Compacted | Product, *, times: bool, finished: bool) -> str:
+def act(shown: Asked | Variables | Compacted | Recalled | Product, *, times: bool, finished: bool) -> str:
     """What was asked of a person, what became of the variables, or what is left out from here on."""
     match shown:
         case Asked():
@@ -343,6 +350,8 @@ def act(shown: Asked | Variables | Compacted | Product, *, times: bool, finished
             return variables(shown)
         case Compacted():
             return compacted(shown, opened=False)
+        case Recalled():
+            return recalled(shown)
         case Product():
             return product(shown)
 
@@ -408,6 +417,23 @@ def compacted(shown: Compacted, *, opened: bool) -> str:
         f'<summary style="padding:0.3em 0.8em;cursor:pointer;overflow-wrap:break-word">'
         f"{escape(compactions.title(shown, UNICODE))}</summary>"
         f'<div style="padding:0 0.8em 0.6em 0.8em">{body}</div></details>\n'
+    )
+
+
+def recalled(shown: Recalled) -> str:
+    """Notes that were shown to the model, folded: what each says and why it was recalled."""
+    head = "".join(f'<th scope="col" style="{_SIDE}">{name}</th>' for name in recollections.COLUMNS)
+    rows = "".join(
+        f'<tr><th scope="row" style="{_SIDE}"><code>{escape(note_id)}</code></th>'
+        f'<td style="{_SIDE}">{escape(words)}</td><td style="{_SIDE}">{escape(why)}</td></tr>'
+        for note_id, words, why in recollections.rows(shown)
+    )
+    table = f'<table style="margin:0.4em 0"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    hint = f'<div style="font-size:0.9em"><code>{escape(recollections.hint(shown))}</code> tells more</div>'
+    return (
+        f'<details style="{_ASIDE};font-size:0.92em"><summary style="cursor:pointer">'
+        f"{escape(recollections.title(shown))}</summary>"
+        f'<div style="overflow:auto">{table}{hint}</div></details>\n'
     )
 
 
@@ -492,8 +518,8 @@ def prompt(shown: Prompt) -> str:
 
 
 def used(shown: Prompt | None) -> str:
-    """What travelled with the prompt."""
-    items = facts.used_items(shown)
+    """What travelled with the prompt, but for what is shown on cards of its own."""
+    items = [facts.used_item(one) for one in shown.used] if shown is not None else []
     if not items:
         return ""
     return (

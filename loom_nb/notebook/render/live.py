@@ -8,7 +8,7 @@ document is made the same way, so that what is seen live and what is saved are t
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from loom_nb.notebook.render import acts, facts, text
+from loom_nb.notebook.render import acts, attachments, facts, text
 from loom_nb.notebook.render import html_blocks as html
 from loom_nb.notebook.render.segments import Segment, Splitter
 from loom_nb.notebook.transcript import Asked, Block, Card, Prompt, Transcript, Words
@@ -132,7 +132,8 @@ class Drawing:
             return
         self._started = True
         self._add(html.demo(transcript), "DEMO" if transcript.demo else "")
-        self._add(html.used(transcript.prompt), text.used(transcript.prompt, self.marks))
+        prompt = transcript.prompt
+        self._add(html.used(prompt) + attachments.html(prompt), text.used(prompt, self.marks))
 
     def seal(self, transcript: Transcript) -> None:
         """All that will not change any more."""

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from loom_nb.notebook.render import acts, compactions, facts, products
+from loom_nb.notebook.render import acts, compactions, facts, products, recollections
 from loom_nb.notebook.render import evidence as proofs
 from loom_nb.notebook.render.facts import ASCII
 from loom_nb.notebook.render.strict_markdown import visible
@@ -16,6 +16,7 @@ from loom_nb.notebook.transcript import (
     Notice,
     Product,
     Prompt,
+    Recalled,
     Retry,
     Thinking,
     Transcript,
@@ -30,7 +31,7 @@ PROMPT_CHARS = 2_000
 
 _OURS = re.compile(
     r"^(?=\s*\[(?:tool|user|asked|receipt|verdict|preview|printed|question|plan|variables|warning|info|retry"
-    r"|used|artifact|evidence|context compacted|cut off|not yours|effect|sandbox|mode)\b)",
+    r"|used|artifact|evidence|recalled|context compacted|cut off|not yours|effect|sandbox|mode)\b)",
     re.MULTILINE | re.IGNORECASE,
 )
 
@@ -67,7 +68,7 @@ def _block(block: Block, *, finished: bool) -> str:
             used = facts.used_items(block)
             text = block.text if len(block.text) <= PROMPT_CHARS else block.text[:PROMPT_CHARS] + "…"
             return f"[user] {quoted(text.strip())}" + (f"\n[used: {'; '.join(used)}]" if used else "")
-        case Asked() | Variables() | Compacted() | Product():
+        case Asked() | Variables() | Compacted() | Recalled() | Product():
             return _act(block, finished=finished)
 
 
@@ -77,6 +78,15 @@ def _compacted(shown: Compacted) -> str:
     rest = f" {compactions.rest(shown)}" if compactions.rest(shown) else ""
     told = f"[{compactions.title(shown, ASCII).lower()}: {names}{rest}; undo: {compactions.undo(shown)}]"
     return f"{told}\n{quoted(shown.handoff.strip())}" if shown.handoff else told
+
+
+def _recalled(shown: Recalled) -> str:
+    """Which notes, and why: their words are data that the model of the run was shown, not this reader."""
+    told = "; ".join(
+        f"{note_id} {facts.one_line(words)} ({why})"
+        for note_id, words, why in recollections.rows(shown, ASCII)
+    )
+    return f"[{recollections.title(shown, ASCII)}: {visible(told)}]"
 
 
 def _product(shown: Product) -> str:
@@ -122,7 +132,7 @@ def _governed(card: Card, *, finished: bool) -> Iterator[str]:
         yield f"[printed so far]\n{quoted(tail)}"
 
 
-def _act(shown: Asked | Variables | Compacted | Product, *, finished: bool) -> str:
+def _act(shown: Asked | Variables | Compacted | Recalled | Product, *, finished: bool) -> str:
     match shown:
         case Asked():
             return _question(shown, finished=finished)
@@ -130,6 +140,8 @@ def _act(shown: Asked | Variables | Compacted | Product, *, finished: bool) -> s
             return _variables(shown)
         case Compacted():
             return _compacted(shown)
+        case Recalled():
+            return _recalled(shown)
         case Product():
             return _product(shown)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from loom_nb.events import PlanItem
-from loom_nb.notebook.render import acts, compactions, facts, products
+from loom_nb.notebook.render import acts, compactions, facts, products, recollections
 from loom_nb.notebook.render import evidence as proofs
 from loom_nb.notebook.render.facts import UNICODE
 from loom_nb.notebook.render.segments import segments
@@ -24,6 +24,7 @@ from loom_nb.notebook.transcript import (
     Notice,
     Product,
     Prompt,
+    Recalled,
     Retry,
     Thinking,
     Transcript,
@@ -122,7 +123,7 @@ def _block(block: Block, *, times: bool, finished: bool) -> str:
             return "\n".join(
                 f"> {'**you** ' if n == 0 else ''}{escaped(line)}" for n, line in enumerate(lines)
             )
-        case Asked() | Variables() | Compacted() | Product():
+        case Asked() | Variables() | Compacted() | Recalled() | Product():
             return _act(block, times=times, finished=finished)
 
 
@@ -141,6 +142,12 @@ def compacted(shown: Compacted) -> str:
     ways = [code(way) for way in (compactions.undo(shown), compactions.undo_one(shown)) if way]
     parts += ["undo: " + " or one item: ".join(ways)] if ways else []
     return "\n\n".join(parts)
+
+
+def recalled(shown: Recalled) -> str:
+    """Notes that were shown to the model: what each says and why it was recalled."""
+    rows = [f"> - {code(i)} {escaped(words)} ({escaped(why)})" for i, words, why in recollections.rows(shown)]
+    return "\n".join([f"> **note** {escaped(recollections.title(shown))}", ">", *rows])
 
 
 def product(shown: Product) -> str:
@@ -223,7 +230,7 @@ def _how_to_answer(asked: Asked, *, times: bool) -> str:
     return f"{ways} ({escaped(ends)})" if ends else ways
 
 
-def _act(shown: Asked | Variables | Compacted | Product, *, times: bool, finished: bool) -> str:
+def _act(shown: Asked | Variables | Compacted | Recalled | Product, *, times: bool, finished: bool) -> str:
     match shown:
         case Asked():
             return _question(shown, times=times, finished=finished)
@@ -231,6 +238,8 @@ def _act(shown: Asked | Variables | Compacted | Product, *, times: bool, finishe
             return _variables(shown)
         case Compacted():
             return compacted(shown)
+        case Recalled():
+            return recalled(shown)
         case Product():
             return product(shown)
 

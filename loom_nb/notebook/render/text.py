@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from loom_nb.events import PlanItem
 from loom_nb.notebook.cited import Evidence
-from loom_nb.notebook.render import acts, compactions, facts, products
+from loom_nb.notebook.render import acts, compactions, facts, products, recollections
 from loom_nb.notebook.render import evidence as proofs
 from loom_nb.notebook.render.facts import Glyphs
 from loom_nb.notebook.render.segments import Segment, Splitter
@@ -19,6 +19,7 @@ from loom_nb.notebook.transcript import (
     Notice,
     Product,
     Prompt,
+    Recalled,
     Retry,
     Thinking,
     Transcript,
@@ -55,7 +56,7 @@ def block(shown: Block, marks: Glyphs, *, times: bool = False, finished: bool = 
             return wrapped(f"[{facts.picture_line(shown.picture)}]")
         case Prompt():
             return prompt(shown, marks)
-        case Asked() | Variables() | Compacted() | Product():
+        case Asked() | Variables() | Compacted() | Recalled() | Product():
             return act(shown, marks, times=times, finished=finished)
 
 
@@ -193,7 +194,9 @@ def _printed(shown: Card, marks: Glyphs) -> Iterator[str]:
         yield from ("    | " + line for line in tail.split("\n"))
 
 
-def act(shown: Asked | Variables | Compacted | Product, marks: Glyphs, *, times: bool, finished: bool) -> str:
+def act(
+    shown: Asked | Variables | Compacted | Recalled | Product, marks: Glyphs, *, times: bool, finished: bool
+) -> str:
     """What was asked of a person, what became of the variables, or what is left out from here on."""
     match shown:
         case Asked():
@@ -202,6 +205,8 @@ def act(shown: Asked | Variables | Compacted | Product, marks: Glyphs, *, times:
             return variables(shown)
         case Compacted():
             return compacted(shown, marks)
+        case Recalled():
+            return recalled(shown, marks)
         case Product():
             return product(shown, marks)
 
@@ -298,6 +303,15 @@ def compacted(shown: Compacted, marks: Glyphs) -> str:
     ways = [way for way in (compactions.undo(shown), compactions.undo_one(shown)) if way]
     lines += [f"  undo: {'  or one item: '.join(ways)}"] if ways else []
     return "\n".join(_ours(line, marks) if not line.startswith("  |") else line for line in lines)
+
+
+def recalled(shown: Recalled, marks: Glyphs) -> str:
+    """Notes that were shown to the model: what each says and why it was recalled."""
+    lines = [wrapped(f"({marks.note}) {recollections.title(shown, marks)}", hanging="      ")]
+    for note_id, words, why in recollections.rows(shown, marks):
+        lines.append(wrapped(f"      {visible(note_id)}  {visible(words)}", hanging="        "))
+        lines.append(wrapped(f"        {visible(why)}", hanging="          "))
+    return "\n".join(lines)
 
 
 SIDE, BESIDE_LINES = 46, 7

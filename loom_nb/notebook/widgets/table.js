@@ -1,5 +1,6 @@
-// A live table. It says {type: "ready" | "query" | "all" | "open" | "act" | "undo" | "left"} and hears
-// {type: "show" | "page" | "all" | "details" | "receipt" | "problem" | "gone"}. The kernel sorts, filters
+// A live table. It says {type: "ready" | "query" | "all" | "open" | "act" | "edit" | "set" | "undo" | "left"}
+// and hears {type: "show" | "page" | "all" | "details" | "value" | "set" | "refused" | "receipt" | "problem" |
+// "gone"}. The kernel sorts, filters
 // and pages; here is a window of the rows. Only text nodes are written, so no word of a model can become
 // markup; only what a person does (event.isTrusted) counts as an action.
 
@@ -10,6 +11,7 @@ const TYPING_MS = 150;
 const PATIENCE_MS = 6000;
 const LEFT_MS = 15000;
 const TYPED_IN = "textarea, select, input[type=text], input[type=search]";
+const MOST_LINES = 10; // of a text that is edited
 const BUSY = "The kernel has not answered yet: it may be busy. If it was started anew, run the cell again.";
 
 // --- small parts -------------------------------------------------------------------------------
@@ -120,7 +122,7 @@ function drawFacts(facts) {
 function drawCaption(t) {
   const column = t.head.columns.find((one) => one.name === t.query.sort);
   const end = column?.number ? ["smallest", "largest"] : ["first", "last"];
-  say(t.caption, column ? `by ${column.title}, ${end[Number(t.query.down)]} first` : t.head.caption);
+  say(t.caption, t.told || (column ? `by ${column.title}, ${end[Number(t.query.down)]} first` : t.head.caption));
 }
 
 function drawBar({ label, segments, mark, mark_words: markWords }) {
@@ -163,10 +165,11 @@ function drawFind(t) {
   if (!t.search) {
     t.search = make("input", "control loom-table-search");
     t.search.type = "search";
-    t.search.placeholder = "type to filter";
+    t.search.placeholder = t.head.placeholder;
     t.search.autocomplete = "off";
     t.search.spellcheck = false;
-    t.search.setAttribute("aria-label", "Filter by words");
+    t.search.setAttribute("aria-label", t.head.edits ? "Search" : "Filter by words");
+    t.search.value = t.query.text;
     let typing = 0;
     t.search.addEventListener("input", () => {
       clearTimeout(typing);
@@ -176,15 +179,23 @@ function drawFind(t) {
     t.matching.setAttribute("role", "status");
     t.find.append(t.search);
     t.selects = new Map();
-    for (const column of columns.filter((one) => one.choose)) drawSelect(t, column);
+    for (const column of columns.filter((one) => one.choose)) drawSelect(t, column, `Filter by ${column.title}`);
+    for (const choice of t.head.choices) drawSelect(t, choice, choice.label);
     t.find.append(t.matching);
   }
-  for (const [name, select] of t.selects) fillSelect(t, select, name, values[name] ?? []);
+  for (const choice of t.head.choices) {
+    const select = t.selects.get(choice.name);
+    select.replaceChildren(...choice.options.map(([value, label]) => new Option(label, value)));
+    select.value = t.query.chosen[choice.name] ?? "";
+  }
+  for (const column of columns.filter((one) => one.choose)) {
+    fillSelect(t, t.selects.get(column.name), column.name, values[column.name] ?? []);
+  }
 }
 
-function drawSelect(t, column) {
+function drawSelect(t, column, label) {
   const select = make("select", "control");
-  select.setAttribute("aria-label", `Filter by ${column.title}`);
+  select.setAttribute("aria-label", label);
   select.addEventListener("change", () => {
     const chosen = { ...t.query.chosen };
     if (select.value) chosen[column.name] = select.value;
@@ -285,15 +296,18 @@ function drawHeading(t) {
   for (const column of t.head.columns) {
     const cell = make("th", column.number ? "number" : "");
     cell.scope = "col";
-    const press = button("sort", column.title);
-    const arrow = make("span", "arrow");
-    arrow.setAttribute("aria-hidden", "true");
-    press.append(arrow);
-    press.addEventListener("click", () => sortBy(t, column));
-    cell.append(press);
+    if (column.sorts) {
+      const press = button("sort", column.title);
+      const arrow = make("span", "arrow");
+      arrow.setAttribute("aria-hidden", "true");
+      press.append(arrow);
+      press.addEventListener("click", () => sortBy(t, column));
+      cell.append(press);
+      t.sorts.set(column.name, { cell, arrow });
+    } else cell.append(make("span", "unsorted", column.title));
+    cell.classList.add(`loom-table-${column.shown}`);
     row.append(cell);
-    t.sorts.set(column.name, { cell, arrow });
-    const wide = make("col");
+    const wide = make("col", column.shown);
     if (column.width) wide.style.width = `${column.width}em`;
     group.append(wide);
   }
@@ -329,8 +343,11 @@ function drawRows(t, page) {
   const known = new Map([...t.body.children].filter((tr) => tr.dataset.row).map((tr) => [tr.dataset.row, tr]));
   const place = t.start + Math.max(0, t.rows.findIndex((row) => row.id === t.at));
   const isScrolled = page.start !== t.start && !t.renewed;
-  Object.assign(t, { rows: page.rows, start: page.start, count: page.matching });
+  Object.assign(t, { rows: page.rows, start: page.start, count: page.matching, told: page.caption ?? "" });
   t.query.start = page.start;
+  t.table.dataset.asked = isAsked(t) ? "yes" : "no";
+  for (const tr of t.details.values()) tr.firstElementChild.colSpan = across(t);
+  drawCaption(t);
   renewDetails(t);
   const drawn = t.rows.map((row, at) => fillRow(t, known.get(row.id) ?? makeRow(t, row.id), row, page.start + at));
   const nodes = [spacer(t, page.start), ...drawn.flatMap((tr) => (t.details.has(tr.dataset.row) ? [tr, t.details.get(tr.dataset.row)] : [tr]))];
@@ -345,6 +362,7 @@ function drawRows(t, page) {
     const near = Math.min(Math.max(place - t.start, 0), t.rows.length - 1);
     t.at = (isScrolled ? anchor(t)?.row : null) ?? t.rows[near]?.id ?? null;
   }
+  house(t);
   t.table.setAttribute("aria-rowcount", String(page.matching + 1));
   const [one, many] = t.head.noun;
   const total = `${tidy(t.head.total)} ${t.head.total === 1 ? one : many}`;
@@ -374,11 +392,19 @@ function keep(parent, nodes) {
   });
 }
 
+// columns that are there now, with that of the ticks
+function across(t) {
+  const without = isAsked(t) ? "unasked" : "asked";
+  return t.head.columns.filter((column) => column.shown !== without).length + 1;
+}
+
+const isAsked = (t) => t.query.text.trim() !== "";
+
 function spacer(t, rows) {
   const tr = make("tr", "spacer");
   tr.setAttribute("aria-hidden", "true");
   const cell = make("td");
-  cell.colSpan = t.head.columns.length + 1;
+  cell.colSpan = across(t);
   cell.style.height = `${Math.max(0, rows) * t.height}px`;
   tr.append(cell);
   return tr;
@@ -411,6 +437,8 @@ function makeRow(t, id) {
   t.head.columns.forEach((column, at) => {
     const cell = make(at ? "td" : "th", column.number ? "number" : "");
     if (!at) cell.scope = "row";
+    cell.classList.add(`loom-table-${column.shown}`);
+    if (column.edits) cell.dataset.column = column.name;
     if (!at && t.head.opens) {
       const opener = button("opener");
       opener.tabIndex = -1;
@@ -430,16 +458,42 @@ function fillRow(t, tr, row, number) {
   tr.classList.toggle("loom-table-quiet", row.quiet);
   row.cells.forEach((words, at) => {
     const cell = tr.children[at + 1];
+    const column = t.head.columns[at];
     const target = cell.querySelector("button")?.lastElementChild ?? cell;
-    if (cell.dataset.words === words && cell.dataset.tone === String(row.tone)) return;
+    if (column.edits) fixed(cell, !row.can.includes("edit"));
+    if (t.editor?.cell === cell) return; // what is being typed there stays
+    const hint = row.hints[at] ?? "";
+    const all = [words, hint, row.tone, column.meter ? row.parts : ""].join("\n");
+    if (cell.dataset.all === all) return;
+    cell.dataset.all = all;
     cell.dataset.words = words;
-    cell.dataset.tone = String(row.tone);
-    cell.title = words;
+    cell.title = hint || words;
+    if (hint) cell.setAttribute("aria-label", hint);
+    else cell.removeAttribute("aria-label");
     target.textContent = "";
+    if (column.meter && row.parts.length) target.append(strip(row.parts));
     if (t.head.columns[at].swatch && row.tone) target.append(make("span", `swatch loom-table-tone${row.tone}`));
     write(target, words);
   });
   return tr;
+}
+
+function fixed(cell, isFixed) {
+  if (isFixed) cell.removeAttribute("tabindex");
+  else cell.tabIndex = -1;
+  cell.classList.toggle("loom-table-editable", !isFixed);
+}
+
+// what a number is made of, beside it: its words say the same
+function strip(parts) {
+  const node = make("span", "meter");
+  node.setAttribute("aria-hidden", "true");
+  for (const [size, tone] of parts) {
+    const part = make("span", `tone${tone}`);
+    part.style.width = `${Math.max(0, Math.min(1, size)) * 100}%`;
+    node.append(part);
+  }
+  return node;
 }
 
 // which row has the focus when one comes with Tab, and which are chosen
@@ -536,7 +590,7 @@ function chooseAll(t) {
 // --- one row in full ---------------------------------------------------------------------------
 
 function open(t, id) {
-  if (!t.head.opens) return;
+  if (!t.head.opens || !id) return;
   const opener = rowNode(t, id)?.querySelector("button");
   if (t.details.has(id)) {
     const had = t.details.get(id).contains(document.activeElement);
@@ -548,20 +602,23 @@ function open(t, id) {
   }
   const tr = make("tr", "details");
   const cell = make("td");
-  cell.colSpan = t.head.columns.length + 1;
+  cell.colSpan = across(t);
   cell.append(make("p", "fetching", "Fetching\u2026"));
   tr.append(cell);
   t.details.set(id, tr);
   rowNode(t, id)?.after(tr);
   opener?.setAttribute("aria-expanded", "true");
+  t.reading = t.head.edits ? id : null;
   t.send({ type: "open", row: id });
 }
 
-function drawDetails(t, id, { facts, texts }) {
+function drawDetails(t, id, { facts, texts, meters }) {
   const cell = t.details.get(id)?.firstElementChild;
   if (!cell) return;
   const list = make("div", "facts");
   list.append(...drawFacts(facts));
+  const whys = make("div", "sides");
+  whys.append(...meters.map(([label, bars]) => drawMeters(label, bars)));
   const sides = make("div", "sides");
   for (const [label, text] of texts) {
     const side = make("div", "side");
@@ -573,7 +630,34 @@ function drawDetails(t, id, { facts, texts }) {
     side.append(shown);
     sides.append(side);
   }
-  cell.replaceChildren(list, sides);
+  cell.replaceChildren(...(texts.length ? [sides] : []), ...(meters.length ? [whys] : []), list);
+  if (t.reading === id) {
+    t.reading = null;
+    const why = meters.flatMap(([label, bars]) => [label, ...bars.map((one) => `${one.name} ${one.value.toFixed(2)}`)]);
+    tell(t, `${id}: ${[...why, ...facts.map((pair) => pair.join(": "))].slice(0, 8).join(", ")}`, { quiet: true });
+  }
+}
+
+// numbers from 0 to 1, each with its bar and where it comes from
+function drawMeters(label, bars) {
+  const side = make("div", "side");
+  side.append(make("p", "label", label));
+  const list = make("div", "meters");
+  list.setAttribute("role", "list");
+  list.setAttribute("aria-label", label);
+  for (const { name, value, words, tone } of bars) {
+    const item = make("div", "measure");
+    item.setAttribute("role", "listitem");
+    const bar = make("span", "meter");
+    bar.setAttribute("aria-hidden", "true");
+    const part = make("span", `tone${tone}`);
+    part.style.width = `${value * 100}%`;
+    bar.append(part);
+    item.append(make("span", tone ? "" : "sum", name), bar, make("span", "number", value.toFixed(2)), make("span", "name", words));
+    list.append(item);
+  }
+  side.append(list);
+  return side;
 }
 
 // --- acting ------------------------------------------------------------------------------------
@@ -729,7 +813,9 @@ function undo(t, event) {
   waiting(t);
 }
 
-function tell(t, text, { back = [], problem = false } = {}) {
+function tell(t, text, { back = [], problem = false, quiet = false } = {}) {
+  t.spoken.textContent = quiet ? text : "";
+  if (quiet) return;
   t.word.className = problem ? "loom-table-word loom-table-problem" : "loom-table-word";
   t.word.textContent = "";
   write(t.word, problem ? `\u2717 ${text}` : text);
@@ -746,12 +832,181 @@ function answered(t, text, more, hasUndo) {
   settled(t);
 }
 
+// --- editing a cell where it stands ---------------------------------------------------------------
+
+const editable = (cell) => cell?.classList.contains("loom-table-editable");
+const columnOf = (t, name) => t.head.columns.find((one) => one.name === name);
+
+// the kernel is asked what the cell holds in full, and as of which version of its row
+function edit(t, cell, event) {
+  if (!event.isTrusted || !editable(cell)) return;
+  const { column } = cell.dataset;
+  const { row } = cell.closest("tr").dataset;
+  if (t.editor?.row === row && t.editor.column === column) return t.editor.line.focus();
+  if (t.editor) return tell(t, `${t.editor.row} ${t.editor.column} is still being edited: Enter keeps it, Esc leaves it.`, { problem: true });
+  t.wanted = { row, column };
+  t.send({ type: "edit", row, column });
+}
+
+function begun(t, { row, column, value, was }) {
+  if (t.editor || t.wanted?.row !== row || t.wanted.column !== column) return;
+  t.wanted = null;
+  if (columnOf(t, column).edits === "flag") {
+    t.acting = true;
+    t.send({ type: "set", row, column, value: value === "yes" ? "no" : "yes", was });
+    return waiting(t);
+  }
+  t.editor = makeEditor(t, row, column, value, was);
+  house(t);
+  t.editor.line.focus();
+  t.editor.line.select();
+  tell(t, "Enter keeps it, Esc leaves it as it was.");
+}
+
+function makeEditor(t, row, column, value, was) {
+  const node = make("div", "editor");
+  const isText = columnOf(t, column).edits === "text";
+  const line = make(isText ? "textarea" : "input", "control");
+  if (!isText) line.type = "text";
+  line.value = value;
+  line.autocomplete = "off";
+  line.setAttribute("aria-label", `${columnOf(t, column).title} of ${row}`);
+  const trouble = make("div", "trouble");
+  trouble.setAttribute("role", "alert");
+  line.setAttribute("aria-describedby", named(trouble));
+  const e = { row, column, was, node, line, trouble, cell: null, value };
+  const fit = () => {
+    if (!isText) return;
+    line.rows = Math.max(1, Math.min(MOST_LINES, line.value.split("\n").length));
+    while (line.rows < MOST_LINES && line.scrollHeight > line.clientHeight + 2) line.rows += 1;
+  };
+  line.addEventListener("input", fit);
+  line.addEventListener("keydown", (event) => {
+    if (!event.isTrusted || event.isComposing) return;
+    if (event.key === "Escape") leaveEditor(t);
+    else if (event.key === "Enter" && !(event.shiftKey && isText)) keepEdit(t);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  });
+  node.append(line, trouble);
+  e.fit = fit;
+  return e;
+}
+
+// in its cell; where that is scrolled away or gone, below the table: what was typed is never lost
+function house(t) {
+  const e = t.editor;
+  if (!e) return;
+  const place = t.head.columns.findIndex((column) => column.name === e.column) + 1;
+  const cell = rowNode(t, e.row)?.children[place] ?? null;
+  if (cell ? e.cell === cell && cell.contains(e.node) : t.homeless.contains(e.node)) return;
+  const had = e.node.contains(document.activeElement);
+  restore(e);
+  e.cell = cell;
+  t.homeless.hidden = cell !== null;
+  if (cell) {
+    delete cell.dataset.all;
+    cell.classList.add("loom-table-edited");
+    cell.replaceChildren(e.node);
+  } else t.homeless.replaceChildren(make("p", "label", `still being edited: ${e.row} ${e.column}`), e.node);
+  e.fit();
+  if (had) e.line.focus({ preventScroll: true });
+}
+
+function restore(e) {
+  const { cell } = e;
+  if (!cell) return;
+  cell.classList.remove("loom-table-edited");
+  e.node.remove();
+  cell.textContent = "";
+  write(cell, cell.dataset.words ?? "");
+}
+
+function keepEdit(t) {
+  const e = t.editor;
+  if (t.acting) return;
+  if (e.line.value === e.value && !e.refused) return leaveEditor(t);
+  t.acting = true;
+  e.line.readOnly = true;
+  t.send({ type: "set", row: e.row, column: e.column, value: e.line.value, was: e.was });
+  waiting(t);
+}
+
+function leaveEditor(t) {
+  const e = t.editor;
+  if (!e) return;
+  t.editor = null;
+  restore(e);
+  e.node.remove();
+  t.homeless.hidden = true;
+  tell(t, "");
+  focusCell(t, e.row, e.column);
+}
+
+// the kernel has taken it: a receipt follows
+function keptEdit(t, { row, column }) {
+  const had = t.editor?.node.contains(document.activeElement);
+  if (t.editor?.row === row && t.editor.column === column) {
+    const e = t.editor;
+    t.editor = null;
+    restore(e);
+    e.node.remove();
+    t.homeless.hidden = true;
+  }
+  if (had) focusCell(t, row, column);
+}
+
+// what is wrong stands at the cell, and what was typed stays there
+function refused(t, { row, column, text, fixes, now, was }) {
+  t.acting = false;
+  const e = t.editor;
+  if (e?.row !== row || e.column !== column) {
+    tell(t, text, { back: fixes, problem: true });
+    return settled(t);
+  }
+  e.refused = true;
+  e.line.readOnly = false;
+  e.trouble.replaceChildren(make("span", "", `\u2717 ${text}`));
+  if (now !== undefined) offerBoth(t, e, now, was);
+  else if (fixes.length) e.trouble.append(make("code", "", fixes[0]));
+  tell(t, "");
+  e.line.focus();
+  settled(t);
+}
+
+function offerBoth(t, e, now, was) {
+  const mine = button("button", "Keep mine");
+  mine.addEventListener("click", (event) => {
+    if (!event.isTrusted) return;
+    e.was = was;
+    keepEdit(t);
+  });
+  const theirs = button("button", "Take theirs");
+  theirs.addEventListener("click", () => leaveEditor(t));
+  e.trouble.append(make("div", "label", "it says now"), make("pre", "text", now || "(nothing)"), mine, " ", theirs);
+}
+
+function focusCell(t, id, column) {
+  const cell = rowNode(t, id)?.querySelector(`[data-column="${CSS.escape(column)}"]`);
+  focusRow(t, id);
+  if (editable(cell)) cell.focus({ preventScroll: true });
+}
+
+// from cell to cell of a row; to the left of the first is the row itself
+function sideways(t, tr, cell, by) {
+  const cells = [...tr.children].filter((one) => editable(one) && one.offsetParent);
+  const next = cells[cells.indexOf(cell) + by];
+  if (next) next.focus();
+  else if (by < 0) focusRow(t, tr.dataset.row);
+}
+
 // --- keys --------------------------------------------------------------------------------------
 
 // The notebook's own shortcuts ("dd" deletes a cell) must not see keys meant for the table.
 function onKey(t, event) {
   const command = event.ctrlKey || event.metaKey;
-  if (event.key !== "Tab" && (!command || event.key === "Enter" || event.key === "a")) event.stopPropagation();
+  if (event.key !== "Tab" && (!command || ["Enter", "a", "z"].includes(event.key))) event.stopPropagation();
   if (!event.isTrusted || event.isComposing || event.altKey) return;
   const tr = event.target.closest("tr");
   if (event.target.matches("pre, pre *") || event.target.matches(TYPED_IN)) {
@@ -762,16 +1017,33 @@ function onKey(t, event) {
     event.preventDefault();
     return;
   }
-  if (!tr?.dataset.row || (event.target !== tr && event.key === "Enter")) return;
-  if (onRowKey(t, event, tr.dataset.row, command)) event.preventDefault();
+  const cell = editable(event.target) ? event.target : null;
+  if (!tr?.dataset.row || (event.target !== tr && !cell && event.key === "Enter")) return;
+  if (t.head.edits && onCellKey(t, event, tr, cell, command)) event.preventDefault();
+  else if (onRowKey(t, event, tr.dataset.row, command)) {
+    event.preventDefault();
+    if (cell && t.at !== tr.dataset.row && t.go === null) focusCell(t, t.at, cell.dataset.column); // in the same column
+  }
+}
+
+function onCellKey(t, event, tr, cell, command) {
+  if (command || event.shiftKey) return false;
+  if (event.key === "ArrowRight" || event.key === "ArrowLeft") sideways(t, tr, cell, event.key === "ArrowRight" ? 1 : -1);
+  else if (event.key === "Escape" && cell) focusRow(t, tr.dataset.row);
+  else if (event.key === "Enter" || event.key === "F2") {
+    if (!event.repeat) edit(t, cell ?? tr.querySelector(".loom-table-editable"), event);
+  } else if (event.key === t.head.open_key && !event.repeat) open(t, tr.dataset.row);
+  else return false;
+  return true;
 }
 
 function onRowKey(t, event, id, command) {
   const number = t.start + t.rows.findIndex((row) => row.id === id);
   const moves = { ArrowDown: 1, ArrowUp: -1, PageDown: LEAP, PageUp: -LEAP, Home: -Infinity, End: Infinity };
   if (command) {
-    if (event.key !== "a") return false;
-    chooseAll(t);
+    if (event.key === "z" && !event.repeat) undo(t, event);
+    else if (event.key === "a") chooseAll(t);
+    else return false;
     return true;
   }
   if (event.key in moves) {
@@ -812,10 +1084,11 @@ function drawKeys(t) {
     ["Space", "choose"],
     ["Shift+\u2191\u2193", "choose several"],
     ["Ctrl+A", "choose all that are found"],
-    ...(t.head.opens ? [["Enter", "open or close"]] : []),
+    ...(t.head.edits ? [["\u2190 \u2192", "from cell to cell"], ["Enter", "edit"], ["Esc", "leave it"]] : []),
+    ...(t.head.opens ? [[t.head.open_key || "Enter", "open or close"]] : []),
     ...[...own].map(([key, labels]) => [key, labels.join(" / ")]),
-    ["z", "undo"],
-    ["/", "filter"],
+    ["z, Ctrl+Z", "undo"],
+    ["/", t.head.edits ? "search" : "filter"],
     ["Esc", "choose none"],
   ];
   for (const [key, word] of pairs) list.append(make("kbd", "key", key), ` ${word}  `);
@@ -833,6 +1106,7 @@ function tableOnPage(send) {
     section: make("section"), title: make("h4", "title"), facts: make("div", "facts"), bar: make("div", "bar"),
     find: make("div", "find"), scroll: make("div", "scroll"), table: make("table", "grid"), caption: make("caption"),
     body: make("tbody"), empty: make("p", "empty", "Nothing is found."), foot: make("div", "foot"),
+    editor: null, wanted: null, reading: null, told: "", homeless: make("div", "homeless"), spoken: make("span", "spoken"),
     say: make("div", "say"), word: make("span", "word"), undo: button("button loom-table-undo", "Undo"),
   };
   t.section.className = "loom-widget loom-table";
@@ -843,12 +1117,13 @@ function tableOnPage(send) {
   t.table.setAttribute("aria-multiselectable", "true");
   t.word.setAttribute("role", "status");
   t.word.setAttribute("aria-live", "polite");
-  t.undo.hidden = t.empty.hidden = true;
+  t.spoken.setAttribute("role", "status");
+  t.undo.hidden = t.empty.hidden = t.homeless.hidden = true;
   t.undo.title = "takes back the last action of this table";
   t.table.append(t.caption);
   t.scroll.append(t.table, t.empty);
-  t.say.append(t.undo, t.word);
-  t.section.append(t.title, t.facts, t.bar, t.find, t.scroll, t.foot, t.say);
+  t.say.append(t.undo, t.word, t.spoken);
+  t.section.append(t.title, t.facts, t.bar, t.find, t.scroll, t.homeless, t.foot, t.say);
   listen(t);
   return t;
 }
@@ -868,10 +1143,18 @@ function listen(t) {
     marks(t);
   });
   t.body.addEventListener("click", (event) => onClick(t, event));
+  t.body.addEventListener("dblclick", (event) => {
+    const cell = event.target.closest("td");
+    if (editable(cell) && columnOf(t, cell.dataset.column).edits !== "flag") edit(t, cell, event);
+  });
+  // who comes back to it sees what has changed elsewhere
+  t.section.addEventListener("focusin", (event) => {
+    if (t.head?.edits && !t.section.contains(event.relatedTarget)) ask(t);
+  });
 }
 
 function onClick(t, event) {
-  if (event.target.closest("select")) return;
+  if (event.target.closest("select, .loom-table-editor")) return;
   const tr = event.target.closest("tr");
   const id = tr?.dataset.row;
   if (!id) return;
@@ -885,12 +1168,20 @@ function onClick(t, event) {
   } else if (event.ctrlKey || event.metaKey) {
     toggle(t, id);
   }
+  const cell = event.target.closest("td");
+  if (editable(cell)) {
+    focusCell(t, id, cell.dataset.column);
+    if (columnOf(t, cell.dataset.column).edits === "flag" && event.detail === 1) edit(t, cell, event);
+    return;
+  }
   focusRow(t, id);
 }
 
 function show(t, head, note) {
   const isFirst = t.head === null;
   t.head = head;
+  head.edits = head.columns.some((column) => column.edits);
+  if (isFirst && head.query) Object.assign(t.query, head.query, { chosen: { ...head.query.chosen } });
   drawHead(t);
   drawFind(t);
   if (isFirst) {
@@ -919,6 +1210,9 @@ export default () => {
     page: taken,
     all: (t, message) => choose(t, message.ids),
     details: (t, message) => drawDetails(t, message.row, message.details),
+    value: begun,
+    set: keptEdit,
+    refused,
     receipt: (t, message) => {
       choose(t, []);
       answered(t, message.text, { back: message.back }, message.undo);

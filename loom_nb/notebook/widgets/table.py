@@ -5,7 +5,8 @@ messages, and nothing of it is left in a saved notebook.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import anywidget
@@ -14,7 +15,7 @@ import msgspec
 from loom_nb.errors import LoomError
 from loom_nb.notebook import table as tables
 from loom_nb.notebook.render.strict_markdown import visible
-from loom_nb.notebook.table import Contents, Query, Receipt, Row, Source
+from loom_nb.notebook.table import Contents, PagedSource, Query, Receipt, Row, Source, Stale
 from loom_nb.notebook.widgets.sources import script, style
 
 
@@ -24,6 +25,16 @@ class _Act(msgspec.Struct, frozen=True):
     action: str
     rows: tuple[str, ...] = ()
     text: str = ""
+
+
+class _Edit(msgspec.Struct, frozen=True):
+    """A cell, and what a person has typed into it."""
+
+    row: str
+    column: str
+    value: str = ""
+    was: str = ""
+    """The version of the row when it was begun."""
 
 
 class TableView(anywidget.AnyWidget):
@@ -90,32 +101,41 @@ class TableView(anywidget.AnyWidget):
                 self._loop.call_exception_handler({"message": "a table failed", "exception": error})
 
     async def _answer(self, content: dict[str, Any]) -> None:
-        match content.get("type"):
-            case "ready":
-                self._shown = True
-                await self.renew()
-                self._show()
-            case "query":
-                if await self.renew():  # a run beside the cells has ended meanwhile
-                    self._show()
-                else:
-                    self._page(content)
-            case "all":
-                rows = self._rows(msgspec.convert(content["query"], Query))
-                self.send({"type": "all", "ids": [row.id for row in rows[: tables.MOST_CHOSEN]]})
-            case "open":
-                name = msgspec.convert(content["row"], str)
-                details = tables.opened(await self._source.details(name))
-                self.send({"type": "details", "row": name, "details": details})
-            case "act":
-                await self._act(msgspec.convert(content, _Act))
-            case "undo":
-                if self._undo is not None:
-                    await self._done(await self._undo())
-            case "left":
-                self._on_left(self)
-            case _:
-                raise KeyError("type")
+        answers: dict[Any, Callable[[dict[str, Any]], Awaitable[None]]] = {
+            "ready": self._ready,
+            "query": self._query,
+            "all": self._all,
+            "open": self._open,
+            "act": self._act,
+            "edit": self._begin,
+            "set": self._set,
+            "undo": self._take_back,
+            "left": self._left,
+        }
+        await answers[content.get("type")](content)
+
+    async def _ready(self, _: dict[str, Any]) -> None:
+        self._shown = True
+        await self.renew()
+        self._show()
+
+    async def _query(self, content: dict[str, Any]) -> None:
+        if await self.renew():  # a run beside the cells has ended meanwhile
+            self._show()
+        else:
+            await self._page(content)
+
+    async def _open(self, content: dict[str, Any]) -> None:
+        name = msgspec.convert(content["row"], str)
+        details = tables.opened(await self._source.details(name))
+        self.send({"type": "details", "row": name, "details": details})
+
+    async def _take_back(self, _: dict[str, Any]) -> None:
+        if self._undo is not None:
+            await self._done(await self._undo())
+
+    async def _left(self, _: dict[str, Any]) -> None:
+        self._on_left(self)
 
     # -- showing -----------------------------------------------------------------------------------
 
@@ -131,10 +151,30 @@ class TableView(anywidget.AnyWidget):
             }
         )
 
-    def _page(self, content: dict[str, Any]) -> None:
+    async def _page(self, content: dict[str, Any]) -> None:
         query = msgspec.convert(content["query"], Query)
         number = msgspec.convert(content.get("number", 0), int)
-        self.send({"type": "page", "number": number, **tables.page(self._rows(query), query)})
+        source = self._source
+        try:
+            page = (
+                tables.part(await source.look(query))
+                if isinstance(source, PagedSource)
+                else tables.page(self._rows(query), query)
+            )
+        except LoomError:
+            self.send({"type": "page", "number": number, "start": 0, "matching": 0, "rows": []})
+            raise
+        self.send({"type": "page", "number": number, **page})
+
+    async def _all(self, content: dict[str, Any]) -> None:
+        query = msgspec.convert(content["query"], Query)
+        source, most = self._source, tables.MOST_CHOSEN
+        if isinstance(source, PagedSource):
+            wanted = msgspec.structs.replace(query, start=0, count=most)
+            rows = (await source.look(wanted)).rows
+        else:
+            rows = self._rows(query)
+        self.send({"type": "all", "ids": [row.id for row in rows[:most]]})
 
     def _rows(self, query: Query) -> tuple[Row, ...]:
         if self._arranged[0] != query.order():
@@ -161,11 +201,12 @@ class TableView(anywidget.AnyWidget):
 
     # -- acting ------------------------------------------------------------------------------------
 
-    async def _act(self, wanted: _Act) -> None:
+    async def _act(self, content: dict[str, Any]) -> None:
+        wanted = msgspec.convert(content, _Act)
         action = next((one for one in self._contents.actions if one.name == wanted.action), None)
         if action is None:
             raise KeyError(wanted.action)
-        rows = tables.able(self._contents, action.name, wanted.rows)
+        rows = tables.able(await self._with(wanted.rows), action.name, wanted.rows)
         if not rows or (action.one and len(rows) > 1):
             return self._refuse(
                 f"{action.label}: {'choose one row' if rows else 'none of the chosen rows can take it'}."
@@ -173,6 +214,47 @@ class TableView(anywidget.AnyWidget):
         left = len(set(wanted.rows)) - len(rows)
         note = f"{left:,} of the chosen rows cannot take it" if left else ""
         return await self._done(await self._source.act(action.name, rows, wanted.text), note)
+
+    async def _with(self, rows: Sequence[str]) -> Contents:
+        """The contents, in which at least these rows are, as far as they exist."""
+        if isinstance(self._source, PagedSource):
+            return replace(self._contents, rows=await self._source.these(rows[: tables.MOST_CHOSEN]))
+        return self._contents
+
+    # -- editing -----------------------------------------------------------------------------------
+
+    def _edited(self) -> PagedSource:
+        if not isinstance(self._source, PagedSource):
+            raise KeyError("edit")  # no page of ours asks for it
+        return self._source
+
+    async def _begin(self, content: dict[str, Any]) -> None:
+        cell = msgspec.convert(content, _Edit)
+        value = await self._edited().value(cell.row, cell.column)
+        self.send(
+            {
+                "type": "value",
+                "row": cell.row,
+                "column": cell.column,
+                "value": value.text,
+                "was": value.version,
+            }
+        )
+
+    async def _set(self, content: dict[str, Any]) -> None:
+        cell = msgspec.convert(content, _Edit)
+        source = self._edited()
+        try:
+            receipt = await source.edit(cell.row, cell.column, cell.value, cell.was)
+        except LoomError as error:
+            words = ": ".join(part for part in (error.title, error.cause) if part)
+            told = {"text": visible(words), "fixes": [visible(fix) for fix in error.fixes]}
+            if isinstance(error, Stale):
+                told |= {"now": visible(error.now.text), "was": error.now.version}
+            self.send({"type": "refused", "row": cell.row, "column": cell.column, **told})
+            return
+        self.send({"type": "set", "row": cell.row, "column": cell.column})
+        await self._done(receipt)
 
     async def _done(self, receipt: Receipt, note: str = "") -> None:
         self._undo = receipt.undo

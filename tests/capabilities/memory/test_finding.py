@@ -12,7 +12,7 @@ from loom_nb.capabilities.memory.ranking import MemoryWeights, ranked, recency, 
 from loom_nb.capabilities.memory.store import NoteStore
 from loom_nb.capabilities.memory.vectors import embed_notes, embedded_query, pieces
 from loom_nb.errors import EmbeddingError, LoomUsageError
-from tests.capabilities.memory.pairs import FAR, NOTES, NOTHING, PAIRS
+from tests.capabilities.memory.pairs import FAR, HELD_OUT, HELD_OUT_NOTHING, NOTES, NOTHING, PAIRS
 
 DAY = 86_400.0
 
@@ -36,6 +36,18 @@ def test_natural_questions_find_their_note_among_five(notes, capsys):
     assert len(PAIRS) >= 60
     assert at_five >= 0.95
     assert first >= 0.9
+
+
+def test_so_do_questions_on_which_nothing_was_tuned(notes, capsys):
+    store, names = notes
+    found = [name in [names[hit.note.id] for hit in store.search(text, limit=5)] for text, name in HELD_OUT]
+    noise = [text for text in HELD_OUT_NOTHING if store.search(text)]
+    with capsys.disabled():
+        print(f"\nheld out: recall@5 {sum(found) / len(found):.3f} of {len(found)}; ", end="")
+        print(f"{len(noise)} of {len(HELD_OUT_NOTHING)} that mean no note bring one")
+
+    assert sum(found) / len(found) >= 0.85
+    assert len(noise) <= 5
 
 
 @pytest.mark.parametrize("question", NOTHING)

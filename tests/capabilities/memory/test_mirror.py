@@ -184,6 +184,37 @@ def test_where_both_changed_the_later_one_wins_and_the_other_is_kept(at):
     ]  # fmt: skip
 
 
+def test_a_file_that_a_crash_left_behind_is_no_edit_of_a_person(at):
+    note = at.store.add("the first words").note
+    at.sync()
+    (name,) = at.files()
+    first = (at.folder / name).read_text()
+    at.store.edit(note.id, "text", "the second words")
+    at.sync()
+    at.store.edit(note.id, "text", "the third words")
+    with at.store.writing() as db:  # as if it had died between the file and the row, and another one went on
+        db.execute("DELETE FROM files")
+    at.write(name, first, hours=90)
+
+    report = at.sync()
+
+    assert at.store.get(note.id).text == "the third words" and not report.conflicts and not report.edited
+    assert "third" in (at.folder / name).read_text() and at.files() == [name]
+
+
+def test_a_file_of_another_checkout_wins_over_an_older_note(at):
+    note = at.store.add("the first words").note
+    at.sync()
+    (name,) = at.files()
+    text = (at.folder / name).read_text()
+    with at.store.writing() as db:
+        db.execute("DELETE FROM files")
+    at.write(name, text.replace("first", "other"), hours=5)
+
+    assert at.sync().conflicts == [note.id]
+    assert at.store.get(note.id).text == "the other words"
+
+
 def test_a_deleted_file_forgets_its_note_and_undo_brings_both_back(at):
     at.store.add("to stay here")
     note = at.store.add("to go away").note

@@ -297,6 +297,17 @@ def test_a_page_is_sorted_counted_and_cut(store):
         store.page(sort="colour")
 
 
+def test_a_search_finds_with_each_letter_that_is_typed(store):
+    store.add("Meetings with the designers are on Tuesday")
+    store.add("The kayak is in the shed")
+
+    for length in range(2, len("meetings") + 1):
+        rows = store.page("meetings"[:length]).rows
+        assert [hit.note.text[:8] for hit in rows] == ["Meetings"], "meetings"[:length]
+    assert store.page("mez").total == 0
+    assert store.page("the kayak is in the sh").rows[0].note.text == "The kayak is in the shed"
+
+
 # -- why, and what would be ----------------------------------------------------------------------------
 
 

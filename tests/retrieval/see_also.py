@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from tables import table_of
+from text_tables import table_of
 
 from loom_nb.retrieval.full_text import search
 from loom_nb.retrieval.fusion import by_vector, by_words, reciprocal, weighted
