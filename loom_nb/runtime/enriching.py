@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from loom_nb.errors import LoomError, LoomUsageError
-from loom_nb.events import Kept, MessageAdded, Noticed
+from loom_nb.events import EvidenceFound, Kept, MessageAdded, Noticed
 from loom_nb.messages import DataPart, Message
 from loom_nb.protocols import Enquiry, Enrich, Enrichment
 from loom_nb.runtime.redacting import Redacting
@@ -25,7 +25,7 @@ async def enrich(stage: Stage, enquiry: Enquiry, knowledge: Sequence[Any] = ()) 
     """Add to a run that begins what its capabilities, and what it was given, know of its task."""
     message, facts = await enriched(stage.kit, enquiry, stage.redacting, knowledge)
     for fact in facts:
-        stage.say(fact)
+        stage.say(stage.view.evidence.told(fact) if isinstance(fact, EvidenceFound) else fact)
     if message is not None:
         stage.add(message)
         stage.say(MessageAdded(message))

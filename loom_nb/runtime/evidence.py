@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 from loom_nb.events import EvidenceFound
 
 MAX_RANGE = 30
@@ -31,6 +33,10 @@ class Numbers:
             self._of.setdefault(passage.id, passage.number)
             self.highest = max(self.highest, passage.number)
         self.highest = max(self.highest, event.known)
+
+    def told(self, event: EvidenceFound) -> EvidenceFound:
+        """The event with the highest number that was given out: what is below is no invention."""
+        return event if event.known >= self.highest else msgspec.structs.replace(event, known=self.highest)
 
     def copy(self) -> "Numbers":
         """To try what would be given out."""

@@ -9,7 +9,7 @@ import msgspec
 
 from loom_nb.border import clean
 from loom_nb.errors import LoomError, LoomUsageError, Unanswered
-from loom_nb.events import CallOutput, Kept, NotesWritten, PlanUpdated, SkillActivated
+from loom_nb.events import CallOutput, EvidenceFound, Kept, NotesWritten, PlanUpdated, SkillActivated
 from loom_nb.protocols import Said
 from loom_nb.questions import Question
 from loom_nb.runtime.active_skills import with_skill
@@ -158,6 +158,8 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
             view.plan, view.planned = event.items, len(view.conversation) - 1
         elif isinstance(event, NotesWritten):
             view.noted(event)
+        elif isinstance(event, EvidenceFound):
+            event = view.evidence.told(event)
         elif isinstance(event, SkillActivated):
             view.skills = with_skill(view.skills, event)
         self._stage.say(event)

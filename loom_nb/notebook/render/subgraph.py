@@ -7,7 +7,7 @@ from loom_nb.notebook.render.facts import clipped
 from loom_nb.notebook.render.strict_markdown import escape
 from loom_nb.wording import counted
 
-RING = 150
+RING = 120
 """Pixels between what is a hop apart."""
 LABEL = 24
 """Characters of a name."""
@@ -23,13 +23,14 @@ def svg(shown: Subgraph) -> str:
     if not shown.nodes:
         return ""
     places = _places(shown)
-    wide = max(abs(x) for x, _ in places) + 110
-    high = max(abs(y) for _, y in places) + 50
+    left, right = min(x for x, _ in places) - 100, max(x for x, _ in places) + 100
+    top, bottom = min(y for _, y in places) - 30, max(y for _, y in places) + 45
     edges = "".join(_edge(shown, number, places) for number in range(len(shown.edges)))
     nodes = "".join(_node(shown, number, places) for number in range(len(shown.nodes)))
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="{-wide:.0f} {-high:.0f} '
-        f'{2 * wide:.0f} {2 * high:.0f}" width="{2 * wide:.0f}" style="max-width:100%;height:auto" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="{left:.0f} {top:.0f} '
+        f'{right - left:.0f} {bottom - top:.0f}" width="{right - left:.0f}" '
+        f'style="max-width:100%;height:auto" '
         f'font-family="sans-serif" font-size="12" fill="currentColor" stroke="none">'
         f"<title>{escape(_title(shown))}</title><desc>{escape(words(shown))}</desc>{edges}{nodes}</svg>"
     )
@@ -52,21 +53,40 @@ def _title(shown: Subgraph) -> str:
 
 
 def _places(shown: Subgraph) -> list[tuple[float, float]]:
-    """Where each node stands: on the ring of its hops, evenly."""
-    rings: dict[int, list[int]] = {}
-    for number, node in enumerate(shown.nodes):
-        rings.setdefault(node.depth, []).append(number)
+    """Where each node stands: each hop a ring, and what leads on from a node in the direction of it."""
+    children = _children(shown)
+    leaves = [1] * len(shown.nodes)
+    for number in range(len(shown.nodes) - 1, -1, -1):  # those further out come later
+        leaves[number] = max(1, sum(leaves[child] for child in children[number]))
+    roots = [number for number, node in enumerate(shown.nodes) if node.depth == 0]
+    roots += sorted({*range(len(shown.nodes))} - {*roots, *(one for some in children for one in some)})
+    ring = max(RING, sum(leaves[one] for one in roots) * 60 / (2 * math.pi))
     places = [(0.0, 0.0)] * len(shown.nodes)
-    outer = 0.0
-    for depth, members in sorted(rings.items()):
-        needed = len(members) * 70 / (2 * math.pi)  # so that labels of a ring have room
-        radius = 0.0 if depth == 0 and len(members) == 1 else max(outer + RING * (depth > 0), needed, 60.0)
-        outer = radius
-        turn = math.pi / 7 * depth
-        for place, number in enumerate(members):
-            angle = 2 * math.pi * place / len(members) + turn
-            places[number] = (1.35 * radius * math.cos(angle), radius * math.sin(angle))
+    share = 2 * math.pi / sum(leaves[one] for one in roots)
+    todo, turn = [], 0.0
+    for root in roots:
+        todo.append((root, turn, 0.0 if len(roots) == 1 else 0.5))
+        turn += leaves[root] * share
+    while todo:
+        number, turn, out = todo.pop()
+        angle = turn + leaves[number] * share / 2
+        places[number] = (1.3 * ring * out * math.cos(angle), ring * out * math.sin(angle))
+        for child in children[number]:
+            todo.append((child, turn, out + 1))
+            turn += leaves[child] * share
     return places
+
+
+def _children(shown: Subgraph) -> list[list[int]]:
+    """Of each node those that are reached by way of it: each has one node that it is drawn behind."""
+    children: list[list[int]] = [[] for _ in shown.nodes]
+    behind: set[int] = set()
+    for edge in shown.edges:
+        for near, far in ((edge.subject, edge.object), (edge.object, edge.subject)):
+            if shown.nodes[far].depth == shown.nodes[near].depth + 1 and far not in behind:
+                behind.add(far)
+                children[near].append(far)
+    return children
 
 
 def _edge(shown: Subgraph, number: int, places: list[tuple[float, float]]) -> str:
