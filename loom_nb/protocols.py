@@ -476,6 +476,11 @@ class CallContext(Protocol):
         ...
 
     @property
+    def cell(self) -> str:
+        """Which cell asked: `[7]`; empty in a script."""
+        ...
+
+    @property
     def agent(self) -> str:
         """The name of the agent whose run it is."""
         ...
@@ -614,6 +619,8 @@ class Enquiry(msgspec.Struct, frozen=True):
     """Empty in a preview."""
     notebook: str = ""
     agent: str = ""
+    cell: str = ""
+    """Which one asks: `[7]`."""
     preview: bool = False
     """Whether nothing is sent: then nothing counts as used either, and the answer is the same."""
     seen: frozenset[str] = frozenset()

@@ -734,6 +734,7 @@ class Workbench:
         from loom_nb.inputs import RuntimeTask
         from loom_nb.messages import DataPart, Origin
         from loom_nb.notebook.transcript import MODE, NOTICES
+        from loom_nb.runtime.run import CELL_NUMBER
 
         settled = self.freshness.settle(request, self.context_default, self._namespace())
         notices = [*notices, *settled.notices, *([PINNED] if request.pinned else [])]
@@ -746,6 +747,8 @@ class Workbench:
         if not request.dry_run:
             self._remarks.clear()
         metadata: dict[str, Any] = {past.CELL: line} if line else {}
+        if number := len(getattr(self.shell.history_manager, "input_hist_raw", ())) - 1:
+            metadata[CELL_NUMBER] = number
         if notices:
             metadata[NOTICES] = notices
         mode = request.approve or self.equipment.mode

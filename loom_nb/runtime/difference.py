@@ -23,7 +23,7 @@ from loom_nb.events import (
     TurnFinished,
 )
 from loom_nb.messages import DataPart, Usage
-from loom_nb.runtime.run import RunResult
+from loom_nb.runtime.run import CELL_NUMBER, RunResult
 
 _T = TypeVar("_T", str, bytes)
 
@@ -31,7 +31,7 @@ MOST_LINES = 4_000
 MOST_WORDS = 1_500
 """Lines, and words of a changed place, that are held against each other one by one."""
 _WORD = re.compile(r"\s+|\w+|[^\w\s]")
-_NOT_SETTINGS = frozenset({"notices"})
+_NOT_SETTINGS = frozenset({"notices", CELL_NUMBER})
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,11 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
         return self._stage.asking.notebook
 
     @property
+    def cell(self) -> str:
+        """Which cell asked: `[7]`; empty in a script."""
+        return self._stage.run.cell
+
+    @property
     def agent(self) -> str:
         """The name of the agent whose run it is."""
         return self._stage.agent

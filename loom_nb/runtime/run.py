@@ -20,6 +20,7 @@ from loom_nb.events import (
     LogEntry,
     MessageAdded,
     RunFinished,
+    RunStarted,
 )
 from loom_nb.messages import Message, Usage
 from loom_nb.runtime.artifact_files import Files
@@ -265,6 +266,10 @@ GRACE_SECONDS = 10.0
 """How long a cancelled waiter, or a session that closes, waits for a run that does not let go."""
 
 
+CELL_NUMBER = "cell_number"
+"""The key in a run's metadata under which the number of its cell stands, as in `In [7]`."""
+
+
 class Run(msgspec.Struct, eq=False, weakref=True):
     """One task being carried out in a session. Iterate its `events()`, `await` it for its result.
 
@@ -298,6 +303,13 @@ class Run(msgspec.Struct, eq=False, weakref=True):
     def notebook(self) -> str:
         """Which notebook it is for; empty in a script."""
         return self.place if self.place != self.session_id else ""
+
+    @property
+    def cell(self) -> str:
+        """Which cell asked: `[7]`; empty in a script, and where another process began it."""
+        begun = next((one.event for one in self.entries if isinstance(one.event, RunStarted)), None)
+        number = begun.metadata.get(CELL_NUMBER) if begun is not None else None
+        return f"[{number}]" if number else ""
 
     @property
     def done(self) -> bool:

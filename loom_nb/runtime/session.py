@@ -437,11 +437,12 @@ class Session:
         return () if known is None else (known,)
 
     def _enquiry(
-        self, agent: AgentDescription, message: Message, run: str = "", *, preview: bool = False
+        self, agent: AgentDescription, message: Message, run: Run | None = None, *, preview: bool = False
     ) -> Enquiry:
         notebook, seen = self._asking.notebook, seen_in(self.view.shown)
         number = (self.view.evidence.copy() if preview else self.view.evidence).number
-        return Enquiry(message.text, self.id, run, notebook, agent.name, preview, seen, number)
+        name, cell = (run.id, run.cell) if run is not None else ("", "")
+        return Enquiry(message.text, self.id, name, notebook, agent.name, cell, preview, seen, number)
 
     def _request(
         self,
@@ -918,7 +919,7 @@ class Session:
     async def _prepare(self, stage: Stage, agent: AgentDescription, work: "_Beginning | Waiting") -> None:
         """Before the first turn: add what capabilities know of the task, and tell the hooks."""
         if isinstance(work, _Beginning) and (stage.kit.enriching or work.knowledge):
-            await enrich(stage, self._enquiry(agent, work.message, stage.run.id), work.knowledge)
+            await enrich(stage, self._enquiry(agent, work.message, stage.run), work.knowledge)
         if stage.hooks.given:
             await tell(stage, "before_run", goal=work.goal)
 

@@ -41,6 +41,16 @@ def test_what_is_known_already_is_not_noted_twice(shell):
     assert shell.loom_workbench.memory.page().total == 1
 
 
+def test_a_note_of_a_run_says_which_cell_asked_for_it(shell):
+    shell.run_cell("%loom approvals edits", store_history=True)
+    shell.run_cell("%%loom -q -t memory\nremember that the office closes at six", store_history=True)
+    (hit,) = shell.loom_workbench.memory.page().rows
+    assert (hit.note.text, hit.note.by.who) == ("The office closes at six.", "agent")
+    number = len(shell.history_manager.input_hist_raw) - 1
+    assert (hit.note.by.cell, hit.note.by.run) == (f"[{number}]", "r1")
+    assert f"[{number}]" in str(hit.note.by)
+
+
 def test_a_secret_does_not_become_a_note(shell):
     typed(shell, "memory add the key is AKIA" + "IOSFODNN7EXAMPLQ and nothing else")
     assert "AKIAIOSF" not in str(typed(shell, "memory"))

@@ -142,7 +142,9 @@ class OpenedMemory:
             lambda: self.store.choose(query, viewer=viewer, tokens=self._described.tokens, seen=enquiry.seen)
         )
         if not enquiry.preview:
-            by = Provenance("agent", enquiry.session, enquiry.run, enquiry.notebook, agent=enquiry.agent)
+            by = Provenance(
+                "agent", enquiry.session, enquiry.run, enquiry.notebook, enquiry.cell, enquiry.agent
+            )
             await asyncio.to_thread(
                 lambda: self.store.used(chosen.hits, how="enrichment", query=enquiry.text, by=by, begins=True)
             )

@@ -288,7 +288,7 @@ def _here() -> tuple[Provenance, Viewer]:
     call = current_call.get()
     if call is None:
         return Provenance("agent"), Viewer()
-    by = Provenance("agent", call.session, call.run, call.notebook, agent=call.agent)
+    by = Provenance("agent", call.session, call.run, call.notebook, call.cell, call.agent)
     return by, Viewer(call.session, call.notebook)
 
 
