@@ -73,7 +73,7 @@ def test_notes_are_searched_explained_and_saved_as_a_card_with_the_same_facts(la
     nb.output(2).screenshot(path=nb.screenshot("memory-recalled"))
     table.screenshot(path=nb.screenshot("memory-all"))
 
-    table.get_by_label("Search", exact=True).press_sequentially("editor the")
+    table.get_by_label("Search", exact=True).press_sequentially("dark editor")
     expect(table.locator("tr[data-row]")).to_have_count(1)
     row(table, "theme").locator("button").first.click()
     expect(table.locator(".loom-table-details")).to_contain_text("why it was recalled in r1")
@@ -211,7 +211,6 @@ def test_a_hundred_thousand_notes_are_a_window_of_rows_that_scrolls_to_the_end(l
     expect(table.locator("tr[data-row]").first).to_contain_text("1")
     expect(table.get_by_role("columnheader", name="weight")).to_have_attribute("aria-sort", "descending")
     table.get_by_label("Search", exact=True).press_sequentially("number77777")
-    expect(table.locator("tr[data-row]")).to_have_count(1)
     expect(row(table, "number77777")).to_be_visible()
     nb.save()
     nb.reopen(kernel=False)
