@@ -109,13 +109,15 @@ def as_it_was(db: "Connection", seq: int) -> list[Note]:
 
 def among(notes: Iterable[Note], query: str, now: float, weights: MemoryWeights) -> list[Hit]:
     """Those of some notes that have words of a query, best first: for a store as it was, without an index."""
-    parts = asked(query)
-    texts = [(note, f" {indexed(searched(note))}") for note in notes]
-    if not texts:
+    parts, known = asked(query), list(notes)
+    looked_for = [one for term, pieces in parts.items() for one in (term, *pieces)]
+    some = [note for note in known if _may_hold(searched(note), looked_for)]
+    if not some:
         return []
+    texts = [(note, f" {indexed(searched(note))}") for note in some]
     sets = [set(stems.split()) for _, stems in texts]
     frequencies = {term: sum(term in one for one in sets) for term in parts}
-    counted = term_weights(list(parts), frequencies, len(texts))
+    counted = term_weights(list(parts), frequencies, len(known))
     mean = sum(stems.count(" ") for _, stems in texts) / len(texts)
     hits = []
     for note, stems in texts:
@@ -123,6 +125,14 @@ def among(notes: Iterable[Note], query: str, now: float, weights: MemoryWeights)
         if words:
             hits.append(ranked(note, words, None, terms, now, weights))
     return sorted(hits, key=lambda hit: (-hit.score, -hit.note.updated, hit.note.id))
+
+
+def _may_hold(text: str, stems: Sequence[str]) -> bool:
+    """Whether it is worth while to take a text to pieces: a stem is the beginning of a word."""
+    if not text.isascii():
+        return True
+    small = text.lower()
+    return any(stem in small or not stem.isascii() for stem in stems)
 
 
 def recalls(
