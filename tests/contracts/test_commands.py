@@ -30,5 +30,5 @@ def test_a_text_names_only_commands_that_exist(path: Path):
 
 
 def test_a_command_that_does_not_exist_is_seen():
-    assert wrong('"%loom memory", `%loom -m offline`, %%loom --agents') == ["memory", "-m", "--agents"]
+    assert wrong('"%loom rumours", `%loom -m offline`, %%loom --agents') == ["rumours", "-m", "--agents"]
     assert wrong('"%loom model offline", `%loom`, %%loom -m offline') == []

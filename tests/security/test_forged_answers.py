@@ -310,5 +310,5 @@ async def test_what_a_running_tool_is_handed_cannot_answer():
     assert done == []
     answers = [one.event for one in result.events if isinstance(one.event, QuestionAnswered)]
     assert all(one.grant is None for one in answers)
-    told = {"agent", "approved", "call_id", "notebook", "notes", "run", "session"}  # texts
-    assert set(offered) <= {"artifact", "ask", "product", "say", "show", *told}
+    told = {"agent", "approved", "call_id", "cell", "notebook", "notes", "run", "session"}  # texts
+    assert set(offered) <= {"artifact", "ask", "number", "product", "say", "show", *told}
