@@ -69,13 +69,12 @@ class Document:
 def headings_at(outline: tuple[Heading, ...], offset: int) -> tuple[str, ...]:
     """The titles that hold at a place, the highest first."""
     held: list[Heading] = []
-    for heading in outline:
-        if heading.offset > offset:
+    for at in range(bisect_right(outline, offset, key=lambda one: one.offset) - 1, -1, -1):
+        if not held or outline[at].level < held[-1].level:
+            held.append(outline[at])
+        if held[-1].level <= 1:
             break
-        while held and held[-1].level >= heading.level:
-            held.pop()
-        held.append(heading)
-    return tuple(one.title for one in held)
+    return tuple(one.title for one in reversed(held))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,7 @@ class Fence:
 
 
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})([^\n]*)$", re.MULTILINE)
-_ATX = re.compile(r"^ {0,3}(#{1,6})[ \t]+([^\n]*?)[ \t]*#*[ \t]*$", re.MULTILINE)
+_ATX = re.compile(r"^ {0,3}(#{1,6})[ \t]([^\n]*)$", re.MULTILINE)
 _SETEXT = re.compile(r"^ {0,3}(\S[^\n]*)\n {0,3}(=+|-+)[ \t]*$", re.MULTILINE)
 MAX_HEADING = 200
 """Characters of a title."""
@@ -140,11 +139,18 @@ def markdown_outline(text: str) -> tuple[Heading, ...]:
     )
 
 
+def _without_closing(title: str) -> str:
+    """A title without the marks that close it: `## Bees ##`, but not `## C#`."""
+    title = title.strip()
+    bare = title.rstrip("#")
+    return title if bare and not bare[-1].isspace() else bare.rstrip()
+
+
 def _headings(text: str) -> Iterator[Heading]:
     for found in _ATX.finditer(text):
-        yield Heading(found.start(), len(found[1]), found[2].strip()[:MAX_HEADING])
+        yield Heading(found.start(), len(found[1]), _without_closing(found[2])[:MAX_HEADING])
     for found in _SETEXT.finditer(text):
         title = found[1].strip()
         is_rule = len(found[2]) < 2 or title.startswith(("#", ">", "-", "*", "|", "`", "~"))
-        if not is_rule and (found.start() == 0 or text[: found.start()].endswith("\n\n")):
+        if not is_rule and (found.start() == 0 or text.endswith("\n\n", 0, found.start())):
             yield Heading(found.start(), 1 if found[2][0] == "=" else 2, title[:MAX_HEADING])
