@@ -13,7 +13,7 @@ from loom_nb.capabilities.knowledge.meaning import Reader
 from loom_nb.capabilities.knowledge.query import THRESHOLD, Evidence, KnowledgeQuery
 from loom_nb.capabilities.knowledge.rows import IndexProgress
 from loom_nb.capabilities.knowledge.sources import KnowledgeSource, checked_sources
-from loom_nb.errors import LoomUsageError, ToolError
+from loom_nb.errors import EmbeddingError, LoomKeyError, LoomUsageError, ModelError, ToolError
 from loom_nb.events import EvidenceFound, Noticed, Passage
 from loom_nb.messages import DataPart, Origin, TextPart
 from loom_nb.protocols import CallContext, Enquiry, Enrichment, PartitionItem, Toolset, current_call
@@ -136,7 +136,8 @@ class Reading:
             tokens=6_000,
             sources=(source,) if source else (),
         )
-        found = await self.base.search(wanted)
+        found, alone = await self._found(wanted)
+        note += alone
         context = current_call.get()
         numbers = _numbers(context, found)
         state = await asyncio.to_thread(self.base.state)
@@ -157,7 +158,8 @@ class Reading:
         if not enquiry.text.strip():
             return None
         note = await self._fresh()
-        found = await self.base.search(self._query(enquiry.text))
+        found, alone = await self._found(self._query(enquiry.text))
+        note += alone
         facts: list[Any] = [Noticed(f"knowledge{note}", "warning")] if note else []
         made = _enrichment(enquiry, found, facts)
         if found and not enquiry.preview:
@@ -170,6 +172,14 @@ class Reading:
         if self._indexing is not None and not self._indexing.done():
             self._indexing.cancel()
             await asyncio.gather(self._indexing, return_exceptions=True)
+
+    async def _found(self, query: KnowledgeQuery) -> tuple[list[Evidence], str]:
+        """The passages; by their words alone where the embedder fails, and what is to be told of that."""
+        try:
+            return await self.base.search(query), ""
+        except (EmbeddingError, ModelError, LoomKeyError) as error:
+            found = await self.base.search(query, meaning=False)
+            return found, f": documents were looked through for words alone: {error.title}"
 
     async def _fresh(self) -> str:
         """Bring the base up to date, as far as that takes a moment; what is to be told of it."""

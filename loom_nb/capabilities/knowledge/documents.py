@@ -2,8 +2,8 @@
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Kind = Literal["markdown", "text", "html", "pdf", "docx", "notebook", "code", "row"]
@@ -47,6 +47,14 @@ class Document:
     marks: tuple[Mark, ...] = ()
     unit: str = "line"
 
+    def hidden(self, hide: Callable[[str], str]) -> "Document":
+        """The same with its words hidden where `hide` does, which leaves every character in its place."""
+        text = hide(self.text)
+        if text == self.text and hide(self.title) == self.title:
+            return self
+        outline = tuple(Heading(one.offset, one.level, hide(one.title)) for one in self.outline)
+        return replace(self, text=text, title=hide(self.title), outline=outline)
+
     def path(self, offset: int) -> tuple[str, ...]:
         """The headings under which a place stands, the highest first."""
         return headings_at(self.outline, offset)
@@ -66,15 +74,32 @@ class Document:
         return f"{self.unit} {first}" if first == final else f"{self.unit}s {first}-{final}"
 
 
-def headings_at(outline: tuple[Heading, ...], offset: int) -> tuple[str, ...]:
+def headings_at(outline: Sequence[Heading], offset: int) -> tuple[str, ...]:
     """The titles that hold at a place, the highest first."""
-    held: list[Heading] = []
-    for at in range(bisect_right(outline, offset, key=lambda one: one.offset) - 1, -1, -1):
-        if not held or outline[at].level < held[-1].level:
-            held.append(outline[at])
-        if held[-1].level <= 1:
-            break
-    return tuple(one.title for one in reversed(held))
+    return paths(outline)(offset)
+
+
+def paths(outline: Sequence[Heading]) -> Callable[[int], tuple[str, ...]]:
+    """`headings_at`, for many places of one document."""
+    above: list[int] = []
+    """Of each heading the one under which it stands, by its number; -1: none."""
+    held: list[int] = []
+    for number, heading in enumerate(outline):
+        while held and outline[held[-1]].level >= heading.level:
+            held.pop()
+        above.append(held[-1] if held else -1)
+        held.append(number)
+    offsets = [heading.offset for heading in outline]
+
+    def path(offset: int) -> tuple[str, ...]:
+        titles: list[str] = []
+        at = bisect_right(offsets, offset) - 1
+        while at >= 0:
+            titles.append(outline[at].title)
+            at = above[at]
+        return tuple(reversed(titles))
+
+    return path
 
 
 @dataclass(frozen=True, slots=True)

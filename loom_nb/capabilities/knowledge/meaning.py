@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from loom_nb.capabilities.knowledge.indexing import said
 from loom_nb.database import Database
 from loom_nb.errors import EmbeddingError, LoomUsageError
-from loom_nb.retrieval.embedding import LEAST_LIFT, Embedder, checked
+from loom_nb.retrieval.embedding import LEAST_LIFT, Embedder, vectors_of
 from loom_nb.retrieval.lsa import LatentEmbedder, LatentSemantics
 from loom_nb.retrieval.vectors import VectorIndex, to_bytes
 
@@ -63,8 +63,8 @@ class Meaning:
         dimension = await asyncio.to_thread(self._dimension, embedder.name)
         for first in range(0, len(missing), size):
             some = missing[first : first + size]
-            made = await embedder.embed([text for _, text in some], kind="document")
-            vectors = checked(made, len(some), dimension, name=embedder.name, zeros=True)
+            texts = [text for _, text in some]
+            vectors = await vectors_of(embedder, texts, "document", dimension, zeros=True)
             dimension = vectors.shape[1]
             await asyncio.to_thread(self._keep, embedder.name, [one for one, _ in some], vectors)
             yield first + len(some), len(missing)

@@ -128,7 +128,7 @@ class OpenedMemory:
     async def query(self, text: str) -> Query:
         """A query with its vector; without, where the embedder fails: words find, too."""
         try:
-            return await embedded_query(self._described.embedder, text)
+            return await embedded_query(self._described.embedder, self.store.clean(text))
         except LoomError:
             return Query(text)
 
@@ -161,7 +161,7 @@ class OpenedMemory:
         try:
             if embedder is not None:
                 await embed_notes(self.store, embedder)
-            return await embedded_query(embedder, enquiry.text), None
+            return await embedded_query(embedder, self.store.clean(enquiry.text)), None
         except LoomError as error:
             told = f"Notes were looked for by their words alone: {error.title}"
             return Query(enquiry.text), Noticed(told, "warning")

@@ -1,10 +1,11 @@
 """An agent with documents: passages travel with a task, a tool finds them, numbers stay, nothing is repeated."""
 
+import numpy as np
 import pytest
 
 from loom_nb import Agent, Capability, MemoryStore, Model, RunContext
 from loom_nb.capabilities.knowledge import Evidence, KnowledgeBase, KnowledgeQuery, KnowledgeSource
-from loom_nb.errors import LoomUsageError
+from loom_nb.errors import LoomUsageError, ModelError
 from loom_nb.events import EvidenceFound, MessageAdded, Noticed
 from loom_nb.inputs import SessionConfig
 from loom_nb.messages import DataPart
@@ -54,6 +55,41 @@ async def test_hi_brings_nothing(source, tmp_path):
 
         assert parts_of(session) == []
         assert found_in(session) == []
+
+
+class Gone:
+    """An embedder whose server is there for documents, and gone for questions."""
+
+    name = "gone"
+    least = 0.3
+
+    async def embed(self, texts, *, kind="document"):
+        if kind == "query":
+            raise ModelError("the server is gone", fault="connection")
+        return np.ones((len(texts), 2), np.float32)
+
+    async def close(self):
+        return None
+
+
+async def test_where_the_embedder_fails_words_find_and_it_is_told(source, tmp_path):
+    agent = agent_with(
+        source, tmp_path, Call("search_knowledge", {"query": "krill"}), "Whales.", embedder=Gone()
+    )
+    async with agent.session() as session:
+        result = await session.run("where do quokkas live?")
+
+        (part,) = parts_of(session)
+        assert part.text.startswith("[1] Quokkas")
+        (noticed,) = [one.event for one in session.events() if isinstance(one.event, Noticed)]
+        assert "words alone: the server is gone" in noticed.text
+        told = next(
+            inner.text
+            for message in result.messages
+            for one in message.parts
+            for inner in getattr(one, "parts", ())
+        )
+        assert "words alone: the server is gone" in told
 
 
 async def test_never_enriching_leaves_only_the_tool(source, tmp_path):
