@@ -15,7 +15,7 @@ from loom_nb.capabilities.knowledge import listing
 from loom_nb.capabilities.knowledge.chunking import CHUNK_TOKENS, OVERLAP_TOKENS
 from loom_nb.capabilities.knowledge.graph_search import Subgraph, subgraph, traced
 from loom_nb.capabilities.knowledge.indexing import PASSES, Form, OvertakenError, Pass
-from loom_nb.capabilities.knowledge.meaning import Meaning, Reader, Vectors
+from loom_nb.capabilities.knowledge.meaning import Meaning, Reader, Vectors, check_reader
 from loom_nb.capabilities.knowledge.query import Evidence, KnowledgeQuery
 from loom_nb.capabilities.knowledge.rows import (
     BaseState,
@@ -78,6 +78,7 @@ class KnowledgeBase:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.described = checked_sources(sources)
+        check_reader(embedder)
         self._form = Form(chunk_tokens, overlap_tokens)
         self._reader: Reader = embedder
         self._now, self._monotonic = now, monotonic

@@ -26,6 +26,16 @@ REFIT = 0.2
 """Share of new texts from which on latent semantics are fitted anew."""
 
 
+def check_reader(reader: object) -> None:
+    """Raise LoomUsageError for what is no `Reader`."""
+    if reader is not None and reader != "lsa" and not callable(getattr(reader, "embed", None)):
+        raise LoomUsageError(
+            f"there is no embedder {reader!r:.80}",
+            cause='an embedder has an `embed`; "lsa" learns from the documents; None looks for words alone',
+            fixes=['embedder="lsa"', "embedder=None", 'embedder=OpenAIEmbedder("text-embedding-3-small")'],
+        )
+
+
 class Meaning:
     """Gives the chunks of a base their vectors in one pass.
 
@@ -35,10 +45,6 @@ class Meaning:
     """
 
     def __init__(self, database: Database, reader: Reader) -> None:
-        if isinstance(reader, str) and reader != "lsa":
-            raise LoomUsageError(
-                f"there is no embedder {reader!r}", fixes=['embedder="lsa"', "embedder=None"]
-            )
         self._database = database
         self._reader: Reader = reader
         self.name = ""

@@ -92,6 +92,35 @@ async def test_where_the_embedder_fails_words_find_and_it_is_told(source, tmp_pa
         assert "words alone: the server is gone" in told
 
 
+async def test_what_cannot_be_read_is_told_once(tmp_path):
+    library = library_of(tmp_path / "library")
+    (library / "broken.pdf").write_bytes(b"%PDF-1.4 and no more")
+    here, gone = KnowledgeSource.folder(library), KnowledgeSource.folder(tmp_path / "nowhere")
+    documents = Capability.knowledge([here, gone], path=tmp_path / "k.db")
+    agent = Agent(Model.scripted(["a", "b"]), capabilities=[documents], session_store=MemoryStore())
+    async with agent.session() as session:
+        await session.run("where do quokkas live?")
+        await session.run("who eats krill?")
+
+        (noticed,) = [one.event for one in session.events() if isinstance(one.event, Noticed)]
+        assert "could not be read (" in noticed.text and "1 other document" in noticed.text
+        assert len(found_in(session)) == 2
+
+
+def test_wrong_documents_are_refused_with_what_to_write(tmp_path):
+    for wrong in (3, None, [3], []):
+        with pytest.raises(LoomUsageError):
+            Capability.knowledge(wrong)
+    for given in ({"embedder": "word2vec"}, {"embedder": 7}, {"path": 3}):
+        with pytest.raises(LoomUsageError, match=next(iter(given))):
+            Capability.knowledge(tmp_path, **given)
+    for texts in ("all in one", [1], {"a": 2}):
+        with pytest.raises(LoomUsageError, match="texts by their names"):
+            KnowledgeSource.texts(texts)
+    with pytest.raises(LoomUsageError, match="exclude"):
+        KnowledgeSource.folder(tmp_path, exclude=3)
+
+
 async def test_never_enriching_leaves_only_the_tool(source, tmp_path):
     agent = agent_with(
         source, tmp_path, Call("search_knowledge", {"query": "krill"}), "Whales [1].", enrich="never"
