@@ -39,6 +39,9 @@ _LATER = (
 )
 
 
+_INSTEAD = {"memory": ("Agent(capabilities=[Capability.memory()])",)}
+
+
 @dataclass(frozen=True, init=False, eq=False)
 class Agent:
     """A frozen description of who answers: model, instructions, tools, capabilities, runtime.
@@ -96,6 +99,7 @@ class Agent:
                 raise NotBuiltError(
                     f"Agent({unknown}=…) is not part of this version",
                     cause="it would be accepted and ignored",
+                    fixes=_INSTEAD.get(unknown, ()),
                 )
             raise LoomUsageError(f"Agent has no field '{unknown}'")
         model = (

@@ -87,6 +87,15 @@ _BUILT = (
 )
 
 
+def _path(field: str, value: Any) -> Path | None:
+    """A path as it was given, or none."""
+    if value is None or isinstance(value, Path):
+        return value
+    if not isinstance(value, str) or not value.strip():
+        raise LoomUsageError(f"Capability.{field} is a path, not {value!r:.80}")
+    return Path(value)
+
+
 def _strict(constructor: Callable[P, T]) -> Callable[P, T]:
     """Turn a mistyped argument into an error that names the field and the nearest one."""
     signature = inspect.signature(constructor)
@@ -368,7 +377,8 @@ class Capability:
         """
         from loom_nb.capabilities.knowledge.capability import KnowledgeCapability
 
-        return KnowledgeCapability(sources, enrich, limit, tokens, threshold, hops, embedder, path)
+        place = _path("knowledge: path", path)
+        return KnowledgeCapability(sources, enrich, limit, tokens, threshold, hops, embedder, place)
 
     @staticmethod
     @_strict
@@ -422,8 +432,8 @@ class Capability:
 
         return MemoryCapability(
             scope=scope,
-            path=Path(path) if path is not None else None,
-            mirror=Path(mirror) if mirror is not None else None,
+            path=_path("memory: path", path),
+            mirror=_path("memory: mirror", mirror),
             embedder=embedder,
             tokens=tokens,
             threshold=threshold,

@@ -70,6 +70,11 @@ class IdentityCapability:
     def __post_init__(self) -> None:
         given = self.edits
         by_file: dict[str, EditLeave] = dict.fromkeys(FILES, given if isinstance(given, str) else "ask")
+        if not isinstance(given, str | Mapping):
+            raise LoomUsageError(
+                f"Capability.identity: edits is a word or one for each file, not {given!r:.80}",
+                fixes=['edits="ask"', 'edits={"USER.md": "allow"}'],
+            )
         if not isinstance(given, str):
             if unknown := sorted(set(given) - set(FILES)):
                 raise LoomUsageError(
@@ -84,6 +89,8 @@ class IdentityCapability:
                     fixes=[f"one of {', '.join(LEAVES)}"],
                 )
         object.__setattr__(self, "edits", by_file)
+        if self.folder is not None and not isinstance(self.folder, str | Path):
+            raise LoomUsageError(f"Capability.identity: folder is a path, not {self.folder!r:.80}")
 
     @property
     def leaves(self) -> Mapping[str, EditLeave]:

@@ -103,6 +103,18 @@ class Redactor:
         spans, _ = self.look(data, last=True)
         return frozenset(self._names[form] for _, _, form in (*spans, *self._broken(data)))
 
+    def places(self, text: str) -> list[tuple[int, int]]:
+        """Where secrets stand in a text: from which character to which; they may overlap."""
+        data = text.encode("utf-8", "surrogatepass")
+        spans = [*self.look(data, last=True)[0], *self._broken(data)] if self._forms else []
+        if text.isascii() or not spans:
+            return [(start, end) for start, end, _ in spans]
+
+        def chars(place: int) -> int:
+            return len(data[:place].decode("utf-8", "surrogatepass"))
+
+        return [(chars(start), chars(end)) for start, end, _ in spans]
+
     def mark(self, form: int) -> tuple[str, bytes]:
         """The name of the secret that a form belongs to, and what stands in its place."""
         return self._names[form], self._marks[form]

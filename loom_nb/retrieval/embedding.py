@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from loom_nb.errors import EmbeddingError
-from loom_nb.wording import counted
+from loom_nb.errors import EmbeddingError, LoomError
+from loom_nb.wording import counted, one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,6 +54,37 @@ class Embedder(Protocol):
     async def close(self) -> None:
         """Let go of connections, on the loop that used them. May be called twice."""
         ...
+
+
+async def vectors_of(
+    embedder: Embedder,
+    texts: Sequence[str],
+    kind: Kind,
+    dimension: int | None = None,
+    *,
+    zeros: bool = False,
+) -> "Vectors":
+    """Ask an embedder, whoever wrote it; its vectors as `checked` gives them.
+
+    Args:
+        embedder: who is asked.
+        texts: for which there is to be a vector each.
+        kind: as for `Embedder.embed`.
+        dimension: as for `checked`.
+        zeros: as for `checked`.
+
+    Raises:
+        ModelError, LoomKeyError: it could not ask.
+        EmbeddingError: it failed in another way, or what it gave cannot be used.
+    """
+    try:
+        made = await embedder.embed(texts, kind=kind)
+    except LoomError:
+        raise
+    except Exception as error:
+        cause = f"{type(error).__name__}: {one_line(str(error), 200)}"
+        raise EmbeddingError(f"The embedder {embedder.name} failed", cause=cause) from error
+    return checked(made, len(texts), dimension, name=embedder.name, zeros=zeros)
 
 
 def checked(

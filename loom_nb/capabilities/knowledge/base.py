@@ -15,7 +15,7 @@ from loom_nb.capabilities.knowledge import listing
 from loom_nb.capabilities.knowledge.chunking import CHUNK_TOKENS, OVERLAP_TOKENS
 from loom_nb.capabilities.knowledge.graph_search import Subgraph, subgraph, traced
 from loom_nb.capabilities.knowledge.indexing import PASSES, Form, OvertakenError, Pass
-from loom_nb.capabilities.knowledge.meaning import Meaning, Reader, Vectors
+from loom_nb.capabilities.knowledge.meaning import Meaning, Reader, Vectors, check_reader
 from loom_nb.capabilities.knowledge.query import Evidence, KnowledgeQuery
 from loom_nb.capabilities.knowledge.rows import (
     BaseState,
@@ -32,6 +32,9 @@ from loom_nb.capabilities.knowledge.searching import Candidate, candidates, evid
 from loom_nb.capabilities.knowledge.sources import KnowledgeSource, checked_sources
 from loom_nb.capabilities.knowledge.tables import SCHEMA
 from loom_nb.database import Database
+from loom_nb.redaction.hiding import Hiding
+from loom_nb.retrieval.embedding import vectors_of
+from loom_nb.retrieval.lsa import LatentEmbedder
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -75,9 +78,11 @@ class KnowledgeBase:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.described = checked_sources(sources)
+        check_reader(embedder)
         self._form = Form(chunk_tokens, overlap_tokens)
         self._reader: Reader = embedder
         self._now, self._monotonic = now, monotonic
+        self._hide = Hiding()
         self._temporary: weakref.finalize[..., KnowledgeBase] | None = None
         self.path = Path(path).expanduser().absolute() if path is not None else self._own_path()
         self._database = Database(self.path, SCHEMA, BUSY_SECONDS)
@@ -159,7 +164,7 @@ class KnowledgeBase:
             for attempt in range(PASSES):
                 run = Pass(
                     database, self.described, self._form, Meaning(database, self._reader), self._now,
-                    self._monotonic, lambda source, last: everything or self._again(source, last),
+                    self._monotonic, lambda source, last: everything or self._again(source, last), self._hide,
                 )  # fmt: skip
                 try:
                     async for step in run.progress():
@@ -188,30 +193,41 @@ class KnowledgeBase:
 
     # --- searching
 
-    async def search(self, query: KnowledgeQuery | str) -> list[Evidence]:
+    async def search(self, query: KnowledgeQuery | str, *, meaning: bool = True) -> list[Evidence]:
         """The passages that answer a query, the best first; none where nothing belongs to it.
 
         It searches what is indexed; `index` or `refresh` bring that up to date.
+
+        Args:
+            query: what is looked for.
+            meaning: whether the embedder is asked; else words alone are looked for.
 
         Raises:
             StoreError: the file cannot be used.
             LoomError: the embedder cannot be asked.
         """
         query = KnowledgeQuery.of(query)
-        asked = await self._vector_of(query)
-        found = await asyncio.to_thread(self._candidates, query, asked)
+        asked, model = await self._vector_of(query) if meaning and query.text.strip() else (None, "")
+        found = await asyncio.to_thread(self._candidates, query, asked, model)
         return [evidence_of(one) for one in found if not one.why]
 
-    async def _vector_of(self, query: KnowledgeQuery) -> Any:
-        if not query.text.strip():
-            return None
+    async def _vector_of(self, query: KnowledgeQuery) -> tuple[Any, str]:
+        """A query as a vector, and whose it is."""
         vectors = await asyncio.to_thread(self._loaded)
-        if vectors.embedder is None:
-            return None
-        return (await vectors.embedder.embed([query.text], kind="query"))[0]
+        if vectors.embedder is None or vectors.index is None:
+            return None, ""
+        text = self._hide(query.text)
+        if isinstance(vectors.embedder, LatentEmbedder):  # its vectors say by their length what they know
+            made = await vectors.embedder.embed([text], kind="query")
+        else:
+            dimension = vectors.index.dimension
+            made = await vectors_of(vectors.embedder, [text], "query", dimension, zeros=True)
+        return made[0], vectors.name
 
-    def _candidates(self, query: KnowledgeQuery, asked: Any) -> list[Candidate]:
+    def _candidates(self, query: KnowledgeQuery, asked: Any, model: str) -> list[Candidate]:
         vectors = self._loaded()
+        if vectors.name != model:
+            asked = None  # another state is served by now, whose vectors are of another space
         with self._database.transaction() as db:
             traces = None
             if query.hops:
@@ -232,7 +248,8 @@ class KnowledgeBase:
         self, passages: Iterable[tuple[str, int]], *, session: str, run: str, query: str, by: str
     ) -> None:
         """Note that passages (id, number) were told to a run."""
-        rows = [(one, session, run, number, query[:500], self._now(), by) for one, number in passages]
+        query = self._hide(query)[:500]
+        rows = [(one, session, run, number, query, self._now(), by) for one, number in passages]
         with self._database.transaction("IMMEDIATE") as db:
             db.executemany("INSERT INTO uses VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
             db.execute("DELETE FROM uses WHERE rowid <= (SELECT max(rowid) FROM uses) - ?", (MAX_USES,))
@@ -274,7 +291,7 @@ class KnowledgeBase:
         space = getattr(vectors.embedder, "space", None)
         if space is not None and query.text.strip():
             asked = space.embed([query.text])[0]
-        return [score_of(one) for one in self._candidates(query, asked)[: max(0, limit)]]
+        return [score_of(one) for one in self._candidates(query, asked, vectors.name)[: max(0, limit)]]
 
     def uses(self, of: str | int) -> list[Use]:
         """The runs to which a chunk (by its id) or any of a document (by its number) was told."""

@@ -2,18 +2,18 @@
 
 import asyncio
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from loom_nb.border import clean
 from loom_nb.capabilities.knowledge.base import KnowledgeBase, mark_of
-from loom_nb.capabilities.knowledge.meaning import Reader
+from loom_nb.capabilities.knowledge.meaning import Reader, check_reader
 from loom_nb.capabilities.knowledge.query import THRESHOLD, Evidence, KnowledgeQuery
 from loom_nb.capabilities.knowledge.rows import IndexProgress
 from loom_nb.capabilities.knowledge.sources import KnowledgeSource, checked_sources
-from loom_nb.errors import LoomUsageError, ToolError
+from loom_nb.errors import EmbeddingError, LoomKeyError, LoomUsageError, ModelError, ToolError
 from loom_nb.events import EvidenceFound, Noticed, Passage
 from loom_nb.messages import DataPart, Origin, TextPart
 from loom_nb.protocols import CallContext, Enquiry, Enrichment, PartitionItem, Toolset, current_call
@@ -75,6 +75,7 @@ class KnowledgeCapability:
                 raise LoomUsageError(
                     "Capability.knowledge: which documents?", fixes=['Capability.knowledge(["papers"])']
                 )
+        check_reader(self.embedder)
         self.query("")
 
     def query(self, text: str) -> KnowledgeQuery:
@@ -117,6 +118,10 @@ class Reading:
         self._query = query
         self._indexing: asyncio.Task[Any] | None = None
         self._progress = IndexProgress("looking")
+        self._failed: Mapping[str, str] = {}
+        """What could not be read when the sources were last looked at, and why."""
+        self._told: set[str] = set()
+        """Of that, what the person was told."""
 
     async def search_knowledge(self, query: str, source: str = "", limit: int = 6) -> list[TextPart]:
         """Search the user's documents. Gives the passages that answer best, each with its number to cite.
@@ -136,7 +141,8 @@ class Reading:
             tokens=6_000,
             sources=(source,) if source else (),
         )
-        found = await self.base.search(wanted)
+        found, alone = await self._found(wanted)
+        note += alone
         context = current_call.get()
         numbers = _numbers(context, found)
         state = await asyncio.to_thread(self.base.state)
@@ -156,8 +162,9 @@ class Reading:
         """The passages that fit the words of a task, as data; what was shown before is not repeated."""
         if not enquiry.text.strip():
             return None
-        note = await self._fresh()
-        found = await self.base.search(self._query(enquiry.text))
+        note = await self._fresh() + ("" if enquiry.preview else self._unread())
+        found, alone = await self._found(self._query(enquiry.text))
+        note += alone
         facts: list[Any] = [Noticed(f"knowledge{note}", "warning")] if note else []
         made = _enrichment(enquiry, found, facts)
         if found and not enquiry.preview:
@@ -171,12 +178,20 @@ class Reading:
             self._indexing.cancel()
             await asyncio.gather(self._indexing, return_exceptions=True)
 
+    async def _found(self, query: KnowledgeQuery) -> tuple[list[Evidence], str]:
+        """The passages; by their words alone where the embedder fails, and what is to be told of that."""
+        try:
+            return await self.base.search(query), ""
+        except (EmbeddingError, ModelError, LoomKeyError) as error:
+            found = await self.base.search(query, meaning=False)
+            return found, f": documents were looked through for words alone: {error.title}"
+
     async def _fresh(self) -> str:
         """Bring the base up to date, as far as that takes a moment; what is to be told of it."""
+        state = await asyncio.to_thread(self.base.state)
         if self._indexing is None or self._indexing.done():
             self._indexing = asyncio.get_running_loop().create_task(self._refreshed())
         task = self._indexing
-        state = await asyncio.to_thread(self.base.state)
         patience = PATIENCE if not state.generation else PATIENCE / 4
         done, _ = await asyncio.wait([task], timeout=patience)
         if not done:
@@ -195,7 +210,18 @@ class Reading:
         def noted(step: IndexProgress) -> None:
             self._progress = step
 
-        await self.base.index(noted, everything=False)
+        report = await self.base.index(noted, everything=False)
+        self._failed = report.failed
+
+    def _unread(self) -> str:
+        """What could not be read and was not told yet."""
+        new = {name: why for name, why in self._failed.items() if name not in self._told}
+        self._told.update(new)
+        if not new:
+            return ""
+        name, why = next(iter(new.items()))
+        more = f", nor {counted(len(new) - 1, 'other document')}" if len(new) > 1 else ""
+        return f": {one_line(name, 100)} could not be read ({one_line(why, 200)}){more}"
 
     async def _used(
         self, session: str, run: str, query: str, found: Sequence[Evidence], numbers: Sequence[int], by: str

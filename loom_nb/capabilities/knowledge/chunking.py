@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from loom_nb.capabilities.knowledge.documents import Document, Fence, fences
+from loom_nb.capabilities.knowledge.documents import Document, Fence, fences, paths
 from loom_nb.errors import LoomUsageError
 from loom_nb.tokens import CHARS_PER_TOKEN, OTHERS_PER_TOKEN
 
@@ -74,7 +74,7 @@ def chunked(
         )
     if not document.text.strip():
         return []
-    cut = _Cut(document, size, overlap)
+    cut, path = _Cut(document, size, overlap), paths(document.outline)
     seen: Counter[str] = Counter()
     made: list[Chunk] = []
     for start, end in cut.spans():
@@ -83,7 +83,7 @@ def chunked(
         mark = hashlib.sha256(f"{name}\0{seen[text]}\0{text}".encode("utf-8", "surrogatepass")).hexdigest()
         before, after = cut.fence_of(start), cut.fence_at_end(end)
         place = start + len(text) - len(text.lstrip())
-        headings, location = document.path(place), document.location(place, start + len(text.rstrip()))
+        headings, location = path(place), document.location(place, start + len(text.rstrip()))
         tokens = cut.tokens(start, end)
         made.append(Chunk(mark[:16], len(made), start, end, text, headings, location, tokens, before, after))
     return made

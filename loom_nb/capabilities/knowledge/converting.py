@@ -174,9 +174,9 @@ def _markdown_title(text: str, outline: tuple[Heading, ...]) -> str:
     """Of the front matter, else the first heading of the first level."""
     if text.startswith("---\n"):
         end = text.find("\n---", 4)
-        found = re.search(r"^title:\s*(.+?)\s*$", text[4 : max(4, end)], re.MULTILINE)
+        found = re.search(r"^title:[ \t]*(\S.*)$", text[4 : max(4, end)], re.MULTILINE)
         if found:
-            return found[1].strip("\"'")[:300]
+            return found[1].strip().strip("\"'")[:300]
     return next((one.title for one in outline if one.level == 1), "")
 
 

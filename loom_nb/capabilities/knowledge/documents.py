@@ -2,8 +2,8 @@
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Kind = Literal["markdown", "text", "html", "pdf", "docx", "notebook", "code", "row"]
@@ -47,6 +47,14 @@ class Document:
     marks: tuple[Mark, ...] = ()
     unit: str = "line"
 
+    def hidden(self, hide: Callable[[str], str]) -> "Document":
+        """The same with its words hidden where `hide` does, which leaves every character in its place."""
+        text = hide(self.text)
+        if text == self.text and hide(self.title) == self.title:
+            return self
+        outline = tuple(Heading(one.offset, one.level, hide(one.title)) for one in self.outline)
+        return replace(self, text=text, title=hide(self.title), outline=outline)
+
     def path(self, offset: int) -> tuple[str, ...]:
         """The headings under which a place stands, the highest first."""
         return headings_at(self.outline, offset)
@@ -66,16 +74,32 @@ class Document:
         return f"{self.unit} {first}" if first == final else f"{self.unit}s {first}-{final}"
 
 
-def headings_at(outline: tuple[Heading, ...], offset: int) -> tuple[str, ...]:
+def headings_at(outline: Sequence[Heading], offset: int) -> tuple[str, ...]:
     """The titles that hold at a place, the highest first."""
-    held: list[Heading] = []
-    for heading in outline:
-        if heading.offset > offset:
-            break
-        while held and held[-1].level >= heading.level:
+    return paths(outline)(offset)
+
+
+def paths(outline: Sequence[Heading]) -> Callable[[int], tuple[str, ...]]:
+    """`headings_at`, for many places of one document."""
+    above: list[int] = []
+    """Of each heading the one under which it stands, by its number; -1: none."""
+    held: list[int] = []
+    for number, heading in enumerate(outline):
+        while held and outline[held[-1]].level >= heading.level:
             held.pop()
-        held.append(heading)
-    return tuple(one.title for one in held)
+        above.append(held[-1] if held else -1)
+        held.append(number)
+    offsets = [heading.offset for heading in outline]
+
+    def path(offset: int) -> tuple[str, ...]:
+        titles: list[str] = []
+        at = bisect_right(offsets, offset) - 1
+        while at >= 0:
+            titles.append(outline[at].title)
+            at = above[at]
+        return tuple(reversed(titles))
+
+    return path
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +120,7 @@ class Fence:
 
 
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})([^\n]*)$", re.MULTILINE)
-_ATX = re.compile(r"^ {0,3}(#{1,6})[ \t]+([^\n]*?)[ \t]*#*[ \t]*$", re.MULTILINE)
+_ATX = re.compile(r"^ {0,3}(#{1,6})[ \t]([^\n]*)$", re.MULTILINE)
 _SETEXT = re.compile(r"^ {0,3}(\S[^\n]*)\n {0,3}(=+|-+)[ \t]*$", re.MULTILINE)
 MAX_HEADING = 200
 """Characters of a title."""
@@ -140,11 +164,18 @@ def markdown_outline(text: str) -> tuple[Heading, ...]:
     )
 
 
+def _without_closing(title: str) -> str:
+    """A title without the marks that close it: `## Bees ##`, but not `## C#`."""
+    title = title.strip()
+    bare = title.rstrip("#")
+    return title if bare and not bare[-1].isspace() else bare.rstrip()
+
+
 def _headings(text: str) -> Iterator[Heading]:
     for found in _ATX.finditer(text):
-        yield Heading(found.start(), len(found[1]), found[2].strip()[:MAX_HEADING])
+        yield Heading(found.start(), len(found[1]), _without_closing(found[2])[:MAX_HEADING])
     for found in _SETEXT.finditer(text):
         title = found[1].strip()
         is_rule = len(found[2]) < 2 or title.startswith(("#", ">", "-", "*", "|", "`", "~"))
-        if not is_rule and (found.start() == 0 or text[: found.start()].endswith("\n\n")):
+        if not is_rule and (found.start() == 0 or text.endswith("\n\n", 0, found.start())):
             yield Heading(found.start(), 1 if found[2][0] == "=" else 2, title[:MAX_HEADING])

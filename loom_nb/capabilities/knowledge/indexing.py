@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from loom_nb.capabilities.knowledge.meaning import Meaning
 
-FORM = "1"
+FORM = "2"
 """Of converters and chunks: when they change, documents are read again."""
 BATCH = 16
 """Documents that are read before they are kept."""
@@ -102,6 +102,7 @@ class Pass:
         now: seconds since the epoch.
         monotonic: seconds that never run backwards.
         again: whether a source is to be asked again; one that is not stays as it is served.
+        hide: puts stars over secrets before anything is kept, or sent to who embeds.
     """
 
     database: Database
@@ -111,6 +112,7 @@ class Pass:
     now: Callable[[], float]
     monotonic: Callable[[], float]
     again: Callable[[KnowledgeSource, float | None], bool]
+    hide: Callable[[str], str]
     report: IndexReport | None = None
     _chunks: int = 0
 
@@ -243,7 +245,7 @@ class Pass:
             raw = _raw(found, page)
             if self._is_there(source, found.key, raw.sha256):
                 return _Read(source, found, raw.sha256)
-            document = raw.document()
+            document = raw.document().hidden(self.hide)
             chunks = chunked(document, f"{source}\0{found.key}", self.form.size, self.form.overlap)
         except LoomError as error:
             return _Read(source, found, error=error.title)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from loom_nb.capabilities.knowledge.indexing import said
 from loom_nb.database import Database
 from loom_nb.errors import EmbeddingError, LoomUsageError
-from loom_nb.retrieval.embedding import LEAST_LIFT, Embedder, checked
+from loom_nb.retrieval.embedding import LEAST_LIFT, Embedder, vectors_of
 from loom_nb.retrieval.lsa import LatentEmbedder, LatentSemantics
 from loom_nb.retrieval.vectors import VectorIndex, to_bytes
 
@@ -26,6 +26,16 @@ REFIT = 0.2
 """Share of new texts from which on latent semantics are fitted anew."""
 
 
+def check_reader(reader: object) -> None:
+    """Raise LoomUsageError for what is no `Reader`."""
+    if reader is not None and reader != "lsa" and not callable(getattr(reader, "embed", None)):
+        raise LoomUsageError(
+            f"there is no embedder {reader!r:.80}",
+            cause='an embedder has an `embed`; "lsa" learns from the documents; None looks for words alone',
+            fixes=['embedder="lsa"', "embedder=None", 'embedder=OpenAIEmbedder("text-embedding-3-small")'],
+        )
+
+
 class Meaning:
     """Gives the chunks of a base their vectors in one pass.
 
@@ -35,10 +45,6 @@ class Meaning:
     """
 
     def __init__(self, database: Database, reader: Reader) -> None:
-        if isinstance(reader, str) and reader != "lsa":
-            raise LoomUsageError(
-                f"there is no embedder {reader!r}", fixes=['embedder="lsa"', "embedder=None"]
-            )
         self._database = database
         self._reader: Reader = reader
         self.name = ""
@@ -63,8 +69,8 @@ class Meaning:
         dimension = await asyncio.to_thread(self._dimension, embedder.name)
         for first in range(0, len(missing), size):
             some = missing[first : first + size]
-            made = await embedder.embed([text for _, text in some], kind="document")
-            vectors = checked(made, len(some), dimension, name=embedder.name, zeros=True)
+            texts = [text for _, text in some]
+            vectors = await vectors_of(embedder, texts, "document", dimension, zeros=True)
             dimension = vectors.shape[1]
             await asyncio.to_thread(self._keep, embedder.name, [one for one, _ in some], vectors)
             yield first + len(some), len(missing)

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from loom_nb.border import clean
 from loom_nb.capabilities.knowledge.converting import converted, kind_of, of_row, of_text
 from loom_nb.capabilities.knowledge.documents import Document
 from loom_nb.capabilities.secret_names import looks_secret
@@ -164,9 +165,12 @@ class KnowledgeSource:
     @classmethod
     def texts(cls, texts: Mapping[str, str] | Iterable[str], name: str = "texts") -> "KnowledgeSource":
         """Texts by their names; without names they are numbered."""
-        given = dict(texts) if isinstance(texts, Mapping) else _numbered(texts)
-        if not all(isinstance(one, str) for one in given.values()):
-            raise LoomUsageError("KnowledgeSource.texts takes texts, or texts by their names")
+        given = {} if isinstance(texts, str) else _named(texts)
+        if isinstance(texts, str) or not all(isinstance(one, str) for one in given.values()):
+            raise LoomUsageError(
+                "KnowledgeSource.texts takes texts, or texts by their names",
+                fixes=['KnowledgeSource.texts({"name": "…"})', 'KnowledgeSource.texts(["…"])'],
+            )
         return cls("texts", name, {"texts": given})
 
     @classmethod
@@ -232,13 +236,15 @@ class KnowledgeSource:
 
 
 def _texts(what: str, values: Iterable[str]) -> tuple[str, ...]:
-    made = (values,) if isinstance(values, str) else tuple(values)
+    made = (values,) if isinstance(values, str) or not isinstance(values, Iterable) else tuple(values)
     if not all(isinstance(one, str) for one in made):
         raise LoomUsageError(f"{what} are texts")
     return made
 
 
-def _numbered(texts: Iterable[str]) -> dict[str, str]:
+def _named(texts: Mapping[str, str] | Iterable[str]) -> dict[str, str]:
+    if isinstance(texts, Mapping):
+        return {clean(str(name)): text for name, text in texts.items()}
     return {f"text {number}": text for number, text in enumerate(texts, 1)}
 
 
@@ -392,7 +398,8 @@ _FINDERS: dict[str, Callable[[Mapping[str, Any]], Iterator[Found]]] = {
 
 def checked_sources(values: Any) -> tuple[KnowledgeSource, ...]:
     """Sources as they were given, each under a name of its own. Raises LoomUsageError."""
-    given = [values] if isinstance(values, str | Path | KnowledgeSource) else list(values)
+    alone = isinstance(values, str | Path | KnowledgeSource) or not isinstance(values, Iterable)
+    given = [values] if alone else list(values)
     made: list[KnowledgeSource] = []
     names: set[str] = set()
     for one in map(KnowledgeSource.of, given):

@@ -1,6 +1,7 @@
 """MemoryCapability: lets an agent keep notes, and begins each run with those that fit its task."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,11 +9,11 @@ from loom_nb import settings
 from loom_nb.capabilities.memory.choosing import shown
 from loom_nb.capabilities.memory.finding import Query
 from loom_nb.capabilities.memory.notes import SCOPES, Provenance, Scope, Viewer
-from loom_nb.capabilities.memory.ranking import MemoryWeights
+from loom_nb.capabilities.memory.ranking import Hit, MemoryWeights
 from loom_nb.capabilities.memory.store import THRESHOLD, TOKENS, NoteStore
 from loom_nb.capabilities.memory.tools import MemoryTools, recalled
 from loom_nb.capabilities.memory.vectors import embed_notes, embedded_query
-from loom_nb.errors import LoomError, LoomUsageError
+from loom_nb.errors import LoomError, LoomUsageError, StoreError
 from loom_nb.events import Kept, Noticed
 from loom_nb.protocols import Enquiry, Enrichment, Toolset
 from loom_nb.redaction.key_forms import without_key_forms
@@ -112,8 +113,11 @@ class OpenedMemory:
         """Bring folder and notes together; what of it went wrong, in words."""
         if self._mirror is None:
             return ()
-        async with self._turn:
-            report = await asyncio.to_thread(self._mirror.sync)
+        try:
+            async with self._turn:
+                report = await asyncio.to_thread(self._mirror.sync)
+        except LoomError as error:  # the notes are there without their folder, too
+            return (f"{error.title}: notes and folder are not in step",)
         return report.problems
 
     async def changed(self) -> None:
@@ -128,7 +132,7 @@ class OpenedMemory:
     async def query(self, text: str) -> Query:
         """A query with its vector; without, where the embedder fails: words find, too."""
         try:
-            return await embedded_query(self._described.embedder, text)
+            return await embedded_query(self._described.embedder, self.store.clean(text))
         except LoomError:
             return Query(text)
 
@@ -142,17 +146,22 @@ class OpenedMemory:
             lambda: self.store.choose(query, viewer=viewer, tokens=self._described.tokens, seen=enquiry.seen)
         )
         if not enquiry.preview:
-            by = Provenance(
-                "agent", enquiry.session, enquiry.run, enquiry.notebook, enquiry.cell, enquiry.agent
-            )
-            await asyncio.to_thread(
-                lambda: self.store.used(chosen.hits, how="enrichment", query=enquiry.text, by=by, begins=True)
-            )
+            failed = await asyncio.to_thread(self._counted, chosen.hits, enquiry)
+            facts += [failed] if failed else []
         if chosen.hits:
             facts.append(
                 recalled(chosen.hits, enquiry.text, "enrichment", chosen.left_out, tokens=chosen.tokens)
             )
         return Enrichment(tuple(map(shown, chosen.hits)), tuple(facts)) if facts else None
+
+    def _counted(self, hits: Sequence[Hit], enquiry: Enquiry) -> Noticed | None:
+        """Write down what a run is shown; where that fails, it is shown all the same."""
+        by = Provenance("agent", enquiry.session, enquiry.run, enquiry.notebook, enquiry.cell, enquiry.agent)
+        try:
+            self.store.used(hits, how="enrichment", query=enquiry.text, by=by, begins=True)
+        except StoreError as error:
+            return Noticed(f"That notes were shown is not written down: {error.title}", "warning")
+        return None
 
     async def close(self) -> None:
         """Let go of the file."""
@@ -163,7 +172,7 @@ class OpenedMemory:
         try:
             if embedder is not None:
                 await embed_notes(self.store, embedder)
-            return await embedded_query(embedder, enquiry.text), None
+            return await embedded_query(embedder, self.store.clean(enquiry.text)), None
         except LoomError as error:
             told = f"Notes were looked for by their words alone: {error.title}"
             return Query(enquiry.text), Noticed(told, "warning")

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from loom_nb.border import clean
 from loom_nb.capabilities.memory.notes import Note, Scope, checked
 from loom_nb.errors import LoomUsageError
 
@@ -16,6 +17,8 @@ MOST_BYTES = 1_000_000
 _MOST_HEAD = 20_000
 _FENCE = re.compile(r"\A---[ \t]*\n(?P<head>.*?)^---[ \t]*(?:\n|\Z)(?:[ \t]*\n)?", re.DOTALL | re.MULTILINE)
 _OURS = ("id", "category", "tags", "pinned", "importance", "scope", "created", "updated", "source")
+_OF_A_TAG = (ValueError, ArithmeticError, LookupError, AttributeError, TypeError)
+"""What the parser raises for a tag that does not fit its value: `!!bool maybe`, `!!int ""`."""
 _LASTING: tuple[Scope, ...] = ("semantic", "persistent")
 
 
@@ -95,14 +98,14 @@ def _head(text: str) -> Mapping[str, Any]:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
             raise LoomUsageError("front matter with aliases (*name) is not read")
         head = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, *_OF_A_TAG) as error:
         why = " ".join(str(getattr(error, "problem", None) or error).split())
         raise LoomUsageError(f"front matter that is no YAML: {why[:200]}") from None
     if head is None:
         return {}
     if not isinstance(head, dict):
         raise LoomUsageError("front matter is lines of `name: value`")
-    return {str(name): value for name, value in head.items()}
+    return {clean(str(name)): value for name, value in head.items()}
 
 
 def _word(value: Any) -> str:
@@ -117,14 +120,16 @@ def _word(value: Any) -> str:
 def _plain(value: Any) -> Any:
     """A value of YAML as JSON can hold it."""
     if isinstance(value, dict):
-        return {str(name): _plain(one) for name, one in value.items()}
+        return {clean(str(name)): _plain(one) for name, one in value.items()}
     if isinstance(value, list | tuple | set):
         return [_plain(one) for one in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, bool | float):
         return value
-    return str(value)
+    if isinstance(value, int) and abs(value) < 2**63:
+        return value
+    return clean(str(value))
 
 
 def _written(moment: float) -> str:

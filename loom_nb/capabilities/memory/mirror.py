@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from loom_nb.border import clean
 from loom_nb.capabilities.memory import tables
 from loom_nb.capabilities.memory.front_matter import MOST_BYTES, FileNote, parsed, rendered
 from loom_nb.capabilities.memory.notes import Note, Provenance, id_of
@@ -113,7 +114,7 @@ class Mirror:
         fresh = not self.folder.is_dir()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            files = dict(_scan(self.folder))
+            files = _with_plain_names(dict(_scan(self.folder)), problems)
         except OSError as error:
             raise SetupError(
                 f"the folder of the notes, {self.folder}, cannot be used", cause=str(error.strerror)
@@ -356,6 +357,21 @@ def _scan(folder: Path, inside: str = "", depth: int = 0) -> Iterator[tuple[str,
             elif entry.name.endswith(".md") and entry.is_file(follow_symlinks=False):
                 with suppress(FileNotFoundError):
                     yield path, entry.stat(follow_symlinks=False)
+
+
+def _with_plain_names(files: dict[str, os.stat_result], problems: list[str]) -> dict[str, os.stat_result]:
+    """The files whose names can be kept; of the others it is told."""
+    odd = [path for path in files if not _is_text(path)]
+    problems += [f"{clean(path)!r} is not taken over: its name is no UTF-8" for path in odd]
+    return {path: status for path, status in files.items() if path not in odd} if odd else files
+
+
+def _is_text(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _put(place: Path, data: bytes) -> os.stat_result:

@@ -13,8 +13,9 @@ what is relevant; nothing comes back for being new or important.
       words = Σ_t∈note idf(t) · min(1, tf·(k1+1) / (tf + k1·(1 - b + b·len/mean))) / Σ_t∈query idf(t)
       idf(t) = ln(1 + (N - n + ½) / (n + ½))
 
-  of a store with N notes, n of which have the term. A word that only begins like a term counts 0.7. Of long
-  queries the twelve terms that weigh most are what a note could get at most.
+  of a store with N notes, n of which have the term; N counts as 10 at least, so that in a memory that has
+  just begun a word says something, too. A word that only begins like a term counts 0.7. Of long queries the
+  twelve terms that weigh most are what a note could get at most.
 - vector: the cosine of the nearest piece of the note, from `vector_floor` (nothing) to 1; 0 without an
   embedder, and its weight does not count then.
 - salience: 0.5 · importance + 0.3 if pinned + 0.2 · min(1, ln(1 + uses) / ln 21).
@@ -33,6 +34,8 @@ from loom_nb.capabilities.memory.stems import shorter
 from loom_nb.errors import LoomUsageError
 
 K1, B = 1.2, 0.75
+FEWEST = 10
+"""Notes that a store counts for at least: of few notes, each word stands in most of them."""
 MOST_WEIGHED = 12
 """Terms of a query that count in what a note could get at most."""
 BEGINS = 0.7
@@ -109,7 +112,7 @@ class Hit(msgspec.Struct, frozen=True):
 
 def term_weights(terms: Sequence[str], frequencies: Mapping[str, int], notes: int) -> dict[str, float]:
     """How much each term of a query says, by how few notes have it."""
-    weights = {}
+    weights, notes = {}, max(notes, FEWEST)
     for term in terms:
         n = min(frequencies.get(term, 0), notes)
         weight = math.log(1 + (notes - n + 0.5) / (n + 0.5))

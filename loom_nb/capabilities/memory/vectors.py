@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from loom_nb.capabilities.memory.finding import Query
 from loom_nb.capabilities.memory.store import NoteStore
-from loom_nb.retrieval.embedding import Embedder, checked
+from loom_nb.retrieval.embedding import Embedder, vectors_of
 
 if TYPE_CHECKING:
     from loom_nb.retrieval.embedding import Vectors
@@ -41,7 +41,7 @@ async def embed_notes(store: NoteStore, embedder: Embedder, most: int = 256) -> 
         rows: dict[int, list[Vectors]] = {number: [] for number, _ in missing}
         for start in range(0, len(texts), BATCH):
             some = texts[start : start + BATCH]
-            made = checked(await embedder.embed([piece for _, piece in some], kind="document"), len(some))
+            made = await vectors_of(embedder, [piece for _, piece in some], "document")
             for (number, _), row in zip(some, made, strict=True):
                 rows[number].append(row)
         store.keep_vectors(embedder.name, rows)
@@ -53,5 +53,5 @@ async def embedded_query(embedder: Embedder | None, text: str) -> Query:
     """A query with its vector, where somebody embeds. Raises as `embed_notes`."""
     if embedder is None or not text.strip():
         return Query(text)
-    made = checked(await embedder.embed([text], kind="query"), 1)
+    made = await vectors_of(embedder, [text], "query")
     return Query(text, made[0], embedder.name)

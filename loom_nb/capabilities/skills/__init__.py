@@ -12,7 +12,7 @@ from pathlib import Path
 
 from loom_nb import settings
 from loom_nb.capabilities.skills.choosing import best, line, within
-from loom_nb.capabilities.skills.limits import AskAboutSkills, OnlyAllowedTools
+from loom_nb.capabilities.skills.limits import AskAboutSkills, OnlyAllowedTools, SkillsStayTheUsers
 from loom_nb.capabilities.skills.places import Place, agent_folder, usual_places
 from loom_nb.capabilities.skills.shelf import Shelf, Skill
 from loom_nb.capabilities.skills.tools import Finding
@@ -52,7 +52,7 @@ class SkillsCapability:
             raise LoomUsageError(
                 "Capability.skills: folders is a list", fixes=[f"folders=[{self.folders!r}]"]
             )
-        if self.listed < 0:
+        if isinstance(self.listed, bool) or not isinstance(self.listed, int) or self.listed < 0:
             raise LoomUsageError("Capability.skills: listed is a number of tokens, 0 or more")
         object.__setattr__(self, "folders", tuple(str(one) for one in self.folders))
 
@@ -78,9 +78,8 @@ class SkillsCapability:
         async def enrich(enquiry: Enquiry) -> Enrichment | None:
             return await asyncio.to_thread(fitting, shelf, enquiry, told_all, self.listed)
 
-        return Toolset(
-            tools=tools, partitions=lambda: items, enrich=enrich, rules=(OnlyAllowedTools(), AskAboutSkills())
-        )
+        rules = (OnlyAllowedTools(), AskAboutSkills(), SkillsStayTheUsers(shelf.places))
+        return Toolset(tools=tools, partitions=lambda: items, enrich=enrich, rules=rules)
 
 
 def catalogue(skills: Sequence[Skill], budget: int) -> tuple[str, frozenset[str]]:

@@ -149,7 +149,7 @@ _STAYS = re.compile(
     r"|autostart/|/startup/|\.git/hooks/|\.ssh/config$|\.pth$"
 )  # fmt: skip
 _COMMAND_LINE = re.compile(
-    r"^\s*(?:\$\s+)?(?:sudo|curl|wget|rm|dd|bash|sh|eval|export|chmod|cat|echo"
+    r"^[ \t]*(?:\$[ \t]+)?(?:sudo|curl|wget|rm|dd|bash|sh|eval|export|chmod|cat|echo"
     r"|git|pip|python3?|npm|cd|mkdir|cp|mv|tar|find|crontab|ssh|nc|docker)\s",
     re.MULTILINE,
 )
@@ -191,7 +191,7 @@ def language_of(path: str, text: str) -> str:
 
 
 def _is_python(code: str) -> bool:
-    return re.search(r"^\s*(?:import \w|from \w[\w.]* import |def \w+\()", code, re.MULTILINE) is not None
+    return re.search(r"^[ \t]*(?:import \w|from \w[\w.]* import |def \w+\()", code, re.MULTILINE) is not None
 
 
 def _at(code: str, place: int) -> int:
@@ -453,7 +453,7 @@ _SHELL_BACK = re.compile(r"\bdup2\b|pty\.spawn|subprocess\.\w+\(\s*\[?\s*[\"'](?
 
 
 def _python(code: str) -> Iterator[Deed]:
-    code = re.sub(r"^(\s*)[%!]", r"\1# ", code, flags=re.MULTILINE)
+    code = re.sub(r"^([ \t]*)[%!]", r"\1# ", code, flags=re.MULTILINE)
     sends = _SINKS.search(code)
     if sends is not None and (found := _WHOLE_ENV.search(code)):
         yield Deed(

@@ -1,10 +1,12 @@
 """The rules that come with skills: which tools an active one may use, and which skills are asked about."""
 
 import fnmatch
+import os
 import re
 from dataclasses import dataclass
 from typing import Literal
 
+from loom_nb.capabilities.skills.places import Place
 from loom_nb.events import SkillActivated
 from loom_nb.protocols import Call, Layer, Verdict
 
@@ -58,6 +60,32 @@ class OnlyAllowedTools:
 
     def __str__(self) -> str:
         return "tools that an active skill does not name in its allowed_tools are denied"
+
+
+@dataclass(frozen=True, slots=True)
+class SkillsStayTheUsers:
+    """Denies the tools for files the folders whose skills are trusted: no agent writes what it trusts.
+
+    Commands and code may name them, for skills have scripts; what those do is judged as ever.
+    """
+
+    places: tuple[Place, ...]
+    name: str = "skills of the user"
+    layer: Layer = "veto"
+    decision: Literal["deny"] = "deny"
+
+    def judge(self, call: Call) -> Verdict | None:
+        """Deny a call that changes such a folder or something in it."""
+        if call.provided_by != "files" or call.read_only or call.assessment is None:
+            return None
+        roots = [os.path.realpath(one.path) for one in self.places if one.trusted or one.tier == "agent"]
+        for path in map(os.path.realpath, call.assessment.paths):
+            if any(path == root or path.startswith(f"{root}{os.sep}") for root in roots):
+                return Verdict("deny", "agents change no skills that are trusted", self.name)
+        return None
+
+    def __str__(self) -> str:
+        return "changes of skills that are trusted by the tools for files are denied"
 
 
 def allows(skill: SkillActivated, call: Call) -> bool:

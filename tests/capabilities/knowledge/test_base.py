@@ -283,6 +283,70 @@ async def test_vectors_of_another_dimension_are_refused(tmp_path):
     assert other.state().documents == 1
 
 
+class Moody(Counting):
+    """Fails at questions, in a way of its own."""
+
+    def __init__(self, answer) -> None:
+        super().__init__()
+        self.answer = answer
+
+    async def embed(self, texts: Sequence[str], *, kind: str = "document") -> np.ndarray:
+        if kind == "document":
+            return await super().embed(texts)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ValueError("a bug of somebody else"),
+        ModelError("the server is gone", fault="connection"),
+        np.full((1, 26), np.nan, np.float32),
+        np.ones((1, 7), np.float32),
+        np.ones((2, 26), np.float32),
+        "no vectors at all",
+    ],
+)
+async def test_an_embedder_that_fails_at_a_question_is_an_error_and_words_find(tmp_path, answer):
+    texts = KnowledgeSource.texts({"bees": BEE, "quokkas": QUOKKA})
+    base = KnowledgeBase([texts], path=tmp_path / "k.db", embedder=Moody(answer))
+    await base.index()
+
+    with pytest.raises((EmbeddingError, ModelError)):
+        await base.search("where do quokkas live")
+    (found, *_) = await base.search("where do quokkas live", meaning=False)
+    assert found.title == "quokkas"
+    base.close()
+
+
+async def test_secrets_in_documents_and_questions_are_kept_and_sent_nowhere(tmp_path, monkeypatch):
+    known, form = "quite-a-long-canary-7781", "sk-ant-api03-" + "A1b2C3d4" * 12
+    monkeypatch.setenv("LIBRARY_TOKEN", known)
+    text = f"# The token {known}\n\nThe token of the library is {known}.\nAnd the key is {form}.\n"
+    sent = Counting()
+    asked: list[str] = []
+
+    class Listening(Moody):
+        async def embed(self, texts: Sequence[str], *, kind: str = "document") -> np.ndarray:
+            asked.extend(texts if kind == "query" else ())
+            return await sent.embed(texts)
+
+    source = KnowledgeSource.texts({"notes": text})
+    base = KnowledgeBase([source], path=tmp_path / "k.db", embedder=Listening(None))
+    await base.index()
+    (found,) = await base.search(f"the token {known} of the library")
+    base.used([(found.id, 1)], session="s", run="r", query=f"{known} and {form}", by="enrichment")
+    base.close()
+
+    assert found.text == text.replace(known, "*" * len(known)).replace(form, "*" * len(form)).strip("\n")
+    told = " ".join([*sent.texts, *asked])
+    assert "library" in told and known not in told and form not in told
+    kept = b"".join(file.read_bytes() for file in tmp_path.glob("k.db*"))
+    assert b"library" in kept and known.encode() not in kept and form.encode() not in kept
+
+
 async def test_indexing_tells_how_far_it_is_and_can_be_left(tmp_path):
     texts = {f"text {n}": f"Words of number {n} " * 20 for n in range(100)}
     base = KnowledgeBase([KnowledgeSource.texts(texts)], path=tmp_path / "k.db")

@@ -1,10 +1,11 @@
 """An agent with documents: passages travel with a task, a tool finds them, numbers stay, nothing is repeated."""
 
+import numpy as np
 import pytest
 
 from loom_nb import Agent, Capability, MemoryStore, Model, RunContext
 from loom_nb.capabilities.knowledge import Evidence, KnowledgeBase, KnowledgeQuery, KnowledgeSource
-from loom_nb.errors import LoomUsageError
+from loom_nb.errors import LoomUsageError, ModelError
 from loom_nb.events import EvidenceFound, MessageAdded, Noticed
 from loom_nb.inputs import SessionConfig
 from loom_nb.messages import DataPart
@@ -54,6 +55,70 @@ async def test_hi_brings_nothing(source, tmp_path):
 
         assert parts_of(session) == []
         assert found_in(session) == []
+
+
+class Gone:
+    """An embedder whose server is there for documents, and gone for questions."""
+
+    name = "gone"
+    least = 0.3
+
+    async def embed(self, texts, *, kind="document"):
+        if kind == "query":
+            raise ModelError("the server is gone", fault="connection")
+        return np.ones((len(texts), 2), np.float32)
+
+    async def close(self):
+        return None
+
+
+async def test_where_the_embedder_fails_words_find_and_it_is_told(source, tmp_path):
+    agent = agent_with(
+        source, tmp_path, Call("search_knowledge", {"query": "krill"}), "Whales.", embedder=Gone()
+    )
+    async with agent.session() as session:
+        result = await session.run("where do quokkas live?")
+
+        (part,) = parts_of(session)
+        assert part.text.startswith("[1] Quokkas")
+        (noticed,) = [one.event for one in session.events() if isinstance(one.event, Noticed)]
+        assert "words alone: the server is gone" in noticed.text
+        told = next(
+            inner.text
+            for message in result.messages
+            for one in message.parts
+            for inner in getattr(one, "parts", ())
+        )
+        assert "words alone: the server is gone" in told
+
+
+async def test_what_cannot_be_read_is_told_once(tmp_path):
+    library = library_of(tmp_path / "library")
+    (library / "broken.pdf").write_bytes(b"%PDF-1.4 and no more")
+    here, gone = KnowledgeSource.folder(library), KnowledgeSource.folder(tmp_path / "nowhere")
+    documents = Capability.knowledge([here, gone], path=tmp_path / "k.db")
+    agent = Agent(Model.scripted(["a", "b"]), capabilities=[documents], session_store=MemoryStore())
+    async with agent.session() as session:
+        await session.run("where do quokkas live?")
+        await session.run("who eats krill?")
+
+        (noticed,) = [one.event for one in session.events() if isinstance(one.event, Noticed)]
+        assert "could not be read (" in noticed.text and "1 other document" in noticed.text
+        assert len(found_in(session)) == 2
+
+
+def test_wrong_documents_are_refused_with_what_to_write(tmp_path):
+    for wrong in (3, None, [3], []):
+        with pytest.raises(LoomUsageError):
+            Capability.knowledge(wrong)
+    for given in ({"embedder": "word2vec"}, {"embedder": 7}, {"path": 3}):
+        with pytest.raises(LoomUsageError, match=next(iter(given))):
+            Capability.knowledge(tmp_path, **given)
+    for texts in ("all in one", [1], {"a": 2}):
+        with pytest.raises(LoomUsageError, match="texts by their names"):
+            KnowledgeSource.texts(texts)
+    with pytest.raises(LoomUsageError, match="exclude"):
+        KnowledgeSource.folder(tmp_path, exclude=3)
 
 
 async def test_never_enriching_leaves_only_the_tool(source, tmp_path):

@@ -26,6 +26,27 @@ def test_headings_within_code_are_none():
     assert [one.title for one in made.outline] == ["Real"]
 
 
+def test_a_heading_is_told_without_the_marks_that_close_it():
+    made = converted(b"# Bees ##\n\n## C#\n\n###   Ants\t#  \n", "a.md")
+
+    assert [one.title for one in made.outline] == ["Bees", "C#", "Ants"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "---\ntitle: a" + " " * 400_000 + "b\n---\nwords",
+        "# a" + " " * 400_000 + "b\nwords",
+        "words\n=====\n\n" * 150_000,
+    ],
+)
+def test_a_document_that_repeats_itself_is_read_and_cut_in_one_go(text):
+    """Where each line looked through all that follow it, or all before it, this took hours."""
+    made = converted(text.encode(), "a.md")
+
+    assert chunked(made, "a.md")[-1].end == len(text)
+
+
 def test_a_page_is_its_words_without_scripts():
     made = converted(
         b"<title>Owls</title><script>alert(1)</script><h1>Owls</h1><p>They turn their heads.</p>", "owls.html"

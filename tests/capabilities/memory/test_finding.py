@@ -66,6 +66,13 @@ def test_one_note_alone_is_found_as_well_as_among_many(tmp_path):
         assert store.search("what is my cat's favourite food?") == ()
 
 
+def test_a_memory_that_has_just_begun_finds_by_one_word_in_common(tmp_path):
+    with closing(NoteStore(tmp_path / "m.db")) as store:
+        store.add("My bike is green.")
+        assert len(store.search("what colour is my bike?")) == 1
+        assert store.search("what is the opening hour of the museum of bike history downtown?") == ()
+
+
 def test_the_end_of_a_long_note_is_found_and_shown(tmp_path):
     with closing(NoteStore(tmp_path / "m.db")) as store:
         middle = " ".join(f"filler{n}" for n in range(15_000))

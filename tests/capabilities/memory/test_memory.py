@@ -1,6 +1,7 @@
 """What an agent with a memory does: remembers, finds, begins runs with what fits, and is judged for it."""
 
 import asyncio
+import sqlite3
 from contextlib import closing
 
 import numpy as np
@@ -310,6 +311,33 @@ async def test_an_embedder_that_fails_is_told_and_words_still_find(path, store):
     assert any("words alone" in one.text and one.level == "warning" for one in of(result, Noticed))
 
 
+async def test_notes_are_shown_though_nothing_can_be_written(path, store, tmp_path):
+    """Another program holds the file for writing, and the folder beside it is none."""
+    store.add(REX)
+    (tmp_path / "folder").write_text("a file")
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    result, messages = await ran(path, goal="what is my dog called?", mirror=tmp_path / "folder")
+
+    other.close()
+    assert "Rex" in data(messages)[0].text
+    told = " ".join(one.text for one in of(result, Noticed))
+    assert "cannot be used" in told and "is not written down" in told
+
+
+async def test_a_bug_in_an_embedder_of_ones_own_is_told_and_words_still_find(path, store):
+    class Buggy(Fails):
+        async def embed(self, texts, *, kind="document"):
+            raise KeyError("data")
+
+    store.add(REX)
+    result, messages = await ran(path, goal="dog?", embedder=Buggy())
+
+    assert len(data(messages)) == 1
+    assert any("words alone" in one.text for one in of(result, Noticed))
+
+
 async def test_a_run_can_be_asked_what_the_memory_was_when_it_began(path, store):
     sessions = MemoryStore()
     result, _ = await ran(path, Call("remember", {"text": REX}), goal="hello there", sessions=sessions)
@@ -334,7 +362,7 @@ def test_the_facts_of_a_memory_read_back():
     "given",
     [
         {"scope": "forever"}, {"tokens": -1}, {"tokens": 1.5}, {"tokens": True}, {"threshold": 2}, {"threshold": "high"},
-        {"weights": {}}, {"weights": 3}, {"embedder": "openai"}, {"folder": "x"},
+        {"weights": {}}, {"weights": 3}, {"embedder": "openai"}, {"folder": "x"}, {"path": 3}, {"mirror": ""},
     ],
 )  # fmt: skip
 def test_a_memory_of_wrong_values_is_refused_with_the_field(given):

@@ -300,6 +300,9 @@ def test_a_renamed_file_is_the_same_note_and_a_copied_one_another(at):
         (b"---\nscope: session\n---\nx", "scope"),
         (b"---\na: &a [x]\nb: *a\n---\nx", "aliases"),
         (b"---\nx: !!python/object/apply:os.system ['true']\n---\nx", "YAML"),
+        (b"---\nx: !!bool maybe\n---\nx", "YAML"),
+        (b"---\nx: !!timestamp soon\n---\nx", "YAML"),
+        (b"---\nx: !!int ''\n---\nx", "YAML"),
         (b"\xff\xfe\x00words", "UTF-8"),
         (b"---\nid: abc\n---\n   \n", "without words"),
         (b"x" * 1_000_001, "bytes"),
@@ -319,6 +322,20 @@ def test_a_file_that_cannot_be_read_is_told_and_left_alone_and_its_note_stays(at
     assert (at.folder / name).read_bytes() == data
     with pytest.raises(LoomUsageError):
         parsed(data)
+
+
+def test_one_odd_file_keeps_no_other_from_becoming_a_note(at):
+    at.write("a.md", '---\nmine: "\\ud800"\n"\\ud801": 1\nlarge: 1%s\n---\nodd front matter' % ("0" * 30))
+    at.write("b.md", "an ordinary note")
+    (at.folder / os.fsdecode(b"\xff.md")).write_text("a name that is no text")
+    os.utime(at.folder / os.fsdecode(b"\xff.md"), (START,) * 2)
+
+    report = at.sync()
+
+    assert len(report.added) == 2
+    assert len(report.problems) == 1 and "its name is no UTF-8" in report.problems[0]
+    odd = next(hit.note for hit in at.store.page().rows if hit.note.text == "odd front matter")
+    assert odd.extra == {"mine": "\ufffd", "\ufffd": 1, "large": "1" + "0" * 30}
 
 
 def test_links_hidden_files_and_others_are_no_notes(at, tmp_path):

@@ -78,6 +78,13 @@ def test_what_is_too_long_to_be_read_is_asked_about():
     assert check([("SKILL.md", "`ls` " * 500)]).verdict == "ask"
 
 
+@pytest.mark.parametrize("blank", ["\n", "\t\n"])
+def test_files_of_blanks_are_read_in_one_go(blank):
+    """Where each line looked through all that follow it, this took minutes."""
+    for name in ("a.py", "b.js", "c.sh", "d.md"):
+        assert check([(name, blank * (MAX_LOOKED // len(blank)))]).verdict == "pass"
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.text(max_size=600), st.sampled_from(["SKILL.md", "a.sh", "b.py", "c.md", "d"]))
 def test_any_text_at_all_has_a_report(text, name):

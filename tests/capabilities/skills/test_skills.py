@@ -2,7 +2,7 @@
 
 import pytest
 
-from loom_nb import Agent, Capability, MemoryStore, Model
+from loom_nb import Agent, Capability, GovernancePolicy, MemoryStore, Model, Runtime
 from loom_nb.capabilities.skills import SkillsCapability
 from loom_nb.capabilities.skills.activating import body_with
 from loom_nb.capabilities.skills.places import Place, usual_places
@@ -420,3 +420,51 @@ async def test_with_skills_gone_the_capability_opens_all_the_same(tmp_path):
         "list_skills",
         "activate_skill",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("write_file", {"path": "mine/new/SKILL.md", "content": "---\nname: new\n---\n"}),
+        ("edit_file", {"path": "mine/old/SKILL.md", "old_text": "Do it.", "new_text": "Do more."}),
+        ("move_file", {"source": "draft", "target": "mine/draft"}),
+        ("write_file", {"path": "linked/new/SKILL.md", "content": "x"}),
+    ],
+)
+async def test_no_agent_writes_what_it_would_trust(tmp_path, name, arguments):
+    root = tmp_path / "here"
+    put(root / "mine", "old")
+    (root / "linked").symlink_to(root / "mine")
+    (root / "draft").mkdir()
+    files = Capability.files(str(root), read_only=False)
+    agent = Agent(
+        Model.scripted([Call(name, arguments), "done"]),
+        capabilities=[skills_in(tmp_path, folders=[str(root / "mine")]), files],
+        session_store=MemoryStore(),
+        runtime=Runtime(governance=GovernancePolicy(mode="all")),
+    )
+    async with agent.session() as session:
+        await session.run("write a skill")
+
+        judged = [one.event for one in session.events() if isinstance(one.event, CallJudged)]
+    assert [one.decision for one in judged] == ["deny"]
+    assert sorted(one.name for one in (root / "mine").rglob("*")) == ["SKILL.md", "old"]
+    assert "Do it." in (root / "mine" / "old" / "SKILL.md").read_text()
+
+
+async def test_a_document_that_names_a_skill_can_be_written(tmp_path):
+    root = tmp_path / "here"
+    put(root / "mine", "old")
+    files = Capability.files(str(root), read_only=False)
+    agent = Agent(
+        Model.scripted(
+            [Call("write_file", {"path": "README.md", "content": "see mine/old/SKILL.md"}), "done"]
+        ),
+        capabilities=[skills_in(tmp_path, folders=[str(root / "mine")]), files],
+        session_store=MemoryStore(),
+        runtime=Runtime(governance=GovernancePolicy(mode="all")),
+    )
+    async with agent.session() as session:
+        await session.run("write a README")
+
+    assert (root / "README.md").read_text() == "see mine/old/SKILL.md"
