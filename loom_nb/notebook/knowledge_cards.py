@@ -292,7 +292,7 @@ def chunk_card(row: ChunkRow, document: DocumentRow, of: str = "") -> Card:
     return Card(
         f"chunk {row.id}",
         tuple((name, visible(one_line(words, 400))) for name, words in facts if words),
-        text=visible(row.text),
+        text=visible(row.text.strip("\n")),
         steps=(
             (f"%loom knowledge show{of} {document_id(document.id)}", "all of the document"),
             (f"%loom knowledge uses{of} {row.id}", "the runs it was told to"),
