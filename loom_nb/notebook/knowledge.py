@@ -90,7 +90,9 @@ def places(bench: "Workbench") -> KnowledgePlaces:
 
 def owner_of(bench: "Workbench", variable: str) -> str:
     """Whose documents they are, for a person."""
-    return f"the variable {variable}" if variable else places(bench).owner
+    if variable:
+        return f"the variable {variable}"
+    return f"notebook {cards.relative(bench.notebook)}" if bench.notebook else places(bench).owner
 
 
 def _of(variable: str) -> str:
@@ -105,7 +107,7 @@ async def _look(bench: "Workbench", words: list[str], variable: str) -> Card:
     if not variable and not places(bench).sources():
         if words:
             _refuse_near(words)
-        return cards.none_card(places(bench).owner)
+        return cards.none_card(owner_of(bench, variable))
     from loom_nb.notebook.knowledge_table import KnowledgeRows
 
     base_of(bench, variable)

@@ -381,12 +381,15 @@ def graph_card(names: Sequence[str], shown: Subgraph, of: str = "") -> Card:
     """A part of the entity graph, as a picture and in words."""
     from loom_nb.notebook.render.subgraph import svg, words
 
+    told = words(shown)
     title = f"around {', '.join(names)}" if names else "what is related most"
     more = (("left out", f"{shown.more:,} further names"),) if shown.more else ()
     return Card(
         visible(f"{title}: {len(shown.nodes)} names, {counted(len(shown.edges), 'relation')}"),
         more,
-        drawn=(Drawn(visible(words(shown)), svg(shown)),),
+        drawn=(
+            Drawn(visible(told), f"{svg(shown)}<details><summary>in words</summary>{escape(told)}</details>"),
+        ),
         steps=(
             (
                 f"%loom knowledge graph{of} {quote(visible(shown.nodes[0].name))}",

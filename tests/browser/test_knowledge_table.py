@@ -135,7 +135,7 @@ base.writing(write)"""
         [BEGIN, ADD, INDEX, graph, "%loom knowledge graph quokka", "%loom knowledge show quokkas.md"]
     )
     nb.run_all().wait(5)
-    picture = nb.output(4).locator("svg")
+    picture = nb.output(4).get_by_role("img", name="entities")
     expect(picture).to_be_visible()
     assert "lives on" in picture.inner_html() and "<i>" not in picture.inner_html()
     pictures(nb, 4, nb.output(4), "graph")
