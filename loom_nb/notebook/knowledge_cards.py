@@ -382,14 +382,13 @@ def graph_card(names: Sequence[str], shown: Subgraph, of: str = "") -> Card:
     from loom_nb.notebook.render.subgraph import svg, words
 
     told = words(shown)
+    in_words = f"<details><summary>in words</summary>{escape(told)}</details>"
     title = f"around {', '.join(names)}" if names else "what is related most"
     more = (("left out", f"{shown.more:,} further names"),) if shown.more else ()
     return Card(
         visible(f"{title}: {len(shown.nodes)} names, {counted(len(shown.edges), 'relation')}"),
         more,
-        drawn=(
-            Drawn(visible(told), f"{svg(shown)}<details><summary>in words</summary>{escape(told)}</details>"),
-        ),
+        drawn=(Drawn(visible(told), svg(shown) + in_words),),
         steps=(
             (
                 f"%loom knowledge graph{of} {quote(visible(shown.nodes[0].name))}",

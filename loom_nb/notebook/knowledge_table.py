@@ -46,11 +46,11 @@ COLUMNS = (
     Column("score", "score", 7.2, number=True, shown="asked", meter=True),
     Column("told", "told", 3.5, shown="asked"),
     Column("source", "source", 6),
-    Column("kind", "kind", 5.5, shown="unasked"),
+    Column("kind", "kind", 6.5, shown="unasked"),
     Column("place", "where", 6.5, sorts=False, shown="asked"),
-    Column("chunks", "chunks", 4.6, number=True, shown="unasked"),
+    Column("chunks", "chunks", 5.2, number=True, shown="unasked"),
     Column("tokens", "tokens", 4.8, number=True, shown="unasked"),
-    Column("indexed", "indexed", 9, number=True, shown="unasked"),
+    Column("indexed", "indexed", 6.6, number=True, shown="unasked"),
     Column("uses", "used", 4, number=True),
 )
 PLACES = {column.name: place for place, column in enumerate(COLUMNS)}
@@ -64,12 +64,15 @@ def row_of(row: DocumentRow) -> Row:
     cells = {
         "id": cards.document_id(row.id), "title": shown, "words": row.key, "source": row.source,
         "kind": row.kind or "not read", "place": row.kind, "chunks": f"{row.chunks:,}",
-        "tokens": f"{row.tokens:,}", "indexed": moment(row.indexed), "uses": f"{row.uses:,}×",
+        "tokens": f"{row.tokens:,}", "indexed": moment(row.indexed)[:10], "uses": f"{row.uses:,}×",
     }  # fmt: skip
     return Row(
         cards.document_id(row.id),
         tuple(cells.get(column.name, "") for column in COLUMNS),
-        hints={PLACES["title"]: row.error or row.path or row.url or row.key},
+        hints={
+            PLACES["title"]: row.error or row.path or row.url or row.key,
+            PLACES["indexed"]: moment(row.indexed),
+        },
     )
 
 
