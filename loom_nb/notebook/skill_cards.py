@@ -72,9 +72,7 @@ def _where(path: Path, place: Place, here: Path | None) -> str:
     return visible(told)
 
 
-def _row(
-    skill: Skill, report: Report | None, active: Collection[str], here: Path | None
-) -> tuple[str, ...]:
+def _row(skill: Skill, report: Report | None, active: Collection[str], here: Path | None) -> tuple[str, ...]:
     if skill.matter is None:
         state = f"damaged: {skill.problem}"
     elif skill.shadowed_by:
@@ -83,7 +81,8 @@ def _row(
         state = "active" if skill.name in active else "ready" if skill.place.trusted else "asked about first"
     guard = "" if report is None else guard_words(report)
     told = one_line(visible(skill.description), 160)
-    return (visible(skill.name), skill.tier, visible(state), guard, told, _where(skill.place.path, skill.place, here))
+    place = _where(skill.place.path, skill.place, here)
+    return (visible(skill.name), skill.tier, visible(state), guard, told, place)
 
 
 def guard_words(report: Report) -> str:
@@ -92,9 +91,7 @@ def guard_words(report: Report) -> str:
     return _SAYS[report.verdict] + (f": {counted(found, 'finding')}" if found else "")
 
 
-def show_card(
-    opened: Opened, report: Report, *, active: bool = False, here: Path | None = None
-) -> Card:
+def show_card(opened: Opened, report: Report, *, active: bool = False, here: Path | None = None) -> Card:
     """One skill, whole; `here` is the working folder."""
     skill, matter = opened.skill, opened.matter
     allowed = matter.allowed_tools
