@@ -1,5 +1,6 @@
 """What Tab offers in a `%%loom` cell and after `%loom`: flags, models, tools, variables; no Python."""
 
+import itertools
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -81,7 +82,12 @@ def _after_cell(before: str, bench: "Workbench") -> dict[str, Any]:
 
 
 def _files_at(fragment: str) -> list[str]:
-    """Folders and files that can be attached whose paths begin so; those with spaces cannot be typed bare."""
+    """Folders and files that can be attached."""
+    return _paths_at(fragment, _can_be_attached)
+
+
+def _paths_at(fragment: str, is_wanted: Callable[[str], bool]) -> list[str]:
+    """Folders and files whose paths begin so; those with spaces cannot be typed bare."""
     import os
 
     folder, _, begun = fragment.rpartition("/")
@@ -96,7 +102,7 @@ def _files_at(fragment: str) -> list[str]:
     return [
         f"{before}{name}{'/' if is_folder else ''}"
         for name, is_folder in shown
-        if " " not in name and name.startswith(begun) and (is_folder or _can_be_attached(name))
+        if " " not in name and name.startswith(begun) and (is_folder or is_wanted(name))
     ][:MOST_FILES]
 
 
@@ -295,6 +301,31 @@ def _after_memory(done: list[str], fragment: str, bench: "Workbench") -> dict[st
             return _offer(fragment, ["--as-of"] if fragment.startswith("-") else [], "flag")
 
 
+def _after_knowledge(done: list[str], fragment: str, bench: "Workbench") -> dict[str, Any]:
+    from loom_nb.notebook import knowledge
+
+    variable = next((name for flag, name in itertools.pairwise(done) if flag == knowledge.OF), "")
+    match done:
+        case []:
+            return _offer(fragment, [*knowledge.VERBS, knowledge.OF], "command")
+        case [*_, knowledge.OF]:
+            return _offer(fragment, knowledge.bases_in(bench), "variable")
+        case ["add"]:
+            return _offer(fragment, _folders_and_documents(fragment), "path")
+        case ["add", _]:
+            return _offer(fragment, ["--name"], "flag")
+        case ["rm" | "graph" | "show" | "uses" as verb, *_]:
+            return _offer(fragment, knowledge.names(bench, verb, variable), "document")
+        case _:
+            return _offer(fragment, [knowledge.OF] if fragment.startswith("-") else [], "flag")
+
+
+def _folders_and_documents(fragment: str) -> list[str]:
+    from loom_nb.capabilities.knowledge.converting import kind_of
+
+    return _paths_at(fragment, lambda name: kind_of(name) is not None)
+
+
 def _after_context(done: list[str], fragment: str, bench: "Workbench") -> dict[str, Any]:
     from loom_nb.notebook.contexts import VERBS
 
@@ -336,6 +367,7 @@ _FOLLOWS: dict[str, Callable[[list[str], str, "Workbench"], dict[str, Any]]] = {
     "budget": _after_budget,
     "identity": _after_identity,
     "key": _after_key,
+    "knowledge": _after_knowledge,
     "memory": _after_memory,
     "skills": _after_skills,
 }

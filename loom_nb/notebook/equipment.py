@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from loom_nb.errors import LoomUsageError
 from loom_nb.notebook.cells_of_notebook import NotebookCells
+from loom_nb.notebook.knowledge_places import KnowledgePlaces
+from loom_nb.notebook.past import notebook_name
 from loom_nb.settings import Mode
 
 if TYPE_CHECKING:
@@ -55,6 +57,8 @@ class Equipment:
         self._all_chosen = settings.approve == "all"
         self.mode: Mode = settings.approve
         self._policies: dict[Mode, GovernancePolicy] = {}
+        self.knowledge = KnowledgePlaces(settings.home, lambda: notebook_name(shell.user_ns))
+        """The documents of `-t knowledge`."""
         self.granted: Callable[[str], tuple[str, ...]] = lambda _: ()
         """The secrets that `http` or `ssh` may name in this notebook."""
         self.broker: Callable[[], Broker | None] = lambda: None
@@ -69,8 +73,10 @@ class Equipment:
         """A capability by the name that `-t` knows; files and commands stay in the working directory.
 
         Raises:
-            LoomUsageError: it needs a secret, and none is granted to it here.
+            LoomUsageError: it needs a secret, or documents, and none are given to it here.
         """
+        if name == "knowledge":  # another one with other sources
+            return self.knowledge.capability()
         secrets = self.granted(name) if name in WITH_SECRETS else ()
         known = " ".join((name, *secrets))
         if known not in self._made:
@@ -127,6 +133,7 @@ class Equipment:
         """Let go of what was opened to be looked at."""
         if self._notes is not None:
             self._notes.close()
+        self.knowledge.close()
 
     def _make(self, name: str) -> "Capability":
         from loom_nb.capabilities import Capability

@@ -23,13 +23,11 @@ if TYPE_CHECKING:
 
 Command = Callable[["Workbench", list[str]], Any]
 
-LATER = (
-    "fix", "cost", "knowledge",
-)  # fmt: skip
+LATER = ("fix", "cost")
 """Announced commands that this version refuses by name."""
 
 
-AWAITED = ("context", "compact", "dashboard", "resume", "fork", "sessions", "key", "memory")
+AWAITED = ("context", "compact", "dashboard", "resume", "fork", "sessions", "key", "memory", "knowledge")
 """Commands that work on the open conversation, and so are awaited: `perform` gives a coroutine."""
 
 
@@ -453,6 +451,12 @@ async def _memory(bench: "Workbench", arguments: list[str]) -> Card:
     return await memories.memory(bench, arguments)
 
 
+async def _knowledge(bench: "Workbench", arguments: list[str]) -> Card:
+    from loom_nb.notebook import knowledge
+
+    return await knowledge.knowledge(bench, arguments)
+
+
 def _replay(bench: "Workbench", arguments: list[str]) -> Card:
     from loom_nb.notebook import continuing
 
@@ -514,6 +518,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "compact": _compact,
         "dashboard": _dashboard,
         "memory": _memory,
+        "knowledge": _knowledge,
         "resume": _resume,
         "fork": _fork,
         "replay": _replay,
@@ -541,7 +546,8 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
 _MANY = 1_000
 _TAKES = {
     "model": 1, "models": 1, "key": _MANY, "show": 1, "why": 1, "tour": 1,
-    "sessions": _MANY, "context": _MANY, "compact": _MANY, "memory": _MANY, "resume": 1, "fork": 1,
+    "sessions": _MANY, "context": _MANY, "compact": _MANY, "memory": _MANY, "knowledge": _MANY,
+    "resume": 1, "fork": 1,
     "replay": 1, "diff": 2, "export": 3, "artifacts": 5, "budget": _MANY, "skills": _MANY, "identity": _MANY,
     "approvals": 2, "approve": 2, "deny": _MANY, "answer": _MANY,
 }  # fmt: skip
@@ -551,7 +557,7 @@ _ARGUMENT = {
     "approvals": "[MODE | forget ID]", "approve": "ID [once|notebook|session]", "deny": "ID [WHY]",
     "answer": "ID VALUE", "context": "[WORD …]",
     "compact": "[STRATEGY] [--preview]", "resume": "[RUN]", "fork": "[RUN]",
-    "memory": "[WORD …] [--as-of RUN]",
+    "memory": "[WORD …] [--as-of RUN]", "knowledge": "[WORD …]",
     "replay": "[auto|record|strict|off]", "diff": "RUN RUN", "export": "RUN --to FILE",
     "artifacts": "[RUN | save NAME PATH]", "skills": "[WORD …]",
     "budget": "[cell|notebook|day AMOUNT | ask 50k | off]",
@@ -575,6 +581,8 @@ _SAYS = {
     "dashboard": "where the latest run stands: goal, plan, what is left, errors, risks, evidence, notes",
     "memory": "what is remembered, and WORDS finds; add, edit ID FIELD VALUE, pin, unpin or forget ID, undo, "
     "why ID [RUN], --as-of RUN",
+    "knowledge": "the documents of this notebook (-t knowledge), and what WORDS find in them; add PATH|URL, "
+    "rm NAME, index, search WORDS, show or uses DOCUMENT or CHUNK, graph [NAME]; --of VARIABLE",
     "resume": "go on with a run whose kernel ended before it did",
     "fork": "go on from a run in a copy of its conversation",
     "replay": "answers recorded beside the notebook: play them, record them",

@@ -16,7 +16,19 @@ if TYPE_CHECKING:
     from loom_nb.protocols import Capability
     from loom_nb.tools import Tool
 
-BUILT_IN = ("files", "shell", "web", "http", "cells", "scratchpad", "memory", "skills", "identity", "ssh")
+BUILT_IN = (
+    "files",
+    "shell",
+    "web",
+    "http",
+    "cells",
+    "scratchpad",
+    "memory",
+    "knowledge",
+    "skills",
+    "identity",
+    "ssh",
+)
 """Capabilities that `-t` knows by name, where no variable has it."""
 
 LISTED = 8

@@ -349,6 +349,7 @@ def head(contents: Contents) -> dict[str, Any]:
         "columns": [msgspec.to_builtins(column) for column in contents.columns],
         "actions": [msgspec.to_builtins(action) for action in contents.actions],
         "values": _values(contents),
+        "paged": contents.total is not None,
         "total": len(contents.rows) if contents.total is None else contents.total,
         "opens": contents.opens,
         "choices": [

@@ -982,6 +982,10 @@ class Workbench:
             self._gate = CommGate(self.shell.kernel)
         return self._gate
 
+    def comm_gate(self) -> "CommGate | None":
+        """Brings messages of widgets in on kernels that would hold them back; None where none is needed."""
+        return self._comm_gate()
+
     @property
     def tables(self) -> "Tables":
         """The live tables on the pages of this kernel."""

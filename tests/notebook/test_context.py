@@ -277,7 +277,7 @@ def test_the_help_names_both_and_neither_is_refused_as_later(shell):
     assert "%loom context" in line_magics.usage()
     assert "%loom compact" in line_magics.usage()
     with pytest.raises(NotBuiltError):
-        line_magics.perform(shell.loom_workbench, "knowledge")
+        line_magics.perform(shell.loom_workbench, "cost")
 
 
 # -- real kernels ----------------------------------------------------------------------------------------

@@ -245,7 +245,7 @@ class KnowledgeBase:
             return listing.sources(db, self.described)
 
     def documents(
-        self, query: str = "", sort: str = "title", offset: int = 0, limit: int = 100
+        self, query: str = "", sort: str = "title", offset: int = 0, limit: int = 100, source: str = ""
     ) -> Page[DocumentRow]:
         """Documents whose title, name or source has all words of a query.
 
@@ -254,14 +254,25 @@ class KnowledgeBase:
             sort: one of `rows.DOCUMENT_ORDERS`, with "-" before it the other way round.
             offset: how many are passed over.
             limit: how many are given at most.
+            source: the name of the one to look in; empty: all.
         """
         with self._database.transaction() as db:
-            return listing.documents(db, query, sort, offset, limit)
+            return listing.documents(db, query, sort, offset, limit, source)
+
+    def document(self, number: int) -> DocumentRow | None:
+        """A document by its `DocumentRow.id`; None where there is none."""
+        with self._database.transaction() as db:
+            return listing.document(db, number)
 
     def chunks(self, document: int) -> list[ChunkRow]:
         """The chunks of a document, by its `DocumentRow.id`, in their order."""
         with self._database.transaction() as db:
             return listing.chunks(db, document)
+
+    def chunk(self, mark: str) -> ChunkRow | None:
+        """A chunk by its id, or by a beginning of it that no other has; None where there is none."""
+        with self._database.transaction() as db:
+            return listing.chunk(db, mark)
 
     def scores(self, query: KnowledgeQuery | str, limit: int = 20) -> list[Score]:
         """What a query makes of the passages that come near it, told or not, the best first.

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from loom_nb.capabilities.knowledge.rows import (
     DOCUMENT_ORDERS,
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
 _USES = """(SELECT count(*) FROM uses u JOIN chunks c ON c.id = u.chunk WHERE c.document = d.id)"""
+_DOCUMENTS = f"""SELECT d.id, d.source, d.key, d.title, d.kind, d.url, d.path, d.chunks, d.tokens, d.indexed,
+    {_USES} AS uses, d.error FROM documents d"""  # noqa: S608  our own words
+_CHUNKS = """SELECT id, document, ordinal, start, end, text, headings, location, tokens,
+    (SELECT count(*) FROM uses u WHERE u.chunk = c.id) FROM chunks c"""
 _ORDERS = {
     "title": "d.title COLLATE NOCASE, d.id",
     "source": "d.source, d.key",
@@ -47,17 +51,21 @@ def sources(db: "Connection", described: Sequence[KnowledgeSource]) -> list[Sour
     return rows + [SourceRow(name, "", "", *count) for name, count in sorted(counts.items())]
 
 
-def documents(db: "Connection", query: str, sort: str, offset: int, limit: int) -> Page[DocumentRow]:
+def documents(
+    db: "Connection", query: str, sort: str, offset: int, limit: int, source: str = ""
+) -> Page[DocumentRow]:
     """Documents whose title, name or source has all words of a query. Raises LoomUsageError."""
     order = _order(sort)
     where, values = "d.served = 1", []
+    if source:
+        where += " AND d.source = ?"
+        values.append(source)
     for word in query.split():
         where += " AND (d.title || ' ' || d.key || ' ' || d.source || ' ' || d.error) LIKE ? ESCAPE '\\'"
         values.append("%" + word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%")
     (total,) = db.execute(f"SELECT count(*) FROM documents d WHERE {where}", values).fetchone()  # noqa: S608  our own words
     rows = db.execute(
-        f"""SELECT d.id, d.source, d.key, d.title, d.kind, d.url, d.path, d.chunks, d.tokens, d.indexed,
-        {_USES} AS uses, d.error FROM documents d WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?""",  # noqa: S608
+        f"{_DOCUMENTS} WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?",
         [*values, max(0, limit), max(0, offset)],
     )
     return Page(tuple(DocumentRow(*row) for row in rows), total, offset)
@@ -73,18 +81,33 @@ def _order(sort: str) -> str:
     return ", ".join(f"{one} DESC" for one in order.split(", ")) if sort.startswith("-") else order
 
 
+def document(db: "Connection", number: int) -> DocumentRow | None:
+    """A document that is served, by its `DocumentRow.id`."""
+    row = db.execute(f"{_DOCUMENTS} WHERE d.served = 1 AND d.id = ?", (number,)).fetchone()
+    return DocumentRow(*row) if row is not None else None
+
+
 def chunks(db: "Connection", document: int) -> list[ChunkRow]:
     """The chunks of a document, in their order."""
+    return [_chunk(row) for row in db.execute(f"{_CHUNKS} WHERE document = ? ORDER BY ordinal", (document,))]
+
+
+def chunk(db: "Connection", mark: str) -> ChunkRow | None:
+    """A chunk that is served, by its id or by the only one that begins so."""
     rows = db.execute(
-        """SELECT id, document, ordinal, start, end, text, headings, location, tokens,
-        (SELECT count(*) FROM uses u WHERE u.chunk = c.id) FROM chunks c WHERE document = ?
-        ORDER BY ordinal""",
-        (document,),
-    )
-    return [
-        ChunkRow(chunk, number, ordinal, start, end, text, tuple(json.loads(above)), where, tokens, used)
-        for chunk, number, ordinal, start, end, text, above, where, tokens, used in rows
-    ]
+        f"""{_CHUNKS} WHERE (id = ? OR substr(id, 1, ?) = ?)
+        AND EXISTS (SELECT 1 FROM documents d WHERE d.id = c.document AND d.served = 1)
+        ORDER BY id <> ? LIMIT 2""",  # noqa: S608  our own words
+        (mark, len(mark), mark, mark),
+    ).fetchall()
+    if not mark or (len(rows) > 1 and rows[0][0] != mark and rows[0][0] != rows[1][0]):
+        return None
+    return _chunk(rows[0]) if rows else None
+
+
+def _chunk(row: Sequence[Any]) -> ChunkRow:
+    mark, number, ordinal, start, end, text, above, where, tokens, used = row
+    return ChunkRow(mark, number, ordinal, start, end, text, tuple(json.loads(above)), where, tokens, used)
 
 
 def uses(db: "Connection", of: str | int) -> list[Use]:

@@ -168,7 +168,7 @@ function drawFind(t) {
     t.search.placeholder = t.head.placeholder;
     t.search.autocomplete = "off";
     t.search.spellcheck = false;
-    t.search.setAttribute("aria-label", t.head.edits ? "Search" : "Filter by words");
+    t.search.setAttribute("aria-label", t.head.paged ? "Search" : "Filter by words");
     t.search.value = t.query.text;
     let typing = 0;
     t.search.addEventListener("input", () => {
@@ -608,7 +608,7 @@ function open(t, id) {
   t.details.set(id, tr);
   rowNode(t, id)?.after(tr);
   opener?.setAttribute("aria-expanded", "true");
-  t.reading = t.head.edits ? id : null;
+  t.reading = t.head.paged ? id : null;
   t.send({ type: "open", row: id });
 }
 
@@ -1088,7 +1088,7 @@ function drawKeys(t) {
     ...(t.head.opens ? [[t.head.open_key || "Enter", "open or close"]] : []),
     ...[...own].map(([key, labels]) => [key, labels.join(" / ")]),
     ["z, Ctrl+Z", "undo"],
-    ["/", t.head.edits ? "search" : "filter"],
+    ["/", t.head.paged ? "search" : "filter"],
     ["Esc", "choose none"],
   ];
   for (const [key, word] of pairs) list.append(make("kbd", "key", key), ` ${word}  `);
@@ -1149,7 +1149,7 @@ function listen(t) {
   });
   // who comes back to it sees what has changed elsewhere
   t.section.addEventListener("focusin", (event) => {
-    if (t.head?.edits && !t.section.contains(event.relatedTarget)) ask(t);
+    if (t.head?.paged && !t.section.contains(event.relatedTarget)) ask(t);
   });
 }
 
