@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +91,7 @@ def places(bench: "Workbench") -> KnowledgePlaces:
 
 def owner_of(bench: "Workbench", variable: str) -> str:
     """Whose documents they are, for a person."""
-    return f"the variable {variable}" if variable else places(bench).owner
+    return f"the variable {variable}" if variable else Path(places(bench).owner).name  # a card is shared
 
 
 def _of(variable: str) -> str:
@@ -105,7 +106,7 @@ async def _look(bench: "Workbench", words: list[str], variable: str) -> Card:
     if not variable and not places(bench).sources():
         if words:
             _refuse_near(words)
-        return cards.none_card(places(bench).owner)
+        return cards.none_card(owner_of(bench, variable))
     from loom_nb.notebook.knowledge_table import KnowledgeRows
 
     base_of(bench, variable)
@@ -235,7 +236,7 @@ async def _add(bench: "Workbench", words: list[str], variable: str) -> Card:
         raise LoomUsageError(f"%loom knowledge add{what}", fixes=[form, ADD])
     source = source_of(words[0], name)
     places(bench).add(source)
-    return cards.added_card(source.name, source.where)
+    return cards.added_card(source.name, _from_here(source.where))
 
 
 async def _remove(bench: "Workbench", words: list[str], variable: str) -> Card:
@@ -255,6 +256,12 @@ async def _remove(bench: "Workbench", words: list[str], variable: str) -> Card:
         if base.state().indexed is not None:
             await base.index(everything=False)  # its documents are found no more
     return cards.removed_card(name, known[name].where)
+
+
+def _from_here(where: str) -> str:
+    """A folder or file as it is called from the working folder, where it lies in it."""
+    path, here = Path(where), Path.cwd()
+    return path.relative_to(here).as_posix() if path.is_relative_to(here) else where
 
 
 def _refuse_variable(variable: str, verb: str) -> None:
