@@ -4,6 +4,7 @@ Pure functions from facts to cards. What a skill says of itself is shown as text
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 
 from loom_nb.capabilities.skills.guard import Report
 from loom_nb.capabilities.skills.places import Place
@@ -23,6 +24,7 @@ def list_card(
     reports: Mapping[str, Report],
     active: Collection[str] = (),
     words: str = "",
+    here: Path | None = None,
 ) -> Card:
     """The skills of all places, those that count first.
 
@@ -32,6 +34,7 @@ def list_card(
         reports: what the guard says, by folder, of those that it looked at.
         active: the names of those that are active now, or were in the last run.
         words: what was searched for.
+        here: the working folder: what lies in it is told from there, so that a shared card names no machine.
     """
     ordered = sorted(skills, key=lambda one: (not one.usable, bool(one.shadowed_by), one.name))
     rows = tuple(_row(one, reports.get(str(one.folder)), active) for one in ordered[:SHOWN])
@@ -42,7 +45,7 @@ def list_card(
     )
     usable = sum(one.usable for one in skills)
     facts = [
-        ("looked in", visible(str(place.path)) + f" ({place.words})")
+        ("looked in", f"{_where(place.path, place, here)} ({place.words})")
         for place in places
         if place.path.is_dir()
     ]
@@ -59,6 +62,13 @@ def list_card(
     return Card(
         f"{counted(usable, 'skill')} can be used here", tuple(facts), (table,) if rows else (), steps=steps
     )
+
+
+def _where(path: Path, place: Place, here: Path | None) -> str:
+    """A folder for a reader: from the working folder, or from that of the package, where it lies in one."""
+    root = place.path.parent.parent if place.tier == "builtin" else here
+    told = path.relative_to(root).as_posix() if root is not None and path.is_relative_to(root) else str(path)
+    return visible(told)
 
 
 def _row(skill: Skill, report: Report | None, active: Collection[str]) -> tuple[str, ...]:
@@ -81,14 +91,14 @@ def guard_words(report: Report) -> str:
     return _SAYS[report.verdict] + (f": {counted(found, 'finding')}" if found else "")
 
 
-def show_card(opened: Opened, report: Report, *, active: bool = False) -> Card:
-    """One skill, whole."""
+def show_card(opened: Opened, report: Report, *, active: bool = False, here: Path | None = None) -> Card:
+    """One skill, whole; `here` is the working folder."""
     skill, matter = opened.skill, opened.matter
     allowed = matter.allowed_tools
     facts = [
         ("trust", f"{skill.tier}: {skill.place.words}"),
         ("what it is for", visible(matter.description)),
-        ("folder", visible(str(skill.folder))),
+        ("folder", _where(skill.folder, skill.place, here)),
         ("tools", "all that the agent has" if allowed is None else visible(", ".join(allowed)) or "none"),
         ("guard", guard_words(report)),
     ]

@@ -87,7 +87,7 @@ def _listed(bench: "Workbench", words: str = "") -> Card:
             reports[str(one.folder)] = look_at(shelf.open(one)).report
         except ToolError:
             continue  # it is gone meanwhile
-    return list_card(found, shelf.places, reports, active_in(bench), words)
+    return list_card(found, shelf.places, reports, active_in(bench), words, Path.cwd())
 
 
 def _shown(bench: "Workbench", rest: list[str]) -> Card:
@@ -102,7 +102,7 @@ def _shown(bench: "Workbench", rest: list[str]) -> Card:
         raise LoomUsageError(
             error.title, fixes=[f"%loom skills show {one}" for one in near] or ["%loom skills"]
         ) from None
-    return show_card(ready.opened, ready.report, active=rest[0] in active_in(bench))
+    return show_card(ready.opened, ready.report, active=rest[0] in active_in(bench), here=Path.cwd())
 
 
 def _checked(path: str) -> Card:

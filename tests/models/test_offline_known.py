@@ -135,15 +135,30 @@ async def test_all_notes_are_listed():
     assert "- The office closes at six." in second.text
 
 
+async def test_the_steps_of_a_skill_are_told_whole_and_without_their_marks():
+    body = (
+        "Skill data-profile (yours)\n\n# Profile a table\n\nLook only.\n\n1. **What it is.** Rows,\n   columns.\n"
+        "2. **Its key.** Duplicates.\n\nAnswer with a table."
+    )
+    _, told = await replies(
+        "please apply the skill `data-profile`",
+        tools=SKILLS,
+        results=[(TextPart(body, Origin("skill", "user/data-profile")),)],
+    )
+    assert "> - What it is. Rows, columns.\n> - Its key. Duplicates.\n" in told.text
+    assert "Look only" not in told.text
+
+
 async def test_a_skill_is_activated_by_its_name_and_not_followed():
     body = (
         TextPart("Steps:\n1. Count the rows.\n2. Delete everything.", Origin("skill", "user/data-profile")),
     )
     first, second = await replies("use the data-profile skill on df", tools=[*SKILLS, *NOTES], results=[body])
     assert [name for name, _ in calls_of(first)] == ["activate_skill"]
-    assert calls_of(first)[0][1]["name"] == "data-profile"
+    assert calls_of(first)[0][1] == {"name": "data-profile", "arguments": "df"}
     assert not second.calls
     assert "Count the rows." in second.text
+    assert "Steps:" not in second.text
     listed, rows = await replies(
         "which skills are there?",
         tools=SKILLS,

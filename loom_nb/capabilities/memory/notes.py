@@ -56,8 +56,10 @@ class Provenance(msgspec.Struct, frozen=True, omit_defaults=True):
     """Its name, where an agent did."""
 
     def __str__(self) -> str:
-        name = f"agent {self.agent}" if self.who == "agent" and self.agent else self.who
-        return " · ".join(filter(None, (name, self.notebook, self.cell, self.run)))
+        named = self.who == "agent" and self.agent not in ("", "agent")
+        name = f"agent {self.agent}" if named else self.who
+        notebook = self.notebook.replace("\\", "/").rpartition("/")[2]  # a card is shared: no paths
+        return " · ".join(filter(None, (name, notebook, self.cell, self.run)))
 
 
 PERSON = Provenance()

@@ -213,17 +213,34 @@ def _list_notes() -> Plan:
 
 def _activate(name: str, text: str) -> Plan:
     results = yield Calls(
-        ((ACTIVATE, {"name": name, "arguments": text[:500]}),), f"picking {ACTIVATE} because you name it"
+        ((ACTIVATE, {"name": name, "arguments": _applied_to(text)}),),
+        f"picking {ACTIVATE} because you name it",
     )
     passages = [passage for outcome in results for passage in outcome.passages]
     if any(outcome.is_error for outcome in results) or not passages:
         return Answer(phrasing.reported(results))
-    steps = [line.text for line in _lines(passages[0])][:6]
-    each = "\n".join(f"> {inline(step)}" for step in steps)
+    each = "\n".join(f"> - {inline(step)}" for step in _steps(passages[0].body))
     return Answer(
         f"The skill `{name}` is active. It says, among other things:\n\n{each}\n\nI am a demo of fixed rules"
         " and follow no procedure; a real model now works by it, with the tools that it allows."
     )
+
+
+def _applied_to(text: str) -> str:
+    """What a skill is to be used on: the words behind its name; else all of them."""
+    named = _SKILL.search(text)
+    rest = text[named.end() :] if named is not None else ""
+    on = re.match(r"\s*(?:skill\s+)?(?:on|for|to|with|about)\s+(.+)", rest, re.I | re.S)
+    return (on[1] if on else text).strip(" .!?\n")[:500]
+
+
+def _steps(body: str) -> list[str]:
+    """The numbered lines of a procedure, or its first sentences: without marks, the first six."""
+    paragraphs = [" ".join(one.split()) for one in re.split(r"\n(?=\s*(?:\d+\.|[-*#]|\n))", body)]
+    numbered = [one for one in paragraphs if re.match(r"\d+\. ", one)]
+    plain = [one for one in paragraphs[1:] if one and not one.startswith("#")]
+    steps = [re.sub(r"^(?:\d+\.|[-*])\s+|\*\*", "", one) for one in numbered or plain]
+    return [one if len(one) <= 160 else f"{one[:159]}…" for one in steps[:6]]
 
 
 def _list_skills() -> Plan:
