@@ -10,6 +10,7 @@ from loom_nb.errors import LoomUsageError, ToolError
 from loom_nb.notebook import cell as cells
 from loom_nb.notebook.card import Card, Drawn, Table
 from loom_nb.notebook.render.html_blocks import diff
+from loom_nb.notebook.render.strict_markdown import visible
 from loom_nb.wording import counted, moment
 
 if TYPE_CHECKING:
@@ -77,7 +78,9 @@ def _show(files: Files, rest: list[str]) -> Card:
     if not profile.is_there:
         raise LoomUsageError(f"there is no {profile.file}", cause=profile.trouble or str(profile.path))
     text = profile.words if profile.confirmed else profile.data
-    return Card(f"{profile.file}: {TOLD[profile.file]}", (("whose words", side(profile)),), text=text)
+    return Card(
+        f"{profile.file}: {TOLD[profile.file]}", (("whose words", side(profile)),), text=visible(text)
+    )
 
 
 def _edit(files: Files, rest: list[str]) -> Card:
@@ -110,7 +113,7 @@ def _diff(files: Files, rest: list[str]) -> Card:
 
 def _drawn(profile: Profile) -> Drawn:
     text = difference(profile.words, profile.data, profile.file, new=not profile.words)
-    return Drawn(text, diff(text))
+    return Drawn(visible(text), diff(text))
 
 
 def _undo(files: Files, rest: list[str]) -> Card:
@@ -119,7 +122,9 @@ def _undo(files: Files, rest: list[str]) -> Card:
     text = difference(edit.after, edit.before or "", file)
     now = "gone, as it was before" if edit.before is None else side(files.profile(file))
     facts = (("edit", f"of {edit.run or 'a run'}, {moment(edit.at)}"), ("now", now))
-    return Card(f"the agent's latest edit of {file} is undone", facts, drawn=(Drawn(text, diff(text)),))
+    return Card(
+        f"the agent's latest edit of {file} is undone", facts, drawn=(Drawn(visible(text), diff(text)),)
+    )
 
 
 def _confirm(files: Files, rest: list[str]) -> Card:

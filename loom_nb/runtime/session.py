@@ -13,7 +13,7 @@ import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import msgspec
 
@@ -439,7 +439,9 @@ class Session:
     def _enquiry(
         self, agent: AgentDescription, message: Message, run: Run | None = None, *, preview: bool = False
     ) -> Enquiry:
-        notebook, seen = self._asking.notebook, seen_in(self.view.shown)
+        messages = self.conversation.messages
+        hidden = [messages[one] for one, mark in self.view.marks.items() if mark == "hidden"]
+        notebook, seen = self._asking.notebook, seen_in([*self.view.shown, *hidden])  # it is not brought back
         number = (self.view.evidence.copy() if preview else self.view.evidence).number
         name, cell = (run.id, run.cell) if run is not None else ("", "")
         return Enquiry(message.text, self.id, name, notebook, agent.name, cell, preview, seen, number)
@@ -741,12 +743,16 @@ class Session:
             mark: what it is marked with.
 
         Raises:
-            LoomUsageError: there is no such message.
+            LoomUsageError: there is no such message, or no such mark.
         """
         await self.mark_all((message,), mark)
 
     async def mark_all(self, messages: Sequence[int], mark: Mark | None) -> None:
         """`mark`, of several messages: all of them or, where there is one that is not, none."""
+        if mark not in (None, *get_args(Mark)):
+            raise LoomUsageError(
+                f"a message is not marked {mark!r:.80}", fixes=[f"{one!r}" for one in (*get_args(Mark), None)]
+            )
         async with self._opened():
             wrong = next((one for one in messages if not 0 <= one < len(self.conversation)), None)
             if wrong is not None:

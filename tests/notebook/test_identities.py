@@ -63,6 +63,17 @@ def test_the_difference_is_shown_and_confirmed_by_its_digits(shell, files):
     assert files.profile("SOUL.md").words == "Shout.\n"
 
 
+def test_nothing_that_hides_or_turns_words_reaches_the_screen(shell, files):
+    """What is confirmed stands in the head of requests: it must be what the person has read."""
+    edited(files, "Answer briefly.\x1b[2K\x1b[1A \u202eesrever\u202c\n")
+    cards = [typed(shell, "identity diff"), typed(shell, "identity show SOUL.md")]
+    cards.append(typed(shell, "identity undo SOUL.md"))
+    for card in cards:
+        for text in (str(card), card.to_html()):
+            assert "\u27e8U+202E\u27e9" in text
+            assert "\x1b" not in text and "\u202e" not in text
+
+
 def test_digits_of_another_content_confirm_nothing(shell, files):
     edited(files)
     (line, _), *_ = typed(shell, "identity diff soul").steps

@@ -606,6 +606,15 @@ async def test_what_is_marked_must_be_there():
             await session.mark(98, "pinned")
 
 
+async def test_a_mark_that_there_is_not_leaves_the_log_readable():
+    store = MemoryStore()
+    async with Agent(Model.scripted(["one"]), session_store=store).session() as session:
+        await session.run("first")
+        with pytest.raises(LoomUsageError, match="'hide'"):
+            await session.mark(0, "hide")
+        assert [one.event for one in session.events()]
+
+
 async def test_marks_survive_the_process(tmp_path):
     from loom_nb import SessionConfig, SqliteStore
 

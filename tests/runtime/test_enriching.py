@@ -61,6 +61,17 @@ async def test_what_is_shown_already_is_named_and_not_repeated():
     assert sum(NOTE in message.parts for message in said) == 1
 
 
+async def test_what_a_person_hid_is_not_brought_back_by_the_next_run():
+    knows = Knows()
+    async with agent(knows, "one", "two").session() as session:
+        await session.run("first")
+        await session.mark(1, "hidden")
+        _, body = await session.preview("second")
+        await session.run("second")
+    assert knows.asked[-1].seen == {"note:a1"}
+    assert b"The office closes" not in body
+
+
 async def test_a_preview_is_to_the_byte_what_is_sent_and_says_that_it_is_one():
     knows = Knows()
     async with agent(knows, "done").session() as session:

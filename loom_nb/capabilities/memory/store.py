@@ -125,6 +125,8 @@ class NoteStore:
     ) -> Added:  # fmt: skip
         """Remember something, unless a note says it already: then that one is brought up to date.
 
+        What an agent says beyond a note that a person wrote or pinned becomes a note of its own.
+
         Args:
             text: the words; what has the form of a secret, or is known as one, is taken out.
             category: one word that it belongs under.
@@ -146,8 +148,12 @@ class NoteStore:
         fields["place"] = place_of(fields["scope"], viewer)
         with self.writing() as db:
             old, similar = self._alike(db, fields, viewer)
-            if old is None:
+            theirs = old is not None and by.who == "agent" and (old.pinned or old.by.who != "agent")
+            if old is None or (theirs and extends(text, old.text)):
+                similar = similar if old is None else (old, *similar)
                 return Added(self._put_new(db, fields, by), "added", similar)
+            if theirs:  # an agent adds nothing to what a person wrote or pinned
+                return Added(old, "known", similar)
             better = _merged(old, fields)
             if better.said == old.said:
                 return Added(old, "known", similar)

@@ -27,6 +27,8 @@ LINE = 200
 MOST_READ = 12_000
 """Characters of a note that are read at once."""
 
+MOST_PASSED_OVER = 1_000_000_000
+
 Find = Callable[[str], Any]
 """An awaitable `Query` of a text: with its vector, where somebody embeds."""
 Changed = Callable[[], Any]
@@ -153,6 +155,7 @@ class MemoryTools:
             offset: how many to pass over.
         """
         _, viewer = _here()
+        offset = max(0, min(offset, MOST_PASSED_OVER))
         page = await asyncio.to_thread(
             self._store.page, "", "-updated", offset, 20, viewer, category=category
         )
@@ -245,6 +248,12 @@ class MemoryTools:
         history = self._store.history(note_id)
         if not history or not viewer.sees(history[-1].note):
             raise ToolError(f"there is no note {note_id!r:.80}")
+        last = next((one for one in reversed(history) if not one.undone and one.change != "conflict"), None)
+        if last is not None and last.by.who != "agent":
+            raise ToolError(
+                f"the last change of the note {note_id} is not yours to take back",
+                cause="a person made it, who can say `%loom memory undo`",
+            )
         return self._store.undo(note_id, by)
 
     def _about_remember(self, text: str, **_: object) -> Assessment:
