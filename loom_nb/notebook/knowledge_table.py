@@ -50,7 +50,7 @@ COLUMNS = (
     Column("place", "where", 6.5, sorts=False, shown="asked"),
     Column("chunks", "chunks", 5.2, number=True, shown="unasked"),
     Column("tokens", "tokens", 4.8, number=True, shown="unasked"),
-    Column("indexed", "indexed", 6.6, number=True, shown="unasked"),
+    Column("indexed", "indexed", 7.8, number=True, shown="unasked"),
     Column("uses", "used", 4, number=True),
 )
 PLACES = {column.name: place for place, column in enumerate(COLUMNS)}
