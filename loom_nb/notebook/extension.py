@@ -8,7 +8,7 @@ import re
 from typing import Any, TypeVar
 
 from IPython.core.completer import context_matcher
-from IPython.core.inputtransformer2 import EscapedCommand, MagicAssign, TokenTransformBase
+from IPython.core.inputtransformer2 import EscapedCommand, HelpEnd, MagicAssign, TokenTransformBase
 
 from loom_nb import __version__
 from loom_nb.notebook import completion, line_magics, magics
@@ -121,7 +121,7 @@ awaiting_cell.has_side_effects = True  # type: ignore[attr-defined]  # tells IPy
 class AwaitedLine(EscapedCommand):
     """`%loom context` and `%loom compact` at the left edge of a cell: they are awaited."""
 
-    priority = EscapedCommand.priority - 1
+    priority = HelpEnd.priority - 1  # a question may end in a question mark
 
     @classmethod
     def find(cls, tokens_by_line: Any) -> "AwaitedLine | None":

@@ -180,7 +180,7 @@ def added_card(name: str, where: str) -> Card:
     """A source was added."""
     return Card(
         f"added: {visible(name)}",
-        (("where", visible(where)),),
+        (("where", visible(relative(where))),),
         steps=(
             ("%loom knowledge index", "reads it now; the next cell with -t knowledge does it, too"),
             (f"%loom knowledge rm {quote(name)}", "takes it out again; no file is touched"),
@@ -292,7 +292,7 @@ def chunk_card(row: ChunkRow, document: DocumentRow, of: str = "") -> Card:
     return Card(
         f"chunk {row.id}",
         tuple((name, visible(one_line(words, 400))) for name, words in facts if words),
-        text=visible(row.text),
+        text=visible(row.text.strip("\n")),
         steps=(
             (f"%loom knowledge show{of} {document_id(document.id)}", "all of the document"),
             (f"%loom knowledge uses{of} {row.id}", "the runs it was told to"),
@@ -381,12 +381,14 @@ def graph_card(names: Sequence[str], shown: Subgraph, of: str = "") -> Card:
     """A part of the entity graph, as a picture and in words."""
     from loom_nb.notebook.render.subgraph import svg, words
 
+    told = words(shown)
+    in_words = f"<details><summary>in words</summary>{escape(told)}</details>"
     title = f"around {', '.join(names)}" if names else "what is related most"
     more = (("left out", f"{shown.more:,} further names"),) if shown.more else ()
     return Card(
         visible(f"{title}: {len(shown.nodes)} names, {counted(len(shown.edges), 'relation')}"),
         more,
-        drawn=(Drawn(visible(words(shown)), svg(shown)),),
+        drawn=(Drawn(visible(told), svg(shown) + in_words),),
         steps=(
             (
                 f"%loom knowledge graph{of} {quote(visible(shown.nodes[0].name))}",

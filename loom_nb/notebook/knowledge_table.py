@@ -25,7 +25,7 @@ from loom_nb.notebook.table import (
     Row,
     Value,
 )
-from loom_nb.wording import moment, one_line
+from loom_nb.wording import counted, moment, one_line
 
 if TYPE_CHECKING:
     from loom_nb.capabilities.knowledge.base import KnowledgeBase
@@ -40,17 +40,17 @@ USES = 5
 HOW, NAMES, SOURCE = "how", "names", "source"
 _HOW = (("", "passages that answer"), (NAMES, "names of documents"))
 COLUMNS = (
-    Column("id", "id", 9.5, sorts=False),
+    Column("id", "id", 7.5, sorts=False),
     Column("title", "document"),
-    Column("words", "passage", 17, sorts=False, shown="asked"),
+    Column("words", "passage", sorts=False, shown="asked"),
     Column("score", "score", 7.2, number=True, shown="asked", meter=True),
-    Column("told", "told", 4, shown="asked"),
-    Column("source", "source", 7),
-    Column("kind", "kind", 5.5, shown="unasked"),
+    Column("told", "told", 3.5, shown="asked"),
+    Column("source", "source", 6),
+    Column("kind", "kind", 6.5, shown="unasked"),
     Column("place", "where", 6.5, sorts=False, shown="asked"),
-    Column("chunks", "chunks", 4.6, number=True, shown="unasked"),
-    Column("tokens", "tokens", 4.8, number=True),
-    Column("indexed", "indexed", 9, number=True, shown="unasked"),
+    Column("chunks", "chunks", 5.2, number=True, shown="unasked"),
+    Column("tokens", "tokens", 4.8, number=True, shown="unasked"),
+    Column("indexed", "indexed", 6.6, number=True, shown="unasked"),
     Column("uses", "used", 4, number=True),
 )
 PLACES = {column.name: place for place, column in enumerate(COLUMNS)}
@@ -64,13 +64,15 @@ def row_of(row: DocumentRow) -> Row:
     cells = {
         "id": cards.document_id(row.id), "title": shown, "words": row.key, "source": row.source,
         "kind": row.kind or "not read", "place": row.kind, "chunks": f"{row.chunks:,}",
-        "tokens": f"{row.tokens:,}", "indexed": moment(row.indexed), "uses": f"{row.uses:,}×",
+        "tokens": f"{row.tokens:,}", "indexed": moment(row.indexed)[:10], "uses": f"{row.uses:,}×",
     }  # fmt: skip
     return Row(
         cards.document_id(row.id),
         tuple(cells.get(column.name, "") for column in COLUMNS),
-        hints={PLACES["title"]: row.error or row.path or row.url or row.key},
-        quiet=not row.kind,
+        hints={
+            PLACES["title"]: row.error or row.path or row.url or row.key,
+            PLACES["indexed"]: moment(row.indexed),
+        },
     )
 
 
@@ -78,7 +80,7 @@ def passage_of(score: Score) -> Row:
     """A passage under COLUMNS, with what speaks for it."""
     chunk = score.chunk
     cells = {
-        "id": chunk.id, "title": one_line(score.title, 200), "words": one_line(chunk.text, 300),
+        "id": chunk.id[:8], "title": one_line(score.title, 200), "words": one_line(chunk.text, 300),
         "score": f"{score.score:.2f}", "told": "yes" if score.told else "no", "source": score.source,
         "place": chunk.location, "tokens": f"{chunk.tokens:,}", "uses": f"{chunk.uses:,}×",
     }  # fmt: skip
@@ -242,7 +244,7 @@ class KnowledgeRows:
         rows = tuple(passage_of(one) for one in found[start : start + query.count])
         told = sum(one.told for one in found)
         words = f"passages, best first: {told} of them would be told to an agent, the faint ones not"
-        return Found(rows, start, len(found), words if not query.sort else "")
+        return Found(rows, start, len(found), words if not query.sort else "", counted(len(found), "passage"))
 
     async def these(self, rows: Sequence[str]) -> tuple[Row, ...]:
         """None: no action is done to documents here."""

@@ -237,6 +237,8 @@ class Found:
     """Rows in all that the query wants."""
     caption: str = ""
     """In which order they are, where it is not that of a column."""
+    words: str = ""
+    """How many there are, where they are none of the things that the table is of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,6 +392,7 @@ def part(found: Found) -> dict[str, Any]:
         "matching": found.matching,
         "rows": [_row(row) for row in found.rows],
         "caption": visible(found.caption),
+        "words": visible(found.words),
     }
 
 

@@ -7,6 +7,7 @@ one document.
 import ast
 import codecs
 import io
+import logging
 import re
 import zipfile
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ MAX_CHARS = 8_000_000
 """Of a document's text."""
 MAX_UNPACKED = 200_000_000
 """Bytes of a DOCX when it is unpacked: a small file may hold a very large one."""
+_QUIET = logging.NullHandler()
 MAX_PAGES = 5_000
 
 _CODE = frozenset(
@@ -272,6 +274,7 @@ def _pdf(data: bytes, name: str, _: str) -> Document:
         import pypdf
     except ImportError:
         raise _missing("PDF", "pypdf") from None
+    logging.getLogger("pypdf").addHandler(_QUIET)  # what is wrong with a file is told of the document
     pieces: list[str] = []
     marks: list[Mark] = []
     at = 0

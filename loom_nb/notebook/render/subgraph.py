@@ -23,13 +23,13 @@ def svg(shown: Subgraph) -> str:
     if not shown.nodes:
         return ""
     places = _places(shown)
-    wide = max(abs(x) for x, _ in places) + 110
-    high = max(abs(y) for _, y in places) + 50
+    left, top = min(x for x, _ in places) - 90, min(y for _, y in places) - 20
+    wide, high = max(x for x, _ in places) + 90 - left, max(y for _, y in places) + 40 - top
     edges = "".join(_edge(shown, number, places) for number in range(len(shown.edges)))
     nodes = "".join(_node(shown, number, places) for number in range(len(shown.nodes)))
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="{-wide:.0f} {-high:.0f} '
-        f'{2 * wide:.0f} {2 * high:.0f}" width="{2 * wide:.0f}" style="max-width:100%;height:auto" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="{left:.0f} {top:.0f} '
+        f'{wide:.0f} {high:.0f}" width="{wide:.0f}" style="max-width:100%;height:auto" '
         f'font-family="sans-serif" font-size="12" fill="currentColor" stroke="none">'
         f"<title>{escape(_title(shown))}</title><desc>{escape(words(shown))}</desc>{edges}{nodes}</svg>"
     )

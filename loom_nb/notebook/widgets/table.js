@@ -289,7 +289,7 @@ function drawHeading(t) {
   corner.append(t.every);
   row.append(corner);
   const group = make("colgroup");
-  const first = make("col");
+  const first = make("col", "tick");
   first.style.width = "2.3em";
   group.append(first);
   t.sorts = new Map();
@@ -311,12 +311,18 @@ function drawHeading(t) {
     if (column.width) wide.style.width = `${column.width}em`;
     group.append(wide);
   }
-  const fixed = t.head.columns.reduce((sum, one) => sum + (one.width || 11), 2.3);
-  t.table.style.minWidth = `${fixed}em`;
+  t.table.dataset.acts = t.head.actions.length ? "yes" : "no";
+  widen(t);
   const head = make("thead");
   head.append(row);
   t.table.append(group, head);
   sortMarks(t);
+}
+
+// as wide as the columns that are there now need
+function widen(t) {
+  const first = t.head.actions.length ? 2.3 : 0;
+  t.table.style.minWidth = `${present(t).reduce((sum, one) => sum + (one.width || 11), first)}em`;
 }
 
 // by this column, then the other way round, then in the natural order again
@@ -346,6 +352,7 @@ function drawRows(t, page) {
   Object.assign(t, { rows: page.rows, start: page.start, count: page.matching, told: page.caption ?? "" });
   t.query.start = page.start;
   t.table.dataset.asked = isAsked(t) ? "yes" : "no";
+  widen(t);
   for (const tr of t.details.values()) tr.firstElementChild.colSpan = across(t);
   drawCaption(t);
   renewDetails(t);
@@ -366,7 +373,7 @@ function drawRows(t, page) {
   t.table.setAttribute("aria-rowcount", String(page.matching + 1));
   const [one, many] = t.head.noun;
   const total = `${tidy(t.head.total)} ${t.head.total === 1 ? one : many}`;
-  say(t.matching, page.matching === t.head.total ? total : `${tidy(page.matching)} of ${total}`);
+  say(t.matching, page.words || (page.matching === t.head.total ? total : `${tidy(page.matching)} of ${total}`));
   t.empty.hidden = page.matching > 0;
   if (t.go !== null) arrive(t);
   else if (hadFocus && !t.body.contains(document.activeElement)) focusRow(t, t.at, isScrolled);
@@ -392,11 +399,14 @@ function keep(parent, nodes) {
   });
 }
 
-// columns that are there now, with that of the ticks
-function across(t) {
+// columns that are there now
+function present(t) {
   const without = isAsked(t) ? "unasked" : "asked";
-  return t.head.columns.filter((column) => column.shown !== without).length + 1;
+  return t.head.columns.filter((column) => column.shown !== without);
 }
+
+// how many, with that of the ticks, which is there where something can be done to what is ticked
+const across = (t) => present(t).length + (t.head.actions.length ? 1 : 0);
 
 const isAsked = (t) => t.query.text.trim() !== "";
 
@@ -1073,6 +1083,12 @@ function pressed(t, event, id) {
   return true;
 }
 
+const CHOOSING = [
+  ["Space", "choose"],
+  ["Shift+\u2191\u2193", "choose several"],
+  ["Ctrl+A", "choose all that are found"],
+];
+
 function drawKeys(t) {
   if (t.keys) return;
   t.keys = make("details", "keys");
@@ -1081,15 +1097,13 @@ function drawKeys(t) {
   for (const one of t.head.actions) if (one.key) own.set(one.key, [...(own.get(one.key) ?? []), one.label]);
   const pairs = [
     ["\u2191 \u2193", "from row to row"],
-    ["Space", "choose"],
-    ["Shift+\u2191\u2193", "choose several"],
-    ["Ctrl+A", "choose all that are found"],
+    ...(t.head.actions.length ? CHOOSING : []),
     ...(t.head.edits ? [["\u2190 \u2192", "from cell to cell"], ["Enter", "edit"], ["Esc", "leave it"]] : []),
     ...(t.head.opens ? [[t.head.open_key || "Enter", "open or close"]] : []),
     ...[...own].map(([key, labels]) => [key, labels.join(" / ")]),
-    ["z, Ctrl+Z", "undo"],
+    ...(t.head.actions.length ? [["z, Ctrl+Z", "undo"]] : []),
     ["/", t.head.paged ? "search" : "filter"],
-    ["Esc", "choose none"],
+    ...(t.head.actions.length ? [["Esc", "choose none"]] : []),
   ];
   for (const [key, word] of pairs) list.append(make("kbd", "key", key), ` ${word}  `);
   t.keys.append(make("summary", "", "Keys"), list);
