@@ -93,7 +93,9 @@ def owner_of(bench: "Workbench", variable: str) -> str:
     """Whose documents they are, for a person."""
     if variable:
         return f"the variable {variable}"
-    return f"notebook {cards.relative(bench.notebook)}" if bench.notebook else Path(places(bench).owner).name
+    if bench.notebook:  # a card is shared: the notebook's name, not its path
+        return f"notebook {Path(bench.notebook).name}"
+    return Path(places(bench).owner).name
 
 
 def _of(variable: str) -> str:
@@ -238,7 +240,7 @@ async def _add(bench: "Workbench", words: list[str], variable: str) -> Card:
         raise LoomUsageError(f"%loom knowledge add{what}", fixes=[form, ADD])
     source = source_of(words[0], name)
     places(bench).add(source)
-    return cards.added_card(source.name, _from_here(source.where))
+    return cards.added_card(source.name, source.where)
 
 
 async def _remove(bench: "Workbench", words: list[str], variable: str) -> Card:
@@ -258,12 +260,6 @@ async def _remove(bench: "Workbench", words: list[str], variable: str) -> Card:
         if base.state().indexed is not None:
             await base.index(everything=False)  # its documents are found no more
     return cards.removed_card(name, known[name].where)
-
-
-def _from_here(where: str) -> str:
-    """A folder or file as it is called from the working folder, where it lies in it."""
-    path, here = Path(where), Path.cwd()
-    return path.relative_to(here).as_posix() if path.is_relative_to(here) else where
 
 
 def _refuse_variable(variable: str, verb: str) -> None:

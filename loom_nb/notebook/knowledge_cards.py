@@ -180,7 +180,7 @@ def added_card(name: str, where: str) -> Card:
     """A source was added."""
     return Card(
         f"added: {visible(name)}",
-        (("where", visible(where)),),
+        (("where", visible(relative(where))),),
         steps=(
             ("%loom knowledge index", "reads it now; the next cell with -t knowledge does it, too"),
             (f"%loom knowledge rm {quote(name)}", "takes it out again; no file is touched"),
