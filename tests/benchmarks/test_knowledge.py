@@ -1,18 +1,18 @@
 """What it costs to index a thousand documents, to look at them again, and to search them."""
 
 import asyncio
-import os
 import random
 import time
 from pathlib import Path
 
 import pytest
+from measure import ROUNDS
 
 from loom_nb.capabilities.knowledge import KnowledgeBase, KnowledgeSource
 
 pytestmark = [pytest.mark.slow, pytest.mark.benchmark, pytest.mark.timeout(600)]
 
-DOCUMENTS = 1_000
+DOCUMENTS = 1_000 if ROUNDS > 1 else 200
 WORDS = [f"word{number}" for number in range(5_000)]
 WEIGHTS = [1 / (number + 1) for number in range(5_000)]
 
@@ -50,8 +50,7 @@ def test_knowledge(table, tmp_path, embedder):
         f"index of {DOCUMENTS:,} documents, {size / 1e6:.1f} MB, {chunks:,} chunks ({kind})",
         f"{whole:.2f} s CPU, {len(steps)} steps of progress", f"{floor:.3f} s", f"{whole / floor:.0f} · told",
     )  # fmt: skip
-    rounds = int(os.environ.get("LOOM_NB_ROUNDS", "7"))
-    same = min(cost(lambda: asyncio.run(base.index())) for _ in range(rounds))
+    same = min(cost(lambda: asyncio.run(base.index())) for _ in range(ROUNDS))
     table(
         f"{DOCUMENTS:,} documents of which none changed ({kind})",
         f"{same:.3f} s CPU",
@@ -59,7 +58,7 @@ def test_knowledge(table, tmp_path, embedder):
         f"{same / floor:.1f} · told",
     )
     changed = []
-    for number in range(rounds):
+    for number in range(ROUNDS):
         (folder / "d7.md").write_text(f"# Title\n\nThis is version{number} of it.\n")
         changed.append(cost(lambda: asyncio.run(base.index())))
     table(
@@ -74,5 +73,5 @@ def test_knowledge(table, tmp_path, embedder):
             assert await base.search(f"what is the key number{number + 20}x?")
 
     asyncio.run(search())
-    took = min(cost(lambda: asyncio.run(search())) for _ in range(rounds)) / 20
+    took = min(cost(lambda: asyncio.run(search())) for _ in range(ROUNDS)) / 20
     table(f"a search of {chunks:,} chunks ({kind})", f"{took * 1e3:.2f} ms CPU", "—", "— · told")
