@@ -180,7 +180,14 @@ def test_a_run_goes_on_in_its_cell_when_its_page_is_loaded_anew(
     nb.screenshot(f"before-reload-{name}")
     nb.open()
     expect(nb.cell(1).locator(".jp-InputPrompt")).to_have_text("[*]:")
-    nb.output(1).locator(".loom-stop-button").wait_for()
+    stop = nb.output(1).locator(".loom-stop-button")
+    nb.wait_for_text(1, "3 seats booked")
+    if nb.output(1).get_by_text("Loading widget").count():  # Jupyter asks for widgets for four seconds, once
+        nb.page.wait_for_timeout(5_000)
+    if not stop.count():
+        nb.open()
+        expect(nb.cell(1).locator(".jp-InputPrompt")).to_have_text("[*]:")
+    stop.wait_for()
     nb.wait_for_text(1, "3 seats booked")  # what was shown before is there, before anything new is said
     nb.wait_for_text(1, "said by the tool")
     nb.screenshot(f"after-reload-{name}")
