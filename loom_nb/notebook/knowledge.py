@@ -11,6 +11,7 @@ from loom_nb.notebook import cell as cells
 from loom_nb.notebook import knowledge_cards as cards
 from loom_nb.notebook.card import Card
 from loom_nb.notebook.knowledge_places import ADD, KnowledgePlaces, source_of
+from loom_nb.notebook.line_words import option
 
 if TYPE_CHECKING:
     from loom_nb.capabilities.knowledge.base import KnowledgeBase
@@ -30,7 +31,7 @@ async def knowledge(bench: "Workbench", words: list[str]) -> Card:
         LoomUsageError: it takes something else, or there is no such document.
     """
     words = list(words)
-    variable = _option(words, OF, "%loom knowledge --of base")
+    variable = option(words, OF, "%loom knowledge --of base")
     verb = words[0] if words else ""
     carry_out = VERBS.get(verb)
     if carry_out is not None:
@@ -232,7 +233,7 @@ async def _graph(bench: "Workbench", words: list[str], variable: str) -> Card:
 async def _add(bench: "Workbench", words: list[str], variable: str) -> Card:
     words = list(words)
     form = "%loom knowledge add papers --name literature"
-    name = _option(words, "--name", form)
+    name = option(words, "--name", form)
     _refuse_variable(variable, "add")
     unknown = next((word for word in words if word.startswith("--")), "")
     if unknown or len(words) != 1:
@@ -291,17 +292,6 @@ def _one(words: list[str], verb: str, form: str) -> str:
     raise LoomUsageError(
         f"%loom knowledge {verb} takes {form}", fixes=["%loom knowledge   (which documents there are)"]
     )
-
-
-def _option(words: list[str], name: str, form: str) -> str:
-    """The word behind a flag, both taken out of the words; empty where it is not there."""
-    if name not in words:
-        return ""
-    place = words.index(name)
-    if place + 1 >= len(words):
-        raise LoomUsageError(f"{name}: what?", fixes=[form])
-    del words[place]
-    return words.pop(place)
 
 
 VERBS: "dict[str, Callable[[Workbench, list[str], str], Awaitable[Card]]]" = {

@@ -10,6 +10,7 @@ from loom_nb.errors import LoomUsageError
 from loom_nb.notebook import cell as cells
 from loom_nb.notebook import memory_cards as cards
 from loom_nb.notebook.card import Card
+from loom_nb.notebook.line_words import option
 from loom_nb.notebook.render.strict_markdown import visible
 from loom_nb.wording import counted
 
@@ -40,7 +41,7 @@ async def memory(bench: "Workbench", words: list[str]) -> Card:
 async def _find(bench: "Workbench", words: list[str], said: bool = False) -> Card:
     """The table of all notes, or of those that are found."""
     words = list(words)
-    run = _option(words, "--as-of", "%loom memory --as-of r5")
+    run = option(words, "--as-of", "%loom memory --as-of r5")
     unknown = next((word for word in words if word.startswith("--")), "")
     if unknown:
         raise LoomUsageError(
@@ -145,7 +146,7 @@ async def _add(bench: "Workbench", words: list[str]) -> Card:
     form = '%loom memory add "likes black coffee" --category taste --tags drink,morning'
     fields: dict[str, Any] = {}
     for flag in ADDS[:-1]:
-        if text := _option(words, flag, form):
+        if text := option(words, flag, form):
             fields[flag[2:]] = parsed(flag[2:], text)
     if "--pin" in words:
         words.remove("--pin")
@@ -253,17 +254,6 @@ def _some(words: list[str], verb: str, least: int, most: int, form: str) -> list
         f"%loom memory {verb} takes {form}, not {' '.join(words)!r}",
         fixes=["%loom memory   (which notes there are)"],
     )
-
-
-def _option(words: list[str], name: str, form: str) -> str:
-    """The word behind a flag, both taken out of the words; empty where it is not there."""
-    if name not in words:
-        return ""
-    place = words.index(name)
-    if place + 1 >= len(words):
-        raise LoomUsageError(f"{name}: what?", fixes=[form])
-    del words[place]
-    return words.pop(place)
 
 
 VERBS: "dict[str, Callable[[Workbench, list[str]], Awaitable[Card]]]" = {

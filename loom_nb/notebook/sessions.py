@@ -8,6 +8,7 @@ from loom_nb.errors import LoomUsageError, SessionBusy, StoreError
 from loom_nb.notebook import cell as cells
 from loom_nb.notebook import session_cards as cards
 from loom_nb.notebook.card import Card
+from loom_nb.notebook.line_words import flag
 from loom_nb.protocols import SessionRow
 from loom_nb.runtime.session_facts import SessionFacts, facts_in, facts_of, listing, purge
 from loom_nb.wording import counted
@@ -45,7 +46,7 @@ async def sessions(bench: "Workbench", words: list[str]) -> Card:
 
 
 async def _list(bench: "Workbench", words: list[str]) -> Card:
-    everywhere = _flag(words, "--all")
+    everywhere = flag(words, "--all")
     if words:
         raise LoomUsageError(
             f"%loom sessions takes --all, not {' '.join(words)!r}", fixes=["%loom sessions --all"]
@@ -54,7 +55,7 @@ async def _list(bench: "Workbench", words: list[str]) -> Card:
 
 
 async def _find(bench: "Workbench", words: list[str]) -> Card:
-    everywhere = _flag(words, "--all")
+    everywhere = flag(words, "--all")
     if not words:
         raise LoomUsageError(
             "%loom sessions find: which words?", fixes=['%loom sessions find "letter to Ada"']
@@ -239,7 +240,7 @@ async def _show_deleted(bench: "Workbench", words: list[str]) -> Card:
 
 
 async def _purge(bench: "Workbench", words: list[str]) -> Card:
-    sure = _flag(words, "--yes")
+    sure = flag(words, "--yes")
     words = [] if words == ["all"] else words
     gone = deleted(bench)
     chosen = _chosen(gone, words) or gone
@@ -340,12 +341,6 @@ def _one(words: list[str], verb: str) -> tuple[str]:
             fixes=[f"%loom sessions {verb} ID", "%loom sessions"],
         )
     return (words[0],)
-
-
-def _flag(words: list[str], flag: str) -> bool:
-    found = flag in words
-    words[:] = [word for word in words if word != flag]
-    return found
 
 
 Verb = Callable[["Workbench", list[str]], Awaitable[Card]]

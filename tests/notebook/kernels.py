@@ -170,6 +170,20 @@ class Kernel:
         message = self.client.session.msg("comm_msg", {"comm_id": comm_id, "data": data})
         self.client.shell_channel.send(message)
 
+    def heard(self, comm: str, kind: str) -> dict[str, Any]:
+        """The next custom message of that type to a table."""
+        while True:
+            message = self.client.get_iopub_msg(timeout=20)
+            if message["msg_type"] == "comm_msg" and message["content"]["comm_id"] == comm:
+                content = message["content"]["data"].get("content", {})
+                if content.get("type") == kind:
+                    return content
+
+    def said_by(self, comm: str, message: dict[str, Any], kind: str) -> dict[str, Any]:
+        """What a table answers to a message."""
+        self.send_comm(comm, message)
+        return self.heard(comm, kind)
+
 
 def specs(home: Path) -> KernelSpecManager:
     """Knows one kernel, "tried", of `PYTHON`; whatever else is installed is not seen."""

@@ -244,22 +244,7 @@ def opened(running, line="%loom context"):
     (output,) = running.run(line).saved
     comm = output["data"][WIDGET_VIEW]["model_id"]
     running.send_comm(comm, {"type": "ready"})
-    return comm, heard(running, comm, "show")
-
-
-def heard(running, comm, kind):
-    """The next custom message of that type to a table."""
-    while True:
-        message = running.client.get_iopub_msg(timeout=20)
-        if message["msg_type"] == "comm_msg" and message["content"]["comm_id"] == comm:
-            content = message["content"]["data"].get("content", {})
-            if content.get("type") == kind:
-                return content
-
-
-def said_by(running, comm, message, kind):
-    running.send_comm(comm, message)
-    return heard(running, comm, kind)
+    return comm, running.heard(comm, "show")
 
 
 def tokens(show):
@@ -286,39 +271,39 @@ def test_rows_are_sorted_filtered_read_and_acted_upon_by_messages(tmp_path):
     with talking(tmp_path) as one:
         comm, first = opened(one)
         query = {"text": "", "sort": "tokens", "down": True, "start": 0, "count": 5}
-        page = said_by(one, comm, {"type": "query", "number": 7, "query": query}, "page")
+        page = one.said_by(comm, {"type": "query", "number": 7, "query": query}, "page")
         sizes = [int(row["cells"][4].split()[0].replace(",", "")) for row in page["rows"]]
         assert page["number"] == 7
         assert sizes == sorted(sizes, reverse=True)
         assert len(sizes) == 5
         query = {"text": "station", "chosen": {"section": "history"}}
-        page = said_by(one, comm, {"type": "query", "number": 8, "query": query}, "page")
+        page = one.said_by(comm, {"type": "query", "number": 8, "query": query}, "page")
         assert [row["id"] for row in page["rows"]] == ["m3", "m4", "m7", "m8"]
-        every = said_by(one, comm, {"type": "all", "query": query}, "all")
+        every = one.said_by(comm, {"type": "all", "query": query}, "all")
         assert every["ids"] == ["m3", "m4", "m7", "m8"]
-        details = said_by(one, comm, {"type": "open", "row": "m3"}, "details")
+        details = one.said_by(comm, {"type": "open", "row": "m3"}, "details")
         assert "station reading" in details["details"]["texts"][0][1]
 
         one.send_comm(comm, {"type": "act", "action": "hide", "rows": ["m3"]})
-        after = heard(one, comm, "show")
-        receipt = heard(one, comm, "receipt")
+        after = one.heard(comm, "show")
+        receipt = one.heard(comm, "receipt")
         assert "m3 is hidden" in receipt["text"]
         assert receipt["undo"] is True
         assert tokens(after) < tokens(first)
         assert "1 message hidden" in after["saved"]["text/plain"]  # what a file that is saved now holds
         one.send_comm(comm, {"type": "undo"})
-        assert tokens(heard(one, comm, "show")) == tokens(first)
-        assert "taken back" in heard(one, comm, "receipt")["text"]
+        assert tokens(one.heard(comm, "show")) == tokens(first)
+        assert "taken back" in one.heard(comm, "receipt")["text"]
 
 
 def test_all_tables_that_are_open_are_renewed_after_an_action_and_after_a_cell(tmp_path):
     with talking(tmp_path) as one:
         (one_comm, _), (other, _) = opened(one), opened(one)
         one.send_comm(one_comm, {"type": "act", "action": "pin", "rows": ["m1"]})
-        assert dict(heard(one, other, "show")["head"]["facts"])["by you"] == "0 messages hidden, 1 pinned"
+        assert dict(one.heard(other, "show")["head"]["facts"])["by you"] == "0 messages hidden, 1 pinned"
         one.submit("%loom context hide m3")
-        assert dict(heard(one, one_comm, "show")["head"]["facts"])["by you"] == "1 message hidden, 1 pinned"
-        assert dict(heard(one, other, "show")["head"]["facts"])["by you"] == "1 message hidden, 1 pinned"
+        assert dict(one.heard(one_comm, "show")["head"]["facts"])["by you"] == "1 message hidden, 1 pinned"
+        assert dict(one.heard(other, "show")["head"]["facts"])["by you"] == "1 message hidden, 1 pinned"
 
 
 def test_what_is_no_message_of_a_table_is_told_and_ignored(tmp_path):
@@ -331,14 +316,14 @@ def test_what_is_no_message_of_a_table_is_told_and_ignored(tmp_path):
             {"type": "query", "query": {"count": 5_000}},
             {"type": "open"},
         ):
-            assert "ignored" in said_by(one, comm, message, "problem")["text"], message
-        none = said_by(one, comm, {"type": "act", "action": "pin", "rows": ["instructions"]}, "problem")
+            assert "ignored" in one.said_by(comm, message, "problem")["text"], message
+        none = one.said_by(comm, {"type": "act", "action": "pin", "rows": ["instructions"]}, "problem")
         assert "none of the chosen rows" in none["text"]
-        gone = said_by(one, comm, {"type": "open", "row": "m99"}, "problem")
+        gone = one.said_by(comm, {"type": "open", "row": "m99"}, "problem")
         assert "no message 'm99'" in gone["text"]
         assert "%loom context" in gone["fixes"]
         one.send_comm(comm, {"type": "undo"})  # nothing was done, so nothing happens
-        assert said_by(one, comm, {"type": "open", "row": "m1"}, "details")["row"] == "m1"
+        assert one.said_by(comm, {"type": "open", "row": "m1"}, "details")["row"] == "m1"
 
 
 def test_while_a_run_goes_on_nothing_is_changed_and_the_table_says_why(tmp_path):
@@ -346,14 +331,14 @@ def test_while_a_run_goes_on_nothing_is_changed_and_the_table_says_why(tmp_path)
         comm, _ = opened(one)
         request = one.submit("%%loom -t look\nplease look at page 3")
         one.until(request, lambda message: message["msg_type"] == "display_data")
-        refused = said_by(one, comm, {"type": "act", "action": "hide", "rows": ["m3"]}, "problem")
+        refused = one.said_by(comm, {"type": "act", "action": "hide", "rows": ["m3"]}, "problem")
         assert "has not ended" in refused["text"]
         assert "%loom stop" in refused["fixes"]
         one.press()
         one.collect(request)
         assert (
             "m3 is hidden"
-            in said_by(one, comm, {"type": "act", "action": "hide", "rows": ["m3"]}, "receipt")["text"]
+            in one.said_by(comm, {"type": "act", "action": "hide", "rows": ["m3"]}, "receipt")["text"]
         )
 
 

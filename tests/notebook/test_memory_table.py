@@ -193,21 +193,6 @@ def test_a_change_by_another_process_is_seen(rows):
 # -- a kernel --------------------------------------------------------------------------------------------
 
 
-def heard(running, comm, kind):
-    """The next custom message of that type to a table."""
-    while True:
-        message = running.client.get_iopub_msg(timeout=20)
-        if message["msg_type"] == "comm_msg" and message["content"]["comm_id"] == comm:
-            content = message["content"]["data"].get("content", {})
-            if content.get("type") == kind:
-                return content
-
-
-def said_by(running, comm, message, kind):
-    running.send_comm(comm, message)
-    return heard(running, comm, kind)
-
-
 def test_cells_are_edited_by_messages_and_nothing_of_it_is_in_the_state_of_the_widget(tmp_path):
     with kernel(tmp_path, LOOM_NB_RENDER="live", LOOM_NB_HOME=str(tmp_path)) as one:
         for code in ("%load_ext loom_nb", *(f'%loom memory add "{text}"' for text in TEXTS)):
@@ -217,19 +202,19 @@ def test_cells_are_edited_by_messages_and_nothing_of_it_is_in_the_state_of_the_w
         comm = output["data"][WIDGET_VIEW]["model_id"]
         states = [content["data"]["state"] for content in shown.of("comm_open")]
         assert not any("black coffee" in str(state) for state in states)
-        first = said_by(one, comm, {"type": "ready"}, "show")
+        first = one.said_by(comm, {"type": "ready"}, "show")
         query = first["head"]["query"]
         assert query["text"] == "coffee"
-        (row,) = said_by(one, comm, {"type": "query", "number": 1, "query": query}, "page")["rows"]
+        (row,) = one.said_by(comm, {"type": "query", "number": 1, "query": query}, "page")["rows"]
         cell = {"row": row["id"], "column": "text"}
-        value = said_by(one, comm, {"type": "edit", **cell}, "value")
+        value = one.said_by(comm, {"type": "edit", **cell}, "value")
         assert value["value"] == "likes black coffee"
-        said_by(one, comm, {"type": "set", **cell, "value": "likes tea", "was": value["was"]}, "set")
-        assert heard(one, comm, "receipt")["undo"] is True
-        refused = said_by(one, comm, {"type": "set", **cell, "value": "mine", "was": value["was"]}, "refused")
+        one.said_by(comm, {"type": "set", **cell, "value": "likes tea", "was": value["was"]}, "set")
+        assert one.heard(comm, "receipt")["undo"] is True
+        refused = one.said_by(comm, {"type": "set", **cell, "value": "mine", "was": value["was"]}, "refused")
         assert refused["now"] == "likes tea" and "changed meanwhile" in refused["text"]
         bad = {"type": "set", "row": row["id"], "column": "importance", "value": "9", "was": refused["was"]}
-        assert "from 0 to 1" in said_by(one, comm, bad, "refused")["text"]
-        running = said_by(one, comm, {"type": "query", "query": {"chosen": {AS_OF: "r77"}}}, "problem")
+        assert "from 0 to 1" in one.said_by(comm, bad, "refused")["text"]
+        running = one.said_by(comm, {"type": "query", "query": {"chosen": {AS_OF: "r77"}}}, "problem")
         assert "r77" in running["text"]
         assert "likes tea" in one.run("%loom memory").text

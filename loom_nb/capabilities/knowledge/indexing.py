@@ -378,7 +378,7 @@ def _state(db: "Connection", source: str, key: str, sha256: str, form: str) -> i
 def _keys(db: "Connection", numbers: set[int]) -> set[tuple[str, str]]:
     found: set[tuple[str, str]] = set()
     for some in _portions(sorted(numbers)):
-        found.update(db.execute(f"SELECT source, key FROM documents WHERE id IN ({_marks(some)})", some))  # noqa: S608
+        found.update(db.execute(f"SELECT source, key FROM documents WHERE id IN ({_marks(some)})", some))  # noqa: S608  marks only
     return found
 
 
@@ -387,12 +387,12 @@ def _forget(db: "Connection", numbers: set[int]) -> None:
     for some in _portions(sorted(numbers)):
         marks = _marks(some)
         db.execute(
-            f"DELETE FROM words WHERE rowid IN (SELECT number FROM chunks WHERE document IN ({marks}))",  # noqa: S608
+            f"DELETE FROM words WHERE rowid IN (SELECT number FROM chunks WHERE document IN ({marks}))",  # noqa: S608  marks only
             some,
         )
-        hashes = db.execute(f"SELECT hash FROM chunks WHERE document IN ({marks})", some).fetchall()  # noqa: S608
-        db.execute(f"DELETE FROM chunks WHERE document IN ({marks})", some)  # noqa: S608
-        db.execute(f"DELETE FROM documents WHERE id IN ({marks})", some)  # noqa: S608
+        hashes = db.execute(f"SELECT hash FROM chunks WHERE document IN ({marks})", some).fetchall()  # noqa: S608  marks only
+        db.execute(f"DELETE FROM chunks WHERE document IN ({marks})", some)  # noqa: S608  marks only
+        db.execute(f"DELETE FROM documents WHERE id IN ({marks})", some)  # noqa: S608  marks only
         db.executemany(
             "DELETE FROM vectors WHERE hash = ?1 AND NOT EXISTS (SELECT 1 FROM chunks WHERE hash = ?1)",
             hashes,
@@ -404,7 +404,7 @@ def _index(db: "Connection", numbers: Sequence[int]) -> None:
     for some in _portions(numbers):
         rows = db.execute(
             f"""SELECT c.number, d.title, c.headings, c.text FROM chunks c
-            JOIN documents d ON d.id = c.document WHERE d.id IN ({_marks(some)}) ORDER BY c.number""",  # noqa: S608
+            JOIN documents d ON d.id = c.document WHERE d.id IN ({_marks(some)}) ORDER BY c.number""",  # noqa: S608  marks only
             some,
         ).fetchall()
         db.executemany(

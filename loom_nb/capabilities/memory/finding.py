@@ -191,12 +191,12 @@ def _by_words(
 
 def _matching(db: "Connection", expression: str, viewer: Viewer, order: str, most: int) -> list[int]:
     """Numbers of notes that match and are seen, the first of an order."""
-    find = f"SELECT rowid FROM found WHERE found MATCH ? ORDER BY {order} LIMIT ?"  # noqa: S608
+    find = f"SELECT rowid FROM found WHERE found MATCH ? ORDER BY {order} LIMIT ?"  # noqa: S608  our own words
     values: tuple[str, ...] = ()
     if not viewer.everything and db.execute("SELECT 1 FROM notes WHERE place <> '' LIMIT 1").fetchone():
         where, values = seen_by(viewer)
         find = f"""SELECT n.number FROM found JOIN notes n ON n.number = found.rowid
-            WHERE found MATCH ? AND {where} ORDER BY found.{order} LIMIT ?"""  # noqa: S608
+            WHERE found MATCH ? AND {where} ORDER BY found.{order} LIMIT ?"""  # noqa: S608  our own words
     return [row[0] for row in db.execute(find, (expression, *values, most))]
 
 
@@ -216,7 +216,7 @@ def _rows(db: "Connection", numbers: Sequence[int], viewer: Viewer) -> dict[int,
         some = numbers[start : start + 500]
         marks = ",".join("?" * len(some))
         find = f"""SELECT {NOTE}, n.number, f.stems FROM notes n JOIN found f ON f.rowid = n.number
-            WHERE n.number IN ({marks}) AND {where}"""  # noqa: S608
+            WHERE n.number IN ({marks}) AND {where}"""  # noqa: S608  our own words
         for row in db.execute(find, (*some, *values)):
             note = note_of(row)
             if note is not None:

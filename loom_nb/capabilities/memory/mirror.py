@@ -302,7 +302,7 @@ class Mirror:
 
     def _rows(self, db: "Connection", note: str = "", sha256: str = "") -> list[_Row]:
         where = "note = ?" if note else "sha256 = ?" if sha256 else "'' = ?"
-        find = f"SELECT path, note, version, sha256, mtime, size FROM files WHERE folder = ? AND {where}"  # noqa: S608
+        find = f"SELECT path, note, version, sha256, mtime, size FROM files WHERE folder = ? AND {where}"  # noqa: S608  our own words
         return [_Row(*row) for row in db.execute(find, (self._key, note or sha256))]
 
     def _row(self, db: "Connection", path: str) -> _Row | None:

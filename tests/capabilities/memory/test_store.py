@@ -14,7 +14,7 @@ from loom_nb.capabilities.memory.notes import EVERYTHING, MOST_TEXT, NoteNotFoun
 from loom_nb.capabilities.memory.store import NoteStore
 from loom_nb.errors import LoomUsageError, StoreError
 
-AGENT = Provenance("agent", "s1", "r1", "/home/ada/work/a.ipynb", agent="helper")
+AGENT = Provenance("agent", "s1", "r1", "work/a.ipynb", agent="helper")
 
 
 class Ticks:
