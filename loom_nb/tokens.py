@@ -16,7 +16,7 @@ from loom_nb.messages import (
     ToolResultPart,
 )
 
-CHARS_PER_TOKEN = 4.0
+CHARS_PER_TOKEN = 4
 """For ASCII text; measured vendors lie between 3.5 and 4.5 for English and code."""
 OTHERS_PER_TOKEN = 1.5
 """Characters that are not ASCII."""
@@ -41,7 +41,7 @@ def estimate(text: str) -> int:
     if not text:
         return 0
     if text.isascii():
-        return int(len(text) / CHARS_PER_TOKEN) or 1
+        return len(text) // CHARS_PER_TOKEN or 1
     ascii_chars = len(text.encode("ascii", "ignore"))
     return max(1, round(ascii_chars / CHARS_PER_TOKEN + (len(text) - ascii_chars) / OTHERS_PER_TOKEN))
 

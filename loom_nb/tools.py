@@ -177,9 +177,10 @@ class Tool:
         return f"arguments of {self.name}"
 
     @cached_property
-    def _fields(self) -> tuple[tuple[str, str], ...]:
-        """(parameter of the function, attribute of the arguments model)."""
-        return tuple((info.alias or name, name) for name, info in self._arguments.model_fields.items())
+    def _fields(self) -> tuple[tuple[str, str], ...] | None:
+        """(parameter of the function, attribute of the arguments model); None where they are all the same."""
+        fields = [(info.alias or name, name) for name, info in self._arguments.model_fields.items()]
+        return tuple(fields) if any(parameter != name for parameter, name in fields) else None
 
     def parse(self, arguments: str | bytes) -> dict[str, Any]:
         """The arguments as plain data. Raises `BorderError` where the text breaks the border's rules."""
@@ -199,7 +200,10 @@ class Tool:
             values = self._check(plain)
         except ValueError as error:  # pydantic's ValidationError is one
             raise ToolError(_what_is_wrong(error, self.name)) from None
-        return {parameter: getattr(values, attribute) for parameter, attribute in self._fields}
+        made: dict[str, Any] = vars(values)
+        if self._fields is None:
+            return made
+        return {parameter: made[attribute] for parameter, attribute in self._fields}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself, as if it had not been decorated."""
@@ -298,7 +302,7 @@ def result_parts(value: Any, origin: Origin) -> tuple[ResultPart, ...]:
     if isinstance(value, str):
         return (TextPart(clean(value), origin),)
     if type(value) in _ONLY_JSON:
-        return (TextPart(clean(_as_json(value)), origin),)
+        return (TextPart(_as_json(value), origin),)
     if isinstance(value, _PARTS):
         return (_fit(value),)
     if isinstance(value, (list, tuple)) and value and all(isinstance(one, _PARTS) for one in value):
@@ -337,10 +341,11 @@ def readable(value: Any) -> str:
 
 
 def _as_json(value: Any) -> str:
+    """A value as JSON, which escapes what may not be kept; else as Python writes it."""
     try:
         return msgspec.json.encode(value, enc_hook=_plain).decode()
     except (TypeError, ValueError, UnicodeError, RecursionError):
-        return repr(value)
+        return clean(repr(value))
 
 
 def _plain(value: Any) -> Any:
@@ -466,8 +471,7 @@ def _arguments_model(function: ToolFunction, name: str) -> "type[BaseModel]":
                 fixes=["name each parameter, or take one list or dict"],
             )
         default = ... if parameter.default is parameter.empty else parameter.default
-        # the model's own attribute names must not collide with pydantic's: data lives behind an alias
-        fields[f"a_{parameter.name}"] = (
+        fields[_attribute(parameter.name)] = (
             hints.get(parameter.name, Any),
             Field(default, alias=parameter.name, description=told.get(parameter.name)),
         )
@@ -487,6 +491,14 @@ def _arguments_model(function: ToolFunction, name: str) -> "type[BaseModel]":
                 "use str, int, float, bool, list, dict, Literal, an enum, a dataclass or a pydantic model"
             ],
         ) from None
+
+
+def _attribute(parameter: str) -> str:
+    """What the arguments model calls a parameter: an alias, where the name means something to pydantic."""
+    from pydantic import BaseModel
+
+    taken = parameter.startswith(("_", "a_", "model_")) or hasattr(BaseModel, parameter)
+    return f"a_{parameter}" if taken else parameter
 
 
 def _hints(function: ToolFunction, name: str) -> dict[str, Any]:

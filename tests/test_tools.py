@@ -153,6 +153,15 @@ def test_parameter_names_that_pydantic_uses_itself_are_fine():
     }  # fmt: skip
 
 
+def test_a_parameter_may_be_called_as_an_alias_of_another_one_is():
+    @tool
+    def odd(copy: str, a_copy: int, fields: bool, name: str = "n") -> None: ...
+
+    given = {"copy": "c", "a_copy": 2, "fields": True}
+    assert odd.validate(given) == {**given, "name": "n"}
+    assert list(odd.schema["properties"]) == ["copy", "a_copy", "fields", "name"]
+
+
 def test_annotations_that_name_things_of_an_enclosing_function_resolve():
     class Local(BaseModel):
         a: int

@@ -59,6 +59,11 @@ async def perform(stage: Stage, calls: Sequence[ToolCallPart], *, cut: bool) -> 
             results[place] = ready
     if asks:
         waiting = await _consult(stage, waiting, results)
+    if len(calls) == 1 and waiting and waiting[0].call is None:  # let run at once, as nearly all are
+        _tell_begun(stage, waiting[0])
+        if stage.commit is not None and not waiting[0].tool.read_only:
+            await stage.commit()
+        return [await _run(stage, waiting[0], stage.run.task)]
     group: list[Ready] = []
     for ready in waiting:
         if group and not (ready.tool.side_by_side and group[-1].tool.side_by_side):
@@ -172,16 +177,13 @@ async def _run_group(stage: Stage, group: list[Ready], results: dict[int, ToolRe
             results[ready.place] = refusal
             group.remove(ready)
             continue
-        now = stage.clock.now()
-        for tally in stage.tallies.values():
-            tally.add(ready.part.name, now)
-        stage.say(CallStarted(ready.part.id, ready.part.name, ready.plain, ready.effects))
+        _tell_begun(stage, ready)
     if not group:
         return
     if stage.commit is not None and not all(ready.tool.read_only for ready in group):
         await stage.commit()  # the intent is on disk before the effect
     if len(group) == 1:
-        results[group[0].place] = await _run(stage, group[0])
+        results[group[0].place] = await _run(stage, group[0], stage.run.task)
         return
     tasks = [asyncio.ensure_future(_run(stage, ready)) for ready in group]
     try:
@@ -193,6 +195,14 @@ async def _run_group(stage: Stage, group: list[Ready], results: dict[int, ToolRe
         raise
     for ready, task in zip(group, tasks, strict=True):
         results[ready.place] = task.result()
+
+
+def _tell_begun(stage: Stage, ready: Ready) -> None:
+    """Count a call and say that it begins."""
+    now = stage.clock.now()
+    for tally in stage.tallies.values():
+        tally.add(ready.part.name, now)
+    stage.say(CallStarted(ready.part.id, ready.part.name, ready.plain, ready.effects))
 
 
 async def _look_again(stage: Stage, ready: Ready) -> ToolResultPart | None:
@@ -207,12 +217,12 @@ async def _look_again(stage: Stage, ready: Ready) -> ToolResultPart | None:
     return None
 
 
-async def _run(stage: Stage, ready: Ready) -> ToolResultPart:
-    """One call within its time; what it raises is its result."""
+async def _run(stage: Stage, ready: Ready, task: "asyncio.Task[None] | None" = None) -> ToolResultPart:
+    """One call within its time; what it raises is its result. `task`: who carries it out, where known."""
     part, tool, clock = ready.part, ready.tool, stage.clock.monotonic
     started = clock()
     stage.started_calls.add(part.id)
-    outcome, parts = await _within(stage, ready)
+    outcome, parts = await _within(stage, ready, task or asyncio.current_task())
     if ready.live is not None:
         await ready.live.end()
     if ready.edited:
@@ -238,10 +248,11 @@ async def _run(stage: Stage, ready: Ready) -> ToolResultPart:
     return result
 
 
-async def _within(stage: Stage, ready: Ready) -> tuple[Outcome, tuple[ResultPart, ...]]:
+async def _within(
+    stage: Stage, ready: Ready, task: "asyncio.Task[Any] | None"
+) -> tuple[Outcome, tuple[ResultPart, ...]]:
     """Call the function within its time limit."""
     tool = ready.tool
-    task = asyncio.current_task()
     assert task is not None  # noqa: S101  we are in a coroutine
     current_call.set(InCall(stage, ready, task))
     late = stage.deadlines.clear

@@ -106,7 +106,7 @@ async def _finish_turn(stage: Stage) -> None:
 
 async def _turn(stage: Stage) -> Reply:
     """One model call, its failures retried where they may pass."""
-    if stage.run.is_stopping():  # should a tool have swallowed the news
+    if stage.run.stop_reason is not None:  # should a tool have swallowed the news
         raise asyncio.CancelledError
     tokens = _weight(stage)
     if tokens >= stage.room:

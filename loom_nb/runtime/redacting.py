@@ -86,8 +86,9 @@ class Redacting:
 
     def suspects(self, parts: tuple[ResultPart, ...]) -> bool:
         """Whether what a tool gave is to be looked at more closely; looks at the environment anew."""
-        self.known.refresh()
-        if self.at_work:
+        known = self.known
+        known.refresh()
+        if known.redactor is not None or self.others.in_use:
             return True
         for part in parts:
             if type(part) is TextPart and len(part.text) >= SHORTEST and key_forms(part.text):

@@ -911,7 +911,8 @@ class Session:
                 finally:
                     for watch in watches:
                         watch.cancel()
-                await self._end(stage, run, work, ending)
+                if not self._end_at_once(stage, run, ending):
+                    await self._end(stage, run, work, ending)
             finally:
                 self._turnstile.leave()
         except asyncio.CancelledError as stop:  # it was still waiting in the queue
@@ -919,8 +920,7 @@ class Session:
             ending.finished = _stopped(None, run)
         finally:
             self._hand_out(run, ending)
-        if ending.cancelled is not None:
-            _pass_on(ending.cancelled, run)
+        _pass_on(ending.cancelled, run)
 
     async def _prepare(self, stage: Stage, agent: AgentDescription, work: "_Beginning | Waiting") -> None:
         """Before the first turn: add what capabilities know of the task, and tell the hooks."""
@@ -1109,6 +1109,20 @@ class Session:
         self._runs = max(taken, default=0) + 1
         run.id = f"r{self._runs}"
 
+    def _end_at_once(self, stage: Stage | None, run: Run, ending: "_Ending") -> bool:
+        """Do what `_end` does, where nothing of it takes time; whether that was so."""
+        if stage is None or run.unless is not None or stage.hooks.given:
+            return False
+        if self.store.durable or self._redacting.at_work or run.id == self._given_up:
+            return False
+        _settle(stage, run, ending)
+        run.entries.append(self._log.note(run.id, ending.finished))
+        try:
+            self._log.commit_now()
+        except Exception as refused:  # noqa: BLE001  the border: what was said stays pending until it is taken
+            self._not_kept(run, ending, refused)
+        return True
+
     async def _end(
         self, stage: Stage | None, run: Run, work: "_Beginning | Waiting", ending: "_Ending"
     ) -> None:
@@ -1135,14 +1149,16 @@ class Session:
         except asyncio.CancelledError as stop:  # the commit has been made all the same
             ending.cancelled = stop
         except Exception as refused:  # noqa: BLE001  the border: what was said stays pending until it is taken
-            reason = (
-                refused.title if isinstance(refused, LoomError) else f"{type(refused).__name__}: {refused}"
-            )
-            ending.finished = msgspec.structs.replace(
-                ending.finished, status="failed", fault="store", reason=reason
-            )
-            run.entries[-1] = self._log.renote(ending.finished)
-            ending.error = refused
+            self._not_kept(run, ending, refused)
+
+    def _not_kept(self, run: Run, ending: "_Ending", refused: Exception) -> None:
+        """The store refused the end of a run, which makes it a failure."""
+        reason = refused.title if isinstance(refused, LoomError) else f"{type(refused).__name__}: {refused}"
+        ending.finished = msgspec.structs.replace(
+            ending.finished, status="failed", fault="store", reason=reason
+        )
+        run.entries[-1] = self._log.renote(ending.finished)
+        ending.error = refused
 
     async def _tell_safely(self, ending: "_Ending") -> None:
         """The end of a run as it may be told: its reason may be in the words of a server."""
@@ -1328,8 +1344,10 @@ async def _close(one: Toolkit | LanguageModel) -> None:
         )
 
 
-def _pass_on(cancelled: asyncio.CancelledError, run: Run) -> None:
-    """Raise a cancellation, unless it was our own way to stop the run."""
+def _pass_on(cancelled: asyncio.CancelledError | None, run: Run) -> None:
+    """Raise a cancellation, where there was one, unless it was our own way to stop the run."""
+    if cancelled is None:
+        return
     task = asyncio.current_task()
     if run.stop_reason is None or task is None:
         raise cancelled
