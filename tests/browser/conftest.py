@@ -76,3 +76,10 @@ def lab(
         opened.forget()
         jupyter_server.tidy()
     assert not opened.problems, "\n".join(opened.problems)
+
+
+@pytest.fixture
+def whole_lab(jupyter_server: harness.Server, lab: harness.Lab) -> harness.Lab:
+    """The same, with all parts of JupyterLab as it is installed."""
+    jupyter_server.offer(everything=True)
+    return lab

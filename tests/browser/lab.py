@@ -58,6 +58,13 @@ NOTEBOOK_7_SAYS = (
     "Command 'filebrowser:open-path' not registered.",
 )
 
+UNUSED = (
+    "celltags", "console", "csvviewer", "debugger", "extensionmanager", "fileeditor", "help", "htmlviewer",
+    "hub", "imageviewer", "inspector", "logconsole", "lsp", "markdownviewer", "mermaid", "metadataform",
+    "pdf", "running", "terminal", "toc", "tooltip", "vega5", "workspaces",
+)  # fmt: skip
+"""Parts of JupyterLab that hardly a test looks at: to load them takes a third of opening a page."""
+
 Application = Literal["lab", "notebook"]
 
 
@@ -124,6 +131,11 @@ class Server:
             notebook.unlink()
         shutil.rmtree(self.home / "settings", ignore_errors=True)
         _write_settings(self.home)
+        self.offer(everything=False)
+
+    def offer(self, *, everything: bool) -> None:
+        """JupyterLab as it is installed, or without what is `UNUSED`; for pages opened from now on."""
+        _offer(self.home, () if everything else UNUSED)
 
     def set(self, plugin: str, values: Mapping[str, Any]) -> None:
         """Change a plugin's settings, as the user would; for pages that are opened from now on."""
@@ -228,6 +240,14 @@ def _settle_in(home: Path) -> None:
     # an editable install has no data files where Jupyter looks: lay the extension out from the source
     shutil.copytree(EXTENSION, home / "share" / "labextensions" / "loom-nb")
     _write_settings(home)
+    (home / "config" / "labconfig").mkdir(parents=True)
+    _offer(home, UNUSED)
+
+
+def _offer(home: Path, left_out: Sequence[str]) -> None:
+    disabled = {f"@jupyterlab/{name}-extension": True for name in left_out}
+    config = home / "config" / "labconfig" / "page_config.json"
+    config.write_text(json.dumps({"disabledExtensions": disabled}))
 
 
 def _write_settings(home: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.browser.lab import Lab, Notebook
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.usefixtures("whole_lab")]
 
 DATA = """import pandas as pd
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.browser.lab import EXTENSION, Lab
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.usefixtures("whole_lab")]
 
 MARKDOWN = "text/x-ipythongfm"
 
