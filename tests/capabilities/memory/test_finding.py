@@ -263,7 +263,6 @@ def test_pieces_overlap_and_leave_nothing_out():
     [
         lambda n: np.full((n, 4), np.nan),
         lambda n: np.full((n + 1, 4), 1.0),
-        lambda n: np.zeros((n, 4)),
         lambda n: [[1.0], [1.0, 2.0]],
     ],
 )
@@ -273,6 +272,78 @@ async def test_vectors_that_cannot_be_used_are_refused_and_words_still_find(tmp_
         with pytest.raises(EmbeddingError):
             await embed_notes(store, Broken(made))
         assert [hit.note.id for hit in store.search("kayak")] == [note.id]
+
+
+class Latin:
+    """Knows nothing of other scripts: their vectors are zeros. Gives vectors of as many numbers as told."""
+
+    name = "test:latin"
+    least = 0.3
+
+    def __init__(self, size=4):
+        self.size = size
+        self.asked = []
+
+    async def embed(self, texts, *, kind="document"):
+        self.asked += texts
+        rows = np.zeros((len(texts), self.size), np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            row[len(text.split()) % self.size] = any(char.isascii() and char.isalpha() for char in text)
+        return rows
+
+
+async def test_words_that_the_embedder_does_not_know_are_near_to_nothing_and_stop_no_others(tmp_path):
+    with closing(NoteStore(tmp_path / "m.db")) as store:
+        for text in ("likes coffee", "日本語のメモ", "works in Berlin", f"begins {' ' * 3_000} ends"):
+            store.add(text)
+        embedder = Latin()
+
+        assert await embed_notes(store, embedder) == 4
+        assert store.without_vectors(embedder.name) == []
+        assert not any(text.isspace() for text in embedder.asked)
+        query = await embedded_query(embedder, "日本語のメモ")
+        assert query.vector is not None and not query.vector.any()
+        assert [hit.note.text for hit in store.search(query)] == ["日本語のメモ"]  # by words
+
+
+async def test_an_embedder_is_not_asked_of_what_asks_for_nothing():
+    embedder = Latin()
+    for text in ("hi", "thanks a lot!", "what is it?", "🙂🙂", ""):
+        assert (await embedded_query(embedder, text)).vector is None
+    assert embedder.asked == []
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_vectors_are_made_anew_where_the_embedder_has_come_to_give_others(tmp_path, known):
+    with closing(NoteStore(tmp_path / "m.db")) as store:
+        store.add("likes coffee")
+        await embed_notes(store, Latin(4))
+        later = Latin(8)
+        if not known:  # then it shows when a note is embedded
+            store.add("works in Berlin")
+
+        assert await embed_notes(store, later, dimension=8 if known else None) == (1 if known else 2)
+        query = await embedded_query(later, "likes coffee")
+        hits = store.search(query, threshold=0.0)
+        assert hits[0].note.text == "likes coffee" and hits[0].components["vector"] == 1.0
+
+
+async def test_what_has_become_known_as_a_secret_does_not_leave_for_the_embedder(tmp_path):
+    secrets = []
+
+    def clean(text):
+        for secret in secrets:
+            text = text.replace(secret, "[secret]")
+        return text
+
+    with closing(NoteStore(tmp_path / "m.db", clean=clean)) as store:
+        store.add(f"filler {'word ' * 170} of staging is hunterhunter22 for all {'word ' * 200}")
+        secrets.append("hunterhunter22")
+        embedder = Latin()
+        await embed_notes(store, embedder)
+
+    assert "[secret]" in " ".join(embedder.asked)
+    assert "hunter" not in " ".join(embedder.asked)
 
 
 async def test_vectors_of_another_dimension_or_model_are_kept_apart(tmp_path):
