@@ -17,12 +17,13 @@ from loom_nb.capabilities.memory.ranking import (
     in_order,
     ranked,
     term_weights,
-    vector_score,
+    vector_scores,
     words_score,
 )
 from loom_nb.capabilities.memory.stems import asked, shorter, stem, typed_word
 from loom_nb.capabilities.memory.tables import NOTE, note_of, seen_by, vector_key
-from loom_nb.retrieval.vectors import VectorIndex
+from loom_nb.retrieval.embedding import LEAST_LIFT
+from loom_nb.retrieval.vectors import Near, VectorIndex
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -49,6 +50,8 @@ class Query:
     vector: "Vector | None" = None
     model: str = ""
     """Whose vector it is."""
+    least: float = LEAST_LIFT
+    """How far above the usual a cosine of that model must lie for a note to belong to a query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +89,15 @@ class Finder:
             return []
         with self._turn:
             frequencies = self._counts(db, [*parts, *(one for made in parts.values() for one in made)], notes)
-            near = self._near(db, query, candidates)
+            near = vector_scores(self._near(db, query, candidates), place.weights)
         weights = term_weights(list(parts), frequencies, notes)
         numbers = _by_words(db, parts, frequencies, place.viewer, candidates, typed)
         found = _rows(db, [*dict.fromkeys([*numbers, *near])], place.viewer)
         hits = []
         for number, (note, note_stems) in found.items():
             words, terms = words_score(weights, parts, note_stems, stems / notes, typed)
-            vector = None if query.vector is None else vector_score(near.get(number, 0.0), place.weights)
-            hits.append(ranked(note, words, vector, terms, place.now, place.weights))
+            vector = None if query.vector is None else near.get(number, 0.0)
+            hits.append(ranked(note, words, vector, terms, place.now, place.weights, query.least))
         return in_order(hits)
 
     def _counts(self, db: "Connection", terms: Sequence[str], notes: int) -> dict[str, int]:
@@ -107,10 +110,10 @@ class Finder:
                 self._frequencies[term] = row[0] if row else 0
         return {term: self._frequencies[term] for term in terms}
 
-    def _near(self, db: "Connection", query: Query, candidates: int) -> dict[int, float]:
-        """The best cosine of each of the notes nearest in meaning, by number."""
+    def _near(self, db: "Connection", query: Query, candidates: int) -> Near:
+        """The best cosine of each of the notes nearest in meaning, by number, and what is usual."""
         if query.vector is None:
-            return {}
+            return Near({})
         kept = self._vectors.setdefault(query.model, _Vectors(query.model))
         return kept.near(db, query.vector, candidates)
 
@@ -125,19 +128,19 @@ class _Vectors:
         self._owner: dict[int, int] = {}
         """The note of each vector, both by number."""
 
-    def near(self, db: "Connection", vector: "Vector", k: int) -> dict[int, float]:
-        """The best cosine of each of the nearest notes, by number."""
+    def near(self, db: "Connection", vector: "Vector", k: int) -> Near:
+        """The best cosine of each of the nearest notes, by number, and the usual one of a piece."""
         self._catch_up(db, len(vector))
         while self._index is not None and len(self._index):
-            found = self._index.search(vector, k)
-            gone = [seq for seq, _ in found if not self._is_there(db, seq)]
+            found = self._index.near(vector, k)
+            gone = [seq for seq in found.cosines if not self._is_there(db, seq)]
             if not gone:
                 best: dict[int, float] = {}
-                for seq, cosine in found:
+                for seq, cosine in found.cosines.items():
                     best.setdefault(self._owner[seq], cosine)  # the nearest comes first
-                return best
+                return Near(best, found.usual)
             self._index.remove(gone)
-        return {}
+        return Near({})
 
     def _is_there(self, db: "Connection", seq: int) -> bool:
         return db.execute("SELECT 1 FROM vectors WHERE seq = ?", (seq,)).fetchone() is not None

@@ -10,7 +10,7 @@ from loom_nb.capabilities.memory.finding import Query
 from loom_nb.capabilities.memory.store import NoteStore
 from loom_nb.capabilities.memory.tables import vector_key
 from loom_nb.retrieval.analysis import query_terms
-from loom_nb.retrieval.embedding import Embedder, vectors_of
+from loom_nb.retrieval.embedding import LEAST_LIFT, Embedder, vectors_of
 
 if TYPE_CHECKING:
     from loom_nb.retrieval.embedding import Vectors
@@ -84,7 +84,7 @@ async def embedded_query(embedder: Embedder | None, text: str) -> Query:
     if embedder is None or not query_terms(text):
         return Query(text)
     made = await vectors_of(embedder, [text], "query", zeros=True)
-    return Query(text, made[0], embedder.name)
+    return Query(text, made[0], embedder.name, float(getattr(embedder, "least", LEAST_LIFT)))
 
 
 def _forget_others(store: NoteStore, model: str, dimension: int) -> None:

@@ -1,6 +1,8 @@
 """Questions find the notes that they mean, and nothing where nothing fits."""
 
+import hashlib
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -304,6 +306,42 @@ async def test_words_that_the_embedder_does_not_know_are_near_to_nothing_and_sto
         query = await embedded_query(embedder, "日本語のメモ")
         assert query.vector is not None and not query.vector.any()
         assert [hit.note.text for hit in store.search(query)] == ["日本語のメモ"]  # by words
+
+
+class Lofty:
+    """Gives all texts a cosine of 0.75, and 1 to those that are equal, as some common models nearly do."""
+
+    name = "test:lofty"
+    least = 0.3
+
+    async def embed(self, texts, *, kind="document"):
+        seeds = [int.from_bytes(hashlib.sha256(text.strip().encode()).digest()[:4]) for text in texts]
+        rows = np.array([np.random.default_rng(seed).standard_normal(64) for seed in seeds])
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        return np.sqrt(0.75) / 8 + np.sqrt(0.25) * rows
+
+
+async def test_cosines_that_an_embedder_gives_to_strangers_bring_no_note(tmp_path):
+    with closing(NoteStore(tmp_path / "m.db")) as store:
+        for number in range(30):
+            store.add(f"fact {hashlib.sha256(bytes([number])).hexdigest()}")
+        await embed_notes(store, Lofty())
+
+        stranger = await embedded_query(Lofty(), "recommend a laptop for video editing")
+        assert store.search(stranger) == ()
+        meant = store.page().rows[7].note
+        (hit,) = store.search(await embedded_query(Lofty(), meant.text))
+        assert hit.note.id == meant.id and hit.components["vector"] > 0.9
+
+
+async def test_what_the_embedder_says_is_not_near_is_not_relevant_whatever_the_threshold(tmp_path):
+    with closing(NoteStore(tmp_path / "m.db")) as store:
+        store.add("Plays the cello.")
+        ((number, _),) = store.without_vectors("m")
+        store.keep_vectors("m", {number: [np.array([0.5, 0.75**0.5], np.float32)]})
+        query = Query("instrument", np.array([1.0, 0.0], np.float32), "m", least=0.3)
+        assert len(store.search(query)) == 1
+        assert store.search(replace(query, least=0.6), threshold=0.1) == ()
 
 
 async def test_an_embedder_is_not_asked_of_what_asks_for_nothing():
