@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from loom_nb.capabilities.memory import tables
 from loom_nb.capabilities.memory.choosing import EXCERPT, excerpt
 from loom_nb.capabilities.memory.finding import Query
 from loom_nb.capabilities.memory.notes import Note, Viewer
@@ -17,6 +18,7 @@ from loom_nb.errors import EmbeddingError, LoomUsageError
 from tests.capabilities.memory.pairs import FAR, HELD_OUT, HELD_OUT_NOTHING, NOTES, NOTHING, PAIRS
 
 DAY = 86_400.0
+DIGITS = str.maketrans("0123456789", "uvwxyzabcd")
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +96,20 @@ def test_why_a_note_was_found_can_be_read(notes):
     assert set(hit.components) == {"words", "salience", "recency"}
     assert all(0 <= value <= 1 for value in hit.components.values())
     assert "espresso" in hit.why() and hit.why().startswith("words ")
+
+
+@pytest.mark.parametrize("words", [2, 300])
+def test_a_beginning_that_hundreds_of_notes_have_finds_among_the_latest_and_is_not_ranked_among_all(
+    tmp_path, words
+):
+    with closing(NoteStore(tmp_path / "m.db")) as store:
+        with store.writing() as db:
+            for number in range(700):
+                word = f"inter{'abcdefghij'[number % 10]}{'klmnopqrst'[number // 10 % 10]}{number % words}"
+                note = Note(id=f"n{number}", text=f"{word.translate(DIGITS)} rest", updated=float(number))
+                tables.write(db, note)
+        assert {int(hit.note.id[1:]) for hit in store.search("inter", limit=50)} == set(range(652, 700))
+        assert [hit.note.id for hit in store.search(f"{word.translate(DIGITS)}", limit=1)] == ["n699"]
 
 
 # -- the formula ---------------------------------------------------------------------------------------
