@@ -103,6 +103,12 @@ def test_a_value_that_a_field_does_not_take_is_refused_and_nothing_changes(store
     assert store.get(note.id) == note and store.page().total == 1
 
 
+def test_the_letters_of_a_label_count_as_they_are_read_and_heaps_of_marks_are_none(store):
+    assert store.add("a note", category="e\u0302\u0301" * 80).note.category == "\u1ebf" * 80
+    with pytest.raises(LoomUsageError, match="1 to 80"):
+        store.add("another", category="e" + "\u0315\u0300" * 10_000)
+
+
 def test_a_note_that_is_not_there_is_an_error_that_says_so(store):
     for act in (store.get, store.forget, store.pin, lambda one: store.edit(one, "text", "x")):
         with pytest.raises(NoteNotFound, match="'nope'"):
