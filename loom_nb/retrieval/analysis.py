@@ -43,9 +43,7 @@ _MARKS = "\u0300-\u036f" + "".join(
 )
 """What is written above, below or beside a letter, in Latin and in the scripts of India."""
 _RUN = re.compile(rf"(?P<dense>(?:(?![{_SIGNS}])[{_DENSE}])+)|(?P<word>(?:[^\W_{_DENSE}]|[{_MARKS}])+)")
-_PLACED = re.compile(
-    rf"(?P<dense>(?:(?![{_SIGNS}])[{_DENSE}])+)|(?:[^\W{_DENSE}]|[{_MARKS}])+(?:\+\+|#)?"
-)
+_PLACED = re.compile(rf"(?P<dense>(?:(?![{_SIGNS}])[{_DENSE}])+)|(?:[^\W{_DENSE}]|[{_MARKS}])+(?:\+\+|#)?")
 _HALF_MARKS = "\uff9e\uff9f"
 """Letters that normalisation makes marks of."""
 _MARKED = re.compile(rf"(?:[^\w\s]|[{_HALF_MARKS}]){{{MAX_MARKS + 1},}}")
@@ -165,7 +163,8 @@ def match(query: str, *, any_of: bool = True) -> str | None:
 
 def _runs(text: str) -> Iterator[tuple[str, str]]:
     """Words and dense runs in order, normalised but for their case."""
-    flat = _SHARP.sub(lambda found: found[1] + _SPELT[found[2]], unicodedata.normalize("NFKC", stream_safe(text)))
+    flat = unicodedata.normalize("NFKC", stream_safe(text))
+    flat = _SHARP.sub(lambda found: found[1] + _SPELT[found[2]], flat)
     for found in _RUN.finditer(flat):
         run = found.group()
         yield (found.lastgroup or "word"), run

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from loom_nb.capabilities.memory.notes import Note, Viewer
 from loom_nb.capabilities.memory.ranking import (
-    SHORTEST_BEGINNING,
     Hit,
     MemoryWeights,
     in_order,
+    is_beginning,
     ranked,
     term_weights,
     vector_scores,
@@ -123,7 +123,7 @@ class Finder:
     ) -> int:
         """In how many notes at most stands what a term is looked for by: it, words that begin so, parts."""
         made_of = min((frequencies[part] for part in parts), default=0)
-        if term != typed and not _is_beginning(term):
+        if term != typed and not is_beginning(term):
             return frequencies[term] + made_of
         if term not in self._reaches:
             longer = """SELECT coalesce(sum(doc), 0), count(*) FROM
@@ -234,14 +234,9 @@ def _matching(db: "Connection", expression: str, viewer: Viewer, order: str, mos
 def _expression(term: str, parts: tuple[str, ...], typed: bool) -> str:
     if typed:
         return "(" + " OR ".join([f'"{term}" *', *(f'"{one}"' for one in shorter(term))]) + ")"
-    begins = f' OR "{term}" *' if _is_beginning(term) else ""
+    begins = f' OR "{term}" *' if is_beginning(term) else ""
     made_of = f" OR ({' AND '.join(f'{chr(34)}{part}{chr(34)}' for part in parts)})" if parts else ""
     return f'("{term}"{begins}{made_of})'
-
-
-def _is_beginning(term: str) -> bool:
-    """Whether longer words are found by a term."""
-    return len(term) >= SHORTEST_BEGINNING and term.isalpha()
 
 
 def _rows(db: "Connection", numbers: Sequence[int], viewer: Viewer) -> dict[int, tuple[Note, str]]:

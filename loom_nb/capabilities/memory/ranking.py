@@ -159,12 +159,17 @@ def words_score(
             times = min(counts[part] for part in made_of)
         if not times and term == typed and (f" {term}" in stems or any(counts[one] for one in shorter(term))):
             times = BEGINS
-        if not times and len(term) >= SHORTEST_BEGINNING and f" {term}" in stems:
+        if not times and is_beginning(term) and f" {term}" in stems:
             times = BEGINS
         if times:
             found.append(term)
             total += weight * min(1.0, times * (K1 + 1) / (times + length))
     return min(1.0, total / most), tuple(found)
+
+
+def is_beginning(term: str) -> bool:
+    """Whether longer words are found by a term."""
+    return len(term) >= SHORTEST_BEGINNING and term.isalpha()
 
 
 def vector_scores(near: Near, weights: MemoryWeights) -> dict[int, float]:

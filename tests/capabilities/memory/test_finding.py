@@ -1,6 +1,7 @@
 """Questions find the notes that they mean, and nothing where nothing fits."""
 
 import hashlib
+import sys
 from contextlib import closing
 from dataclasses import replace
 
@@ -87,6 +88,49 @@ def test_the_end_of_a_long_note_is_found_and_shown(tmp_path):
 
     assert "zebrafish enclosure" in excerpt(hit.note.text, hit.terms)
     assert len(excerpt(hit.note.text, hit.terms)) <= EXCERPT + 4
+
+
+@pytest.mark.parametrize(
+    ("question", "passage"),
+    [
+        ("東京の会議室", "東京の会議室は三階です。"),
+        ("Büro Köln Nummer", "Das Büro in Köln hat die Nummer 42. "),
+        ("max_retry_count", "Set max_retry_count to 7. "),
+        ("config file", "See readConfigFile(). "),
+        ("confer room", "All conferences are in the room upstairs. "),
+    ],
+)
+def test_of_a_long_note_the_passage_is_shown_that_the_index_found(tmp_path, question, passage):
+    with closing(NoteStore(tmp_path / "m.db")) as store:
+        store.add(f"Begin. {'lorem ipsum こんにちは世界。' * 200}{passage}{'sit amet. ' * 50}")
+        (hit,) = store.search(question)
+        assert passage.strip() in excerpt(hit.note.text, hit.terms)
+
+
+def test_the_passage_is_that_with_most_of_the_terms_and_the_first_of_equals():
+    text = f"tea {'x ' * 2_000}tea milk {'x ' * 2_000}milk tea {'x ' * 2_000}"
+    assert "tea milk" in excerpt(text, ("tea", "milk"))
+    assert excerpt(text, ("tea",)).startswith("tea")
+    assert excerpt(text, ("sugar",)).startswith("tea")
+
+
+def test_the_passage_is_found_in_time_that_grows_with_the_text_alone():
+    def steps(count):
+        seen = 0
+
+        def trace(frame, event, _):
+            nonlocal seen
+            seen += 1
+            return trace
+
+        sys.settrace(trace)
+        try:
+            excerpt("coffee " * count, ("cof",))
+        finally:
+            sys.settrace(None)
+        return seen
+
+    assert steps(2_000) < 3 * steps(1_000)
 
 
 def test_why_a_note_was_found_can_be_read(notes):
