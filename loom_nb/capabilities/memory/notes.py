@@ -215,7 +215,9 @@ def _tags(value: Any) -> tuple[str, ...]:
 def _label(value: Any, field: str, *, empty: bool = False) -> str:
     if not isinstance(value, str):
         raise LoomUsageError(f"{field}: {value!r:.80} is no word")
-    label = " ".join(unicodedata.normalize("NFC", clean(value)).split())
+    label = " ".join(clean(value).split())
+    if len(label) <= 4 * MOST_TAG:  # no form of Unicode is longer; of more marks, time would be quadratic
+        label = unicodedata.normalize("NFC", label)
     if len(label) > MOST_TAG or (not label and not empty):
         raise LoomUsageError(f"{field}: 1 to {MOST_TAG} characters")
     return label

@@ -103,6 +103,12 @@ def test_a_value_that_a_field_does_not_take_is_refused_and_nothing_changes(store
     assert store.get(note.id) == note and store.page().total == 1
 
 
+def test_the_letters_of_a_label_count_as_they_are_read_and_heaps_of_marks_are_none(store):
+    assert store.add("a note", category="e\u0302\u0301" * 80).note.category == "\u1ebf" * 80
+    with pytest.raises(LoomUsageError, match="1 to 80"):
+        store.add("another", category="e" + "\u0315\u0300" * 10_000)
+
+
 def test_a_note_that_is_not_there_is_an_error_that_says_so(store):
     for act in (store.get, store.forget, store.pin, lambda one: store.edit(one, "text", "x")):
         with pytest.raises(NoteNotFound, match="'nope'"):
@@ -193,6 +199,40 @@ def test_a_number_that_changed_or_a_not_makes_it_news_and_the_note_beside_it_is_
 
     assert added.how == "added"
     assert [note.id for note in added.similar] == [old.note.id]
+
+
+@pytest.mark.parametrize(
+    ("old", "news"),
+    [
+        (
+            "Deploy uploads to the staging server at port 8080 first, then to the production server at port 9090.",
+            "Deploy uploads to the staging server at port 9090 first, then to the production server at port 9090.",
+        ),
+        (
+            "Anna is responsible for the billing service, and Ben is responsible for the login service.",
+            "Ben is responsible for the billing service, and Ben is responsible for the login service.",
+        ),
+        (
+            "Anna is responsible for the billing service. Ben is responsible for the login service.",
+            "Ben is responsible for the billing service.",
+        ),
+        (
+            "Likes coffee in the morning and does not like tea in the evening.",
+            "Does not like coffee in the morning and likes tea in the evening.",
+        ),
+        ("Anna is the manager of the team.", "Anna was the manager of the team."),
+        ("Meeting with Alice on 3 May and with Bob on 4 May.", "Meeting with Alice on 4 May and with Bob on 4 May."),
+    ],
+)  # fmt: skip
+def test_words_that_stand_in_a_note_at_other_places_are_news(store, old, news):
+    store.add(old)
+    assert store.add(news).how == "added"
+
+
+def test_what_two_notes_say_of_two_is_news_of_one(store):
+    store.add("Anna is responsible for the billing service.")
+    store.add("Ben is responsible for the login service.")
+    assert store.add("Ben is responsible for the billing service.").how == "added"
 
 
 def test_recalled_notes_said_again_together_are_not_stored_anew(store):
