@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from loom_nb.capabilities.knowledge.chunking import Chunk, chunked
 from loom_nb.capabilities.knowledge.documents import Document
+from loom_nb.capabilities.knowledge.found import Found, Listing, Raw
 from loom_nb.capabilities.knowledge.rows import IndexProgress, IndexReport
-from loom_nb.capabilities.knowledge.sources import Found, KnowledgeSource, Raw
+from loom_nb.capabilities.knowledge.sources import KnowledgeSource
 from loom_nb.database import Database
 from loom_nb.errors import LoomError, StoreError, Unreadable
 from loom_nb.retrieval.analysis import index_text
@@ -169,13 +170,14 @@ class Pass:
                 self._keep_all(plan, mine)
                 continue
             try:
-                found = await asyncio.to_thread(_listed, source)
+                listing = await asyncio.to_thread(source.listing)
             except LoomError as error:
                 plan.failed[source.name] = error.title
                 self._keep_all(plan, mine)  # a disk that is not there now is no reason to forget
                 continue
+            self._keep_closed(plan, source.name, listing, mine)
             seen: set[str] = set()
-            for one in found:
+            for one in listing.found:
                 if one.key in seen:
                     continue
                 seen.add(one.key)
@@ -187,6 +189,12 @@ class Pass:
                 else:
                     to_read.append((source, one))
         return plan, to_read
+
+    def _keep_closed(self, plan: _Plan, source: str, listing: Listing, mine: dict[str, _Known]) -> None:
+        """Where nobody could look, nothing has gone."""
+        for where, why in listing.closed.items():
+            plan.failed[f"{source}: {where}"] = why
+            self._keep_all(plan, {key: one for key, one in mine.items() if key.startswith(where)})
 
     @staticmethod
     def _keep_all(plan: _Plan, mine: dict[str, _Known]) -> None:
@@ -340,10 +348,6 @@ class Pass:
             rows,
         )
         db.execute("INSERT OR REPLACE INTO meta VALUES ('indexed', ?)", (repr(self.now()),))
-
-
-def _listed(source: KnowledgeSource) -> list[Found]:
-    return list(source.found())
 
 
 def _raw(found: Found, page: Raw | LoomError | None) -> Raw:
