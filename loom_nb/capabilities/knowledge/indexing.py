@@ -9,9 +9,10 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from loom_nb.border import clean
 from loom_nb.capabilities.knowledge.chunking import Chunk, chunked
 from loom_nb.capabilities.knowledge.documents import Document
 from loom_nb.capabilities.knowledge.found import Found, Listing, Raw
@@ -20,6 +21,7 @@ from loom_nb.capabilities.knowledge.sources import KnowledgeSource
 from loom_nb.database import Database
 from loom_nb.errors import LoomError, StoreError, Unreadable
 from loom_nb.retrieval.analysis import index_text
+from loom_nb.wording import one_line
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -171,13 +173,13 @@ class Pass:
                 continue
             try:
                 listing = await asyncio.to_thread(source.listing)
-            except LoomError as error:
-                plan.failed[source.name] = error.title
+            except Exception as error:  # noqa: BLE001  the border: it is somebody else's function or table
+                plan.failed[source.name] = _why(error)
                 self._keep_all(plan, mine)  # a disk that is not there now is no reason to forget
                 continue
             self._keep_closed(plan, source.name, listing, mine)
             seen: set[str] = set()
-            for one in listing.found:
+            for one in map(_named, listing.found):
                 if one.key in seen:
                     continue
                 seen.add(one.key)
@@ -229,8 +231,8 @@ class Pass:
     ) -> tuple[tuple[str, str], Raw | LoomError]:
         try:
             return (source.name, found.key), await source.fetched(found)
-        except Unreadable as error:
-            return (source.name, found.key), error
+        except Exception as error:  # noqa: BLE001  the border: an address is any text at all
+            return (source.name, found.key), Unreadable(_why(error))
 
     def _take(
         self,
@@ -255,8 +257,10 @@ class Pass:
                 return _Read(source, found, raw.sha256)
             document = raw.document().hidden(self.hide)
             chunks = chunked(document, f"{source}\0{found.key}", self.form.size, self.form.overlap)
-        except LoomError as error:
-            return _Read(source, found, error=error.title)
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001  the border: a document comes from outside
+            return _Read(source, found, error=_why(error))
         return _Read(source, found, raw.sha256, document, tuple(chunks), raw.url or found.url)
 
     def _is_there(self, source: str, key: str, sha256: str) -> bool:
@@ -348,6 +352,19 @@ class Pass:
             rows,
         )
         db.execute("INSERT OR REPLACE INTO meta VALUES ('indexed', ?)", (repr(self.now()),))
+
+
+def _why(error: Exception) -> str:
+    """What went wrong with a source or a document, in one line."""
+    if isinstance(error, LoomError):
+        return clean(error.title)
+    return clean(f"{type(error).__name__}: {one_line(str(error), 300)}".removesuffix(": "))
+
+
+def _named(found: Found) -> Found:
+    """The same by a name that can be kept."""
+    key = clean(found.key)
+    return found if key == found.key else replace(found, key=key)
 
 
 def _raw(found: Found, page: Raw | LoomError | None) -> Raw:

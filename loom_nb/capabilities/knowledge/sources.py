@@ -1,7 +1,7 @@
 """Where documents come from: folders, files, addresses, tables, functions, texts; frozen descriptions."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -240,19 +240,37 @@ def _of_frame(options: Mapping[str, Any], look: Look) -> Iterator[Found]:
             text = words[0][1]
         else:
             text = "\n\n".join(f"{one}: {word}" for one, word in words if word)
-        called = _cell(values[title]) if title else f"row {label}"
+        called = clean(_cell(values[title]) if title else f"row {label}")
         yield _made(f"{number}", text, partial(of_row, text, called[:300], label))
 
 
 def _cell(value: Any) -> str:
-    return "" if value is None or value != value else str(value)  # noqa: PLR0124  NaN is not itself
+    return "" if _is_missing(value) else str(value)
+
+
+def _is_missing(value: Any) -> bool:
+    if value is None:
+        return True
+    try:
+        differs = value != value  # noqa: PLR0124  NaN is not itself
+        return differs is value or (not hasattr(differs, "__len__") and bool(differs))  # pd.NA, NaN
+    except (TypeError, ValueError):
+        return False
 
 
 def _of_callable(options: Mapping[str, Any], _: Look) -> Iterator[Found]:
     yield from _of_pairs(_pairs(options["function"]()))
 
 
-def _pairs(values: Iterable[Any]) -> Iterator[tuple[str, str]]:
+def _pairs(values: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(values, Coroutine):
+        values.close()
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise LoomUsageError(
+            f"a function that gives documents gave a {type(values).__name__}",
+            cause="it is an `async def`" if isinstance(values, Coroutine) else "",
+            fixes=['return {"name": "text"}', 'return ["text", …]'],
+        )
     if isinstance(values, Mapping):
         yield from ((str(key), str(text)) for key, text in values.items())
         return
@@ -274,7 +292,8 @@ def _of_texts(options: Mapping[str, Any], _: Look) -> Iterator[Found]:
 
 
 def _of_pairs(pairs: Iterable[tuple[str, str]]) -> Iterator[Found]:
-    for key, text in pairs:
+    for name, text in pairs:
+        key = clean(name)
         yield _made(key, text, partial(of_text, text, key))
 
 
@@ -300,9 +319,10 @@ def checked_sources(values: Any) -> tuple[KnowledgeSource, ...]:
     made: list[KnowledgeSource] = []
     names: set[str] = set()
     for one in map(KnowledgeSource.of, given):
-        name, number = one.name, 2
+        plain = clean(one.name)
+        name, number = plain, 2
         while name in names:
-            name, number = f"{one.name} {number}", number + 1
+            name, number = f"{plain} {number}", number + 1
         names.add(name)
         made.append(one if name == one.name else KnowledgeSource(one.kind, name, one.options))
     return tuple(made)
