@@ -405,6 +405,7 @@ def _keys(db: "Connection", numbers: set[int]) -> set[tuple[str, str]]:
 
 def _forget(db: "Connection", numbers: set[int]) -> None:
     """Documents, their chunks, and vectors that no other chunk has."""
+    readers = _readers(db) if numbers else []
     for some in _portions(sorted(numbers)):
         marks = _marks(some)
         db.execute(
@@ -414,10 +415,21 @@ def _forget(db: "Connection", numbers: set[int]) -> None:
         hashes = db.execute(f"SELECT hash FROM chunks WHERE document IN ({marks})", some).fetchall()  # noqa: S608  marks only
         db.execute(f"DELETE FROM chunks WHERE document IN ({marks})", some)  # noqa: S608  marks only
         db.execute(f"DELETE FROM documents WHERE id IN ({marks})", some)  # noqa: S608  marks only
-        db.executemany(
-            "DELETE FROM vectors WHERE hash = ?1 AND NOT EXISTS (SELECT 1 FROM chunks WHERE hash = ?1)",
-            hashes,
-        )
+        for name in readers:
+            db.executemany(
+                """DELETE FROM vectors WHERE embedder = ?2 AND hash = ?1
+                AND NOT EXISTS (SELECT 1 FROM chunks WHERE hash = ?1)""",
+                [(mark, name) for (mark,) in hashes],
+            )
+
+
+def _readers(db: "Connection") -> list[str]:
+    """Those who made vectors. They lie by who made them: to ask for a hash alone would read them all."""
+    found: list[str] = []
+    ask = "SELECT min(embedder) FROM vectors WHERE embedder > ?"
+    while (name := db.execute(ask, (found[-1] if found else "",)).fetchone()[0]) is not None:
+        found.append(name)
+    return found
 
 
 def _index(db: "Connection", numbers: Sequence[int]) -> None:
