@@ -93,6 +93,9 @@ class OvertakenError(StoreError):
     """Another process finished a pass meanwhile; the pass is begun again."""
 
 
+_OVERTAKEN = "{} was indexed by another process meanwhile"
+
+
 @dataclass(slots=True)
 class Pass:
     """One pass over the sources.
@@ -277,6 +280,8 @@ class Pass:
                 plan.errors[before.id] = read.error
                 return
         there = _state(db, read.source, read.found.key, read.sha256, str(self.form))
+        if there is None and read.document is None and not read.error:
+            raise OvertakenError(_OVERTAKEN.format(self.database.path))  # it was there a moment ago
         if there is None:
             there = self._kept(db, read)
             self._chunks += len(read.chunks)
@@ -326,7 +331,7 @@ class Pass:
             wanted = set(plan.stays)
             there = {row[0] for row in db.execute("SELECT id FROM documents")}
             if not wanted <= there:
-                raise OvertakenError(f"{self.database.path} was indexed by another process meanwhile")
+                raise OvertakenError(_OVERTAKEN.format(self.database.path))
             gone, new = served - wanted, wanted - served
             replaced = _keys(db, gone) & _keys(db, wanted)
             _forget(db, gone)

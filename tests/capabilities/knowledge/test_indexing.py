@@ -1,10 +1,11 @@
 """What a pass does, counted: it touches what has changed, and waits for nobody where nothing has."""
 
+import os
 import sqlite3
 from pathlib import Path
 
 from loom_nb.capabilities.knowledge import KnowledgeBase, KnowledgeSource
-from loom_nb.capabilities.knowledge.indexing import _forget
+from loom_nb.capabilities.knowledge.indexing import Pass, _forget
 
 
 def steps_of(path: Path, work) -> int:
@@ -37,3 +38,31 @@ async def test_forgetting_a_document_costs_the_same_however_many_vectors_there_a
         costs.append(steps_of(path, lambda db, numbers=numbers: _forget(db, numbers)))
 
     assert costs[1] < 2 * costs[0]
+
+
+class Interrupted(Pass):
+    """A pass in whose middle another process forgets what is to be served."""
+
+    def _is_there(self, source: str, key: str, sha256: str) -> bool:
+        there = super()._is_there(source, key, sha256)
+        with self.database.transaction("IMMEDIATE") as db:
+            _forget(
+                db, {number for (number,) in db.execute("SELECT id FROM documents WHERE key = ?", (key,))}
+            )
+        return there
+
+
+async def test_a_document_that_another_process_forgets_meanwhile_is_read_again(tmp_path, monkeypatch):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "b.md").write_text("# B\n\nHornets build nests of paper.")
+    base = KnowledgeBase([KnowledgeSource.folder(tmp_path / "docs")], path=tmp_path / "k.db", embedder=None)
+    await base.index()
+    os.utime(tmp_path / "docs" / "b.md", ns=(1, 1))
+    passes = iter([Interrupted, Pass])
+    monkeypatch.setattr("loom_nb.capabilities.knowledge.base.Pass", lambda *given: next(passes)(*given))
+
+    await base.index()
+
+    assert next(passes, None) is None
+    assert [one.text for one in await base.search("hornets")] == ["# B\n\nHornets build nests of paper."]
+    base.close()
