@@ -105,8 +105,9 @@ class KnowledgeBase:
 
         Args:
             progress: told how far it is, after each portion.
-            everything: fetch pages and call functions again, too; else only look at files and at what
-                was never read.
+            everything: fetch pages, call functions and read files again, too, also those that could not be
+                read; else look at files, and read those whose size or times have changed. A look that
+                finds nothing new reads no texts and waits for nobody who writes.
 
         Raises:
             StoreError: the file cannot be used.
@@ -168,6 +169,7 @@ class KnowledgeBase:
                 run = Pass(
                     database, self.described, self._form, Meaning(database, self._reader), self._now,
                     self._monotonic, lambda source, last: everything or self._again(source, last), self._hide,
+                    everything,
                 )  # fmt: skip
                 try:
                     async for step in run.progress():

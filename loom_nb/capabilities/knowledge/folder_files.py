@@ -103,7 +103,9 @@ def _file(path: Path, key: str, *, links: bool = False) -> Found | None:
             raise Unreadable(f"it has more than {MAX_FILE:,} bytes")
         return Raw(data, key)
 
-    return Found(key, f"{status.st_size}-{status.st_mtime_ns}", read, path=shown)
+    # the time of writing can be set back, as `cp -p` and `rsync` do; that of the change cannot
+    stamp = f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
+    return Found(key, stamp, read, path=shown)
 
 
 def _told(path: Path) -> str:
