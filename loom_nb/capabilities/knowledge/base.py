@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BUSY_SECONDS = 30.0
+NOTE_SECONDS = 1.0
+"""For which a note of a use waits while another process writes: it is worth no more."""
 FRESH_SECONDS = 2.0
 """A search looks at the files again when the last look is older."""
 PAGE_SECONDS = 86_400.0
@@ -86,6 +88,7 @@ class KnowledgeBase:
         self._temporary: weakref.finalize[..., KnowledgeBase] | None = None
         self.path = Path(path).expanduser().absolute() if path is not None else self._own_path()
         self._database = Database(self.path, SCHEMA, BUSY_SECONDS)
+        self._notes = Database(self.path, SCHEMA, min(NOTE_SECONDS, BUSY_SECONDS))
         self._vectors: tuple[int, Vectors] | None = None
         self._loading = threading.Lock()
         self._looked: float | None = None
@@ -102,8 +105,9 @@ class KnowledgeBase:
 
         Args:
             progress: told how far it is, after each portion.
-            everything: fetch pages and call functions again, too; else only look at files and at what
-                was never read.
+            everything: fetch pages, call functions and read files again, too, also those that could not be
+                read; else look at files, and read those whose size or times have changed. A look that
+                finds nothing new reads no texts and waits for nobody who writes.
 
         Raises:
             StoreError: the file cannot be used.
@@ -165,6 +169,7 @@ class KnowledgeBase:
                 run = Pass(
                     database, self.described, self._form, Meaning(database, self._reader), self._now,
                     self._monotonic, lambda source, last: everything or self._again(source, last), self._hide,
+                    everything,
                 )  # fmt: skip
                 try:
                     async for step in run.progress():
@@ -247,10 +252,14 @@ class KnowledgeBase:
     def used(
         self, passages: Iterable[tuple[str, int]], *, session: str, run: str, query: str, by: str
     ) -> None:
-        """Note that passages (id, number) were told to a run."""
+        """Note that passages (id, number) were told to a run.
+
+        Raises:
+            StoreError: the file cannot be used, or another process writes to it for long.
+        """
         query = self._hide(query)[:500]
         rows = [(one, session, run, number, query, self._now(), by) for one, number in passages]
-        with self._database.transaction("IMMEDIATE") as db:
+        with self._notes.transaction("IMMEDIATE") as db:
             db.executemany("INSERT INTO uses VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
             db.execute("DELETE FROM uses WHERE rowid <= (SELECT max(rowid) FROM uses) - ?", (MAX_USES,))
 
@@ -332,6 +341,7 @@ class KnowledgeBase:
     def close(self) -> None:
         """Let go of the file; the next use opens it again. One of this process alone is deleted."""
         self._database.close()
+        self._notes.close()
         self._vectors = None
         if self._temporary is not None:
             self._temporary()

@@ -3,6 +3,7 @@
 import asyncio
 import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from loom_nb.capabilities.knowledge.meaning import Reader, check_reader
 from loom_nb.capabilities.knowledge.query import THRESHOLD, Evidence, KnowledgeQuery
 from loom_nb.capabilities.knowledge.rows import IndexProgress
 from loom_nb.capabilities.knowledge.sources import KnowledgeSource, checked_sources
-from loom_nb.errors import EmbeddingError, LoomKeyError, LoomUsageError, ModelError, ToolError
+from loom_nb.errors import EmbeddingError, LoomKeyError, LoomUsageError, ModelError, StoreError, ToolError
 from loom_nb.events import EvidenceFound, Noticed, Passage
 from loom_nb.messages import DataPart, Origin, TextPart
 from loom_nb.protocols import CallContext, Enquiry, Enrichment, PartitionItem, Toolset, current_call
@@ -151,8 +152,8 @@ class Reading:
         if not found:
             head = f"nothing in {counted(state.documents, 'document')} of {where} belongs to that"
         if context is not None:
-            context.say(fact(query, found, numbers, "search_knowledge", context.call_id))
             await self._used(context.session, context.run, query, found, numbers, "search_knowledge")
+            context.say(fact(query, found, numbers, "search_knowledge", context.call_id))
         parts = [TextPart(f"{head}{note}")]
         return parts + [
             TextPart(told(one, number), _origin(one)) for one, number in zip(found, numbers, strict=True)
@@ -226,9 +227,11 @@ class Reading:
     async def _used(
         self, session: str, run: str, query: str, found: Sequence[Evidence], numbers: Sequence[int], by: str
     ) -> None:
+        """Note it, where it can be noted: what was found is told in any case."""
         pairs = [(one.id, number) for one, number in zip(found, numbers, strict=True)]
         if pairs:
-            await asyncio.to_thread(self.base.used, pairs, session=session, run=run, query=query, by=by)
+            with suppress(StoreError):
+                await asyncio.to_thread(self.base.used, pairs, session=session, run=run, query=query, by=by)
 
 
 def _numbers(context: CallContext | None, found: Sequence[Evidence]) -> tuple[int, ...]:

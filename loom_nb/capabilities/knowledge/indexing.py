@@ -8,17 +8,20 @@ What a pass that broke off had read and embedded is there for the next one.
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from loom_nb.border import clean
 from loom_nb.capabilities.knowledge.chunking import Chunk, chunked
 from loom_nb.capabilities.knowledge.documents import Document
+from loom_nb.capabilities.knowledge.found import Found, Listing, Raw
 from loom_nb.capabilities.knowledge.rows import IndexProgress, IndexReport
-from loom_nb.capabilities.knowledge.sources import Found, KnowledgeSource, Raw
+from loom_nb.capabilities.knowledge.sources import KnowledgeSource
 from loom_nb.database import Database
-from loom_nb.errors import LoomError, StoreError, Unreadable
+from loom_nb.errors import LoomError, SetupError, StoreError, Unreadable
 from loom_nb.retrieval.analysis import index_text
+from loom_nb.wording import one_line
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -70,6 +73,8 @@ class _Read:
     chunks: tuple[Chunk, ...] = ()
     url: str = ""
     error: str = ""
+    lasts: bool = False
+    """Whether what it holds was the reason, so that it need not be read again as long as it is the same."""
 
 
 @dataclass(slots=True)
@@ -80,14 +85,34 @@ class _Plan:
     """Documents that are served, or were read before, with their stamps."""
     errors: dict[int, str] = field(default_factory=dict)
     """Of those, why their newest state could not be read."""
+    asked: dict[str, float] = field(default_factory=dict)
+    """When each source of pages was asked last, by its name."""
     added: int = 0
     changed: int = 0
     unchanged: int = 0
     failed: dict[str, str] = field(default_factory=dict)
 
+    def keep(self, source: str, key: str, one: _Known) -> None:
+        """A document stays as it is served, with what was wrong with it."""
+        self.stays[one.id] = one.stamp
+        if one.error:
+            self.errors[one.id] = self.failed[f"{source}: {key}"] = one.error
+        else:
+            self.unchanged += 1
+
+    def is_served(self, known: Iterable[_Known], asked: dict[str, float]) -> bool:
+        """Whether the next state is the one that is there: there is nothing to write."""
+        there = {one.id: (one.stamp, one.error) for one in known}
+        return self.asked == asked and there == {
+            number: (stamp, self.errors.get(number, "")) for number, stamp in self.stays.items()
+        }
+
 
 class OvertakenError(StoreError):
     """Another process finished a pass meanwhile; the pass is begun again."""
+
+
+_OVERTAKEN = "{} was indexed by another process meanwhile"
 
 
 @dataclass(slots=True)
@@ -103,6 +128,8 @@ class Pass:
         monotonic: seconds that never run backwards.
         again: whether a source is to be asked again; one that is not stays as it is served.
         hide: puts stars over secrets before anything is kept, or sent to who embeds.
+        everything: whether files are read also where they look as before, and what could not be read is
+            tried again; else a pass is a look, and writes nothing where nothing has changed.
     """
 
     database: Database
@@ -113,8 +140,10 @@ class Pass:
     monotonic: Callable[[], float]
     again: Callable[[KnowledgeSource, float | None], bool]
     hide: Callable[[str], str]
+    everything: bool = True
     report: IndexReport | None = None
     _chunks: int = 0
+    _asked: dict[str, float] = field(default_factory=dict)
 
     async def progress(self) -> AsyncIterator[IndexProgress]:
         """Carry it out, telling how far it is. `report` is there at the end.
@@ -132,16 +161,20 @@ class Pass:
         async for step in self._reading(plan, to_read, known, total):
             yield step
         notes: list[str] = []
-        embedded = 0
-        numbers = tuple(plan.stays)
-        began = self.monotonic()
-        yield IndexProgress("embedding", total, total)
-        async for done, of in self.meaning.embedding(numbers, notes):
-            left = _left(self.monotonic() - began, done, of) if done else None
-            embedded = done
-            yield IndexProgress("embedding", total, total, done, of, left)
-        yield IndexProgress("finishing", total, total, self._chunks)
-        documents, chunks, removed = await asyncio.to_thread(self._serve, plan)
+        is_same = not self.everything and plan.is_served(known.values(), self._asked)
+        there = await asyncio.to_thread(self._as_served) if is_same else None
+        embedded = removed = 0
+        if there is None:
+            began = self.monotonic()
+            yield IndexProgress("embedding", total, total)
+            async for done, of in self.meaning.embedding(tuple(plan.stays), notes):
+                left = _left(self.monotonic() - began, done, of) if done else None
+                embedded = done
+                yield IndexProgress("embedding", total, total, done, of, left)
+            yield IndexProgress("finishing", total, total, self._chunks)
+            serve = self._counted if is_same and not self.meaning.changed else self._serve
+            there, removed = await asyncio.to_thread(serve, plan)
+        documents, chunks = there
         self.report = IndexReport(
             documents, chunks, plan.added, plan.changed, plan.unchanged, removed, embedded, plan.failed,
             self.monotonic() - started, tuple(notes),
@@ -155,6 +188,8 @@ class Pass:
             rows = db.execute(
                 "SELECT source, key, id, stamp, sha256, form, error, indexed FROM documents WHERE served = 1"
             ).fetchall()
+            asked = db.execute("SELECT value FROM meta WHERE key = 'asked'").fetchone()
+        self._asked = json.loads(asked[0]) if asked is not None else {}
         return {(source, key): _Known(*rest) for source, key, *rest in rows}
 
     async def _planned(
@@ -164,35 +199,50 @@ class Pass:
         to_read: list[tuple[KnowledgeSource, Found]] = []
         for source in self.sources:
             mine = {key: one for (name, key), one in known.items() if name == source.name}
-            last = max((one.indexed for one in mine.values()), default=None)
+            last = self._asked.get(source.name, max((one.indexed for one in mine.values()), default=None))
             if mine and not self.again(source, last):
-                self._keep_all(plan, mine)
+                self._keep_all(plan, source.name, mine)
+                if source.name in self._asked:
+                    plan.asked[source.name] = self._asked[source.name]
                 continue
+            if source.kind == "urls":
+                plan.asked[source.name] = self.now()
             try:
-                found = await asyncio.to_thread(_listed, source)
-            except LoomError as error:
-                plan.failed[source.name] = error.title
-                self._keep_all(plan, mine)  # a disk that is not there now is no reason to forget
+                listing = await asyncio.to_thread(source.listing)
+            except Exception as error:  # noqa: BLE001  the border: it is somebody else's function or table
+                plan.failed[source.name] = _why(error)
+                self._keep_all(plan, source.name, mine)  # a disk that is not there now is no reason to forget
                 continue
+            self._keep_closed(plan, source.name, listing, mine)
             seen: set[str] = set()
-            for one in found:
+            for one in map(_named, listing.found):
                 if one.key in seen:
                     continue
                 seen.add(one.key)
                 before = mine.get(one.key)
-                same = before is not None and before.stamp == one.stamp and before.form == str(self.form)
-                if before is not None and same and one.stamp and not before.error:
-                    plan.stays[before.id] = one.stamp
-                    plan.unchanged += 1
+                if before is not None and self._is_as_before(source, one, before):
+                    plan.keep(source.name, one.key, before)
                 else:
                     to_read.append((source, one))
         return plan, to_read
 
+    def _keep_closed(self, plan: _Plan, source: str, listing: Listing, mine: dict[str, _Known]) -> None:
+        """Where nobody could look, nothing has gone."""
+        for where, why in listing.closed.items():
+            plan.failed[f"{source}: {where}"] = why
+            below = {key: one for key, one in mine.items() if key.startswith(where)}
+            self._keep_all(plan, source, below)
+
+    def _is_as_before(self, source: KnowledgeSource, one: Found, before: _Known) -> bool:
+        """Whether a document need not be read: a look takes its stamp for it."""
+        if not one.stamp or (before.stamp, before.form) != (one.stamp, str(self.form)):
+            return False
+        return not self.everything or (source.kind not in ("folder", "files") and not before.error)
+
     @staticmethod
-    def _keep_all(plan: _Plan, mine: dict[str, _Known]) -> None:
-        for one in mine.values():
-            plan.stays[one.id] = one.stamp
-            plan.unchanged += 1
+    def _keep_all(plan: _Plan, source: str, mine: dict[str, _Known]) -> None:
+        for key, one in mine.items():
+            plan.keep(source, key, one)
 
     # --- reading
 
@@ -221,8 +271,8 @@ class Pass:
     ) -> tuple[tuple[str, str], Raw | LoomError]:
         try:
             return (source.name, found.key), await source.fetched(found)
-        except Unreadable as error:
-            return (source.name, found.key), error
+        except Exception as error:  # noqa: BLE001  the border: an address is any text at all
+            return (source.name, found.key), Unreadable(_why(error))
 
     def _take(
         self,
@@ -236,19 +286,25 @@ class Pass:
         for source, found in batch:
             where = (source.name, found.key)
             read.append(self._read(source.name, found, pages.get(where)))
-        with self.database.transaction("IMMEDIATE") as db:
+        is_new = any(one.document is not None or one.error for one in read)
+        with self.database.transaction("IMMEDIATE" if is_new else "DEFERRED") as db:
             for one in read:
                 self._stage(db, plan, one, known.get((one.source, one.found.key)))
 
     def _read(self, source: str, found: Found, page: Raw | LoomError | None) -> _Read:
+        lasts = False
         try:
             raw = _raw(found, page)
             if self._is_there(source, found.key, raw.sha256):
                 return _Read(source, found, raw.sha256)
+            lasts = True
             document = raw.document().hidden(self.hide)
             chunks = chunked(document, f"{source}\0{found.key}", self.form.size, self.form.overlap)
-        except LoomError as error:
-            return _Read(source, found, error=error.title)
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001  the border: a document comes from outside
+            lasts = lasts and not isinstance(error, SetupError)  # a library can be installed
+            return _Read(source, found, error=_why(error), lasts=lasts)
         return _Read(source, found, raw.sha256, document, tuple(chunks), raw.url or found.url)
 
     def _is_there(self, source: str, key: str, sha256: str) -> bool:
@@ -261,14 +317,16 @@ class Pass:
         if read.error:
             plan.failed[label] = read.error
             if before is not None and before.sha256:
-                plan.stays[before.id] = before.stamp
+                plan.stays[before.id] = read.found.stamp if read.lasts else ""
                 plan.errors[before.id] = read.error
                 return
         there = _state(db, read.source, read.found.key, read.sha256, str(self.form))
+        if there is None and read.document is None and not read.error:
+            raise OvertakenError(_OVERTAKEN.format(self.database.path))  # it was there a moment ago
         if there is None:
             there = self._kept(db, read)
             self._chunks += len(read.chunks)
-        plan.stays[there] = "" if read.error else read.found.stamp
+        plan.stays[there] = "" if read.error and not read.lasts else read.found.stamp
         if read.error:
             plan.errors[there] = read.error
         elif before is None:
@@ -307,14 +365,14 @@ class Pass:
 
     # --- serving
 
-    def _serve(self, plan: _Plan) -> tuple[int, int, int]:
-        """Make the new state the served one: documents, chunks, and how many documents have gone."""
+    def _serve(self, plan: _Plan) -> tuple[tuple[int, int], int]:
+        """Make the new state the served one: documents and chunks, and how many documents have gone."""
         with self.database.transaction("IMMEDIATE") as db:
             served = {row[0] for row in db.execute("SELECT id FROM documents WHERE served = 1")}
             wanted = set(plan.stays)
             there = {row[0] for row in db.execute("SELECT id FROM documents")}
             if not wanted <= there:
-                raise OvertakenError(f"{self.database.path} was indexed by another process meanwhile")
+                raise OvertakenError(_OVERTAKEN.format(self.database.path))
             gone, new = served - wanted, wanted - served
             replaced = _keys(db, gone) & _keys(db, wanted)
             _forget(db, gone)
@@ -327,10 +385,18 @@ class Pass:
             if gone or new or self.meaning.changed:
                 _count_up(db, self.now())
             self.meaning.serve(db)
-            (documents, chunks) = db.execute(
-                "SELECT count(*), coalesce(sum(chunks), 0) FROM documents WHERE served = 1 AND kind <> ''"
-            ).fetchone()
-        return documents, chunks, len(gone) - len(replaced)
+            there = _counts(db)
+        return there, len(gone) - len(replaced)
+
+    def _counted(self, _: _Plan) -> tuple[tuple[int, int], int]:
+        """What `_serve` gives, where it has nothing to write."""
+        with self.database.transaction() as db:
+            return _counts(db), 0
+
+    def _as_served(self) -> tuple[int, int] | None:
+        """Documents and chunks, where they are served with their vectors; else None."""
+        with self.database.transaction() as db:
+            return _counts(db) if self.meaning.is_served(db) else None
 
     def _note(self, db: "Connection", plan: _Plan) -> None:
         rows = [(stamp, plan.errors.get(number, ""), number) for number, stamp in plan.stays.items()]
@@ -340,10 +406,20 @@ class Pass:
             rows,
         )
         db.execute("INSERT OR REPLACE INTO meta VALUES ('indexed', ?)", (repr(self.now()),))
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('asked', ?)", (json.dumps(plan.asked),))
 
 
-def _listed(source: KnowledgeSource) -> list[Found]:
-    return list(source.found())
+def _why(error: Exception) -> str:
+    """What went wrong with a source or a document, in one line."""
+    if isinstance(error, LoomError):
+        return clean(error.title)
+    return clean(f"{type(error).__name__}: {one_line(str(error), 300)}".removesuffix(": "))
+
+
+def _named(found: Found) -> Found:
+    """The same by a name that can be kept."""
+    key = clean(found.key)
+    return found if key == found.key else replace(found, key=key)
 
 
 def _raw(found: Found, page: Raw | LoomError | None) -> Raw:
@@ -384,6 +460,7 @@ def _keys(db: "Connection", numbers: set[int]) -> set[tuple[str, str]]:
 
 def _forget(db: "Connection", numbers: set[int]) -> None:
     """Documents, their chunks, and vectors that no other chunk has."""
+    readers = _readers(db) if numbers else []
     for some in _portions(sorted(numbers)):
         marks = _marks(some)
         db.execute(
@@ -393,10 +470,21 @@ def _forget(db: "Connection", numbers: set[int]) -> None:
         hashes = db.execute(f"SELECT hash FROM chunks WHERE document IN ({marks})", some).fetchall()  # noqa: S608  marks only
         db.execute(f"DELETE FROM chunks WHERE document IN ({marks})", some)  # noqa: S608  marks only
         db.execute(f"DELETE FROM documents WHERE id IN ({marks})", some)  # noqa: S608  marks only
-        db.executemany(
-            "DELETE FROM vectors WHERE hash = ?1 AND NOT EXISTS (SELECT 1 FROM chunks WHERE hash = ?1)",
-            hashes,
-        )
+        for name in readers:
+            db.executemany(
+                """DELETE FROM vectors WHERE embedder = ?2 AND hash = ?1
+                AND NOT EXISTS (SELECT 1 FROM chunks WHERE hash = ?1)""",
+                [(mark, name) for (mark,) in hashes],
+            )
+
+
+def _readers(db: "Connection") -> list[str]:
+    """Those who made vectors. They lie by who made them: to ask for a hash alone would read them all."""
+    found: list[str] = []
+    ask = "SELECT min(embedder) FROM vectors WHERE embedder > ?"
+    while (name := db.execute(ask, (found[-1] if found else "",)).fetchone()[0]) is not None:
+        found.append(name)
+    return found
 
 
 def _index(db: "Connection", numbers: Sequence[int]) -> None:
@@ -414,6 +502,13 @@ def _index(db: "Connection", numbers: Sequence[int]) -> None:
                 for number, title, headings, text in rows
             ],
         )
+
+
+def _counts(db: "Connection") -> tuple[int, int]:
+    documents, chunks = db.execute(
+        "SELECT count(*), coalesce(sum(chunks), 0) FROM documents WHERE served = 1 AND kind <> ''"
+    ).fetchone()
+    return documents, chunks
 
 
 def _count_up(db: "Connection", now: float) -> None:

@@ -75,6 +75,16 @@ class Meaning:
             await asyncio.to_thread(self._keep, embedder.name, [one for one, _ in some], vectors)
             yield first + len(some), len(missing)
 
+    def is_served(self, db: "Connection") -> bool:
+        """Whether what is served was read by this reader: all of it has its vectors then."""
+        meta = dict(db.execute("SELECT key, value FROM meta"))
+        name = meta.get("embedder", "")
+        if "indexed" not in meta:
+            return False
+        if not isinstance(self._reader, str):
+            return name == (self._reader.name if self._reader is not None else "")
+        return db.execute("SELECT 1 FROM spaces WHERE name = ?", (name,)).fetchone() is not None
+
     def serve(self, db: "Connection") -> None:
         """From now on these are the vectors that are searched."""
         db.execute("INSERT OR REPLACE INTO meta VALUES ('embedder', ?)", (self.name,))

@@ -1,83 +1,28 @@
 """Where documents come from: folders, files, addresses, tables, functions, texts; frozen descriptions."""
 
 import hashlib
-import os
-import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from loom_nb.border import clean
-from loom_nb.capabilities.knowledge.converting import converted, kind_of, of_row, of_text
+from loom_nb.capabilities.knowledge.converting import of_row, of_text
 from loom_nb.capabilities.knowledge.documents import Document
-from loom_nb.capabilities.secret_names import looks_secret
-from loom_nb.errors import LoomUsageError, SetupError, ToolError, Unreadable
+from loom_nb.capabilities.knowledge.folder_files import in_folder, of_files
+from loom_nb.capabilities.knowledge.found import Found, Listing, Look, Raw
+from loom_nb.errors import LoomUsageError, ToolError, Unreadable
 
 if TYPE_CHECKING:
     from loom_nb.protocols import Enquiry, Enrichment
 
 SourceKind = Literal["folder", "files", "urls", "dataframe", "callable", "texts"]
 
-MAX_FILE = 40_000_000
-"""Bytes of a file."""
 MAX_PAGE = 8_000_000
 """Bytes of what is fetched."""
 FETCH_SECONDS = 30.0
 MAX_ROWS = 200_000
-PRUNED = frozenset(
-    [
-        "node_modules",
-        "__pycache__",
-        "venv",
-        "site-packages",
-        "dist",
-        "build",
-        "target",
-        ".git",
-        ".ipynb_checkpoints",
-    ]
-)
-"""Folders that hold nothing anybody wrote to be read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Raw:
-    """What was read of a document, not yet converted."""
-
-    data: bytes
-    name: str
-    media_type: str = ""
-    url: str = ""
-    make: Callable[[], Document] | None = field(default=None, repr=False)
-    """Makes the document, where it is no file."""
-
-    @property
-    def sha256(self) -> str:
-        """Of what it says."""
-        return hashlib.sha256(self.data).hexdigest()
-
-    def document(self) -> Document:
-        """Converted. Raises Unreadable, SetupError."""
-        if self.make is not None:
-            return self.make()
-        return converted(self.data, self.name, self.media_type, self.url)
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A document that a source has."""
-
-    key: str
-    """Its name, unique within the source."""
-    stamp: str
-    """As long as it is the same, the document need not be read again; empty: it always is."""
-    read: Callable[[], Raw] | None = field(default=None, repr=False)
-    """Reads it; may take a while. Raises Unreadable."""
-    url: str = ""
-    path: str = ""
 
 
 @dataclass(frozen=True)
@@ -217,12 +162,19 @@ class KnowledgeSource:
                 return "a function"
 
     def found(self) -> Iterator[Found]:
-        """Its documents, in an order that stays. May take a while.
+        """Its documents, in an order that stays. May take a while. Raises as `listing` does."""
+        return iter(self.listing().found)
+
+    def listing(self) -> Listing:
+        """Its documents, in an order that stays, and where it could not look. May take a while.
 
         Raises:
             SetupError: the folder is not there.
+            Unreadable: the folder cannot be looked at.
         """
-        return _FINDERS[self.kind](self.options)
+        look = Look()
+        found = tuple(_FINDERS[self.kind](self.options, look))
+        return Listing(found, look.closed, tuple(look.notes))
 
     async def fetched(self, one: Found) -> Raw:
         """A document of an address. Raises Unreadable."""
@@ -251,62 +203,7 @@ def _named(texts: Mapping[str, str] | Iterable[str]) -> dict[str, str]:
 # --- how documents are found
 
 
-def _in_folder(options: Mapping[str, Any]) -> Iterator[Found]:
-    root = Path(options["root"])
-    if not root.is_dir():
-        raise SetupError(f"there is no folder {root}", cause="it is a source of knowledge")
-    patterns = [one.strip() for one in options["pattern"].split(",") if one.strip()]
-    for folder, folders, names in os.walk(root, followlinks=False):
-        folders[:] = sorted(one for one in folders if not one.startswith(".") and one not in PRUNED)
-        for name in sorted(names):
-            path = Path(folder, name)
-            key = path.relative_to(root).as_posix()
-            wanted = any(fnmatch(name, pattern) for pattern in patterns) and kind_of(name) is not None
-            if not wanted or name.startswith(".") or looks_secret(key):
-                continue
-            if any(fnmatch(key, pattern) for pattern in options["exclude"]):
-                continue
-            if (found := _file(path, key)) is not None:
-                yield found
-
-
-def _of_files(options: Mapping[str, Any]) -> Iterator[Found]:
-    for path in options["paths"]:
-        yield _file(Path(path), path, links=True) or Found(path, "", _gone(path), path=path)
-
-
-def _file(path: Path, key: str, *, links: bool = False) -> Found | None:
-    """A file; None for a link, a device, or one that is gone by now."""
-    try:
-        status = path.stat() if links else path.lstat()
-    except OSError:
-        return None
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    key = key.encode("utf-8", "replace").decode()
-
-    def read() -> Raw:
-        try:
-            with path.open("rb") as file:
-                data = file.read(MAX_FILE + 1)
-        except OSError as error:
-            raise Unreadable(f"it cannot be read: {error.strerror or error}") from None
-        if len(data) > MAX_FILE:
-            raise Unreadable(f"it has more than {MAX_FILE:,} bytes")
-        return Raw(data, key)
-
-    stamp = f"{status.st_size}-{status.st_mtime_ns}"
-    return Found(key, stamp, read, path=str(path).encode("utf-8", "replace").decode())
-
-
-def _gone(path: str) -> Callable[[], Raw]:
-    def read() -> Raw:
-        raise Unreadable(f"there is no file {path}")
-
-    return read
-
-
-def _of_urls(options: Mapping[str, Any]) -> Iterator[Found]:
+def _of_urls(options: Mapping[str, Any], _: Look) -> Iterator[Found]:
     for url in dict.fromkeys(options["urls"]):
         yield Found(url, "", None, url=url)
 
@@ -329,7 +226,7 @@ async def _fetched(options: Mapping[str, Any], one: Found) -> Raw:
     return Raw(reply.body, reply.target.url.path or one.url, reply.kind, str(reply.target))
 
 
-def _of_frame(options: Mapping[str, Any]) -> Iterator[Found]:
+def _of_frame(options: Mapping[str, Any], look: Look) -> Iterator[Found]:
     frame, columns, title = options["frame"], options["columns"], options["title"]
     wanted = frame[[*columns, *([title] if title and title not in columns else [])]]
     for number, (label, row) in enumerate(
@@ -343,19 +240,37 @@ def _of_frame(options: Mapping[str, Any]) -> Iterator[Found]:
             text = words[0][1]
         else:
             text = "\n\n".join(f"{one}: {word}" for one, word in words if word)
-        called = _cell(values[title]) if title else f"row {label}"
+        called = clean(_cell(values[title]) if title else f"row {label}")
         yield _made(f"{number}", text, partial(of_row, text, called[:300], label))
 
 
 def _cell(value: Any) -> str:
-    return "" if value is None or value != value else str(value)  # noqa: PLR0124  NaN is not itself
+    return "" if _is_missing(value) else str(value)
 
 
-def _of_callable(options: Mapping[str, Any]) -> Iterator[Found]:
+def _is_missing(value: Any) -> bool:
+    if value is None:
+        return True
+    try:
+        differs = value != value  # noqa: PLR0124  NaN is not itself
+        return differs is value or (not hasattr(differs, "__len__") and bool(differs))  # pd.NA, NaN
+    except (TypeError, ValueError):
+        return False
+
+
+def _of_callable(options: Mapping[str, Any], _: Look) -> Iterator[Found]:
     yield from _of_pairs(_pairs(options["function"]()))
 
 
-def _pairs(values: Iterable[Any]) -> Iterator[tuple[str, str]]:
+def _pairs(values: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(values, Coroutine):
+        values.close()
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise LoomUsageError(
+            f"a function that gives documents gave a {type(values).__name__}",
+            cause="it is an `async def`" if isinstance(values, Coroutine) else "",
+            fixes=['return {"name": "text"}', 'return ["text", …]'],
+        )
     if isinstance(values, Mapping):
         yield from ((str(key), str(text)) for key, text in values.items())
         return
@@ -372,12 +287,13 @@ def _pairs(values: Iterable[Any]) -> Iterator[tuple[str, str]]:
                 )
 
 
-def _of_texts(options: Mapping[str, Any]) -> Iterator[Found]:
+def _of_texts(options: Mapping[str, Any], _: Look) -> Iterator[Found]:
     yield from _of_pairs(options["texts"].items())
 
 
 def _of_pairs(pairs: Iterable[tuple[str, str]]) -> Iterator[Found]:
-    for key, text in pairs:
+    for name, text in pairs:
+        key = clean(name)
         yield _made(key, text, partial(of_text, text, key))
 
 
@@ -386,9 +302,9 @@ def _made(key: str, text: str, make: Callable[[], Document]) -> Found:
     return Found(key, hashlib.sha256(data).hexdigest(), lambda: Raw(data, key, make=make))
 
 
-_FINDERS: dict[str, Callable[[Mapping[str, Any]], Iterator[Found]]] = {
-    "folder": _in_folder,
-    "files": _of_files,
+_FINDERS: dict[str, Callable[[Mapping[str, Any], Look], Iterator[Found]]] = {
+    "folder": in_folder,
+    "files": of_files,
     "urls": _of_urls,
     "dataframe": _of_frame,
     "callable": _of_callable,
@@ -403,9 +319,10 @@ def checked_sources(values: Any) -> tuple[KnowledgeSource, ...]:
     made: list[KnowledgeSource] = []
     names: set[str] = set()
     for one in map(KnowledgeSource.of, given):
-        name, number = one.name, 2
+        plain = clean(one.name)
+        name, number = plain, 2
         while name in names:
-            name, number = f"{one.name} {number}", number + 1
+            name, number = f"{plain} {number}", number + 1
         names.add(name)
         made.append(one if name == one.name else KnowledgeSource(one.kind, name, one.options))
     return tuple(made)

@@ -1,5 +1,7 @@
 """An agent with documents: passages travel with a task, a tool finds them, numbers stay, nothing is repeated."""
 
+import sqlite3
+
 import numpy as np
 import pytest
 
@@ -293,3 +295,21 @@ async def test_a_page_is_fetched_by_the_guarded_road(tmp_path):
         assert (found.title, found.url) == ("Owls", f"http://127.0.0.1:{site.port}/owls")
         (why,) = report.failed.values()
         assert "refused" in why
+
+
+async def test_what_was_found_is_told_where_its_use_cannot_be_noted(tmp_path, monkeypatch):
+    monkeypatch.setattr("loom_nb.capabilities.knowledge.base.BUSY_SECONDS", 0.05)
+    base = KnowledgeBase([KnowledgeSource.texts({"a": "The queen bee lays eggs."})], path=tmp_path / "k.db")
+    await base.index()
+    replies = [Call("search_knowledge", {"query": "queen bee"}), "It does [1]."]
+    agent = Agent(Model.scripted(replies), knowledge=base, session_store=MemoryStore())
+    other = sqlite3.connect(tmp_path / "k.db")
+    other.execute("BEGIN IMMEDIATE")
+    async with agent.session() as session:
+        result = await session.run("who lays eggs, the queen bee?")
+
+        assert result.status == "completed"
+        assert [one.by for one in found_in(session)] == ["enrichment", "search_knowledge"]
+        assert "[1] a, line 1" in str(result.messages[-2])
+    other.close()
+    base.close()

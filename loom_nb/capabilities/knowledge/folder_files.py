@@ -1,0 +1,124 @@
+"""The files of a folder, and files by their names, as documents: which there are, and what is in them."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from loom_nb.capabilities.knowledge.converting import kind_of
+from loom_nb.capabilities.knowledge.found import Found, Look, Raw
+from loom_nb.capabilities.secret_names import looks_secret
+from loom_nb.errors import SetupError, Unreadable
+
+MAX_FILE = 40_000_000
+"""Bytes of a file."""
+PRUNED = frozenset(
+    [
+        "node_modules",
+        "__pycache__",
+        "venv",
+        "site-packages",
+        "dist",
+        "build",
+        "target",
+        ".git",
+        ".ipynb_checkpoints",
+    ]
+)
+"""Folders that hold nothing anybody wrote to be read."""
+
+
+def in_folder(options: Mapping[str, Any], look: Look) -> Iterator[Found]:
+    """The documents under a folder.
+
+    Raises:
+        SetupError: it is not there.
+        Unreadable: it cannot be looked at.
+    """
+    root = Path(options["root"])
+    _must_be_folder(root)
+    patterns = [one.strip() for one in options["pattern"].split(",") if one.strip()]
+
+    def closed(error: OSError) -> None:
+        where = Path(os.fsdecode(error.filename))
+        if where == root:
+            raise Unreadable(f"the folder {root} cannot be looked at: {error.strerror}")
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):  # it has not gone meanwhile
+            look.closed[f"{_told(where.relative_to(root))}/"] = _denied(error)
+
+    for folder, folders, names in os.walk(root, followlinks=False, onerror=closed):
+        folders[:] = sorted(one for one in folders if not one.startswith(".") and one not in PRUNED)
+        for name in sorted(names):
+            path = Path(folder, name)
+            key = _told(path.relative_to(root))
+            wanted = any(fnmatch(name, pattern) for pattern in patterns) and kind_of(name) is not None
+            if not wanted or name.startswith(".") or looks_secret(key):
+                continue
+            if any(fnmatch(key, pattern) for pattern in options["exclude"]):
+                continue
+            if (found := _file(path, key)) is not None:
+                yield found
+
+
+def of_files(options: Mapping[str, Any], _: Look) -> Iterator[Found]:
+    """Files by their names, links followed."""
+    for path in options["paths"]:
+        yield _file(Path(path), _told(Path(path)), links=True) or Found(
+            path, "", _failing(f"there is no file {path}")
+        )
+
+
+def _must_be_folder(root: Path) -> None:
+    try:
+        status = root.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        status = None
+    except OSError as error:  # the folder above it is closed
+        raise Unreadable(f"the folder {root} cannot be looked at: {error.strerror}") from None
+    if status is None or not stat.S_ISDIR(status.st_mode):
+        raise SetupError(f"there is no folder {root}", cause="it is a source of knowledge")
+
+
+def _file(path: Path, key: str, *, links: bool = False) -> Found | None:
+    """A file; None for a link, a device, or one that is gone by now."""
+    shown = _told(path)
+    try:
+        status = path.stat() if links else path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:  # a folder whose names can be read, and nothing more
+        return Found(key, "", _failing(_denied(error)), path=shown)
+    if not stat.S_ISREG(status.st_mode):
+        return None
+
+    def read() -> Raw:
+        try:
+            with path.open("rb") as file:
+                data = file.read(MAX_FILE + 1)
+        except OSError as error:
+            raise Unreadable(_denied(error)) from None
+        if len(data) > MAX_FILE:
+            raise Unreadable(f"it has more than {MAX_FILE:,} bytes")
+        return Raw(data, key)
+
+    # the time of writing can be set back, as `cp -p` and `rsync` do; that of the change cannot
+    stamp = f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
+    return Found(key, stamp, read, path=shown)
+
+
+def _told(path: Path) -> str:
+    """A name that is no text, too."""
+    return path.as_posix().encode("utf-8", "replace").decode()
+
+
+def _denied(error: OSError) -> str:
+    return f"it cannot be read: {error.strerror or error}"
+
+
+def _failing(why: str) -> Callable[[], Raw]:
+    def read() -> Raw:
+        raise Unreadable(why)
+
+    return read
