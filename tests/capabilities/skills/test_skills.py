@@ -429,6 +429,9 @@ async def test_with_skills_gone_the_capability_opens_all_the_same(tmp_path):
         ("edit_file", {"path": "mine/old/SKILL.md", "old_text": "Do it.", "new_text": "Do more."}),
         ("move_file", {"source": "draft", "target": "mine/draft"}),
         ("write_file", {"path": "linked/new/SKILL.md", "content": "x"}),
+        ("move_file", {"source": "lib", "target": "old_lib"}),
+        ("delete_file", {"path": "lib"}),
+        ("move_file", {"source": "lib/named", "target": "old"}),
     ],
 )
 async def test_no_agent_writes_what_it_would_trust(tmp_path, name, arguments):
@@ -436,10 +439,14 @@ async def test_no_agent_writes_what_it_would_trust(tmp_path, name, arguments):
     put(root / "mine", "old")
     (root / "linked").symlink_to(root / "mine")
     (root / "draft").mkdir()
+    (root / "lib" / "own").mkdir(parents=True)
+    (root / "far").mkdir()
+    (root / "lib" / "named").symlink_to(root / "far")
+    folders = [str(root / one) for one in ("mine", "lib/own", "lib/named")]
     files = Capability.files(str(root), read_only=False)
     agent = Agent(
         Model.scripted([Call(name, arguments), "done"]),
-        capabilities=[skills_in(tmp_path, folders=[str(root / "mine")]), files],
+        capabilities=[skills_in(tmp_path, folders=folders), files],
         session_store=MemoryStore(),
         runtime=Runtime(governance=GovernancePolicy(mode="all")),
     )
