@@ -266,7 +266,7 @@ class _OnlyByTool:
     decision: Literal["deny"] = "deny"
 
     def judge(self, call: Call) -> Verdict | None:
-        """Deny a call that acts and names one of them; to the tools for files also what one of them lies in."""
+        """Deny a call that acts and names one of them; tools for files also a folder that one lies in."""
         if call.read_only or (call.name == TOOL and call.provided_by == "identity"):
             return None
         folder = self.files.folder

@@ -1,4 +1,4 @@
-"""The tools for files change nothing that loom lives by: its home, with who the agent is, skills, keys and logs."""
+"""The tools for files change nothing that loom lives by: its home, with skills, keys and who the agent is."""
 
 import os
 from collections.abc import Iterable, Iterator

@@ -182,11 +182,10 @@ async def test_a_body_comes_on_demand_as_data_with_its_files(tmp_path):
     assert {item.origin for item in ledger.items if item.kind == "result"} == {"skill:user/bake-bread"}
 
 
-@pytest.mark.parametrize("path", ["../../secret.txt", "/etc/passwd", "link.txt", "", "no-such.md", "a\0b"])
+@pytest.mark.parametrize("path", ["../../secret.txt", "/etc/passwd", "", "no-such.md", "a\0b"])
 async def test_no_file_outside_of_the_skill_can_be_read(tmp_path, path):
-    folder = put(tmp_path / "home" / "skills", "bake-bread")
+    put(tmp_path / "home" / "skills", "bake-bread")
     (tmp_path / "home" / "secret.txt").write_text("SECRET")
-    (folder / "link.txt").symlink_to(tmp_path / "home" / "secret.txt")
     agent = agent_with(
         tmp_path,
         Call("activate_skill", {"name": "bake-bread"}),
@@ -199,6 +198,16 @@ async def test_no_file_outside_of_the_skill_can_be_read(tmp_path, path):
     assert outcomes(result)[1][1] in ("error", "invalid") and not any(
         "SECRET" in text for text in texts(result)
     )
+
+
+def test_a_link_in_a_skill_is_not_followed(tmp_path):
+    folder = put(tmp_path, "bake-bread")
+    (tmp_path / "secret.txt").write_text("SECRET")
+    (folder / "link.txt").symlink_to(tmp_path / "secret.txt")
+    (folder / "refs").symlink_to(tmp_path)
+    shelf = Shelf([Place(tmp_path, "user")])
+    opened = shelf.open(shelf.get("bake-bread"))
+    assert [name for name, _ in opened.texts] == ["SKILL.md"] and opened.files == ()
 
 
 @pytest.mark.parametrize("name", ["../skills/bake-bread", "bake-bread/..", "BAKE-BREAD", "", "no-such"])
