@@ -35,7 +35,7 @@ class Ready:
 def look_at(opened: Opened) -> Ready:
     """A skill with what the guard finds in it. What is shipped is not doubted."""
     builtin = opened.skill.tier == "builtin"
-    return Ready(opened, Report(()) if builtin else check(opened.texts))
+    return Ready(opened, Report(()) if builtin else check(opened.texts, opened.unread))
 
 
 def body_with(body: str, arguments: str) -> str:

@@ -1,11 +1,11 @@
 """The rules that come with skills: which tools an active one may use, and which skills are asked about."""
 
 import fnmatch
-import os
 import re
 from dataclasses import dataclass
 from typing import Literal
 
+from loom_nb.capabilities.files.home_rule import meets
 from loom_nb.capabilities.skills.places import Place
 from loom_nb.events import SkillActivated
 from loom_nb.protocols import Call, Layer, Verdict
@@ -75,13 +75,12 @@ class SkillsStayTheUsers:
     decision: Literal["deny"] = "deny"
 
     def judge(self, call: Call) -> Verdict | None:
-        """Deny a call that changes such a folder or something in it."""
+        """Deny a call that changes such a folder, something in it, or one in which it lies."""
         if call.provided_by != "files" or call.read_only or call.assessment is None:
             return None
-        roots = [os.path.realpath(one.path) for one in self.places if one.trusted or one.tier == "agent"]
-        for path in map(os.path.realpath, call.assessment.paths):
-            if any(path == root or path.startswith(f"{root}{os.sep}") for root in roots):
-                return Verdict("deny", "agents change no skills that are trusted", self.name)
+        roots = [str(one.path) for one in self.places if one.trusted or one.tier == "agent"]
+        if any(meets(path, roots) for path in call.assessment.paths):
+            return Verdict("deny", "agents change no skills that are trusted", self.name)
         return None
 
     def __str__(self) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 
 from loom_nb.capabilities.skills.activating import MAX_ARGUMENTS, Ready, look_at, told
 from loom_nb.capabilities.skills.choosing import best, line
-from loom_nb.capabilities.skills.shelf import HEAD, Shelf, Skill, read_resource
+from loom_nb.capabilities.skills.contents import HEAD
+from loom_nb.capabilities.skills.shelf import Shelf, Skill, read_resource
 from loom_nb.errors import ToolError
 from loom_nb.events import SkillActivated
 from loom_nb.messages import Origin, TextPart

@@ -17,10 +17,11 @@ from loom_nb.capabilities.files.folder import Folder
 from loom_nb.capabilities.files.history import History, Moved, Wrote
 from loom_nb.capabilities.files.paths import Refused, amount
 from loom_nb.capabilities.files.plans import WORST
+from loom_nb.capabilities.skills.contents import HEAD
 from loom_nb.capabilities.skills.front_matter import is_name, parse
 from loom_nb.capabilities.skills.guard import Report, check
 from loom_nb.capabilities.skills.places import Place
-from loom_nb.capabilities.skills.shelf import HEAD, Shelf, Skill, known_here, read_skill
+from loom_nb.capabilities.skills.shelf import Shelf, Skill, known_here, read_skill
 from loom_nb.errors import ToolError
 from loom_nb.events import SkillChanged
 from loom_nb.protocols import current_call

@@ -182,11 +182,10 @@ async def test_a_body_comes_on_demand_as_data_with_its_files(tmp_path):
     assert {item.origin for item in ledger.items if item.kind == "result"} == {"skill:user/bake-bread"}
 
 
-@pytest.mark.parametrize("path", ["../../secret.txt", "/etc/passwd", "link.txt", "", "no-such.md", "a\0b"])
+@pytest.mark.parametrize("path", ["../../secret.txt", "/etc/passwd", "", "no-such.md", "a\0b"])
 async def test_no_file_outside_of_the_skill_can_be_read(tmp_path, path):
-    folder = put(tmp_path / "home" / "skills", "bake-bread")
+    put(tmp_path / "home" / "skills", "bake-bread")
     (tmp_path / "home" / "secret.txt").write_text("SECRET")
-    (folder / "link.txt").symlink_to(tmp_path / "home" / "secret.txt")
     agent = agent_with(
         tmp_path,
         Call("activate_skill", {"name": "bake-bread"}),
@@ -199,6 +198,16 @@ async def test_no_file_outside_of_the_skill_can_be_read(tmp_path, path):
     assert outcomes(result)[1][1] in ("error", "invalid") and not any(
         "SECRET" in text for text in texts(result)
     )
+
+
+def test_a_link_in_a_skill_is_not_followed(tmp_path):
+    folder = put(tmp_path, "bake-bread")
+    (tmp_path / "secret.txt").write_text("SECRET")
+    (folder / "link.txt").symlink_to(tmp_path / "secret.txt")
+    (folder / "refs").symlink_to(tmp_path)
+    shelf = Shelf([Place(tmp_path, "user")])
+    opened = shelf.open(shelf.get("bake-bread"))
+    assert [name for name, _ in opened.texts] == ["SKILL.md"] and opened.files == ()
 
 
 @pytest.mark.parametrize("name", ["../skills/bake-bread", "bake-bread/..", "BAKE-BREAD", "", "no-such"])
@@ -429,6 +438,9 @@ async def test_with_skills_gone_the_capability_opens_all_the_same(tmp_path):
         ("edit_file", {"path": "mine/old/SKILL.md", "old_text": "Do it.", "new_text": "Do more."}),
         ("move_file", {"source": "draft", "target": "mine/draft"}),
         ("write_file", {"path": "linked/new/SKILL.md", "content": "x"}),
+        ("move_file", {"source": "lib", "target": "old_lib"}),
+        ("delete_file", {"path": "lib"}),
+        ("move_file", {"source": "lib/named", "target": "old"}),
     ],
 )
 async def test_no_agent_writes_what_it_would_trust(tmp_path, name, arguments):
@@ -436,10 +448,14 @@ async def test_no_agent_writes_what_it_would_trust(tmp_path, name, arguments):
     put(root / "mine", "old")
     (root / "linked").symlink_to(root / "mine")
     (root / "draft").mkdir()
+    (root / "lib" / "own").mkdir(parents=True)
+    (root / "far").mkdir()
+    (root / "lib" / "named").symlink_to(root / "far")
+    folders = [str(root / one) for one in ("mine", "lib/own", "lib/named")]
     files = Capability.files(str(root), read_only=False)
     agent = Agent(
         Model.scripted([Call(name, arguments), "done"]),
-        capabilities=[skills_in(tmp_path, folders=[str(root / "mine")]), files],
+        capabilities=[skills_in(tmp_path, folders=folders), files],
         session_store=MemoryStore(),
         runtime=Runtime(governance=GovernancePolicy(mode="all")),
     )
