@@ -19,6 +19,10 @@ from loom_nb.protocols import Enquiry, Enrichment, Toolset
 from loom_nb.redaction.key_forms import without_key_forms
 from loom_nb.redaction.known import KnownSecrets
 from loom_nb.retrieval.embedding import Embedder
+from loom_nb.wording import counted
+
+_TOLD = 3
+"""Files of the folder beside the notes of which a run tells what went wrong; the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,8 @@ class OpenedMemory:
                 report = await asyncio.to_thread(self._mirror.sync)
         except LoomError as error:  # the notes are there without their folder, too
             return (f"{error.title}: notes and folder are not in step",)
-        return report.problems
+        told, more = report.problems[:_TOLD], len(report.problems) - _TOLD
+        return (*told, f"and {counted(more, 'other file')} of {self._mirror.folder}") if more > 0 else told
 
     async def changed(self) -> None:
         """After a change by a tool: the folder follows, and the vectors; what fails is made good later."""

@@ -13,13 +13,14 @@ writes at a time; `files` in the store says how file and note were when they las
 the next `sync` goes on from there. Notes of a session or notebook have no files.
 """
 
+import errno
 import hashlib
 import os
 import re
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,8 @@ _MANY = 3
 _RACY = 2.0
 """Seconds in which a file may have been changed twice within one tick of its clock."""
 _TMP = re.compile(r"\.loom-[0-9a-f]{16}\.tmp")
+_NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EMLINK, errno.ENXIO)
+"""What is no file of ours to read: gone, a link, a socket."""
 _FILE = Provenance("file")
 _T = TypeVar("_T")
 
@@ -114,17 +117,18 @@ class Mirror:
         fresh = not self.folder.is_dir()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            files = _with_plain_names(dict(_scan(self.folder)), problems)
+            there = _scan(self.folder)
         except OSError as error:
             raise SetupError(
                 f"the folder of the notes, {self.folder}, cannot be used", cause=str(error.strerror)
             ) from None
+        files = _with_plain_names(there.files, problems)
+        problems += [f"{path} cannot be read: {why}" for path, why in there.closed.items()]
         with self._store.writing() as db:
             rows = {row.path: row for row in self._rows(db)}
-            versions = dict(db.execute("SELECT id, version FROM notes WHERE place = ''"))
-            self._tidy()
+            self._tidy(there.debris)
         looks = [path for path, found in files.items() if self._differs(found, rows.get(path))]
-        gone = [row for path, row in rows.items() if path not in files]
+        gone = [row for path, row in rows.items() if path not in files and _is_gone(self.folder / path)]
         lost = fresh or (len(gone) >= _MANY and len(gone) == len(rows) and not looks)
         if lost and gone:
             problems.append(
@@ -139,7 +143,7 @@ class Mirror:
         stale = [one for one, at in versions.items() if one not in rows or rows[one].version != at]
         self._each(stale, lambda db, note_id: self._write(db, note_id, report, problems))
         dead = [row for one, row in rows.items() if one not in versions]
-        self._each(dead, lambda db, row: self._unlink(db, row, report))
+        self._each(dead, lambda db, row: self._unlink(db, row, report, problems))
         report.problems = tuple(problems)
         return report
 
@@ -147,7 +151,11 @@ class Mirror:
 
     def _look(self, db: "Connection", path: str, report: SyncReport, problems: list[str]) -> None:
         """Take over a file that is new or other than it was."""
-        found = self._read(path)
+        try:
+            found = self._read(path)
+        except OSError as error:
+            problems.append(f"{path} is not taken over: {error.strerror}")
+            return
         if found is None:
             return
         data, status = found
@@ -227,7 +235,7 @@ class Mirror:
         self, db: "Connection", row: _Row, report: SyncReport, batch: list[int], lost: bool
     ) -> None:  # fmt: skip
         """Forget the note of a file that was deleted, unless it was changed elsewhere meanwhile."""
-        if self._row(db, row.path) != row or os.path.lexists(self.folder / row.path):
+        if self._row(db, row.path) != row or not _is_gone(self.folder / row.path):
             return
         db.execute("DELETE FROM files WHERE folder = ? AND path = ?", (self._key, row.path))
         note = tables.read(db, row.note)
@@ -239,7 +247,7 @@ class Mirror:
     def _moved(self, db: "Connection", told: FileNote, sha: str) -> _Row | None:
         """The row of a file that lay elsewhere before: of this id, or of these very bytes, and gone there."""
         rows = self._rows(db, note=told.id) if told.id else self._rows(db, sha256=sha)
-        return next((row for row in rows if not os.path.lexists(self.folder / row.path)), None)
+        return next((row for row in rows if _is_gone(self.folder / row.path)), None)
 
     def _refuse_secret(self, told: FileNote) -> None:
         words = " ".join((told.fields["text"], told.fields["category"], *told.fields["tags"]))
@@ -258,12 +266,12 @@ class Mirror:
         if row is not None and row.version == note.version:
             return
         path = row.path if row else self._free(note)
-        if row is not None and os.path.lexists(self.folder / path):
-            there = self._read(path)
-            if there is None or hashlib.sha256(there[0]).hexdigest() != row.sha256:
-                return
         data = rendered(note)
         try:
+            if row is not None and not _is_gone(self.folder / path):
+                there = self._read(path)
+                if there is None or hashlib.sha256(there[0]).hexdigest() != row.sha256:
+                    return
             status = _put(self.folder / path, data)
         except OSError as error:
             problems.append(f"{path} was not written: {error.strerror}")
@@ -271,18 +279,24 @@ class Mirror:
         self._agree(db, path, note_id, note.version, hashlib.sha256(data).hexdigest(), status)
         report.written.append(path)
 
-    def _unlink(self, db: "Connection", row: _Row, report: SyncReport) -> None:
-        """Take away the file of a note that was forgotten, unless somebody changed it since."""
+    def _unlink(self, db: "Connection", row: _Row, report: SyncReport, problems: list[str]) -> None:
+        """Take away the file of a note that was forgotten, unless somebody changed it since.
+
+        Where that cannot be done, the next `sync` tries again.
+        """
         note = tables.read(db, row.note)
         if self._row(db, row.path) != row or (note is not None and not note.place):
             return
-        found = self._read(row.path)
-        if found is not None:
-            if hashlib.sha256(found[0]).hexdigest() != row.sha256:
-                return
-            with suppress(FileNotFoundError):
-                (self.folder / row.path).unlink()
-            report.removed.append(row.path)
+        try:
+            found = self._read(row.path)
+            if found is not None:
+                if hashlib.sha256(found[0]).hexdigest() != row.sha256:
+                    return
+                (self.folder / row.path).unlink(missing_ok=True)
+                report.removed.append(row.path)
+        except OSError as error:
+            problems.append(f"{row.path} was not removed: {error.strerror}")
+            return
         db.execute("DELETE FROM files WHERE folder = ? AND path = ?", (self._key, row.path))
 
     def _free(self, note: Note) -> str:
@@ -324,39 +338,82 @@ class Mirror:
         return abs(self._now() - found.st_mtime) < _RACY
 
     def _read(self, path: str) -> tuple[bytes, os.stat_result] | None:
-        """The bytes of a file within the folder; None where it is gone, a link, or no file."""
+        """The bytes of a file within the folder; None where it is gone, a link, or no file.
+
+        Raises OSError where it cannot be read.
+        """
         place = self.folder / path
         if not place.parent.resolve().is_relative_to(self.folder):
             return None
         try:
             fd = os.open(place, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-        except OSError:
-            return None
+        except OSError as error:
+            if error.errno in _NO_FILE:
+                return None
+            raise
         with open(fd, "rb") as file:  # noqa: PTH123  by its number: what was opened is what is read
             status = os.fstat(fd)
             return (file.read(MOST_BYTES + 1), status) if stat.S_ISREG(status.st_mode) else None
 
-    def _tidy(self) -> None:
-        """Remove what a crash left behind. Within a transaction: nobody else writes files now."""
-        with os.scandir(self.folder) as entries:
-            for entry in entries:
-                if _TMP.fullmatch(entry.name):
-                    with suppress(OSError):
-                        Path(entry.path).unlink()
+    def _tidy(self, debris: Iterable[str]) -> None:
+        """Remove what a crash left behind. Within a transaction: nobody else writes files now, and what was
+        being written when the folder was looked through has its own name by now.
+        """
+        for path in debris:
+            with suppress(OSError):
+                (self.folder / path).unlink()
 
 
-def _scan(folder: Path, inside: str = "", depth: int = 0) -> Iterator[tuple[str, os.stat_result]]:
-    """The Markdown files of a folder by path, hidden ones and links left out."""
+@dataclass(slots=True)
+class _There:
+    """What lies in a folder, by path."""
+
+    files: dict[str, os.stat_result] = field(default_factory=dict)
+    """Markdown, hidden ones and links left out."""
+    debris: list[str] = field(default_factory=list)
+    """What a crash left behind, or is being written just now."""
+    closed: dict[str, str] = field(default_factory=dict)
+    """Folders and files of which nothing is known, with the reason."""
+
+
+def _scan(folder: Path) -> _There:
+    """What lies in a folder. Raises OSError where the folder itself cannot be read."""
+    found = _There()
+    _into(found, folder, "", 0)
+    return found
+
+
+def _into(found: _There, folder: Path, inside: str, depth: int) -> None:
     with os.scandir(folder / inside) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             path = f"{inside}{entry.name}"
-            if entry.name.startswith("."):
+            try:
+                _enter(found, folder, entry, path, depth)
+            except FileNotFoundError:
                 continue
-            if entry.is_dir(follow_symlinks=False) and depth < _DEEP:
-                yield from _scan(folder, f"{path}/", depth + 1)
-            elif entry.name.endswith(".md") and entry.is_file(follow_symlinks=False):
-                with suppress(FileNotFoundError):
-                    yield path, entry.stat(follow_symlinks=False)
+            except OSError as error:
+                found.closed[clean(path)] = str(error.strerror)
+
+
+def _enter(found: _There, folder: Path, entry: "os.DirEntry[str]", path: str, depth: int) -> None:
+    if _TMP.fullmatch(entry.name):
+        found.debris.append(path)
+    elif entry.name.startswith("."):
+        return
+    elif entry.is_dir(follow_symlinks=False):
+        if depth < _DEEP:
+            _into(found, folder, f"{path}/", depth + 1)
+    elif entry.name.endswith(".md") and entry.is_file(follow_symlinks=False):
+        found.files[path] = entry.stat(follow_symlinks=False)
+
+
+def _is_gone(place: Path) -> bool:
+    """Whether it is certain that nothing lies there: a folder that cannot be looked into may hold it."""
+    try:
+        place.lstat()
+    except OSError as error:
+        return error.errno in (errno.ENOENT, errno.ENOTDIR)
+    return False
 
 
 def _with_plain_names(files: dict[str, os.stat_result], problems: list[str]) -> dict[str, os.stat_result]:

@@ -3,15 +3,21 @@
 import os
 import subprocess
 import sys
-from contextlib import closing
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 
+from loom_nb.capabilities.memory.capability import MemoryCapability
 from loom_nb.capabilities.memory.front_matter import parsed, rendered
 from loom_nb.capabilities.memory.mirror import Mirror, folder_key
 from loom_nb.capabilities.memory.notes import Note, Provenance, Viewer
 from loom_nb.capabilities.memory.store import NoteStore
 from loom_nb.errors import LoomUsageError
+from loom_nb.events import Noticed
+from loom_nb.protocols import Enquiry
 
 START = 1_700_000_000.0
 
@@ -462,3 +468,102 @@ def agrees(store, mirror):
     notes = sorted(hit.note.text for hit in store.page(limit=10_000).rows)
     assert sorted(files.values()) == notes
     assert not list(mirror.folder.glob(".loom-*"))
+
+
+# -- what may not be read or written -----------------------------------------------------------------------
+
+
+@contextmanager
+def a_usual_user():
+    """Root may write everything; others are told so."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+@pytest.fixture
+def shut():
+    """A store and its folder in a place that everybody may enter, and folders and files of it are shut."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o777)
+        made, was = At(Path(name)), []
+        ThreadPoolExecutor(1).shutdown()  # imported as root, whose Python may be for root alone
+
+        def shut(*paths, mode=0o555):
+            for path in paths:
+                was.append((path, path.stat().st_mode))
+                path.chmod(mode)
+
+        made.shut = shut
+        with closing(made.store), a_usual_user():
+            yield made
+            for path, mode in reversed(was):
+                path.chmod(mode)
+
+
+def test_a_folder_that_cannot_be_written_is_told_and_made_good_later(shut):
+    gone, changed = shut.store.add("goes away").note, shut.store.add("is changed").note
+    shut.sync()
+    shut.shut(shut.folder)
+    shut.store.forget(gone.id)
+    shut.store.edit(changed.id, "text", "was changed")
+    for _ in range(2):
+        report = shut.mirror.sync()
+        assert not report and len(report.problems) == 2
+        assert "not written" in report.problems[0] and "not removed" in report.problems[1]
+    assert shut.texts() == ["was changed"]
+
+    shut.folder.chmod(0o755)
+    report = shut.sync()
+    assert len(report.written) == len(report.removed) == 1 and not report.problems
+
+
+def test_a_folder_or_file_that_cannot_be_read_is_told_and_its_notes_stay(shut):
+    folder = shut.write("inner/deep.md", "in the inner folder", hours=-1).parent
+    file = shut.write("plain.md", "in a file", hours=-1)
+    shut.write("other.md", "in another file", hours=-1)
+    shut.sync()
+    os.utime(file, (START,) * 2)
+    shut.shut(folder, file, mode=0)
+
+    report = shut.mirror.sync()
+
+    assert not report and sorted(words.partition(":")[0] for words in report.problems) == [
+        "inner cannot be read",
+        "plain.md is not taken over",
+    ]
+    assert len(shut.texts()) == 3
+
+
+def test_what_a_crash_left_behind_is_cleared_away_in_every_folder(at):
+    at.write("inner/deep.md", "in the inner folder", hours=-1)
+    for place in (at.folder, at.folder / "inner"):
+        (place / ".loom-0123456789abcdef.tmp").write_text("half a no")
+
+    at.sync()
+
+    assert not list(at.folder.rglob(".loom-*"))
+
+
+async def test_a_folder_that_cannot_be_written_takes_no_tool_and_no_run_away(shut):
+    told = MemoryCapability(path=shut.store.path, mirror=shut.folder)
+    names = [shut.store.add(f"lantern {n} is on shelf {n}").note.id for n in range(9)]
+    shut.sync()
+    shut.shut(shut.folder)
+    tools = await told.open()
+    assert tools.enrich is not None and tools.close is not None
+    forget = next(tool for tool in tools.tools if tool.name == "forget")
+    for name in names[1:]:
+        assert "is forgotten" in str(await forget.function(note_id=name))
+
+    shown = await tools.enrich(Enquiry("where is lantern 0?", run="r1"))
+
+    await tools.close()
+    assert shown is not None and "lantern 0" in shown.parts[0].text
+    words = [fact.text for fact in shown.facts if isinstance(fact, Noticed)]
+    assert len(words) == 4 and words[3] == f"and 5 other files of {shut.folder}"
