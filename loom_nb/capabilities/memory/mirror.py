@@ -5,7 +5,8 @@
 - A file that was edited changes its note; one that was added becomes a note, with the dates that it says, or
   those of the file; one that was deleted forgets its note, which can be undone.
 - A note that was changed elsewhere is written into its file, whole or not at all.
-- Where both changed, the later one wins, and what lost is kept as a version of the note.
+- Where both changed, each field is what the one who changed it made of it. Of a field that both changed the
+  later one wins; that is told, what lost is a version of the note, and an undo brings it back.
 
 A file is left as its writer made it, byte for byte, until its note is changed elsewhere. What cannot be read
 is told and left alone. Files are written within a transaction of the store, so that of several processes one
@@ -20,17 +21,18 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from loom_nb.border import clean
 from loom_nb.capabilities.memory import tables
 from loom_nb.capabilities.memory.front_matter import MOST_BYTES, FileNote, parsed, rendered
+from loom_nb.capabilities.memory.merging import content, merged
 from loom_nb.capabilities.memory.notes import Note, Provenance, id_of
 from loom_nb.capabilities.memory.store import NoteStore
 from loom_nb.errors import LoomUsageError, SetupError
@@ -66,9 +68,9 @@ class SyncReport:
     """Paths of files."""
     removed: list[str] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
-    """Ids of notes that were changed in both places."""
+    """Ids of notes of which a field was changed in both places."""
     problems: tuple[str, ...] = ()
-    """What could not be read or written, in words."""
+    """What could not be read or written, and what lost in a conflict, in words."""
 
     def __bool__(self) -> bool:
         return any((self.added, self.edited, self.forgotten, self.written, self.removed, self.conflicts))
@@ -171,34 +173,66 @@ class Mirror:
             problems.append(f"{path} is not taken over: {error.title}")
             return
         row = row or self._moved(db, told, sha)
-        self._take(db, path, told, row, sha, status, report)
+        clash = self._take(db, path, told, row, sha, status, report)
+        problems += [clash] if clash else []
 
     def _take(
         self, db: "Connection", path: str, told: FileNote, row: _Row | None, sha: str, status: os.stat_result,
         report: SyncReport,
-    ) -> None:  # fmt: skip
+    ) -> str:  # fmt: skip
+        """Make a note of what a file says, or of both; what of it was lost, in words."""
         note_id = row.note if row else ""
         if row is None and told.id and not self._rows(db, note=told.id):
             note_id = told.id  # a file of another checkout, or one that was put back
         note = tables.read(db, note_id) if note_id else None
+        if note is not None and note.place and row is None:  # of a session or notebook: no file bears its id
+            note_id, note = "", None
+        version, clash = 0, ""
         if note is None:
             note = self._new(db, told, note_id, status)
             report.added.append(note.id)
-        elif _content(note) != _content(new := msgspec.structs.replace(note, **told.fields)):
-            if row is None or row.version != note.version:
-                stale = _was(db, new)
-                if not stale:
-                    report.conflicts.append(note.id)
-                if stale or status.st_mtime <= note.updated:
-                    if not stale:
-                        self._keep_aside(db, note, new)
-                    self._agree(db, path, note.id, 0, sha, status)  # and is written over next
-                    return
-            note = self._edited(db, new, status)
-            report.edited.append(note.id)
+            version = note.version
+        elif content(note) == content(msgspec.structs.replace(note, **told.fields)):
+            version = note.version
+        else:  # where the file is not yet what the note is, it is written next
+            version, clash = self._both(db, path, note, told, row, status, report)
         if row is not None and row.path != path:
             db.execute("DELETE FROM files WHERE folder = ? AND path = ?", (self._key, row.path))
-        self._agree(db, path, note.id, note.version, sha, status)
+        self._agree(db, path, note.id, version, sha, status)
+        return clash
+
+    def _both(
+        self, db: "Connection", path: str, note: Note, told: FileNote, row: _Row | None,
+        status: os.stat_result, report: SyncReport,
+    ) -> tuple[int, str]:  # fmt: skip
+        """Take what a file says otherwise into its note; the version that it is, and what was lost, in words.
+
+        The version is the one that file and note had last where the file is to be written again.
+        """
+        agreed = row.version if row is not None else 0
+        told_now = msgspec.structs.replace(note, **told.fields)
+        versions = _versions(db, note.id)
+        base = next((one for one in versions if one.version == agreed), None)
+        if agreed != note.version and any(
+            one.version > agreed and content(one) == content(told_now) for one in versions
+        ):
+            return agreed, ""  # nobody edited the file, which only was not written since
+        made = merged(base, note, told.fields, is_later=status.st_mtime > note.updated)
+        if content(made.note) != content(note):
+            note = self._edited(db, made.note, status)
+            report.edited.append(note.id)
+        if made.lost is not None:
+            lost = msgspec.structs.replace(made.lost, version=note.version)
+            tables.version(db, lost, "conflict", self._now(), _FILE)
+        clash = ""
+        if made.clashes:
+            report.conflicts.append(note.id)
+            later, other = ("the note", "file") if made.lost is not None else ("the file", "note")
+            clash = (
+                f"{path} and its note {note.id} were both changed, {later} later, whose "
+                f"{' and '.join(made.clashes)} holds: an undo of the note brings back what the {other} said"
+            )
+        return (note.version if content(note) == content(told_now) else agreed), clash
 
     def _new(self, db: "Connection", told: FileNote, note_id: str, status: os.stat_result) -> Note:
         salt = 0
@@ -220,16 +254,12 @@ class Mirror:
 
     def _edited(self, db: "Connection", note: Note, status: os.stat_result) -> Note:
         note = msgspec.structs.replace(
-            note, version=note.version + 1, updated=min(status.st_mtime, self._now()), by=_FILE
-        )
+            note, version=note.version + 1, updated=max(note.updated, min(status.st_mtime, self._now())),
+            by=_FILE,
+        )  # fmt: skip
         tables.write(db, note)
         tables.version(db, note, "edited", self._now(), _FILE)
         return note
-
-    def _keep_aside(self, db: "Connection", note: Note, lost: Note) -> None:
-        tables.version(
-            db, msgspec.structs.replace(lost, version=note.version), "conflict", self._now(), _FILE
-        )
 
     def _gone(
         self, db: "Connection", row: _Row, report: SyncReport, batch: list[int], lost: bool
@@ -250,8 +280,9 @@ class Mirror:
         return next((row for row in rows if _is_gone(self.folder / row.path)), None)
 
     def _refuse_secret(self, told: FileNote) -> None:
-        words = " ".join((told.fields["text"], told.fields["category"], *told.fields["tags"]))
-        if self._store.clean(words) != words:
+        fields = told.fields
+        words = (fields["text"], fields["category"], *fields["tags"], *_words_in(fields["extra"]))
+        if any(self._store.clean(one) != one for one in (*words, " ".join(words))):
             raise LoomUsageError("it holds what is a secret, or looks like one")
 
     # -- into the folder ---------------------------------------------------------------------------------
@@ -449,15 +480,21 @@ def _put(place: Path, data: bytes) -> os.stat_result:
     return status
 
 
-def _was(db: "Connection", note: Note) -> bool:
-    """Whether a note said this once: then nobody edited its file, which only was not written since."""
-    rows = db.execute("SELECT body FROM versions WHERE note = ?", (note.id,))
-    told = (tables.decoded(body) for (body,) in rows)
-    return any(one is not None and _content(one) == _content(note) for one in told)
+def _versions(db: "Connection", note_id: str) -> list[Note]:
+    """What a note said at any time, the latest first; what lost in a conflict was never said."""
+    find = "SELECT body FROM versions WHERE note = ? AND change <> 'conflict' ORDER BY seq DESC"
+    told = (tables.decoded(body) for (body,) in db.execute(find, (note_id,)))
+    return [one for one in told if one is not None]
 
 
-def _content(note: Note) -> tuple[object, ...]:
-    return (*note.said, note.extra)
+def _words_in(value: Any) -> Iterator[str]:
+    """All names and values of some front matter."""
+    if isinstance(value, dict):
+        yield from (one for pair in value.items() for part in pair for one in _words_in(part))
+    elif isinstance(value, list):
+        yield from (one for part in value for one in _words_in(part))
+    elif value is not None:
+        yield str(value)
 
 
 def _real(folder: Path) -> str:

@@ -198,13 +198,15 @@ class NoteStore:
     def undo(self, note_id: str | None = None, by: Provenance = PERSON) -> Undone:
         """Take back the last change that is not taken back yet, of one note or of all.
 
+        Where that is words of a file that lost against those of the note, they are what it says now.
+
         Raises:
             LoomUsageError: there is none.
         """
         where, values = ("AND note = ?", (note_id,)) if note_id is not None else ("", ())
         with self.writing() as db:
             last = db.execute(
-                f"""SELECT batch, change FROM versions WHERE NOT undone AND change <> 'conflict' {where}
+                f"""SELECT batch, change FROM versions WHERE NOT undone {where}
                 ORDER BY seq DESC LIMIT 1""", values,  # noqa: S608
             ).fetchone()  # fmt: skip
             if last is None:
@@ -216,7 +218,7 @@ class NoteStore:
             db.execute(f"UPDATE versions SET undone = 1 WHERE batch = ? {where}", (last[0], *values))  # noqa: S608
             batch, notes = 0, []
             for one, first in rows:
-                note, batch = self._back(db, one, first, batch, by)
+                note, batch = self._back(db, one, first, batch, by, lost=last[1] == "conflict")
                 notes += [note] if note else []
             return Undone(last[1], tuple(notes))
 
@@ -493,12 +495,12 @@ class NoteStore:
         return note
 
     def _back(
-        self, db: "Connection", note_id: str, before: int, batch: int, by: Provenance
+        self, db: "Connection", note_id: str, before: int, batch: int, by: Provenance, *, lost: bool = False
     ) -> tuple[Note | None, int]:
-        """Make a note what it was before a change; gives it, and the batch of what was done."""
+        """Make a note what it was before a change, or what lost in it; gives it, and its batch."""
+        which = "seq = ?" if lost else "seq < ? AND change <> 'conflict'"
         row = db.execute(
-            f"""SELECT {tables.VERSION} FROM versions
-            WHERE note = ? AND seq < ? AND change <> 'conflict' ORDER BY seq DESC LIMIT 1""",  # noqa: S608
+            f"SELECT {tables.VERSION} FROM versions WHERE note = ? AND {which} ORDER BY seq DESC LIMIT 1",  # noqa: S608
             (note_id, before),
         ).fetchone()
         was = tables.version_of(row) if row else None

@@ -190,6 +190,84 @@ def test_where_both_changed_the_later_one_wins_and_the_other_is_kept(at):
     ]  # fmt: skip
 
 
+def test_an_edit_of_a_file_and_another_of_another_field_elsewhere_both_hold(at):
+    note = at.store.add("Ann likes tea").note
+    at.sync()
+    (name,) = at.files()
+    at.later(3)
+    at.write(name, (at.folder / name).read_text().replace("tea", "tea, and is allergic to milk"), hours=2)
+    at.store.edit(note.id, "importance", 0.9)
+
+    report = at.sync()
+
+    now = at.store.get(note.id)
+    assert (now.text, now.importance) == ("Ann likes tea, and is allergic to milk", 0.9)
+    assert not report.conflicts and not report.problems and report.written == [name]
+    assert "importance: 0.9" in (at.folder / name).read_text()
+
+
+def test_a_file_that_says_what_its_note_said_long_ago_is_an_edit_where_they_had_agreed_since(at):
+    note = at.store.add("Ann likes tea", importance=0.4).note
+    at.sync()
+    (name,) = at.files()
+    first = (at.folder / name).read_text()
+    at.store.edit(note.id, "importance", 0.9)
+    at.sync()
+    at.later(3)
+    at.write(name, first, hours=2)
+    at.store.edit(note.id, "pinned", True)
+
+    at.sync()
+
+    assert (at.store.get(note.id).importance, at.store.get(note.id).pinned) == (0.4, True)
+
+
+def test_what_a_file_lost_is_told_and_an_undo_brings_it_back(at):
+    note = at.store.add("Ann likes tea").note
+    at.sync()
+    (name,) = at.files()
+    at.write(name, (at.folder / name).read_text().replace("tea", "milk"), hours=1)
+    at.later(2)
+    at.store.change(note.id, text="Ann likes cocoa", pinned=True)
+
+    report = at.sync()
+
+    (told,) = report.problems
+    assert all(word in told for word in (name, note.id, "note later", "whose text holds", "undo"))
+    assert at.store.get(note.id).text == "Ann likes cocoa"
+    undone = at.store.undo(note.id)
+    at.sync()
+    assert (undone.change, undone.notes[0].text) == ("conflict", "Ann likes milk")
+    assert at.store.get(note.id).text == "Ann likes milk" and at.store.get(note.id).pinned
+    assert "Ann likes milk" in (at.folder / name).read_text()
+    at.store.undo(note.id)
+    assert at.store.get(note.id).text == "Ann likes tea"
+
+
+def test_a_file_with_the_id_of_a_note_of_a_session_is_a_note_of_its_own(at):
+    here = Viewer("s1", "a.ipynb")
+    note = at.store.add("of the session alone", scope="session", viewer=here).note
+    file = at.write("mine.md", f"---\nid: {note.id}\n---\nfor everybody", hours=9)
+
+    (added,) = at.sync().added
+
+    assert at.store.get(note.id) == note and added != note.id
+    assert at.store.get(added).text == "for everybody" and file.exists()
+
+
+def test_a_file_of_a_note_that_became_one_of_a_session_gives_it_its_words_and_goes(at):
+    note = at.store.add("of everybody").note
+    at.sync()
+    (name,) = at.files()
+    at.write(name, (at.folder / name).read_text().replace("everybody", "everybody else"), hours=9)
+    at.store.change(note.id, viewer=Viewer("s1"), scope="session")
+
+    at.sync()
+
+    now = at.store.get(note.id)
+    assert (now.text, now.scope, now.place) == ("of everybody else", "session", "s1") and at.files() == []
+
+
 def test_a_file_that_a_crash_left_behind_is_no_edit_of_a_person(at):
     note = at.store.add("the first words").note
     at.sync()
@@ -380,9 +458,13 @@ def test_a_secret_in_a_file_becomes_no_note(tmp_path):
     mirror.folder.mkdir()
     (mirror.folder / "a.md").write_text("the password is hunter22")
 
+    for n, name in enumerate(("key: hunter22", "hunter22: key", "deep: [{a: x hunter22 y}]")):
+        (mirror.folder / f"b{n}.md").write_text(f"---\n{name}\n---\nwords")
+
     report = mirror.sync()
 
-    assert "secret" in report.problems[0] and store.page().total == 0
+    assert len(report.problems) == 4 and all("secret" in one for one in report.problems)
+    assert store.page().total == 0
     assert b"hunter22" not in (tmp_path / "m.db").read_bytes()
 
 
