@@ -201,3 +201,11 @@ def test_what_a_file_said_and_lost_is_in_why_and_undo_brings_it_back(shell, tmp_
     )
     card = typed(shell, f"memory why {note}")
     assert "likes white coffee" in str(card) and "its file said" not in str(card)
+
+
+def test_what_the_store_of_keys_knows_does_not_become_a_note(shell, monkeypatch):
+    monkeypatch.setenv("LOOM_SECRET_KEY", "ab" * 32)
+    shell.loom_workbench.secrets.put("gate", "api_key", {"value": "tulip-orchid-93715-basalt"})
+    typed(shell, 'memory add "the gate code is tulip-orchid-93715-basalt"')
+    (hit,) = shell.loom_workbench.memory.page().rows
+    assert hit.note.text == "the gate code is [secret gate]"

@@ -35,7 +35,7 @@ from loom_nb.capabilities.memory.front_matter import MOST_BYTES, FileNote, parse
 from loom_nb.capabilities.memory.merging import content, merged
 from loom_nb.capabilities.memory.notes import Note, Provenance, id_of
 from loom_nb.capabilities.memory.store import NoteStore
-from loom_nb.errors import LoomUsageError, SetupError
+from loom_nb.errors import LoomError, LoomUsageError, SetupError, StoreError
 from loom_nb.wording import counted
 
 if TYPE_CHECKING:
@@ -169,7 +169,9 @@ class Mirror:
         try:
             told = parsed(data)
             self._refuse_secret(told)
-        except LoomUsageError as error:
+        except StoreError:
+            raise
+        except LoomError as error:
             problems.append(f"{path} is not taken over: {error.title}")
             return
         row = row or self._moved(db, told, sha)
@@ -282,7 +284,8 @@ class Mirror:
     def _refuse_secret(self, told: FileNote) -> None:
         fields = told.fields
         words = (fields["text"], fields["category"], *fields["tags"], *_words_in(fields["extra"]))
-        if any(self._store.clean(one) != one for one in (*words, " ".join(words))):
+        whole = " ".join(words)
+        if any(self._store.clean(one) != one for one in words) or self._store.without_secrets(whole) != whole:
             raise LoomUsageError("it holds what is a secret, or looks like one")
 
     # -- into the folder ---------------------------------------------------------------------------------

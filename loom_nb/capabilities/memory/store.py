@@ -91,6 +91,8 @@ class NoteStore:
         weights: of the ranking.
         threshold: what counts as relevant, 0 to 1.
         clean: takes secrets out of all words before they are kept.
+        kept: takes out of what a person writes, and of files, the secrets that somebody else knows. It may
+            take a moment and raise: then nothing is written. What an agent writes has passed its gates.
         busy_seconds: how long to wait while another process writes.
 
     Every method raises `StoreError` where the file cannot be read or written.
@@ -104,6 +106,7 @@ class NoteStore:
         weights: MemoryWeights | None = None,
         threshold: float = THRESHOLD,
         clean: Callable[[str], str] = lambda text: text,
+        kept: Callable[[str], str] = lambda text: text,
         busy_seconds: float = 10.0,
     ) -> None:
         if not 0 <= threshold <= 1:
@@ -113,6 +116,7 @@ class NoteStore:
         self.threshold = threshold
         self._now = now
         self.clean = clean
+        self._kept = kept
         self._database = Database(self.path, tables.SCHEMA, busy_seconds)
         self._finder = Finder()
 
@@ -139,12 +143,13 @@ class NoteStore:
 
         Raises:
             LoomUsageError: a value is none that its field takes.
+            LoomError: it cannot be said whether it holds a secret.
         """
         given = {
             "text": text, "category": category, "tags": tags, "pinned": pinned, "importance": importance,
             "scope": scope,
         }  # fmt: skip
-        fields = self._fields(given)
+        fields = self._fields(given, by)
         fields["place"] = place_of(fields["scope"], viewer)
         with self.writing() as db:
             old, similar = self._alike(db, fields, viewer)
@@ -175,7 +180,7 @@ class NoteStore:
             NoteNotFound: there is none of this id.
             LoomUsageError: there is no such field, or it does not take this value.
         """
-        fields = self._fields(fields)
+        fields = self._fields(fields, by)
         with self.writing() as db:
             old = _found(db, note_id)
             if fields.get("scope", old.scope) != old.scope:
@@ -440,14 +445,19 @@ class NoteStore:
     def _place(self, viewer: Viewer) -> Place:
         return Place(viewer, self._now(), self.weights)
 
-    def _fields(self, given: dict[str, Any]) -> dict[str, Any]:
+    def without_secrets(self, text: str) -> str:
+        """Words of a person or a file as they may be kept. Raises LoomError where that cannot be said."""
+        return self._kept(self.clean(text))
+
+    def _fields(self, given: dict[str, Any], by: Provenance) -> dict[str, Any]:
         """Checked values without secrets."""
+        clean = self.clean if by.who == "agent" else self.without_secrets
         fields = {name: checked(name, value) for name, value in given.items()}
         for name in ("text", "category"):
             if name in fields:
-                fields[name] = checked(name, self.clean(fields[name]))
+                fields[name] = checked(name, clean(fields[name]))
         if "tags" in fields:
-            fields["tags"] = checked("tags", [self.clean(tag) for tag in fields["tags"]])
+            fields["tags"] = checked("tags", [clean(tag) for tag in fields["tags"]])
         return fields
 
     def _alike(
