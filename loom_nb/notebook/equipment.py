@@ -53,7 +53,6 @@ class Equipment:
         self._code = secrets.token_hex(2)
         """Types itself in no saved cell: it is another one in each kernel."""
         self._allow = settings.allow
-        self._home = settings.home
         self._all_chosen = settings.approve == "all"
         self.mode: Mode = settings.approve
         self._policies: dict[Mode, GovernancePolicy] = {}
@@ -123,10 +122,12 @@ class Equipment:
         """What the agents of `-t memory` remember."""
         if self._notes is None:
             from loom_nb.capabilities.memory.capability import MemoryCapability
+            from loom_nb.credentials.kept_secrets import KeptSecrets
+            from loom_nb.notebook.key_places import folder
 
             made = self.named("memory")
             assert isinstance(made, MemoryCapability)  # noqa: S101  tells the type checker
-            self._notes = made.store()
+            self._notes = made.store(KeptSecrets(folder(self._home)))
         return self._notes
 
     def close(self) -> None:

@@ -226,7 +226,12 @@ async def _forget(bench: "Workbench", words: list[str]) -> Card:
 async def _undo(bench: "Workbench", words: list[str]) -> Card:
     ids = _some(words, "undo", 0, 1, "[ID]")
     done = bench.memory.undo(ids[0] if ids else None, by(bench))
-    what = {"added": "addition", "edited": "change", "forgotten": "forgetting"}.get(done.change, done.change)
+    what = {
+        "added": "addition",
+        "edited": "change",
+        "forgotten": "forgetting",
+        "conflict": "loss of what the file said",
+    }[done.change]
     if not done.notes:
         return Card(f"the last {what} is taken back", steps=(("%loom memory", "what there is"),))
     note = done.notes[0]

@@ -264,7 +264,8 @@ class MemoryRows:
         note = store.get(note_id)
         versions = store.history(note_id)
         texts = [("note", note.text)]
-        before = next((one.note.text for one in reversed(versions) if one.note.text != note.text), None)
+        said = [one.note.text for one in reversed(versions) if one.change != "conflict"]
+        before = next((text for text in said if text != note.text), None)
         if before is not None:
             texts.append(("as it was before", before))
         meters = []

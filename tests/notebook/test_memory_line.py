@@ -1,9 +1,11 @@
 """`%loom memory`: notes are found, added, edited, pinned, forgotten and brought back by typing."""
 
+import os
 import time
 
 import pytest
 
+from loom_nb.capabilities.memory.mirror import Mirror
 from loom_nb.capabilities.memory.notes import NoteNotFound
 from loom_nb.errors import LoomUsageError
 from tests.notebook.kernels import kernel
@@ -177,3 +179,33 @@ def test_what_one_kernel_remembers_another_one_knows(tmp_path):
         cell = two.run("%%loom -t memory -m model\nwhich theme has the editor?")
         assert "recalled 1 note" in cell.text and THEME in cell.text
         assert "1 note remembered" in two.run("%loom memory").text
+
+
+def test_what_a_file_said_and_lost_is_in_why_and_undo_brings_it_back(shell, tmp_path):
+    store = shell.loom_workbench.memory
+    (note,) = noted(shell, COFFEE)
+    mirror = Mirror(tmp_path / "notes", store)
+    mirror.sync()
+    assert "its file said" not in str(typed(shell, f"memory why {note}"))
+    (file,) = mirror.folder.glob("*.md")
+    file.write_text(file.read_text().replace("black", "white"))
+    os.utime(file, (1, 1))
+    store.edit(note, "text", "likes tea")
+    assert mirror.sync().conflicts == [note]
+
+    card = typed(shell, f"memory why {note}")
+    assert facts(card)["its file said"].startswith("text: likes white coffee in the morning – ")
+    assert f"%loom memory undo {note}" in str(card)
+    assert (
+        typed(shell, f"memory undo {note}").title == f"taken back: the loss of what the file said of {note}"
+    )
+    card = typed(shell, f"memory why {note}")
+    assert "likes white coffee" in str(card) and "its file said" not in str(card)
+
+
+def test_what_the_store_of_keys_knows_does_not_become_a_note(shell, monkeypatch):
+    monkeypatch.setenv("LOOM_SECRET_KEY", "ab" * 32)
+    shell.loom_workbench.secrets.put("gate", "api_key", {"value": "tulip-orchid-93715-basalt"})
+    typed(shell, 'memory add "the gate code is tulip-orchid-93715-basalt"')
+    (hit,) = shell.loom_workbench.memory.page().rows
+    assert hit.note.text == "the gate code is [secret gate]"

@@ -1,7 +1,7 @@
 """MemoryCapability: lets an agent keep notes, and begins each run with those that fit its task."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,12 +13,17 @@ from loom_nb.capabilities.memory.ranking import Hit, MemoryWeights
 from loom_nb.capabilities.memory.store import THRESHOLD, TOKENS, NoteStore
 from loom_nb.capabilities.memory.tools import MemoryTools, recalled
 from loom_nb.capabilities.memory.vectors import embed_notes, embedded_query
+from loom_nb.credentials.kept_secrets import KeptSecrets
 from loom_nb.errors import LoomError, LoomUsageError, StoreError
 from loom_nb.events import Kept, Noticed
 from loom_nb.protocols import Enquiry, Enrichment, Toolset
 from loom_nb.redaction.key_forms import without_key_forms
 from loom_nb.redaction.known import KnownSecrets
 from loom_nb.retrieval.embedding import Embedder
+from loom_nb.wording import counted
+
+_TOLD = 3
+"""Files of the folder beside the notes of which a run tells what went wrong; the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +57,18 @@ class MemoryCapability:
                 "Capability.memory: embedder has an `embed`; see loom_nb.retrieval.embedding"
             )
 
-    def store(self) -> NoteStore:
-        """The notes, for a face."""
+    def store(self, kept: Callable[[str], str] | None = None) -> NoteStore:
+        """The notes, for a face.
+
+        Args:
+            kept: as for `NoteStore`; by default the secrets that this user keeps are taken out.
+        """
         return NoteStore(
             store_path(self.path, self.mirror),
             weights=self.weights,
             threshold=self.threshold,
             clean=Cleaning(),
+            kept=kept or KeptSecrets(),
         )
 
     async def open(self) -> Toolset:
@@ -118,7 +128,8 @@ class OpenedMemory:
                 report = await asyncio.to_thread(self._mirror.sync)
         except LoomError as error:  # the notes are there without their folder, too
             return (f"{error.title}: notes and folder are not in step",)
-        return report.problems
+        told, more = report.problems[:_TOLD], len(report.problems) - _TOLD
+        return (*told, f"and {counted(more, 'other file')} of {self._mirror.folder}") if more > 0 else told
 
     async def changed(self) -> None:
         """After a change by a tool: the folder follows, and the vectors; what fails is made good later."""

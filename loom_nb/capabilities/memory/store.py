@@ -91,6 +91,8 @@ class NoteStore:
         weights: of the ranking.
         threshold: what counts as relevant, 0 to 1.
         clean: takes secrets out of all words before they are kept.
+        kept: takes out of what a person writes, and of files, the secrets that somebody else knows. It may
+            take a moment and raise: then nothing is written. What an agent writes has passed its gates.
         busy_seconds: how long to wait while another process writes.
 
     Every method raises `StoreError` where the file cannot be read or written.
@@ -104,6 +106,7 @@ class NoteStore:
         weights: MemoryWeights | None = None,
         threshold: float = THRESHOLD,
         clean: Callable[[str], str] = lambda text: text,
+        kept: Callable[[str], str] = lambda text: text,
         busy_seconds: float = 10.0,
     ) -> None:
         if not 0 <= threshold <= 1:
@@ -113,6 +116,7 @@ class NoteStore:
         self.threshold = threshold
         self._now = now
         self.clean = clean
+        self._kept = kept
         self._database = Database(self.path, tables.SCHEMA, busy_seconds)
         self._finder = Finder()
 
@@ -139,12 +143,13 @@ class NoteStore:
 
         Raises:
             LoomUsageError: a value is none that its field takes.
+            LoomError: it cannot be said whether it holds a secret.
         """
         given = {
             "text": text, "category": category, "tags": tags, "pinned": pinned, "importance": importance,
             "scope": scope,
         }  # fmt: skip
-        fields = self._fields(given)
+        fields = self._fields(given, by)
         fields["place"] = place_of(fields["scope"], viewer)
         with self.writing() as db:
             old, similar = self._alike(db, fields, viewer)
@@ -175,7 +180,7 @@ class NoteStore:
             NoteNotFound: there is none of this id.
             LoomUsageError: there is no such field, or it does not take this value.
         """
-        fields = self._fields(fields)
+        fields = self._fields(fields, by)
         with self.writing() as db:
             old = _found(db, note_id)
             if fields.get("scope", old.scope) != old.scope:
@@ -198,13 +203,15 @@ class NoteStore:
     def undo(self, note_id: str | None = None, by: Provenance = PERSON) -> Undone:
         """Take back the last change that is not taken back yet, of one note or of all.
 
+        Where that is words of a file that lost against those of the note, they are what it says now.
+
         Raises:
             LoomUsageError: there is none.
         """
         where, values = ("AND note = ?", (note_id,)) if note_id is not None else ("", ())
         with self.writing() as db:
             last = db.execute(
-                f"""SELECT batch, change FROM versions WHERE NOT undone AND change <> 'conflict' {where}
+                f"""SELECT batch, change FROM versions WHERE NOT undone {where}
                 ORDER BY seq DESC LIMIT 1""", values,  # noqa: S608
             ).fetchone()  # fmt: skip
             if last is None:
@@ -216,7 +223,7 @@ class NoteStore:
             db.execute(f"UPDATE versions SET undone = 1 WHERE batch = ? {where}", (last[0], *values))  # noqa: S608
             batch, notes = 0, []
             for one, first in rows:
-                note, batch = self._back(db, one, first, batch, by)
+                note, batch = self._back(db, one, first, batch, by, lost=last[1] == "conflict")
                 notes += [note] if note else []
             return Undone(last[1], tuple(notes))
 
@@ -438,14 +445,19 @@ class NoteStore:
     def _place(self, viewer: Viewer) -> Place:
         return Place(viewer, self._now(), self.weights)
 
-    def _fields(self, given: dict[str, Any]) -> dict[str, Any]:
+    def without_secrets(self, text: str) -> str:
+        """Words of a person or a file as they may be kept. Raises LoomError where that cannot be said."""
+        return self._kept(self.clean(text))
+
+    def _fields(self, given: dict[str, Any], by: Provenance) -> dict[str, Any]:
         """Checked values without secrets."""
+        clean = self.clean if by.who == "agent" else self.without_secrets
         fields = {name: checked(name, value) for name, value in given.items()}
         for name in ("text", "category"):
             if name in fields:
-                fields[name] = checked(name, self.clean(fields[name]))
+                fields[name] = checked(name, clean(fields[name]))
         if "tags" in fields:
-            fields["tags"] = checked("tags", [self.clean(tag) for tag in fields["tags"]])
+            fields["tags"] = checked("tags", [clean(tag) for tag in fields["tags"]])
         return fields
 
     def _alike(
@@ -493,12 +505,12 @@ class NoteStore:
         return note
 
     def _back(
-        self, db: "Connection", note_id: str, before: int, batch: int, by: Provenance
+        self, db: "Connection", note_id: str, before: int, batch: int, by: Provenance, *, lost: bool = False
     ) -> tuple[Note | None, int]:
-        """Make a note what it was before a change; gives it, and the batch of what was done."""
+        """Make a note what it was before a change, or what lost in it; gives it, and its batch."""
+        which = "seq = ?" if lost else "seq < ? AND change <> 'conflict'"
         row = db.execute(
-            f"""SELECT {tables.VERSION} FROM versions
-            WHERE note = ? AND seq < ? AND change <> 'conflict' ORDER BY seq DESC LIMIT 1""",  # noqa: S608
+            f"SELECT {tables.VERSION} FROM versions WHERE note = ? AND {which} ORDER BY seq DESC LIMIT 1",  # noqa: S608
             (note_id, before),
         ).fetchone()
         was = tables.version_of(row) if row else None

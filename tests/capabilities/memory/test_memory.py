@@ -9,9 +9,10 @@ import pytest
 
 from loom_nb import Agent, Capability, GovernancePolicy, MemoryStore, Model, Runtime
 from loom_nb.capabilities.memory.capability import Cleaning
+from loom_nb.capabilities.memory.mirror import Mirror
 from loom_nb.capabilities.memory.notes import Provenance
 from loom_nb.capabilities.memory.store import NoteStore
-from loom_nb.errors import LoomUsageError, NotBuiltError
+from loom_nb.errors import LoomUsageError, NotBuiltError, SecretsLocked
 from loom_nb.events import (
     CallFinished,
     CallJudged,
@@ -429,3 +430,38 @@ async def test_runs_of_one_memory_at_once_do_not_disturb_each_other(path, store,
     )
     assert store.page().total == 6 and store.check() == []
     assert len(list((tmp_path / "n").glob("*.md"))) == 6
+
+
+def kept_elsewhere(text):
+    if "locked" in text:
+        raise SecretsLocked("secrets are locked")
+    return text.replace("tulip", "[secret gate]")
+
+
+def test_what_a_person_keeps_as_a_secret_is_taken_out_of_what_they_write(path, tmp_path):
+    told = Capability.memory(path=path)
+    with closing(told.store(kept_elsewhere)) as store:
+        note = store.add("the code is tulip", category="tulip", tags=["tulip"]).note
+        assert (note.text, note.category, note.tags) == (
+            "the code is [secret gate]",
+            "[secret gate]",
+            ("[secret gate]",),
+        )
+        assert store.edit(note.id, "text", "it was tulip").text == "it was [secret gate]"
+        with pytest.raises(SecretsLocked):
+            store.edit(note.id, "text", "locked away")
+        agent = Provenance("agent")  # whose words have passed the gates of its session
+        assert store.add("a locked drawer", by=agent).note.text == "a locked drawer"
+
+        folder = tmp_path / "notes"
+        mirror = Mirror(folder, store)
+        mirror.sync()
+        for name, words in (("a", "a tulip"), ("b", "is locked"), ("c", "a rose")):
+            (folder / f"{name}.md").write_text(words)
+        report = mirror.sync()
+
+    assert len(report.added) == 1 and store.get(report.added[0]).text == "a rose"
+    assert sorted(report.problems) == [
+        "a.md is not taken over: it holds what is a secret, or looks like one",
+        "b.md is not taken over: secrets are locked",
+    ]
