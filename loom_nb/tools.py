@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 import msgspec
 
+from loom_nb import checks
 from loom_nb.border import clean, parse_object
 from loom_nb.errors import LoomUsageError, SetupError, ToolError
 from loom_nb.messages import FilePart, ImagePart, Origin, ResultPart, TextPart
@@ -77,9 +78,29 @@ class Assessment:
     """Stands for what was looked at (a file's content); if it differs when the leave comes, it is void."""
 
 
+_EFFECTS = frozenset(EFFECTS)
+_WANTED = {
+    "function": checks.function("the arguments", such_as="my_function"),
+    "description": checks.text(such_as='"what it does"'),
+    **dict.fromkeys(("destructive", "idempotent"), checks.flag()),
+    "parallel": checks.flag(optional=True),
+    "timeout": checks.number(above=0, unit="a number of seconds", such_as="60"),
+    "max_chars": checks.whole(1, such_as="20_000"),
+}
+
+
+def _several(effects: object) -> Iterable[Any]:
+    """One effect or several."""
+    return effects if isinstance(effects, Iterable) and not isinstance(effects, str) else (effects,)
+
+
 @dataclasses.dataclass(frozen=True)
 class Tool:
-    """A named function with its schema and its effects."""
+    """A named function with its schema and its effects.
+
+    Raises:
+        LoomUsageError: a field is of a wrong type, or out of range.
+    """
 
     function: ToolFunction
     name: str
@@ -105,16 +126,17 @@ class Tool:
     def __post_init__(self) -> None:
         if not _is_name(self.name):
             raise LoomUsageError(
-                f"'{self.name}' is no name for a tool",
+                f"{checks.shown(self.name)} is no name for a tool",
                 cause="a name has 1 to 64 letters, digits, '_' or '-'",
             )
-        unknown = sorted(set(self.effects) - set(EFFECTS))
-        if unknown:
+        if type(self.effects) is not frozenset:
+            object.__setattr__(self, "effects", frozenset(_several(self.effects)))
+        if not self.effects <= _EFFECTS:
+            unknown = sorted(map(str, self.effects - _EFFECTS))
             raise LoomUsageError(
                 f"tool {self.name}: unknown effect {unknown[0]!r}", fixes=[f"one of {', '.join(EFFECTS)}"]
             )
-        if not self.timeout > 0:
-            raise LoomUsageError(f"tool {self.name}: timeout must be a positive number of seconds")
+        checks.check(self, _WANTED, called="tool")
 
     @cached_property
     def read_only(self) -> bool:
@@ -256,6 +278,7 @@ def tool(
         timeout: seconds.
         max_chars: characters of the result that the model is given at once.
     """
+    effects = None if effects is None else tuple(_several(effects))
     if read_only and (destructive or (effects is not None and not {*effects} <= {"reads", "network"})):
         raise LoomUsageError("a tool cannot be read_only and have effects", fixes=["drop one of the two"])
 
@@ -283,7 +306,7 @@ def as_tool(value: Tool | ToolFunction) -> Tool:
         return value
     if callable(value):
         return tool(value)
-    raise SetupError(
+    raise LoomUsageError(
         f"a tool is a function or a Tool, not {type(value).__name__}", fixes=["tools=[my_function]"]
     )
 
@@ -433,8 +456,12 @@ def _filled(cell: types.CellType) -> bool:
     return True
 
 
-def _is_name(text: str) -> bool:
-    return 0 < len(text) <= 64 and all(c.isascii() and (c.isalnum() or c in "_-") for c in text)
+def _is_name(text: object) -> bool:
+    return (
+        isinstance(text, str)
+        and 0 < len(text) <= 64
+        and all(c.isascii() and (c.isalnum() or c in "_-") for c in text)
+    )
 
 
 def _summary(function: ToolFunction) -> str:
