@@ -152,7 +152,7 @@ class Capability:
         """
         from loom_nb.capabilities.files import FilesCapability
 
-        return FilesCapability(root=str(root), read_only=read_only)
+        return FilesCapability(root=root, read_only=read_only)
 
     @staticmethod
     @_strict
@@ -174,9 +174,7 @@ class Capability:
         """
         from loom_nb.capabilities.shell.capability import ShellCapability
 
-        return ShellCapability(
-            root=str(root), sandbox=sandbox, network=network, timeout=timeout, env=tuple(env)
-        )
+        return ShellCapability(root=root, sandbox=sandbox, network=network, timeout=timeout, env=env)
 
     @staticmethod
     @_strict

@@ -11,10 +11,13 @@ from loom_nb.capabilities.files.folder import Folder
 from loom_nb.capabilities.files.home_rule import HomeStaysTheUsers
 from loom_nb.capabilities.files.secret_rule import AskAboutSecrets
 from loom_nb.capabilities.files.tools import Acting, Looking
+from loom_nb.checks import check, flag, path_of
 from loom_nb.protocols import Toolset
 from loom_nb.settings import load
 
 __all__ = ["FilesCapability", "Folder"]
+
+_WANTED = {"root": path_of(such_as='"data"'), "read_only": flag()}
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,9 @@ class FilesCapability:
     read_only: bool = True
     home: Path | None = None
     name: str = field(default="files", init=False)
+
+    def __post_init__(self) -> None:
+        check(self, _WANTED, called="Capability.files")
 
     async def open(self) -> Toolset:
         """Hold the folder open, so that it stays the same one even when it is moved.
