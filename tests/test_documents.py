@@ -65,6 +65,23 @@ def test_every_python_block_of_the_readme_runs(block, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def test_the_first_cells_of_the_readme_work_as_two_cells(tmp_path):
+    first, second = (nbformat.v4.new_code_cell(block) for block in blocks("ipython"))
+    notebook = nbformat.v4.new_notebook(cells=[first, second])
+    show = play(notebook, tmp_path, environment(tmp_path / "home"))
+    assert show.problems == []
+    (shown,) = show.notebook.cells[1].outputs
+    assert "✓" not in shown.data["text/plain"], "nothing but the prompt and its data was needed"
+    assert "missing values are in `people` (1)" in shown.data["text/plain"]
+
+
+def test_the_first_cells_of_the_readme_pasted_as_one_say_what_is_wrong(tmp_path):
+    cell = nbformat.v4.new_code_cell("\n".join(blocks("ipython")))
+    show = play(nbformat.v4.new_notebook(cells=[cell]), tmp_path, environment(tmp_path / "home"))
+    (problem,) = show.problems
+    assert "%%loom has to be the first line of its cell" in problem
+
+
 def test_the_answer_of_the_readmes_agent_is_the_one_it_should_be(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", blocks("python")[0]],

@@ -113,6 +113,8 @@ def parse(line: str, body: str = "", namespace: Mapping[str, Any] | None = None)
     if len(told := [flag for flag, is_given in ways.items() if is_given]) > 1:
         raise LoomUsageError(f"{' and '.join(told)} exclude each other", fixes=["keep one of them"])
     text = body.replace("\r\n", "\n").strip("\n")
+    if not options.raw:
+        _refuse_second(text)
     prompt, references, notices = (text, (), ()) if options.raw else interpolate(text, namespace or {})
     names = tuple(name for group in options.tools for name in group.split(",") if name)
     given = {**vars(options), "tools": names, "attach": tuple(options.attach)}
@@ -275,6 +277,35 @@ def _unknown(rest: list[str]) -> LoomUsageError:
         )
     return LoomUsageError(
         f"%%loom has no flag {word}", fixes=suggestions(word.split("=")[0], flags(), "%%loom {}")
+    )
+
+
+_SECOND = re.compile(r"^ {0,3}%%loom(?=\s|$)", re.MULTILINE)
+
+
+def _refuse_second(text: str) -> None:
+    """Refuse a prompt in which another cell seems to begin; in a fence, or within a line, it is but a word."""
+    if any(not code and _SECOND.search(chunk) for chunk, code in _chunks(text)):
+        raise LoomUsageError(
+            "a second %%loom in one cell",
+            cause="each has to be the first line of its cell; nothing was sent",
+            fixes=[
+                "give each prompt a cell of its own (in JupyterLab: Ctrl+Shift+- splits one)",
+                "%%loom --raw   takes the prompt as it is",
+            ],
+        )
+
+
+def not_the_first_line(what_ran: str) -> LoomUsageError:
+    """The error of a `%%loom` that stands below other lines.
+
+    Args:
+        what_ran: of its cell, in words.
+    """
+    return LoomUsageError(
+        "%%loom has to be the first line of its cell",
+        cause=f"here it stands below other code; {what_ran}",
+        fixes=["put it and its prompt into a cell of their own (in JupyterLab: Ctrl+Shift+- splits one)"],
     )
 
 

@@ -417,6 +417,11 @@ class Workbench:
             fixes=[f"%%loom {instead}"],
         )
 
+    @staticmethod
+    def refuse_below() -> None:
+        """What a cell calls that has a `%%loom` below other code. Raises LoomUsageError."""
+        raise cells.not_the_first_line("nothing of this cell has run")
+
     async def _run(
         self, request: CellRequest, session: "Session", agent: "Agent", task: Any, schema: Any
     ) -> "RunResult":
