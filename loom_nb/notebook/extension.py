@@ -126,7 +126,7 @@ def _first(lines: list[str], start: int = 0) -> int | None:
 
 
 def _is_below_code(lines: list[str], first: int) -> bool:
-    """Whether a later line would be a magic `%loom` with the name `%%loom`: in no string, below no cell magic."""
+    """Whether IPython would take a later line for a `%%loom`: in no string, below no cell magic."""
     if lines[first].lstrip().startswith("%%") or not _LATER.search("".join(lines[first + 1 :])):
         return False
     for tokens in make_tokens_by_line(lines):

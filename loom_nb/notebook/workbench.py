@@ -280,13 +280,17 @@ class Workbench:
         """Functions and tools of the notebook: what -t can offer."""
         return [name for name, value in self.names().items() if can_be_offered(value)]
 
-    def describe_tool(self, name: str) -> tuple[str, str]:
-        """(effects, first line of the description) of a function, or why it cannot be a tool."""
-        try:
-            tool = self._offer.tool(name, self.names()[name])
-        except LoomError as error:
-            return "", error.title
-        return ", ".join(sorted(tool.effects)), (tool.description.strip().splitlines() or [""])[0][:50]
+    def can_be_tools(self) -> "list[tuple[str, Tool | LoomError]]":
+        """Functions of the notebook as tools, by name; of its own also those that cannot be one, and why."""
+        found: list[tuple[str, Tool | LoomError]] = []
+        names = self.names()
+        for name in sorted(self.function_names()):
+            try:
+                found.append((name, self._offer.tool(name, names[name])))
+            except LoomError as error:
+                if getattr(names[name], "__module__", None) == "__main__":
+                    found.append((name, error))
+        return found
 
     def built_in_tools(self) -> "list[Tool]":
         """The tools that every cell offers."""
@@ -319,7 +323,7 @@ class Workbench:
         """
         request = cells.parse(line, body, self._namespace())
         if request.help:
-            return Card("%%loom: ask an agent", text=cells.usage())
+            return cells.usage_card()
         if not request.prompt.strip():
             raise LoomUsageError(
                 "the prompt is empty",
