@@ -191,6 +191,8 @@ def _after_line(before: str, bench: "Workbench") -> dict[str, Any]:
             return _after_compact(done[1:], fragment, bench)
         case "show" | "why" | "resume" | "fork" | "diff" | "export" | "artifacts":
             return _after_run(done, fragment, bench)
+        case "replay" if len(done) == 2:
+            return _offer(fragment, _paths_at(fragment, lambda name: name.endswith(".json")), "path")
         case "sessions" | "replay" | "approvals" if done[1:] in ([], ["--all"]):
             return _offer(fragment, _words_of(done[0]), "command")
         case _:

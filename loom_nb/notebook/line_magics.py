@@ -566,7 +566,7 @@ _TAKES = {
     "model": 1, "models": 1, "key": _MANY, "show": 1, "why": 1, "tour": 1,
     "sessions": _MANY, "context": _MANY, "compact": _MANY, "memory": _MANY, "knowledge": _MANY,
     "resume": 1, "fork": 1,
-    "replay": 1, "diff": 2, "export": 3, "artifacts": 5, "budget": _MANY, "skills": _MANY, "identity": _MANY,
+    "replay": 2, "diff": 2, "export": 3, "artifacts": 5, "budget": _MANY, "skills": _MANY, "identity": _MANY,
     "approvals": 2, "approve": 2, "deny": _MANY, "answer": _MANY,
 }  # fmt: skip
 _ARGUMENT = {
@@ -576,7 +576,7 @@ _ARGUMENT = {
     "answer": "ID VALUE", "context": "[WORD …]",
     "compact": "[STRATEGY] [--preview]", "resume": "[RUN]", "fork": "[RUN]",
     "memory": "[WORD …] [--as-of RUN]", "knowledge": "[WORD …]",
-    "replay": "[auto|record|strict|off]", "diff": "RUN RUN", "export": "RUN --to FILE",
+    "replay": "[MODE] [FILE]", "diff": "RUN RUN", "export": "RUN --to FILE",
     "artifacts": "[RUN | save NAME PATH]", "skills": "[WORD …]",
     "budget": "[WORD AMOUNT]", "identity": "[WORD FILE]",
 }  # fmt: skip
@@ -602,7 +602,7 @@ _SAYS = {
     "rm NAME, index, search WORDS, show or uses DOCUMENT or CHUNK, graph [NAME]; --of VARIABLE",
     "resume": "go on with a run whose kernel ended before it did",
     "fork": "go on from a run in a copy of its conversation",
-    "replay": "answers recorded beside the notebook: play them, record them",
+    "replay": "answers recorded beside the notebook, or in FILE: auto, record, strict or off, as --replay",
     "diff": "two runs side by side: prompt, settings, calls, answer, what they took",
     "export": "write a run to a file: .md, .html, .py or .ipynb",
     "artifacts": "figures, tables and files that a run made; save NAME PATH writes one to a file",

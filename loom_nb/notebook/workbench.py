@@ -78,6 +78,8 @@ class Workbench:
     """
 
     _on_screen: type | None = None
+    recorded_in: Path | None = None
+    """The file of recorded answers that a line named."""
     _keys_before: "Callable[[], KeySource] | None" = None
 
     def __init__(self, shell: Any) -> None:
@@ -708,7 +710,9 @@ class Workbench:
         return known
 
     def recording(self) -> Path:
-        """Where answers of this notebook are recorded: beside it, or in the working directory."""
+        """Where answers of this notebook are recorded: beside it, or in the working directory, or as told."""
+        if self.recorded_in is not None:
+            return self.recorded_in.absolute()
         name = Path(self.notebook).stem if self.notebook else "notebook"
         return Path(f"{name}.loom-replay.json").absolute()
 

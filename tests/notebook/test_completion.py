@@ -37,6 +37,14 @@ def test_what_may_follow_is_offered(talk, before, first):
     assert offered(talk, before)[0] == first
 
 
+def test_recordings_are_offered_behind_replay(shell, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("one.json", "two.json", "other.txt"):
+        (tmp_path / name).touch()
+    assert offered(shell, "%loom replay strict ") == ["one.json", "two.json"]
+    assert offered(shell, "%loom replay strict t") == ["two.json"]
+
+
 def test_where_nothing_may_follow_what_was_typed_stands(shell):
     assert offered(shell, "%loom replay strict an") == ["an"]
     assert offered(shell, "%loom diff r1 r2 ") == [""]
