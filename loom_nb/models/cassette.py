@@ -261,7 +261,7 @@ class CassetteModel:
         return ReplayDrift(
             f"request {cassette.place + 1} is not in the recording {cassette.path.name}",
             cause=cause,
-            fixes=['Model.cassette(path, model, mode="record") records anew'],
+            fixes=['Model.cassette(path, model, mode="record") records anew', "%loom replay record"],
         )
 
     def _opened(self) -> LanguageModel:

@@ -58,9 +58,8 @@ class Card:
 
     def __str__(self) -> str:
         gap = [""] if self.steps and (self.facts or self.drawn or self.tables or self.text) else []
-        return "\n".join(
-            [self.title, *_fact_lines(self.facts), *self._blocks(), *gap, *_step_lines(self.steps)]
-        )
+        facts, steps = _fact_lines(self.facts), _step_lines(self.steps)
+        return "\n".join([*_hung("", self.title), *facts, *self._blocks(), *gap, *steps])
 
     def __repr__(self) -> str:
         return str(self)
@@ -68,7 +67,7 @@ class Card:
     def _blocks(self) -> list[str]:
         blocks = [line for part in self.drawn for line in ("", part.text)]
         for table in self.tables:
-            blocks += ["", table.caption, *_table_lines(table)]
+            blocks += ["", *_hung("", table.caption), *_table_lines(table)]
         return [*blocks, "", self.text] if self.text else blocks
 
     def to_html(self) -> str:
@@ -131,12 +130,29 @@ def _said(value: Any) -> str:
 
 def _fact_lines(facts: Sequence[tuple[str, str]]) -> list[str]:
     wide = max((len(name) for name, _ in facts), default=0)
-    return [f"  {name:<{wide}}  {value}" for name, value in facts]
+    return [line for name, value in facts for line in _hung(f"  {name:<{wide}}  ", value)]
 
 
 def _step_lines(steps: Sequence[tuple[str, str]]) -> list[str]:
     wide = min(max((len(what) for what, _ in steps), default=0), 40)
-    return [f"  {what:<{wide}}  {why}".rstrip() for what, why in steps]
+    return [line.rstrip() for what, why in steps for line in _hung(f"  {what:<{wide}}  ", why)]
+
+
+def _hung(lead: str, text: str) -> list[str]:
+    """A text behind its lead, no wider than the card: what has no room hangs below."""
+    if len(lead) + len(text) <= WIDTH // 2 or all(_fits(line) for line in f"{lead}{text}".split("\n")):
+        return [f"{lead}{text}"]
+    from loom_nb.notebook.render.text import wrapped
+
+    if len(lead) > WIDTH // 2:
+        return [lead, *wrapped(f"      {text}", hanging=" " * 6).split("\n")]
+    return wrapped(f"{lead}{text}", hanging=" " * len(lead)).split("\n")
+
+
+def _fits(line: str) -> bool:
+    from loom_nb.notebook.render.facts import columns
+
+    return columns(line) <= WIDTH
 
 
 def _table_lines(table: Table) -> list[str]:

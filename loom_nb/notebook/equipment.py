@@ -9,6 +9,7 @@ from loom_nb.errors import LoomUsageError
 from loom_nb.notebook.cells_of_notebook import NotebookCells
 from loom_nb.notebook.knowledge_places import KnowledgePlaces
 from loom_nb.notebook.past import notebook_name
+from loom_nb.notebook.tool_groups import ALWAYS
 from loom_nb.settings import Mode
 
 if TYPE_CHECKING:
@@ -93,8 +94,8 @@ class Equipment:
         return HttpCapability(credentials=secrets, broker=self.broker())
 
     def always(self) -> "list[Capability]":
-        """Those of every cell: variables to look at, code to run, a person to ask, a plan."""
-        return [self.named(name) for name in ("variables", "python", "human", "plan")]
+        """Those of every cell."""
+        return [self.named(name) for name in ALWAYS]
 
     def identity(self) -> "list[Capability]":
         """The identity files, where the person has any."""

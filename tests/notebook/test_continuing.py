@@ -151,6 +151,11 @@ def test_the_way_of_recording_is_set_for_a_notebook_or_a_cell(home):
         one.run("%%loom -m m --new --replay off\nsay it")
         assert "replay: auto" in one.run("%loom replay auto").text
         assert "one" in one.run("%%loom -m m --new\nsay it").text
+        assert "other.json, not there yet" in one.run("%loom replay auto takes/other.json").text
+        one.run("m = Model.scripted(['four'])")
+        assert "four" in one.run("%%loom -m m --new\nsay it").text
+        assert len(json.loads((home / "takes" / "other.json").read_text())["interactions"]) == 1
+        assert "other.json" in one.run("%loom replay strict").text, "the file stays"
         wrong = one.run("%loom replay perhaps")
         assert wrong.status == "error" and "no way 'perhaps'" in wrong.error
 
