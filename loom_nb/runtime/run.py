@@ -4,16 +4,13 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from loom_nb.errors import LoomError, LoomUsageError, RunDenied, RunFailed, RunLimited, RunStopped
 from loom_nb.events import (
-    CallFinished,
     CallOutput,
-    CallStarted,
     Delta,
     Event,
     Kept,
@@ -25,6 +22,7 @@ from loom_nb.events import (
 from loom_nb.messages import Message, Usage
 from loom_nb.runtime.artifact_files import Files
 from loom_nb.runtime.artifacts import Artifacts, artifacts_of
+from loom_nb.runtime.tool_uses import ToolUse, tool_uses
 from loom_nb.settings import money
 
 if TYPE_CHECKING:
@@ -36,18 +34,6 @@ if TYPE_CHECKING:
     from loom_nb.runtime.log import Log
 
 _FAILURES: dict[str, type[RunFailed]] = {"stopped": RunStopped, "limit": RunLimited, "denied": RunDenied}
-
-
-@dataclass(frozen=True, slots=True)
-class ToolUse:
-    """One tool call of a run, folded from its events."""
-
-    id: str
-    name: str
-    arguments: dict[str, Any]
-    outcome: str
-    result: str
-    seconds: float
 
 
 class RunResult(msgspec.Struct, frozen=True, eq=False):
@@ -125,18 +111,7 @@ class RunResult(msgspec.Struct, frozen=True, eq=False):
     @property
     def tools(self) -> list[ToolUse]:
         """The tool calls, in the order in which they ended."""
-        begun: dict[str, list[dict[str, Any]]] = {}
-        uses: list[ToolUse] = []
-        for fact in (entry.event for entry in self.events):
-            if isinstance(fact, CallStarted):
-                begun.setdefault(fact.call_id, []).append(fact.arguments)
-            elif isinstance(fact, CallFinished):
-                arguments = begun[fact.call_id].pop(0) if begun.get(fact.call_id) else {}
-                text = fact.result.text
-                uses.append(
-                    ToolUse(fact.call_id, fact.result.name, arguments, fact.outcome, text, fact.seconds)
-                )
-        return uses
+        return tool_uses(self.events)
 
     @property
     def artifacts(self) -> Artifacts:
