@@ -491,6 +491,8 @@ class Transcript(msgspec.Struct, frozen=True):
     status: TranscriptStatus = "waiting"
     reason: str = ""
     fault: str = ""
+    fixes: tuple[str, ...] = ()
+    """What a person can type, where the end tells it."""
     output: str = ""
     data: Any = None
     cost: float | None = None
@@ -638,6 +640,7 @@ def _run_finished(transcript: Transcript, event: RunFinished) -> Transcript:
         status=event.status,
         reason=event.reason,
         fault=event.fault,
+        fixes=event.fixes,
         output=event.output,
         data=event.data,
         usage=event.usage if event.usage.total_tokens else transcript.usage,

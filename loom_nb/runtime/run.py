@@ -4,11 +4,20 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from loom_nb.errors import LoomError, LoomUsageError, RunDenied, RunFailed, RunLimited, RunStopped
+from loom_nb.errors import (
+    EndFault,
+    LoomError,
+    LoomUsageError,
+    RunDenied,
+    RunFailed,
+    RunLimited,
+    RunStopped,
+    SetupError,
+)
 from loom_nb.events import (
     CallOutput,
     Delta,
@@ -20,6 +29,7 @@ from loom_nb.events import (
     RunStarted,
 )
 from loom_nb.messages import Message, Usage
+from loom_nb.remedies import first_of, remedies
 from loom_nb.runtime.artifact_files import Files
 from loom_nb.runtime.artifacts import Artifacts, artifacts_of
 from loom_nb.runtime.tool_uses import ToolUse, tool_uses
@@ -198,10 +208,14 @@ class RunResult(msgspec.Struct, frozen=True, eq=False):
         """
         if self.status == "completed":
             return self
+        fixes = self.finished.fixes or remedies(self.status, self.fault)
         if isinstance(self.error, LoomError):
+            if not (self.error.fixes and isinstance(self.error, SetupError)):  # it knows best
+                self.error.fixes = first_of(self.error.fixes, fixes)
             raise self.error
         kind = _FAILURES.get(self.status, RunFailed)
-        raise kind(f"{self.id} {_VERBS[self.status]}", reason=self.reason, fault=self.fault) from self.error
+        title, fault = f"{self.id} {_VERBS[self.status]}", cast("EndFault", self.fault)
+        raise kind(title, reason=self.reason, fault=fault, fixes=fixes) from self.error
 
     def __eq__(self, other: object) -> bool:
         """Whether the log holds the same of both: `value` and `error` are not in it."""
