@@ -502,7 +502,7 @@ class RunFinished(_Fact, frozen=True, gc=False):
     output: str = ""
     reason: str = ""
     fault: str = ""
-    """The class of the failure: a Fault of a model call, or "key", "turns", "stuck", "quality", "store", …"""
+    """The class of the failure: a `Fault` of a model call, or a `RunFault`."""
     usage: Usage = Usage()
     cost: float | None = None
     """In US dollars; None where the price is not known."""
@@ -513,6 +513,8 @@ class RunFinished(_Fact, frozen=True, gc=False):
     """The structured output, where the run asked for one: plain JSON."""
     estimated: int = 0
     """Tokens of the usage that are estimated: of calls that were cut off, so that nobody counted them."""
+    fixes: tuple[str, ...] = ()
+    """What a person can type then; empty for a run that completed."""
 
 
 class TextDelta(_Fact, frozen=True, gc=False):

@@ -15,6 +15,7 @@ from loom_nb.notebook import cell as cells
 from loom_nb.notebook.card import Card, Table
 from loom_nb.notebook.tool_groups import GROUPS
 from loom_nb.notebook.tour import LESSONS, NAMES
+from loom_nb.remedies import remedies, typed_and_why
 from loom_nb.settings import money
 from loom_nb.wording import counted, moment, one_line
 
@@ -415,6 +416,9 @@ def _why(bench: "Workbench", arguments: list[str]) -> Card:
         facts.append(("model calls", str(finished.turns)))
     shown = row.run if "/" not in name else f"{row.session}/{row.run}"
     steps = [(f"%loom show {shown}", "what it did")]
+    if finished is not None and finished.status != "completed":
+        fixes = finished.fixes or remedies(finished.status, finished.fault)
+        steps = [*map(typed_and_why, fixes), *steps]
     last = bench.results[-1] if bench.results else None
     if last is not None and last.error is not None and (last.session_id, last.id) == (row.session, row.run):
         steps.append(("%loom traceback", "the whole error"))

@@ -80,6 +80,8 @@ NOTICES = "notices"
 
 MODE = "mode"
 """The key in a run's metadata under which the mode of its policy is kept, where that is told."""
+TOLD_CHARS = 600
+"""Characters of what the runtime told the model that are shown; the log has all."""
 OUTPUT_KEPT = 16_000
 """Characters of what a running tool prints that are remembered: the last ones."""
 
@@ -489,6 +491,8 @@ class Transcript(msgspec.Struct, frozen=True):
     status: TranscriptStatus = "waiting"
     reason: str = ""
     fault: str = ""
+    fixes: tuple[str, ...] = ()
+    """What a person can type, where the end tells it."""
     output: str = ""
     data: Any = None
     cost: float | None = None
@@ -636,6 +640,7 @@ def _run_finished(transcript: Transcript, event: RunFinished) -> Transcript:
         status=event.status,
         reason=event.reason,
         fault=event.fault,
+        fixes=event.fixes,
         output=event.output,
         data=event.data,
         usage=event.usage if event.usage.total_tokens else transcript.usage,
@@ -857,8 +862,21 @@ def _user_message(transcript: Transcript, message: Message) -> Transcript:
         remarks = tuple(Notice(text) for text in transcript.remarks)
         current = (*_all_closed(transcript.current), prompt, *remarks)
         return replace(transcript, prompt=prompt, current=current, revision=transcript.revision + late)
+    if is_of_the_runtime(message):
+        return _noticed(transcript, Noticed(_told_the_model(prompt)))
     said = replace(prompt, first=True) == transcript.prompt or prompt in transcript.current
     return transcript if said else replace(transcript, current=(*_all_closed(transcript.current), prompt))
+
+
+def is_of_the_runtime(message: Message) -> bool:
+    """Whether no word of a message on the user's side is the user's: the runtime asks for another answer."""
+    words = [part.origin.kind for part in message.parts if isinstance(part, TextPart)]
+    return bool(words) and "user" not in words
+
+
+def _told_the_model(prompt: Prompt) -> str:
+    with_it = f" (with {', '.join(used.name for used in prompt.used)})" if prompt.used else ""
+    return f"told the model: {one_line(prompt.text, TOLD_CHARS)}{with_it}"
 
 
 def _model_message(transcript: Transcript, message: Message) -> Transcript:

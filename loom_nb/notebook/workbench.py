@@ -19,7 +19,6 @@ from loom_nb.errors import (
     LoomError,
     LoomKeyError,
     LoomUsageError,
-    ModelError,
     SetupError,
     StoreError,
 )
@@ -356,7 +355,6 @@ class Workbench:
             raise
         if not result.events:  # it never began, so the conversation was not entered
             self._go_back(before)
-        _advise(result)
         if isinstance(result.error, LoomKeyError):
             from loom_nb.notebook.key_states import advise
 
@@ -1090,10 +1088,3 @@ def _has_not_ended(run: str) -> LoomUsageError:
 def _new_id() -> str:
     """For a conversation of a notebook."""
     return f"nb-{uuid.uuid4().hex[:12]}"
-
-
-def _advise(result: "RunResult") -> None:
-    """Say what most often lies behind a failure that only this end of the wire can know."""
-    error = result.error
-    if isinstance(error, ModelError) and error.fault == "connection" and result.model.startswith("ollama:"):
-        error.fixes = ("is `ollama serve` running?", *error.fixes)[:3]

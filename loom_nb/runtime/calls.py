@@ -166,6 +166,7 @@ async def _approved(stage: Stage, ready: Ready) -> ToolResultPart | None:
 
 def _deny(stage: Stage, part: ToolCallPart, refused: Refused) -> ToolResultPart:
     stage.denied = (*stage.denied, f"{part.name}: {refused.reason}")
+    stage.allowing = stage.allowing or refused.fixes
     return _refuse(stage, part, "denied", refused.text)
 
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from loom_nb.border import parse
 from loom_nb.checks import check, number, whole
-from loom_nb.errors import BorderError
+from loom_nb.errors import BorderError, EndFault
 from loom_nb.messages import ToolCallPart, ToolResultPart, Usage, canonical
 from loom_nb.settings import money
+from loom_nb.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +33,14 @@ class Limits:
     def __post_init__(self) -> None:
         check(self, _WANTED)
 
-    def exceeded(self, turns: int, usage: Usage, cost: float | None) -> tuple[str, str] | None:
+    def exceeded(self, turns: int, usage: Usage, cost: float | None) -> tuple[EndFault, str] | None:
         """The (fault, reason) of the first limit that forbids another turn, or None."""
         if turns >= self.max_iterations:
-            return "turns", f"{turns} model calls were made, the limit is {self.max_iterations}"
+            made = f"{counted(turns, 'model call')} {'was' if turns == 1 else 'were'} made"
+            return "turns", f"{made}, the limit is {self.max_iterations}"
         return self.overspent(usage, cost) if turns else None
 
-    def overspent(self, usage: Usage, cost: float | None) -> tuple[str, str] | None:
+    def overspent(self, usage: Usage, cost: float | None) -> tuple[EndFault, str] | None:
         """The (fault, reason) of the limit that forbids whatever costs anything, or None."""
         if self.max_tokens is not None and usage.total_tokens >= self.max_tokens:
             return "tokens", f"{usage.total_tokens:,} tokens were used, the limit is {self.max_tokens:,}"

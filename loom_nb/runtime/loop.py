@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from loom_nb.errors import ModelError, RunLimited, RunStopped, ToolError
+from loom_nb.errors import EndFault, ModelError, RunLimited, RunStopped, ToolError
 from loom_nb.events import (
     MessageAdded,
     Noticed,
@@ -72,7 +72,7 @@ async def turns(stage: Stage) -> RunFinished:
             if stage.commit is not None:
                 await stage.commit()
     except RunLimited as reached:  # what had come of the message is settled at the end
-        return stage.finished("limit", so_far(stage), reached.fault, reached.reason)
+        return stage.finished("limit", so_far(stage), reached.fault, reached.reason, fixes=reached.fixes)
     except RunStopped as stop:
         return stage.finished("stopped", reason=stop.reason)
 
@@ -275,8 +275,13 @@ def _mend(wrong: str) -> Message:
     return Message("user", (TextPart(first, ours), TextPart(wrong, MODEL), TextPart(last, ours)))
 
 
-_REFUSED: tuple[Status, str, str] = ("failed", "content_filter", "the model refused to answer")
-_BROKEN_OFF: dict[StopReason, tuple[Status, str, str]] = {
+_NO_FIT = (
+    "%loom show last   (what it answered)",
+    "say in the prompt what each field means",
+    "run the cell again",
+)
+_REFUSED: tuple[Status, EndFault, str] = ("failed", "content_filter", "the model refused to answer")
+_BROKEN_OFF: dict[StopReason, tuple[Status, EndFault, str]] = {
     "length": ("limit", "length", "the answer was cut at the model's output limit"),
     "refusal": _REFUSED,
     "content_filter": _REFUSED,
@@ -294,9 +299,10 @@ def _ending(stage: Stage, reply: Reply, wrong: str | None) -> RunFinished:
     if stage.replies == 1 and not text.strip():
         return stage.finished("failed", fault="format", reason="the model sent an empty answer")
     if wrong is not None:
-        return stage.finished("failed", text, "format", f"the answer does not fit the schema: {wrong}")
+        reason = f"the answer does not fit the schema: {wrong}"
+        return stage.finished("failed", text, "format", reason, fixes=_NO_FIT)
     if stage.denied:
-        return stage.finished("denied", text, "denied", "; ".join(stage.denied))
+        return stage.finished("denied", text, "denied", "; ".join(stage.denied), fixes=stage.allowing)
     if stage.output is None:
         return stage.finished("completed", text)
     stage.value = stage.output.accept(text)

@@ -4,16 +4,22 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from loom_nb.errors import LoomError, LoomUsageError, RunDenied, RunFailed, RunLimited, RunStopped
+from loom_nb.errors import (
+    EndFault,
+    LoomError,
+    LoomUsageError,
+    RunDenied,
+    RunFailed,
+    RunLimited,
+    RunStopped,
+    SetupError,
+)
 from loom_nb.events import (
-    CallFinished,
     CallOutput,
-    CallStarted,
     Delta,
     Event,
     Kept,
@@ -23,8 +29,10 @@ from loom_nb.events import (
     RunStarted,
 )
 from loom_nb.messages import Message, Usage
+from loom_nb.remedies import first_of, remedies
 from loom_nb.runtime.artifact_files import Files
 from loom_nb.runtime.artifacts import Artifacts, artifacts_of
+from loom_nb.runtime.tool_uses import ToolUse, tool_uses
 from loom_nb.settings import money
 
 if TYPE_CHECKING:
@@ -36,18 +44,6 @@ if TYPE_CHECKING:
     from loom_nb.runtime.log import Log
 
 _FAILURES: dict[str, type[RunFailed]] = {"stopped": RunStopped, "limit": RunLimited, "denied": RunDenied}
-
-
-@dataclass(frozen=True, slots=True)
-class ToolUse:
-    """One tool call of a run, folded from its events."""
-
-    id: str
-    name: str
-    arguments: dict[str, Any]
-    outcome: str
-    result: str
-    seconds: float
 
 
 class RunResult(msgspec.Struct, frozen=True, eq=False):
@@ -125,18 +121,7 @@ class RunResult(msgspec.Struct, frozen=True, eq=False):
     @property
     def tools(self) -> list[ToolUse]:
         """The tool calls, in the order in which they ended."""
-        begun: dict[str, list[dict[str, Any]]] = {}
-        uses: list[ToolUse] = []
-        for fact in (entry.event for entry in self.events):
-            if isinstance(fact, CallStarted):
-                begun.setdefault(fact.call_id, []).append(fact.arguments)
-            elif isinstance(fact, CallFinished):
-                arguments = begun[fact.call_id].pop(0) if begun.get(fact.call_id) else {}
-                text = fact.result.text
-                uses.append(
-                    ToolUse(fact.call_id, fact.result.name, arguments, fact.outcome, text, fact.seconds)
-                )
-        return uses
+        return tool_uses(self.events)
 
     @property
     def artifacts(self) -> Artifacts:
@@ -223,10 +208,14 @@ class RunResult(msgspec.Struct, frozen=True, eq=False):
         """
         if self.status == "completed":
             return self
+        fixes = self.finished.fixes or remedies(self.status, self.fault)
         if isinstance(self.error, LoomError):
+            if not (self.error.fixes and isinstance(self.error, SetupError)):  # it knows best
+                self.error.fixes = first_of(self.error.fixes, fixes)
             raise self.error
         kind = _FAILURES.get(self.status, RunFailed)
-        raise kind(f"{self.id} {_VERBS[self.status]}", reason=self.reason, fault=self.fault) from self.error
+        title, fault = f"{self.id} {_VERBS[self.status]}", cast("EndFault", self.fault)
+        raise kind(title, reason=self.reason, fault=fault, fixes=fixes) from self.error
 
     def __eq__(self, other: object) -> bool:
         """Whether the log holds the same of both: `value` and `error` are not in it."""

@@ -19,12 +19,15 @@ import msgspec
 
 from loom_nb.border import clean, parse_object
 from loom_nb.errors import (
+    CredentialError,
+    EndFault,
     LeaseLost,
     LoomContextError,
     LoomError,
     LoomKeyError,
     LoomUsageError,
     ModelError,
+    ReplayDrift,
     SetupError,
     StoreError,
 )
@@ -48,6 +51,7 @@ from loom_nb.events import (
     RunResumed,
     RunStarted,
     SessionOpened,
+    Status,
     TurnFinished,
     VariablesChanged,
 )
@@ -80,6 +84,7 @@ from loom_nb.protocols import (
 )
 from loom_nb.questions import Question
 from loom_nb.redaction.known import KnownSecrets
+from loom_nb.remedies import Known, first_of, remedies
 from loom_nb.runtime.artifact_files import files_beside
 from loom_nb.runtime.asking import Asking
 from loom_nb.runtime.calls import tell
@@ -1154,8 +1159,9 @@ class Session:
     def _not_kept(self, run: Run, ending: "_Ending", refused: Exception) -> None:
         """The store refused the end of a run, which makes it a failure."""
         reason = refused.title if isinstance(refused, LoomError) else f"{type(refused).__name__}: {refused}"
+        fixes = first_of(refused.fixes if isinstance(refused, LoomError) else (), remedies("failed", "store"))
         ending.finished = msgspec.structs.replace(
-            ending.finished, status="failed", fault="store", reason=reason
+            ending.finished, status="failed", fault="store", reason=reason, fixes=fixes
         )
         run.entries[-1] = self._log.renote(ending.finished)
         ending.error = refused
@@ -1321,7 +1327,7 @@ class _Beginning(msgspec.Struct, frozen=True):
         return self.message.text
 
 
-_CUT_OFF = RunFinished("stopped", reason="its task was cancelled")
+_CUT_OFF = RunFinished("stopped", reason="its task was cancelled", fixes=remedies("stopped"))
 
 
 class _Ending(msgspec.Struct):
@@ -1431,7 +1437,9 @@ def _take_up(stage: Stage, past: Waiting) -> None:
         elif isinstance(entry.event, ContextCompacted) and entry.event.usage.total_tokens:
             stage.spend(entry.event.usage, aside=True)
         elif isinstance(entry.event, CallFinished) and entry.event.outcome == "denied":
-            stage.denied = (*stage.denied, entry.event.result.text)
+            result = entry.event.result
+            stage.denied = (*stage.denied, result.text)
+            stage.allowing = stage.allowing or remedies("denied", "denied", Known(tool=result.name))
 
 
 async def _tell_the_end(stage: Stage, run: Run, ending: _Ending) -> None:
@@ -1464,7 +1472,7 @@ def _stopped(stage: Stage | None, run: Run) -> RunFinished:
     """The end of a run that was told to end: its words so far are its output."""
     reason = run.stop_reason or "its task was cancelled"
     if stage is None:
-        return RunFinished("stopped", reason=reason)
+        return RunFinished("stopped", reason=reason, fixes=remedies("stopped"))
     if run.expired:
         seconds = stage.runtime.limits.timeout
         return stage.finished("limit", so_far(stage), "timeout", f"it took longer than {seconds:g} s")
@@ -1472,6 +1480,7 @@ def _stopped(stage: Stage | None, run: Run) -> RunFinished:
 
 
 def _failed(stage: Stage | None, failure: Exception) -> RunFinished:
+    fault: EndFault
     match failure:
         case LoomKeyError():
             fault = "key"
@@ -1479,6 +1488,10 @@ def _failed(stage: Stage | None, failure: Exception) -> RunFinished:
             fault = failure.fault
         case StoreError():
             fault = "store"
+        case ReplayDrift():
+            fault = "replay"
+        case CredentialError():
+            fault = "credential"
         case SetupError():
             fault = "setup"
         case LoomContextError():
@@ -1486,6 +1499,10 @@ def _failed(stage: Stage | None, failure: Exception) -> RunFinished:
         case _:
             fault = "internal"
     reason = failure.title if isinstance(failure, LoomError) else f"{type(failure).__name__}: {failure}"
+    status: Status = "limit" if fault == "context" else "failed"
+    fixes = failure.fixes if isinstance(failure, LoomError) else ()
+    if not (fixes and isinstance(failure, SetupError)):  # else it knows best
+        fixes = first_of(fixes, remedies(status, fault, stage.known() if stage is not None else Known()))
     if stage is None:
-        return RunFinished("failed", reason=reason, fault=fault)
-    return stage.finished("limit" if fault == "context" else "failed", so_far(stage), fault, reason)
+        return RunFinished("failed", reason=reason, fault=fault, fixes=fixes)
+    return stage.finished(status, so_far(stage), fault, reason, fixes=fixes)

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from loom_nb.border import clean
+from loom_nb.errors import EndFault
 from loom_nb.events import Delta, Kept, RunFinished, Status, StopReason, TextDelta, ThinkingDelta
 from loom_nb.messages import (
     MODEL,
@@ -22,6 +23,7 @@ from loom_nb.messages import (
     Usage,
 )
 from loom_nb.protocols import Clock, LanguageModel, PartitionItem, Reply, Request
+from loom_nb.remedies import Known, remedies
 from loom_nb.runtime.artifact_files import Files
 from loom_nb.runtime.asking import Asking
 from loom_nb.runtime.context import View
@@ -207,6 +209,8 @@ class Stage(_Setting, eq=False):
     """Results of the calls of the turn in progress; likewise."""
     denied: tuple[str, ...] = ()
     """Reasons of the calls that were refused in this run."""
+    allowing: tuple[str, ...] = ()
+    """What a person can do who wants the first of them to run."""
     course: Course | None = None
     """What the dashboard tells of this run; None where no request holds one."""
     streak: Streak | None = None
@@ -272,15 +276,34 @@ class Stage(_Setting, eq=False):
         self.meter.tail.append(message)
 
     def finished(
-        self, status: Status, output: str = "", fault: str = "", reason: str = "", data: Any = None
+        self,
+        status: Status,
+        output: str = "",
+        fault: EndFault = "",
+        reason: str = "",
+        data: Any = None,
+        fixes: Sequence[str] = (),
     ) -> RunFinished:
-        """The run's last event."""
+        """The run's last event. `fixes` are those that are known better than by the fault."""
         seconds = self.clock.monotonic() - self.started
         if self.purse is None and self.run.deltas:  # else the purse has told of it
             written = int(sum(map(weight, self.run.deltas)))
             self.estimate(Usage(self.size(self.request), written), self.priced)
         return RunFinished(
-            status, output, reason, fault, self.usage, self.cost, self.replies, seconds, data, self.estimated
+            status, output, reason, fault, self.usage, self.cost, self.replies, seconds, data, self.estimated,
+            () if status == "completed" else tuple(fixes) or remedies(status, fault, self.known()),
+        )  # fmt: skip
+
+    def known(self) -> Known:
+        """What is known of an end."""
+        limits = self.runtime.limits
+        return Known(
+            vendor=self.model.name.partition(":")[0],
+            turns=limits.max_iterations,
+            seconds=limits.timeout,
+            tokens=limits.max_tokens,
+            dollars=limits.max_cost,
+            repeats=limits.stuck,
         )
 
     def estimate(self, usage: Usage, model: Priced) -> None:

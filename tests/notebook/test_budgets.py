@@ -39,7 +39,7 @@ def test_a_cap_counts_from_the_next_cell_on_and_can_be_taken_off(shell):
     done = shell.run_cell(ASK)
     assert not done.success
     assert type(done.error_in_exec).__name__ == "RunLimited"
-    assert "more: %loom budget day 400tok" in str(done.error_in_exec)
+    assert "Fix    %loom budget day 400tok\n" in str(done.error_in_exec)
     assert "budget, today" in facts(typed(shell, ""))
 
     typed(shell, "budget day off")

@@ -12,6 +12,7 @@ from loom_nb.border import parse
 from loom_nb.errors import BorderError
 from loom_nb.notebook.render.strict_markdown import visible
 from loom_nb.notebook.transcript import Card, Picture, Prompt, Retry, Transcript, Used
+from loom_nb.remedies import remedies
 from loom_nb.runtime.artifacts import size_in_words
 from loom_nb.runtime.compaction import calls_in_words
 from loom_nb.settings import money
@@ -294,17 +295,6 @@ _TITLES = {
     "failed": "The run failed",
     "interrupted": "The run was interrupted",
 }
-_FIXES = {
-    ("failed", "key"): ("%loom doctor", "%%loom -m offline"),
-    ("failed", "auth"): ("%loom doctor",),
-    ("failed", "billing"): ("look at your account at the vendor",),
-    ("failed", "model_not_found"): ("%loom models",),
-    ("failed", "context_overflow"): ("%loom compact", "%%loom --new"),
-    ("limit", "context"): ("%loom context", "%%loom --new"),
-    ("limit", "turns"): ("%%loom --max-steps 50",),
-    ("limit", "timeout"): ("%%loom --timeout 600",),
-}
-_PASSING = ("rate_limit", "overloaded", "server_error", "timeout", "connection", "cut_stream")
 
 
 def failure(transcript: Transcript) -> Failure | None:
@@ -312,11 +302,9 @@ def failure(transcript: Transcript) -> Failure | None:
     if not transcript.finished or transcript.status == "completed" or transcript.raises:
         return None
     status, fault = transcript.status, transcript.fault
-    fixes = _FIXES.get((status, fault), ())
-    if status == "failed" and fault in _PASSING:
-        fixes = ("run the cell again",)
+    fixes = transcript.fixes or remedies(status, fault)
     title = _TITLES[status] + (f" ({fault})" if fault and status != "stopped" else "")
-    return Failure(one_line(title), one_line(transcript.reason), fixes)
+    return Failure(one_line(title), one_line(transcript.reason), tuple(map(visible, fixes)))
 
 
 def seconds(value: float) -> str:
