@@ -21,6 +21,7 @@ from loom_nb.protocols import Book, Capability, Generation, KeySource, Store
 from loom_nb.redaction.known import KnownSecrets
 from loom_nb.runtime.hooks import Hook, Hooks
 from loom_nb.runtime.policies import Runtime
+from loom_nb.runtime.redacting import Redacting
 from loom_nb.runtime.run import RunResult
 from loom_nb.runtime.session import Session
 from loom_nb.runtime.tally import Tally
@@ -161,8 +162,7 @@ class Agent:
             owns_store=store is None,
             describe=_describe,
             book=_book_beside,
-            secrets=known_secrets(),
-            redaction=USED,
+            redacting=_redacting(),
         )
         self._sessions[session.id] = session
         return session
@@ -263,6 +263,12 @@ def _default_store() -> Store:
 def known_secrets() -> KnownSecrets:
     """What this process knows of secrets: one for all sessions, for what one was told another may show."""
     return KnownSecrets()
+
+
+@cache
+def _redacting() -> Redacting:
+    """One for all sessions as well: it holds nothing of any of them."""
+    return Redacting(known_secrets(), USED)
 
 
 def _book_beside(store: Store) -> Book:

@@ -160,8 +160,8 @@ class _Attempts:
         stage = self._stage
         for event in settle(stage):
             stage.say(event)
-        stage.run.deltas.clear()
-        stage.results, stage.started_calls = [], set()
+        stage.run.deltas = ()
+        stage.between_turns()
 
     async def _leave_out(self) -> None:
         """The work of the attempts so far is not shown any more; what each was told at its beginning is."""

@@ -201,8 +201,8 @@ async def _run_group(stage: Stage, group: list[Ready], results: dict[int, ToolRe
 def _tell_begun(stage: Stage, ready: Ready) -> None:
     """Count a call and say that it begins."""
     now = stage.clock.now()
-    for tally in stage.tallies.values():
-        tally.add(ready.part.name, now)
+    stage.tally.add(ready.part.name, now)
+    stage.agents.add(ready.part.name, now)
     stage.say(CallStarted(ready.part.id, ready.part.name, ready.plain, ready.effects))
 
 
@@ -220,7 +220,7 @@ async def _look_again(stage: Stage, ready: Ready) -> ToolResultPart | None:
 
 async def _run(stage: Stage, ready: Ready, task: "asyncio.Task[None] | None" = None) -> ToolResultPart:
     """One call within its time; what it raises is its result. `task`: who carries it out, where known."""
-    part, tool, clock = ready.part, ready.tool, stage.clock.monotonic
+    part, tool, clock, results = ready.part, ready.tool, stage.clock.monotonic, stage.results
     started = clock()
     stage.started_calls.add(part.id)
     outcome, parts = await _within(stage, ready, task or asyncio.current_task())
@@ -237,7 +237,7 @@ async def _run(stage: Stage, ready: Ready, task: "asyncio.Task[None] | None" = N
     parts, taken = await stage.redacting.result(parts) if stage.redacting.suspects(parts) else (parts, 0)
     parts, chars = _shorten(stage, part.id, tool, parts)
     result = ToolResultPart(part.id, part.name, parts, outcome != "ok", tool.origin)
-    stage.results.append(result)
+    results.append(result)
     stage.say(CallFinished(result, outcome, clock() - started, chars))
     if taken:
         stage.say(taken_out(taken, part.name))

@@ -76,7 +76,7 @@ class View:
     """The latest one: it survives whatever is left out."""
     planned: int = -1
     """The message by which it was written down; -1 where that is not known."""
-    notes: list[tuple[int, NotesWritten]] = field(default_factory=list)
+    notes: tuple[tuple[int, NotesWritten], ...] = ()
     """What was written on the scratchpad, oldest first, each with the message that did it."""
     evidence: Numbers = field(default_factory=Numbers)
     """The numbers of the passages of documents that were told; copies of the view have the same."""
@@ -315,7 +315,7 @@ class View:
 
     def noted(self, event: NotesWritten) -> None:
         """The agent wrote on its scratchpad, by the last message."""
-        self.notes.append((len(self.conversation) - 1, event))
+        self.notes += ((len(self.conversation) - 1, event),)
 
     @property
     def scratchpad(self) -> list[tuple[int, str]]:
@@ -391,11 +391,10 @@ def copy_of(view: View) -> View:
         numbers=view.numbers,
         plan=view.plan,
         planned=view.planned,
+        notes=view.notes,
         evidence=view.evidence,
     )
-    copy.compactions, copy.marks, copy._hidden, copy.notes = (
-        dict(view.compactions), dict(view.marks), dict(view._hidden), list(view.notes)
-    )  # fmt: skip
+    copy.compactions, copy.marks, copy._hidden = dict(view.compactions), dict(view.marks), dict(view._hidden)
     copy.undone = dict(view.undone)
     copy.shown, copy._items, copy._tokens = view.shown, view._items, view._tokens
     return copy

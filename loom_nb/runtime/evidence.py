@@ -17,15 +17,12 @@ MAX_RANGE = 30
 """Numbers that `[1-9]` may stand for."""
 
 
-class Numbers:
+class Numbers(msgspec.Struct, eq=False, gc=False):
     """Which number each passage of a conversation has. Fold `EvidenceFound` events into it."""
 
-    __slots__ = ("_of", "highest")
-
-    def __init__(self) -> None:
-        self._of: dict[str, int] = {}
-        self.highest = 0
-        """The last one given out."""
+    _of: dict[str, int] = {}
+    highest: int = 0
+    """The last one given out."""
 
     def take(self, event: EvidenceFound) -> None:
         """What the log says of numbers."""
@@ -40,9 +37,7 @@ class Numbers:
 
     def copy(self) -> "Numbers":
         """To try what would be given out."""
-        other = Numbers()
-        other._of, other.highest = dict(self._of), self.highest
-        return other
+        return Numbers(dict(self._of), self.highest)
 
     def number(self, passages: Sequence[str]) -> tuple[int, ...]:
         """Their numbers; new ones get the next."""

@@ -61,8 +61,7 @@ async def turns(stage: Stage) -> RunFinished:
             if calls and reply.stop_reason not in ("refusal", "content_filter"):
                 if stage.fair.must_wait():
                     await stage.fair.turn()
-                results = await perform(stage, calls, cut=reply.stop_reason == "length")
-                ended = _take_in(stage, calls, results)
+                ended = _take_in(stage, calls, await perform(stage, calls, cut=reply.stop_reason == "length"))
             else:
                 answers += 1
                 wrong = None if stage.output is None else _schema_problem(stage.output, reply)
@@ -97,6 +96,7 @@ async def _finish_turn(stage: Stage) -> None:
         stage,
         Message("tool", tuple(await perform(stage, stage.view.conversation.messages[-1].calls, cut=False))),
     )
+    stage.between_turns()
     stage.resumed = None
     for question in stage.asking.forget_waiting():  # its tool or what it would do is another by now
         stage.say(QuestionAnswered(question.id, "cancelled"))
@@ -125,7 +125,7 @@ async def _turn(stage: Stage) -> Reply:
             raise
     if reply is None:
         reply = await _ask_again(stage)
-    stage.run.deltas.clear()
+    stage.run.deltas = ()
     message, stop = cleaned(reply.message), None
     if stage.redacting.at_work:
         message, stop = await _without_secrets(stage, message)
@@ -221,6 +221,7 @@ def _take_in(
     """Add what the calls gave; the end of the run where going on is of no use."""
     stuck = _stuck(stage, calls, results)
     _add(stage, Message("tool", tuple(results)))
+    stage.between_turns()
     return stage.finished("limit", fault="stuck", reason=stuck) if stuck else None
 
 

@@ -183,7 +183,7 @@ async def handoff(
 
 def _budget(stage: Stage) -> int | None:
     answer = stage.request.generation.max_output_tokens
-    return budget_of(stage.runtime.context, stage.window, answer, stage.meter.limit)
+    return budget_of(stage.runtime.context, stage.reference.window, answer, stage.meter.limit)
 
 
 def budget_of(

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -284,7 +284,7 @@ class Run(msgspec.Struct, eq=False, weakref=True):
     task: "asyncio.Task[None] | None" = None
     sinks: tuple[Callable[[Event], None], ...] = ()
     entries: list[LogEntry] = msgspec.field(default_factory=list)
-    deltas: list[Delta] = msgspec.field(default_factory=list)
+    deltas: Sequence[Delta] = ()
     """What the model has shown of a message that is not finished."""
     _ended: "asyncio.Future[None] | None" = None
 
@@ -341,8 +341,8 @@ class Run(msgspec.Struct, eq=False, weakref=True):
     def say(self, event: Kept) -> None:
         """Keep a fact in the log and show it."""
         log = self._log  # as `Log.note` does it: every fact of every run comes by here
-        if log.known.redactor is not None:
-            event = log.kept(event)
+        if log.redacting.known.redactor is not None:
+            event = log.redacting.kept(event)
         log.seq = seq = log.seq + 1
         entry = LogEntry(log.session, seq, self.id, log.now(), event)
         log.pending.append(entry)
@@ -353,7 +353,10 @@ class Run(msgspec.Struct, eq=False, weakref=True):
 
     def show(self, delta: Delta) -> None:
         """Show a piece of the message that is being written."""
-        self.deltas.append(delta)
+        if type(self.deltas) is list:
+            self.deltas.append(delta)
+        else:
+            self.deltas = [delta]
         if self.sinks:
             for sink in self.sinks:
                 sink(delta)

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -45,8 +45,28 @@ from loom_nb.runtime.toolkit import Toolkit
 from loom_nb.tokens import estimate_message
 
 
-@dataclass(slots=True)
-class Meter:
+class ModelReference(Protocol):
+    """What a session needs of a Model."""
+
+    @property
+    def name(self) -> str:
+        """`vendor:model`."""
+        ...
+
+    def open(self) -> LanguageModel:
+        """Make a client."""
+        ...
+
+    def cost(self, usage: Usage, answered: str = "") -> float | None:
+        """US dollars, or None where the price is not known. `answered` is `Reply.model`."""
+        ...
+
+    def window(self) -> int | None:
+        """Tokens that it can take, request and answer together; None where that is not known."""
+        ...
+
+
+class Meter(msgspec.Struct, eq=False, gc=False):
     """Tokens of the conversation so far: the vendor's last count, and an estimate of what came after."""
 
     counted: int = 0
@@ -58,11 +78,11 @@ class Meter:
     """Tokens of the dashboard in the request, which is no part of the conversation."""
     sent: int = 0
     """Tokens of the last request that was answered."""
-    tail: list[Message] = field(default_factory=list)
+    tail: tuple[Message, ...] = ()
 
     def added(self, message: Message) -> None:
         """The conversation grew."""
-        self.tail.append(message)
+        self.tail += (message,)
 
     def counted_by_vendor(self, usage: Usage) -> None:
         """A reply, already added, told what its request and itself weighed."""
@@ -72,7 +92,7 @@ class Meter:
             self.counted = counted if counted > 0 else 0
             self.exact = True
             self.sent = sent
-            self.tail.clear()
+            self.tail = ()
         else:
             self.sent = self.weigh()
 
@@ -84,7 +104,7 @@ class Meter:
         """Tokens of the next request."""
         for message in self.tail:
             self.counted += estimate_message(message)
-        self.tail.clear()
+        self.tail = ()
         return self.counted + self.working
 
 
@@ -137,18 +157,17 @@ class _Setting(msgspec.Struct, eq=False, kw_only=True):
     redacting: Redacting
     """What takes secrets out of everything that is kept, shown or sent."""
     origins: Origins
-    tallies: Mapping[str, Tally]
+    tally: Tally
+    """The calls of this session,"""
+    agents: Tally
+    """and those of all sessions of the agent."""
     meter: Meter
     view: View
     """What of the conversation is sent."""
-    window: Callable[[], int | None]
-    """Tokens that the model can take, where that is known; the first look may take a while."""
     room: int
     """Tokens below which a request is known to fit."""
-    price: Callable[[Usage, str], float | None]
-    """What tokens cost; the second argument is `Reply.model`."""
-    priced: Priced
-    """The model, as far as its price goes."""
+    reference: ModelReference
+    """What is known of the model before it is opened: its price, and how much it can take."""
     counted: bool
     """Whether there is a cap on what it spends, or somebody else is to know of it."""
     random: Callable[[], float]
@@ -189,8 +208,8 @@ class Stage(_Setting, eq=False):
     """The texts of capabilities that are part of the instructions."""
     purse: Purse | None = None
     """What the run may spend; None where that is not counted."""
-    weighed: tuple[str, Sequence[Any], Any, int] | None = None
-    """Instructions, tools and form of an answer, with their tokens."""
+    weighed: int | None = None
+    """Tokens of what `view.headed` tells, once somebody asked again."""
     made: Products | None = None
     """What its calls made beside what they returned, once one did."""
     closed: bool = False
@@ -237,6 +256,15 @@ class Stage(_Setting, eq=False):
             partitions=partitions,
         )
 
+    def between_turns(self) -> None:
+        """No call is in progress: those of the last turn have their results in the conversation."""
+        self.results, self.started_calls = _NONE_YET, _NONE_BEGUN
+
+    @property
+    def tallies(self) -> Mapping[str, Tally]:
+        """Whose calls rules may count."""
+        return {"session": self.tally, "agent": self.agents}
+
     @property
     def products(self) -> Products:
         """What its calls make beside what they return. May be asked for from any thread."""
@@ -257,15 +285,12 @@ class Stage(_Setting, eq=False):
 
     def head(self) -> int:
         """`head_tokens` of the run's request: reckoned once for the same instructions, tools and form."""
-        request, known = self.request, self.weighed
-        if (
-            known is None
-            or known[0] is not request.system
-            or known[1] is not request.tools
-            or known[2] is not request.output
-        ):
-            known = self.weighed = (request.system, request.tools, request.output, request.head_tokens)
-        return known[3]
+        request, (system, tools, output, _) = self.request, self.view.headed
+        if request.system is not system or request.tools is not tools or request.output is not output:
+            return request.head_tokens  # the first time: the vendor's count is nearly always the next
+        if self.weighed is None:
+            self.weighed = request.head_tokens
+        return self.weighed
 
     def add(self, message: Message) -> None:
         """Append a message to the conversation."""
@@ -273,7 +298,7 @@ class Stage(_Setting, eq=False):
         view.add(message)
         if request.conversation is not view.shown:
             request.conversation = view.shown
-        self.meter.tail.append(message)
+        self.meter.tail += (message,)
 
     def finished(
         self,
@@ -288,7 +313,7 @@ class Stage(_Setting, eq=False):
         seconds = self.clock.monotonic() - self.started
         if self.purse is None and self.run.deltas:  # else the purse has told of it
             written = int(sum(map(weight, self.run.deltas)))
-            self.estimate(Usage(self.size(self.request), written), self.priced)
+            self.estimate(Usage(self.size(self.request), written), self.reference)
         return RunFinished(
             status, output, reason, fault, self.usage, self.cost, self.replies, seconds, data, self.estimated,
             () if status == "completed" else tuple(fixes) or remedies(status, fault, self.known()),
@@ -330,7 +355,7 @@ class Stage(_Setting, eq=False):
             price: of the model that gave it, where it is not the run's own.
             aside: it is paid for and no step of the run: a handoff.
         """
-        cost, first = (price or self.price)(usage, answered), not self.paid
+        cost, first = (price or self.reference.cost)(usage, answered), not self.paid
         self.paid += 1
         self.replies += not aside
         if first:
@@ -378,7 +403,7 @@ def _cleaned_part(part: Part) -> Part:
     return part
 
 
-def partial_message(deltas: list[Delta]) -> Message | None:
+def partial_message(deltas: Sequence[Delta]) -> Message | None:
     """What had arrived of a message whose stream was cut: its words, never its half-written calls."""
     thinking = "".join(delta.text for delta in deltas if isinstance(delta, ThinkingDelta))
     text = "".join(delta.text for delta in deltas if isinstance(delta, TextDelta))
