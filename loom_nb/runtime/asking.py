@@ -7,8 +7,9 @@ first one that fits counts. Leaves that reach further than one call are read fro
 import asyncio
 import hashlib
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Literal, cast
 
 import msgspec
@@ -52,6 +53,7 @@ class _Open:
     taken: bool = False
 
 
+_NONE: Mapping[str, Any] = MappingProxyType({})
 _NO_FACES: frozenset[object] = frozenset()
 _TURN = threading.Lock()
 """Of all sessions: it is held for a moment."""
@@ -80,8 +82,8 @@ class Asking:
         self.session = session
         self.place = place or session
         self._store = store
-        self._open: dict[str, _Open] = {}
-        self._early: dict[str, Answer] = {}
+        self._open: Mapping[str, _Open] = _NONE  # it, and the next one, is changed by putting another there
+        self._early: Mapping[str, Answer] = _NONE
         self._waiting: tuple[Question, ...] = ()
         self._faces = _NO_FACES
         self._number = 0
@@ -128,7 +130,7 @@ class Asking:
     def forget_waiting(self) -> tuple[Question, ...]:
         """The turn that waited is over: these of its questions were not asked again."""
         left, self._waiting = self._waiting, ()
-        self._early.clear()
+        self._early = _NONE
         return left
 
     # -- asking ------------------------------------------------------------------------------------
@@ -168,8 +170,9 @@ class Asking:
         loop = asyncio.get_running_loop()
         one = _Open(question, loop, loop.create_future(), default, check)
         with _TURN:
-            self._open[question.id] = one
-            early = self._early.pop(question.id, None)
+            self._open = {**self._open, question.id: one}
+            early = self._early.get(question.id)
+            self._early = {name: other for name, other in self._early.items() if name != question.id}
         try:
             if again is None:
                 say(QuestionAsked(question))
@@ -182,7 +185,8 @@ class Asking:
             say(QuestionAnswered(question.id, "cancelled"))
             raise
         finally:
-            self._open.pop(question.id, None)
+            with _TURN:
+                self._open = {name: other for name, other in self._open.items() if other is not one}
         if reply.how == "person":
             self._redacting.answered(question, reply.value)
         given = grant(reply.value) if reply.how == "person" else None
@@ -265,7 +269,7 @@ class Asking:
             raise AnswerRefused(f"question {answer.question} was answered already")
         value = checked(known, answer.value)
         self._refuse(known, self._is_over(value) or _misfit(known, value))
-        self._early[known.id] = answer
+        self._early = {**self._early, known.id: answer}
 
     def _is_over(self, value: Any) -> str:
         ends = value.expires if isinstance(value, Decision) else None

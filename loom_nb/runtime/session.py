@@ -676,7 +676,7 @@ class Session:
         """
         async with self._opened():
             known = self.view.compactions
-            name = name or next(reversed(known), "")
+            name = name or next(reversed([*known]), "")
             firsts = [change.first for change in known[name].changes] if name in known else []
             if name not in known or (first is not None and first not in firsts):
                 what = f"no compaction '{name}' is in force" if name else "nothing was compacted"
