@@ -7,9 +7,8 @@ first one that fits counts. Leaves that reach further than one call are read fro
 import asyncio
 import hashlib
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Any, Literal, cast
 
 import msgspec
@@ -53,8 +52,6 @@ class _Open:
     taken: bool = False
 
 
-_NONE: Mapping[str, Any] = MappingProxyType({})
-_NO_FACES: frozenset[object] = frozenset()
 _TURN = threading.Lock()
 """Of all sessions: it is held for a moment."""
 
@@ -82,10 +79,10 @@ class Asking:
         self.session = session
         self.place = place or session
         self._store = store
-        self._open: Mapping[str, _Open] = _NONE  # it, and the next one, is changed by putting another there
-        self._early: Mapping[str, Answer] = _NONE
+        self._open: dict[str, _Open] = {}
+        self._early: dict[str, Answer] = {}
         self._waiting: tuple[Question, ...] = ()
-        self._faces = _NO_FACES
+        self._faces: set[object] = set()
         self._number = 0
         self._here: dict[tuple[str, str], tuple[str, Grant] | None] = {}
         """(key, place) -> (question, leave) of leaves given here, None for one taken back here."""
@@ -105,14 +102,8 @@ class Asking:
     def attend(self) -> Callable[[], None]:
         """A face connects; gives the way to leave."""
         face = object()
-        with _TURN:
-            self._faces |= {face}
-
-        def leave() -> None:
-            with _TURN:
-                self._faces -= {face}
-
-        return leave
+        self._faces.add(face)
+        return lambda: self._faces.discard(face)
 
     @property
     def questions(self) -> list[Question]:
@@ -130,7 +121,7 @@ class Asking:
     def forget_waiting(self) -> tuple[Question, ...]:
         """The turn that waited is over: these of its questions were not asked again."""
         left, self._waiting = self._waiting, ()
-        self._early = _NONE
+        self._early.clear()
         return left
 
     # -- asking ------------------------------------------------------------------------------------
@@ -170,9 +161,8 @@ class Asking:
         loop = asyncio.get_running_loop()
         one = _Open(question, loop, loop.create_future(), default, check)
         with _TURN:
-            self._open = {**self._open, question.id: one}
-            early = self._early.get(question.id)
-            self._early = {name: other for name, other in self._early.items() if name != question.id}
+            self._open[question.id] = one
+            early = self._early.pop(question.id, None)
         try:
             if again is None:
                 say(QuestionAsked(question))
@@ -185,8 +175,7 @@ class Asking:
             say(QuestionAnswered(question.id, "cancelled"))
             raise
         finally:
-            with _TURN:
-                self._open = {name: other for name, other in self._open.items() if other is not one}
+            self._open.pop(question.id, None)
         if reply.how == "person":
             self._redacting.answered(question, reply.value)
         given = grant(reply.value) if reply.how == "person" else None
@@ -269,7 +258,7 @@ class Asking:
             raise AnswerRefused(f"question {answer.question} was answered already")
         value = checked(known, answer.value)
         self._refuse(known, self._is_over(value) or _misfit(known, value))
-        self._early = {**self._early, known.id: answer}
+        self._early[known.id] = answer
 
     def _is_over(self, value: Any) -> str:
         ends = value.expires if isinstance(value, Decision) else None
