@@ -6,9 +6,11 @@ from collections import Counter
 
 import pytest
 
-from loom_nb import Agent, MemoryStore, Model, tool
+from loom_nb import Agent, MemoryStore, Model, SessionConfig, tool
 from loom_nb.messages import MODEL, Message, TextPart, ToolCallPart, Usage
 from loom_nb.protocols import Reply
+from loom_nb.runtime.redacting import Redacting
+from loom_nb.runtime.session import Session
 
 SESSIONS = 100
 
@@ -54,13 +56,18 @@ class Held:
 
 async def weights(rounds: int) -> dict[str, float]:
     """For a session with a run that waits for its model: objects of the garbage collector, by their type."""
-    agent = Agent(Model.scripted(["warm"]), tools=[add], session_store=MemoryStore())
-    await agent.session().run("what is made once is made before")
+    agent, store = Agent(Model.scripted(["warm"]), tools=[add]), MemoryStore()
+    nothing = Redacting()  # not what this process knows of secrets: that may be more in other tests
+
+    def session() -> Session:
+        return Session(agent, SessionConfig(), store, redacting=nothing)
+
+    await session().run("what is made once is made before")
     model = Held(rounds)
     object.__setattr__(agent, "model", model)
     gc.collect()
     before = {id(one) for one in gc.get_objects()}
-    runs = [asyncio.ensure_future(agent.session().run("go")) for _ in range(SESSIONS)]
+    runs = [asyncio.ensure_future(session().run("go")) for _ in range(SESSIONS)]
     await model.all_asked.wait()
     gc.collect()  # tuples of nothing but texts and numbers are none of its business once it has seen them
     new = Counter(type(one).__name__ for one in gc.get_objects() if id(one) not in before)
