@@ -384,7 +384,7 @@ def _after_context(done: list[str], fragment: str, bench: "Workbench") -> dict[s
 
 
 def _after_compact(done: list[str], fragment: str, bench: "Workbench") -> dict[str, Any]:
-    in_force = list(reversed(bench.session.view.compactions)) if bench.session is not None else []
+    in_force = [*bench.session.view.compactions][::-1] if bench.session is not None else []
     match done:
         case ["undo"]:
             return _offer(fragment, in_force, "compaction")

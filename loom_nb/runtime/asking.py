@@ -52,7 +52,6 @@ class _Open:
     taken: bool = False
 
 
-_NO_FACES: frozenset[object] = frozenset()
 _TURN = threading.Lock()
 """Of all sessions: it is held for a moment."""
 
@@ -83,7 +82,7 @@ class Asking:
         self._open: dict[str, _Open] = {}
         self._early: dict[str, Answer] = {}
         self._waiting: tuple[Question, ...] = ()
-        self._faces = _NO_FACES
+        self._faces: set[object] = set()
         self._number = 0
         self._here: dict[tuple[str, str], tuple[str, Grant] | None] = {}
         """(key, place) -> (question, leave) of leaves given here, None for one taken back here."""
@@ -103,14 +102,8 @@ class Asking:
     def attend(self) -> Callable[[], None]:
         """A face connects; gives the way to leave."""
         face = object()
-        with _TURN:
-            self._faces |= {face}
-
-        def leave() -> None:
-            with _TURN:
-                self._faces -= {face}
-
-        return leave
+        self._faces.add(face)
+        return lambda: self._faces.discard(face)
 
     @property
     def questions(self) -> list[Question]:

@@ -114,7 +114,7 @@ async def _shrink(
             compacted = one
             if one.handoff and written:
                 compacted = msgspec.structs.replace(one, usage=sum(written, Usage()))
-                stage.view.compactions[one.id] = compacted
+                stage.view.compactions = {**stage.view.compactions, one.id: compacted}
                 written.clear()
             stage.request.tools = stage.kit.offer(recall_tool(stage.view))
             tokens = compacted.tokens_after + await tell_compacted(stage, compacted)

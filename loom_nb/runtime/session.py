@@ -681,7 +681,7 @@ class Session:
         """
         async with self._opened():
             known = self.view.compactions
-            name = name or next(reversed(known), "")
+            name = name or next(reversed([*known]), "")
             firsts = [change.first for change in known[name].changes] if name in known else []
             if name not in known or (first is not None and first not in firsts):
                 what = f"no compaction '{name}' is in force" if name else "nothing was compacted"
@@ -1156,36 +1156,34 @@ class Session:
         """What all runs of an agent in this session have in common; kept for its next one."""
         model, kit = self._model(agent.model), await self._kit(agent)
         governance = agent.runtime.governance
-        self._latest, self._empty = (
-            agent,
-            Stage(
-                session=self.id,
-                model=model,
-                kit=kit,
-                runtime=agent.runtime,
-                governance=governance.with_rules(*kit.rules) if kit.rules else governance,
-                commit=self._log.commit if self.store.durable else None,
-                clock=self._clock,
-                deadlines=self._deadlines,
-                fair=self._fair,
-                hooks=agent.hooks,
-                asking=self._asking,
-                redacting=self._redacting,
-                origins=self._origins,
-                tally=self._tally,
-                agents=agent.tally,
-                meter=self._meter,
-                view=self.view,
-                room=self._unseen(agent.runtime),
-                reference=agent.model,
-                counted=self.store.durable or bool(agent.runtime.caps) or records(model),
-                random=random.random,
-                request=_NO_REQUEST,
-                files=self._files,
-                agent=agent.name,
-            ),
+        self._latest = agent
+        stage = self._empty = Stage(
+            session=self.id,
+            model=model,
+            kit=kit,
+            runtime=agent.runtime,
+            governance=governance.with_rules(*kit.rules) if kit.rules else governance,
+            commit=self._log.commit if self.store.durable else None,
+            clock=self._clock,
+            deadlines=self._deadlines,
+            fair=self._fair,
+            hooks=agent.hooks,
+            asking=self._asking,
+            redacting=self._redacting,
+            origins=self._origins,
+            tally=self._tally,
+            agents=agent.tally,
+            meter=self._meter,
+            view=self.view,
+            room=self._unseen(agent.runtime),
+            reference=agent.model,
+            counted=self.store.durable or bool(agent.runtime.caps) or records(model),
+            random=random.random,
+            request=_NO_REQUEST,
+            files=self._files,
+            agent=agent.name,
         )
-        return self._empty
+        return stage
 
     def _unseen(self, runtime: Runtime) -> int:
         """Tokens of a request that nothing is asked about."""

@@ -66,7 +66,8 @@ class ModelReference(Protocol):
         ...
 
 
-class Meter(msgspec.Struct, eq=False, gc=False):
+@dataclass(slots=True)
+class Meter:
     """Tokens of the conversation so far: the vendor's last count, and an estimate of what came after."""
 
     counted: int = 0
