@@ -176,7 +176,7 @@ class Model:
         Raises:
             LoomUsageError: the vendor is not known; says which are.
         """
-        if not isinstance(name, str) or not name.strip():
+        if not isinstance(name, str):
             raise LoomUsageError(
                 f"Model.from_name({shown(name)})",
                 cause="a model is named vendor:model",
