@@ -176,7 +176,7 @@ class Model:
         Raises:
             LoomUsageError: the vendor is not known; says which are.
         """
-        if not isinstance(name, str) or not name.strip():
+        if not isinstance(name, str):
             raise LoomUsageError(
                 f"Model.from_name({shown(name)})",
                 cause="a model is named vendor:model",
@@ -607,6 +607,8 @@ def _no_vendor(vendor: str, model: str) -> LoomUsageError:
     known = [one.name for one in VENDORS.values() if low.startswith(one.default.lower().partition("-")[0])]
     if low in _MADE:
         fix = _MADE[low]
+    elif _plain(low) in _SERVERS:
+        fix = f'Model.compatible("{model or "name"}", base_url="{_SERVERS[_plain(low)]}")'
     elif known and not model and "-" in vendor:
         fix = f"{known[0]}:{vendor}"
     elif near:
@@ -625,6 +627,25 @@ _MADE = {
     "route": 'Model.route({"code": "vendor:model"}, default="vendor:model")',
 }
 """Models that a name alone cannot make."""
+
+
+_SERVERS = {
+    "vllm": "http://localhost:8000/v1",
+    "sglang": "http://localhost:30000/v1",
+    "tgi": "http://localhost:8080/v1",
+    "llamacpp": "http://localhost:8080/v1",
+    "llamafile": "http://localhost:8080/v1",
+    "lmstudio": "http://localhost:1234/v1",
+    "localai": "http://localhost:8080/v1",
+    "litellm": "http://localhost:4000/v1",
+    "jan": "http://localhost:1337/v1",
+}
+"""Servers that speak OpenAI's protocol, with the addresses at which they listen unless told otherwise."""
+
+
+def _plain(vendor: str) -> str:
+    """A name without what people put between its parts."""
+    return "".join(letter for letter in vendor if letter.isalnum())
 
 
 def _checked(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -62,7 +62,6 @@ from loom_nb.messages import (
     ImagePart,
     Message,
     Origin,
-    Part,
     TextPart,
     Usage,
     to_json,
@@ -1366,12 +1365,6 @@ def _first_message(
         goal += "\n".join(f"- {criterion}" for criterion in task.criteria)
     values = {**task.input, **(context.inputs if context is not None else {})}
     parts = (describe(name, value) for name, value in values.items())
-    for one in task.attachments:
-        if not isinstance(one, Part):
-            raise LoomUsageError(
-                f"RuntimeTask.attachments are parts, not {type(one).__name__}",
-                fixes=["attachments=(loom_nb.attach('photo.png'),)"],
-            )
     return cleaned(user(goal, *task.attachments, *parts))
 
 
