@@ -29,6 +29,8 @@ class Table:
     """The columns for which there is no room in plain text."""
     one_line: bool = False
     """In plain text a row is one line: its last column is cut."""
+    to_type: bool = False
+    """In HTML the first column is not broken: it is there to be typed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +214,7 @@ def _row_lines(row: Sequence[str], wide: Sequence[int], numbers: frozenset[int])
 
 _CLASSES = "jp-RenderedHTMLCommon mathjax_ignore tex2jax_ignore"
 _LEFT = 'style="text-align: left"'  # front ends align the cells of a table to the right
+_WHOLE = 'style="text-align: left; white-space: nowrap"'
 _RIGHT = 'style="text-align: right"'
 
 
@@ -224,7 +227,7 @@ def _html_table(table: Table) -> str:
     head = f"<thead><tr>{head}</tr></thead>" if head else ""
     if not table.rows:
         return f"<table>{caption}{head}<tbody><tr><td>(none)</td></tr></tbody></table>"
-    body = "".join(f"<tr>{_cells(row, table.numbers)}</tr>" for row in table.rows)
+    body = "".join(f"<tr>{_cells(row, table)}</tr>" for row in table.rows)
     return f"<table>{caption}{head}<tbody>{body}</tbody></table>"
 
 
@@ -233,9 +236,9 @@ def _html_text(text: str, folded: str) -> str:
     return f"<details><summary>{escape(folded)}</summary>{shown}</details>" if folded else shown
 
 
-def _cells(row: Sequence[str], numbers: frozenset[int]) -> str:
+def _cells(row: Sequence[str], table: Table) -> str:
     first, *rest = row
     data = "".join(
-        f"<td {_RIGHT if n in numbers else _LEFT}>{escape(cell)}</td>" for n, cell in enumerate(rest, 1)
+        f"<td {_RIGHT if n in table.numbers else _LEFT}>{escape(cell)}</td>" for n, cell in enumerate(rest, 1)
     )
-    return f'<th scope="row" {_LEFT}>{escape(first)}</th>{data}'
+    return f'<th scope="row" {_WHOLE if table.to_type else _LEFT}>{escape(first)}</th>{data}'

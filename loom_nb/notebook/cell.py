@@ -139,10 +139,10 @@ def usage_card() -> Card:
     return Card(
         "%%loom [FLAGS]: ask an agent. The prompt is the text below it.",
         tables=(
-            Table("flags", (), flags),
+            Table("flags", (), flags, to_type=True),
             Table("-t knows, besides your functions", (), tuple(GROUPS.items())),
-            Table("in the prompt", (), _IN_THE_PROMPT),
-            Table("tags of cells", (), _TAGS),
+            Table("in the prompt", (), _IN_THE_PROMPT, to_type=True),
+            Table("tags of cells", (), _TAGS, to_type=True),
         ),
         steps=(("%%loom -t my_function -o answer", "and below it: What changed in {df} since last week?"),),
     )

@@ -97,7 +97,7 @@ def usage() -> str:
 
 def _usage_table() -> Table:
     rows = [(_typed(name), _SAYS[name]) for name in COMMANDS]
-    return Table("%loom", (), (("%loom", "where you are, and what to do next"), *rows))
+    return Table("commands", (), (("%loom", "where you are, and what to do next"), *rows), to_type=True)
 
 
 def _typed(name: str) -> str:
