@@ -11,7 +11,7 @@ import msgspec
 
 from loom_nb.events import EvidenceFound, Passage
 from loom_nb.messages import DataPart, Message, TextPart, ToolResultPart
-from loom_nb.runtime.evidence import CITATION, Standing, citations, numbers_in, standing
+from loom_nb.runtime.evidence import Standing, brackets_in, citations, standing
 
 EXCERPT = 600
 """Characters of a passage that are remembered for its reader."""
@@ -68,13 +68,15 @@ class Evidence(msgspec.Struct, frozen=True):
         Right behind code or a link, brackets are an index or a label.
         """
         at = 0
-        for found in CITATION.finditer(text):
-            if behind_code and found.start() == 0:
+        for found in brackets_in(text):
+            if behind_code and found.start == 0:
                 continue
-            if found.start() > at:
-                yield text[at : found.start()]
-            yield tuple(numbers_in(found[0]))
-            at = found.end()
+            if found.start > at:
+                yield text[at : found.start]
+            yield found.numbers
+            if found.place:
+                yield f" ({found.place})"
+            at = found.end
         if at < len(text):
             yield text[at:]
 

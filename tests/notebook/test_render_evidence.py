@@ -81,6 +81,15 @@ def test_a_number_told_earlier_in_the_conversation_is_no_invention():
     assert "told earlier in this conversation" in shown["text/html"]
 
 
+@pytest.mark.parametrize("answer", ["In April[7].", "As [7]: so.", "The report (2024)[7].", "So [7, p. 3]."])
+def test_an_invention_is_flagged_however_it_is_attached(answer):
+    shown = surfaces(answer)
+
+    assert "not in the evidence" in shown["text/plain"]
+    assert '<span style="text-decoration:line-through">7</span>' in shown["text/html"]
+    assert ("(p. 3)" in shown["text/html"]) == ("p. 3" in answer)
+
+
 def test_code_and_links_are_left_alone():
     shown = surfaces("`x[7]` and [a link](https://example.org/[8]) and\n\n```\n[9]\n```\n")
 
