@@ -175,7 +175,7 @@ _BRACKETS = re.compile(
     rf"(?:(?i:{_PLACE.pattern}))?\]){{1,9}}(?![(\[])"
 )
 """Brackets with nothing but numbers, one or several, and a place; they are no link, image or footnote."""
-_WORD = re.compile(r"[\w.'’]*\w\Z")
+_WORD = re.compile(r"[\w.'\u2019]*\w\Z")
 _NAME = re.compile(r"\A[^\W\d]\Z|_|[a-z]\d|\A[a-z]+[A-Z]|[^\W\d]{2}\.\w")
 """A name of code: `x`, `the_rows`, `x1`, `readRows`, `frame.rows`."""
 _ZERO = re.compile(r"(?<!\d)0+(?!\d)")
