@@ -66,13 +66,17 @@ class Term:
     """The words that it is made of: a text that has all of them is found as well."""
 
     @property
+    def whole(self) -> str:
+        """The word itself as a legal part of an FTS5 expression, in quotes."""
+        return _quoted(self.word)
+
+    @property
     def expression(self) -> str:
-        """It as a legal part of an FTS5 expression, in quotes."""
-        whole = f'"{self.word}"'
+        """It, or all of its parts, as a legal part of an FTS5 expression."""
         return (
-            f"({whole} OR ({' AND '.join(f'{_quoted(part)}' for part in self.parts)}))"
+            f"({self.whole} OR ({' AND '.join(f'{_quoted(part)}' for part in self.parts)}))"
             if self.parts
-            else whole
+            else self.whole
         )
 
 
