@@ -94,9 +94,18 @@ class Evidence(msgspec.Struct, frozen=True):
         return frozenset(one.passage.number for one in self.sources)
 
 
-def found(before: Evidence | None, event: EvidenceFound, goal: str) -> Evidence:
-    """With what one more search found."""
-    before = before or Evidence((), scope=hashlib.sha256(goal.encode("utf-8", "replace")).hexdigest()[:8])
+def found(before: Evidence | None, event: EvidenceFound, *answer: str) -> Evidence:
+    """With what one more search found.
+
+    Args:
+        before: what the run was given so far.
+        event: the search.
+        answer: what tells this answer from others on a page: its run, model and goal. The same in each
+            process and at each rendering, so nothing that is made by chance, as the id of a session is.
+    """
+    if before is None:
+        told = "\0".join((*answer, event.query, *(one.id for one in event.passages)))
+        before = Evidence((), scope=hashlib.sha256(told.encode("utf-8", "replace")).hexdigest()[:8])
     there = {one.passage.number: one for one in before.sources}
     for passage in event.passages:
         there.setdefault(passage.number, Source(passage))

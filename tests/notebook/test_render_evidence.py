@@ -8,6 +8,7 @@ import pytest
 from loom_nb.capabilities.knowledge.graph_search import Edge, Node, Subgraph
 from loom_nb.events import (
     EvidenceFound,
+    LogEntry,
     MessageAdded,
     Passage,
     RunFinished,
@@ -55,6 +56,18 @@ def test_a_citation_leads_to_its_passage_with_title_place_score_and_words():
     assert "Marsupials" in listed
     assert "They live on Rottnest." in listed
     assert "Found and not cited: [2] Bees, page 2; [3] Cats" in listed
+
+
+def test_two_answers_to_the_same_question_lead_to_passages_of_their_own():
+    def anchors(run, model="scripted:x", passages=PASSAGES):
+        told = [RunStarted(model, "where?"), *events("So [1].", passages)[1:]]
+        log = [LogEntry("any", number, run, 0.0, event) for number, event in enumerate(told, 1)]
+        return re.findall(r'id="(loom-[^"]+)"', bundle(Transcript.of(log))["text/html"])
+
+    first = anchors("r1")
+    assert first == anchors("r1") and len(first) == 1
+    others = [anchors("r2"), anchors("r1", "scripted:y"), anchors("r1", passages=PASSAGES[:1])]
+    assert len({one for found in (first, *others) for one in found}) == 4
 
 
 @pytest.mark.parametrize("surface", ["text/plain", "text/markdown", "text/html", "text/llm+plain"])
