@@ -151,20 +151,6 @@ def terms(query: str) -> list[str]:
     return [term.word for term in query_terms(query)]
 
 
-def match(query: str, *, any_of: bool = True) -> str | None:
-    """A legal FTS5 expression for any text at all, against columns that hold `index_text`.
-
-    Args:
-        query: as a person or a model wrote it; nothing in it is syntax.
-        any_of: one of its words is enough; else all must be there.
-
-    Returns:
-        None where there is nothing to look for.
-    """
-    found = query_terms(query)
-    return (" OR " if any_of else " AND ").join(term.expression for term in found) or None
-
-
 def _runs(text: str) -> Iterator[tuple[str, str]]:
     """Words and dense runs in order, normalised but for their case."""
     flat = unicodedata.normalize("NFKC", stream_safe(text))

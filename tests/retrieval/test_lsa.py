@@ -128,6 +128,6 @@ async def test_as_an_embedder_it_finds_what_is_said_in_other_words_and_nothing_f
     index = VectorIndex(space.dimension)
     index.add(range(len(TEXTS)), await embedder.embed(TEXTS))
     (query, stranger) = await embedder.embed(["automobile", "xyzzyplugh quux"], kind="query")
-    found = [TEXTS[key] for key, _ in index.search(query, 20)]
+    found = [TEXTS[key] for key in index.near(query, 20).cosines]
     assert any(text.startswith("car") for text in found)
-    assert index.search(stranger, 5) == []
+    assert not index.near(stranger, 5).cosines

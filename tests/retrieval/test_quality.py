@@ -62,7 +62,6 @@ def table_of_figures(collection, read):
     methods = {
         "words (BM25)": collection.words,
         "vectors (LSA)": collection.vector,
-        "both, by ranks (RRF)": collection.by_ranks,
         "both, weighted": partial(collection.both, gated=False),
         "the same, with thresholds": collection.both,
     }
