@@ -670,7 +670,8 @@ def _secret_used(transcript: Transcript, event: SecretUsed) -> Transcript:
 
 
 def _evidence_found(transcript: Transcript, event: EvidenceFound) -> Transcript:
-    return replace(transcript, evidence=found(transcript.evidence, event, transcript.goal))
+    answer = (transcript.run, transcript.model, transcript.goal)
+    return replace(transcript, evidence=found(transcript.evidence, event, *answer))
 
 
 def _with_words(transcript: Transcript, message: Message) -> Transcript:

@@ -66,13 +66,17 @@ class Term:
     """The words that it is made of: a text that has all of them is found as well."""
 
     @property
+    def whole(self) -> str:
+        """The word itself as a legal part of an FTS5 expression, in quotes."""
+        return _quoted(self.word)
+
+    @property
     def expression(self) -> str:
-        """It as a legal part of an FTS5 expression, in quotes."""
-        whole = f'"{self.word}"'
+        """It, or all of its parts, as a legal part of an FTS5 expression."""
         return (
-            f"({whole} OR ({' AND '.join(f'{_quoted(part)}' for part in self.parts)}))"
+            f"({self.whole} OR ({' AND '.join(f'{_quoted(part)}' for part in self.parts)}))"
             if self.parts
-            else whole
+            else self.whole
         )
 
 
@@ -145,20 +149,6 @@ def query_terms(query: str) -> tuple[Term, ...]:
 def terms(query: str) -> list[str]:
     """The words that a question looks for; see `query_terms`."""
     return [term.word for term in query_terms(query)]
-
-
-def match(query: str, *, any_of: bool = True) -> str | None:
-    """A legal FTS5 expression for any text at all, against columns that hold `index_text`.
-
-    Args:
-        query: as a person or a model wrote it; nothing in it is syntax.
-        any_of: one of its words is enough; else all must be there.
-
-    Returns:
-        None where there is nothing to look for.
-    """
-    found = query_terms(query)
-    return (" OR " if any_of else " AND ").join(term.expression for term in found) or None
 
 
 def _runs(text: str) -> Iterator[tuple[str, str]]:

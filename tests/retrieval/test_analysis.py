@@ -10,13 +10,18 @@ from text_tables import table_of
 from loom_nb.retrieval.analysis import (
     MAX_TERMS,
     index_text,
-    match,
     placed_words,
+    query_terms,
     stems,
     stream_safe,
     terms,
     words,
 )
+
+
+def match(query, *, any_of=True):
+    """The question as an expression of FTS5; None where there is nothing to look for."""
+    return (" OR " if any_of else " AND ").join(term.expression for term in query_terms(query)) or None
 
 
 def found(query, *texts, any_of=True):

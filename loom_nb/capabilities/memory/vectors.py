@@ -10,7 +10,9 @@ from loom_nb.capabilities.memory.finding import Query
 from loom_nb.capabilities.memory.store import NoteStore
 from loom_nb.capabilities.memory.tables import vector_key
 from loom_nb.retrieval.analysis import query_terms
-from loom_nb.retrieval.embedding import LEAST_LIFT, Embedder, vectors_of
+from loom_nb.retrieval.embedding import Embedder, vectors_of
+from loom_nb.retrieval.retrying import Retrying
+from loom_nb.runtime.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from loom_nb.retrieval.embedding import Vectors
@@ -20,6 +22,8 @@ PIECE = 900
 OVERLAP = 150
 BATCH = 64
 """Pieces that are embedded at once."""
+PATIENCE = RetryPolicy(max_attempts=2, first_delay=0.5, longest_retry_after=2.0)
+"""With an embedder that is busy: a run that begins waits for it, and words find, too."""
 
 
 def pieces(text: str, size: int = PIECE, overlap: int = OVERLAP) -> list[str]:
@@ -52,9 +56,9 @@ async def embed_notes(
     Raises:
         ModelError, LoomKeyError, EmbeddingError: the embedder failed; what was made before is kept.
     """
+    embedder, done = Retrying(embedder, PATIENCE), 0
     if dimension is not None:
         _forget_others(store, embedder.name, dimension)
-    done = 0
     while done < most and (missing := store.without_vectors(embedder.name, min(BATCH, most - done))):
         texts = [
             (number, piece)
@@ -83,8 +87,9 @@ async def embedded_query(embedder: Embedder | None, text: str) -> Query:
     """
     if embedder is None or not query_terms(text):
         return Query(text)
-    made = await vectors_of(embedder, [text], "query", zeros=True)
-    return Query(text, made[0], embedder.name, float(getattr(embedder, "least", LEAST_LIFT)))
+    patient = Retrying(embedder, PATIENCE)
+    made = await vectors_of(patient, [text], "query", zeros=True)
+    return Query(text, made[0], patient.name, patient.least)
 
 
 def _forget_others(store: NoteStore, model: str, dimension: int) -> None:

@@ -15,7 +15,7 @@ from loom_nb.capabilities.memory.notes import Note, Viewer
 from loom_nb.capabilities.memory.ranking import MemoryWeights, ranked, recency, salience
 from loom_nb.capabilities.memory.store import NoteStore
 from loom_nb.capabilities.memory.vectors import embed_notes, embedded_query, pieces
-from loom_nb.errors import EmbeddingError, LoomUsageError
+from loom_nb.errors import EmbeddingError, LoomUsageError, ModelError
 from tests.capabilities.memory.pairs import FAR, HELD_OUT, HELD_OUT_NOTHING, NOTES, NOTHING, PAIRS
 
 DAY = 86_400.0
@@ -409,6 +409,24 @@ async def test_an_embedder_is_not_asked_of_what_asks_for_nothing():
     for text in ("hi", "thanks a lot!", "what is it?", "🙂🙂", ""):
         assert (await embedded_query(embedder, text)).vector is None
     assert embedder.asked == []
+
+
+async def test_an_embedder_that_is_busy_for_a_moment_is_asked_again(tmp_path):
+    class Busy(Latin):
+        failures = 2
+
+        async def embed(self, texts, *, kind="document"):
+            if self.failures and (kind == "query") == (self.failures == 1):
+                self.failures -= 1
+                raise ModelError("busy", fault="overloaded", retry_after=0.0)
+            return await super().embed(texts, kind=kind)
+
+    with closing(NoteStore(tmp_path / "m.db")) as store:
+        store.add("likes coffee")
+        embedder = Busy()
+        assert await embed_notes(store, embedder) == 1
+        assert (await embedded_query(embedder, "coffee?")).vector is not None
+        assert embedder.failures == 0
 
 
 @pytest.mark.parametrize("known", [True, False])
