@@ -7,7 +7,7 @@ from typing import Any
 from loom_nb.capabilities.skills.activating import MAX_ARGUMENTS, Ready, look_at, told
 from loom_nb.capabilities.skills.choosing import best, line
 from loom_nb.capabilities.skills.contents import HEAD
-from loom_nb.capabilities.skills.shelf import Shelf, Skill, read_resource
+from loom_nb.capabilities.skills.shelf import Shelf, Skill
 from loom_nb.errors import ToolError
 from loom_nb.events import SkillActivated
 from loom_nb.messages import Origin, TextPart
@@ -32,7 +32,7 @@ class Finding:
             looks(self.list_skills),
             dataclasses.replace(acts(self.activate_skill), assess=self.assess, idempotent=False),
             acts(self.deactivate_skill),
-            looks(self.read_skill_file),
+            dataclasses.replace(looks(self.read_skill_file), assess=self.assess_reading),
         )
 
     def list_skills(self, query: str = "", limit: int = 20) -> list[TextPart]:
@@ -84,14 +84,14 @@ class Finding:
             path: of the file, as the skill lists it.
             start: the first character, counted from 0.
         """
-        skill = self.shelf.get(name)
-        text = read_resource(skill.folder, path)
+        opened = self.shelf.open(self.shelf.get(name))
+        text = dict(opened.texts).get("/".join(one for one in path.split("/") if one not in ("", ".")))
         if text is None:
             raise ToolError(f"the skill {name} has no readable file {path!r:.120}")
         part = text[max(start, 0) : max(start, 0) + 40_000]
         left = len(text) - max(start, 0) - len(part)
         more = f"\n[… {left:,} more characters: start={max(start, 0) + len(part)}]" if left > 0 else ""
-        return [TextPart(f"{path}\n\n{part}{more}", origin_of(skill))]
+        return [TextPart(f"{path}\n\n{part}{more}", origin_of(opened.skill))]
 
     def assess(self, name: str, arguments: str = "") -> Assessment:
         """What activating it comes to: who wrote it, and what the guard finds."""
@@ -113,6 +113,15 @@ class Finding:
             binds=sha256,
             seal=sha256,
         )
+
+    def assess_reading(self, name: str, path: str = HEAD, start: int = 0) -> Assessment:
+        """Which skill it is that would be read, as it is now: the rule knows which one was activated."""
+        del path, start
+        try:
+            opened = self.shelf.open(self.shelf.get(name))
+        except ToolError as error:
+            return Assessment(_READS, failure=error.title)
+        return Assessment(_READS, paths=(str(opened.skill.folder),), seal=opened.sha256)
 
     def _ready(self, name: str) -> Ready:
         return look_at(self.shelf.open(self.shelf.get(name)))
