@@ -6,6 +6,7 @@ trusted is decided by the folder in which it lies. See `places`, `guard` and `li
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from loom_nb import settings
 from loom_nb.capabilities.skills.choosing import best, line, within
 from loom_nb.capabilities.skills.limits import AskAboutSkills, OnlyAllowedTools, SkillsStayTheUsers
 from loom_nb.capabilities.skills.places import Place, agent_folder, usual_places
+from loom_nb.capabilities.skills.seen import Seen
 from loom_nb.capabilities.skills.shelf import Shelf, Skill
 from loom_nb.capabilities.skills.tools import Finding
 from loom_nb.errors import LoomUsageError
@@ -67,19 +69,23 @@ class SkillsCapability:
         shelf = Shelf(self.places)
         skills = await asyncio.to_thread(shelf.usable)
         told, told_all = catalogue(skills, self.listed)
-        tools = Finding(shelf).tools()
+        home = self.home if self.home is not None else settings.load().home
+        seen = Seen(home / "skills.db", time.time_ns())
+        tools = Finding(shelf, seen).tools()
         if self.write:
             from loom_nb.capabilities.skills.writing import Writing, desk_at
 
-            home = self.home if self.home is not None else settings.load().home
             tools = (*tools, *Writing(desk_at(agent_folder(home))).tools())
         items = (PartitionItem("skills", told, "skill"),) if told else ()
 
         async def enrich(enquiry: Enquiry) -> Enrichment | None:
             return await asyncio.to_thread(fitting, shelf, enquiry, told_all, self.listed)
 
+        async def close() -> None:
+            seen.close()
+
         rules = (OnlyAllowedTools(), AskAboutSkills(), SkillsStayTheUsers(shelf.places))
-        return Toolset(tools=tools, partitions=lambda: items, enrich=enrich, rules=rules)
+        return Toolset(tools=tools, partitions=lambda: items, enrich=enrich, rules=rules, close=close)
 
 
 def catalogue(skills: Sequence[Skill], budget: int) -> tuple[str, frozenset[str]]:

@@ -23,13 +23,19 @@ class Ready:
 
     opened: Opened
     report: Report
+    news: str = ""
+    """Why the user should look at it again, though it is theirs; empty: nothing is new."""
+    approved: bool = False
+    """Whether a person has said yes to this very content."""
 
     @property
     def doubts(self) -> tuple[str, ...]:
         """Why a person is asked before it is activated; empty: nobody need be."""
         place = self.opened.skill.place
         told = [] if place.trusted else [f"the skill {self.opened.skill.name} {WHENCE[place.tier]}"]
-        return (*told, *(str(one) for one in self.report.asked))
+        told += [self.news] if self.news else []
+        found = [one for one in self.report.asked if not (self.approved and one.kind == "unread")]
+        return (*told, *(str(one) for one in found))
 
 
 def look_at(opened: Opened) -> Ready:

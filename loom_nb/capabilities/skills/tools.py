@@ -1,12 +1,13 @@
 """The tools by which a model finds, loads and puts away skills."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from loom_nb.capabilities.skills.activating import MAX_ARGUMENTS, Ready, look_at, told
 from loom_nb.capabilities.skills.choosing import best, line
 from loom_nb.capabilities.skills.contents import HEAD
+from loom_nb.capabilities.skills.seen import Seen
 from loom_nb.capabilities.skills.shelf import Shelf, Skill
 from loom_nb.errors import ToolError
 from loom_nb.events import SkillActivated
@@ -20,9 +21,17 @@ _READS: frozenset[Effect] = frozenset({"reads"})
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The tools over a shelf."""
+    """The tools over a shelf.
+
+    Args:
+        shelf: the skills.
+        seen: what was used before.
+    """
 
     shelf: Shelf
+    seen: Seen
+    looked: dict[str, str] = field(default_factory=dict)
+    """The hash of each skill as it was told of last: nothing else is given."""
 
     def tools(self) -> tuple[Tool, ...]:
         """As the capability brings them."""
@@ -61,6 +70,11 @@ class Finding:
             raise ToolError(f"arguments has {len(arguments):,} characters, {MAX_ARGUMENTS:,} are the limit")
         ready = self._ready(name)
         context = current_call.get()
+        if self.looked.get(name, ready.opened.sha256) != ready.opened.sha256:
+            raise ToolError(f"the skill {name} changed just now", fixes=["activate_skill again"])
+        approved = context is not None and bool(context.approved)
+        if approved or not ready.news:
+            self.seen.keep(ready.opened, approved=approved)
         if context is not None:
             context.say(activated(ready, context.call_id))
         return [TextPart(told(ready, arguments), origin_of(ready.opened.skill))]
@@ -85,6 +99,8 @@ class Finding:
             start: the first character, counted from 0.
         """
         opened = self.shelf.open(self.shelf.get(name))
+        if self.looked.get(name, opened.sha256) != opened.sha256:
+            raise ToolError(f"the skill {name} changed just now", fixes=["activate_skill again"])
         text = dict(opened.texts).get("/".join(one for one in path.split("/") if one not in ("", ".")))
         if text is None:
             raise ToolError(f"the skill {name} has no readable file {path!r:.120}")
@@ -100,7 +116,7 @@ class Finding:
             ready = self._ready(name)
         except ToolError as error:
             return Assessment(_READS, failure=error.title)
-        sha256 = ready.opened.sha256
+        sha256 = self.looked[name] = ready.opened.sha256
         doubts = ready.doubts
         return Assessment(
             _READS,
@@ -121,10 +137,13 @@ class Finding:
             opened = self.shelf.open(self.shelf.get(name))
         except ToolError as error:
             return Assessment(_READS, failure=error.title)
+        self.looked[name] = opened.sha256
         return Assessment(_READS, paths=(str(opened.skill.folder),), seal=opened.sha256)
 
     def _ready(self, name: str) -> Ready:
-        return look_at(self.shelf.open(self.shelf.get(name)))
+        opened = self.shelf.open(self.shelf.get(name))
+        news, approved = self.seen.doubt(opened), self.seen.approved(opened)
+        return dataclasses.replace(look_at(opened), news=news, approved=approved)
 
 
 def origin_of(skill: Skill) -> Origin:
