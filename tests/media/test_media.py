@@ -177,6 +177,52 @@ def test_what_a_camera_writes_beside_a_picture_is_dropped_and_the_picture_is_the
         assert before.convert("RGB").tobytes() == after.convert("RGB").tobytes()
 
 
+def _with_owner(kind="JPEG", **options):
+    exif = Image.Exif()
+    exif[0x010E] = "owner: Jane Roe"
+    exif.get_ifd(0x8825)[1] = "N"
+    return noise((64, 64), kind, exif=exif.tobytes(), **options)
+
+
+def _with_another_inside(data):
+    """Exif and a comment between two scans, where no camera writes them."""
+    place = data.rindex(b"\xff\xda")
+    size = lambda text: (len(text) + 2).to_bytes(2, "big") + text  # noqa: E731
+    return (
+        data[:place]
+        + b"\xff\xe1"
+        + size(b"Exif\0\0Jane Roe")
+        + b"\xff\xfe"
+        + size(b"Jane Roe")
+        + data[place:]
+    )
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        noise((64, 64), "JPEG") + _with_owner(),
+        noise((64, 64), "JPEG", progressive=True) + b"\0" * 100 + _with_owner(),
+        _with_owner("MPO", save_all=True, append_images=[Image.open(io.BytesIO(_with_owner()))]),
+        _with_another_inside(noise((64, 64), "JPEG", progressive=True)),
+        noise((64, 64), "JPEG")[:2] + b"\xff\xe0\x00\x10JFXX\0Jane Roe\0" + noise((64, 64), "JPEG")[2:],
+    ],
+)
+def test_nothing_of_a_second_image_behind_or_within_a_photograph_is_sent(data):
+    assert b"Jane Roe" in data
+    sent = fitted(data, "a.jpg").data
+    assert b"Jane Roe" not in sent and sent.endswith(b"\xff\xd9") and sent.count(b"\xff\xd8\xff") == 1
+    assert Image.open(io.BytesIO(sent)).tobytes() == Image.open(io.BytesIO(data)).tobytes()
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"progressive": True}, {"restart_marker_rows": 1}, {"optimize": True}]
+)
+def test_every_scan_of_a_photograph_is_kept_to_the_byte(options):
+    data = noise((200, 150), "JPEG", **options)
+    assert without_metadata(data, "image/jpeg") == data
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_a_photograph_that_lies_on_its_side_is_turned(order):
     exif = Image.Exif()
