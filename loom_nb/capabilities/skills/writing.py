@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 from loom_nb.capabilities.files import moving, rewriting, undoing
 from loom_nb.capabilities.files.folder import Folder
+from loom_nb.capabilities.files.guards import folded
 from loom_nb.capabilities.files.history import History, Moved, Wrote
 from loom_nb.capabilities.files.paths import Refused, amount
 from loom_nb.capabilities.files.plans import WORST
@@ -54,8 +55,8 @@ class Wish:
 
     @property
     def file(self) -> str:
-        """The file it is about, from the folder of the skill."""
-        return self.path or HEAD
+        """The file it is about, from the folder of the skill, in its one spelling."""
+        return "/".join(part for part in self.path.split("/") if part not in ("", ".")) or HEAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,11 +169,11 @@ def desk_at(root: Path) -> Desk:
 def _check_wish(wish: Wish) -> None:
     if not is_name(wish.name):
         raise ToolError(f"{wish.name!r:.80} is no name for a skill: 1 to 64 of a-z, 0-9 and single hyphens")
-    if wish.action in ("write_file", "remove_file"):
-        parts = wish.path.split("/")
-        if not wish.path or wish.path.casefold() == HEAD.casefold():
+    if wish.action in ("write_file", "remove_file") or (wish.action == "patch" and wish.file != HEAD):
+        parts = wish.file.split("/")
+        if not wish.path or folded(wish.file) == folded(HEAD):
             raise ToolError("path names a file beside SKILL.md, which edit and patch change")
-        if any(not part or part.startswith(".") for part in parts) or len(parts) > 4:
+        if wish.path.startswith("/") or len(parts) > 4 or any(part.startswith(".") for part in parts):
             raise ToolError("path has one to four names, none of which is empty or begins with a dot")
     elif wish.path and wish.action != "patch":
         raise ToolError(f"path: {wish.action} is about the whole skill")

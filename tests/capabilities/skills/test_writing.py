@@ -167,6 +167,11 @@ def test_what_somebody_else_changed_since_is_not_taken_back(tmp_path):
         (Wish("edit", "no-such", TEXT), "no agent has written"),
         (Wish("patch", "note-taking", old_text="absent", new_text="x"), "does not stand in"),
         (Wish("patch", "note-taking", old_text="name: note-taking", new_text="x: y"), "name"),
+        *((Wish("patch", "note-taking", path=path, old_text="name: note-taking", new_text="x: y"), told)
+          for path, told in (("./SKILL.md", "name"), (".//SKILL.md", "name"), ("SKILL.MD", "beside SKILL.md"),
+                             ("\uff33KILL.md", "beside SKILL.md"), ("/SKILL.md", "name"), ("x/../SKILL.md", "dot"),
+                             ("../note-taking/SKILL.md", "dot"))),
+        (Wish("write_file", "note-taking", "x", "./SKILL.md"), "beside SKILL.md"),
         (Wish("write_file", "note-taking", "x", "../../x"), "dot"),
         (Wish("write_file", "note-taking", "x", "/etc/x"), "empty"),
         (Wish("write_file", "note-taking", "x", "skill.md"), "beside SKILL.md"),
