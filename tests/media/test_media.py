@@ -286,6 +286,15 @@ def test_a_damaged_image_is_refused_by_name():
             fitted(data, "x.png")
 
 
+def test_a_file_that_is_damaged_where_its_frames_are_counted_is_refused_by_name():
+    data = drawn("TIFF")
+    link = 10 + 12 * int.from_bytes(data[8:10], "little")  # to the next frame, behind the list of the first
+    spoilt = data[:link] + len(data).to_bytes(4, "little") + data[link + 4 :] + bytes(6)
+    with pytest.raises(LoomUsageError, match="scan.tif is a damaged TIFF"):
+        fitted(spoilt, "scan.tif")
+    assert thumbnail(spoilt) is None
+
+
 def test_a_thumbnail_is_small_and_there_for_what_can_be_drawn():
     kind, data = thumbnail(noise((1200, 900), "JPEG"))
     assert kind == "image/jpeg"
