@@ -9,10 +9,11 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from loom_nb.errors import LoomUsageError
+from loom_nb.media import measures
 from loom_nb.media.counting import anthropic_tokens, file_tokens, image_tokens, openai_tokens
 from loom_nb.media.kinds import kind_of
 from loom_nb.media.limits import ANTHROPIC, OPENAI_CHAT, OPENAI_RESPONSES, why_not
-from loom_nb.media.measures import is_locked, measured, pages, pixels, seconds
+from loom_nb.media.measures import is_locked, measured, packed_lists, pages, pixels, seconds
 from loom_nb.media.pictures import LONGEST, MOST_BYTES, fitted, thumbnail
 from loom_nb.media.stripping import orientation, without_metadata
 
@@ -98,6 +99,27 @@ def test_lengths_pages_and_locks_are_read():
     assert pages(b"%PDF-1.5 nothing") is None
     assert is_locked(pdf(extra=b"trailer << /Encrypt 9 0 R >>"))
     assert not is_locked(pdf(extra=b"(the word /Encrypted)"))
+
+
+@pytest.mark.parametrize("ends", [b"\nendstream endobj\n", b" no end "])
+def test_no_byte_of_a_pdf_is_unpacked_twice(ends):
+    one = b"5 0 obj << /Type /ObjStm >> stream\n" + zlib.compress(random.Random(1).randbytes(500)) + ends
+    data = b"%PDF-1.5\n" + one * 300 + b"9 0 obj << /Type /Pages /Count 12 >> endobj"
+    assert sum(map(len, packed_lists(data))) <= len(data)
+    assert pages(data) == 12
+
+
+def test_a_list_of_a_pdf_that_unpacks_to_much_is_read_in_part():
+    bomb = zlib.compress(bytes(2**26) + b"<< /Type /Pages /Count 99 >>")
+    data = b"%PDF-1.5\n" + b"/ObjStm >> stream\n" + bomb + b"\nendstream\n"
+    assert pages(data * 20) is None
+
+
+def test_the_pages_of_a_file_are_counted_once_and_no_file_is_kept():
+    for number in range(1, 600):
+        assert pages(pdf(number)) == number
+    assert pages(pdf(3)) == 3
+    assert all(len(key) == 32 for key in measures._PAGES) and len(measures._PAGES) <= measures._MOST_KNOWN
 
 
 def test_sizes_are_told_as_people_say_them():
