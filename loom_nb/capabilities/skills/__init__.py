@@ -7,7 +7,7 @@ trusted is decided by the folder in which it lies. See `places`, `guard` and `li
 import asyncio
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,14 +35,14 @@ class SkillsCapability:
     """The tools list_skills, activate_skill, deactivate_skill and read_skill_file, and skill_manage.
 
     Args:
-        folders: folders of skills that are the user's own, before all other places.
+        folders: a folder of skills that are the user's own, or some, before all other places.
         write: whether the agent may write skills of its own, each change asked about.
         listed: tokens that names and descriptions may take in a request.
         home: of settings; None for the one in force.
         here: the folder of the project; None for the working directory.
     """
 
-    folders: Sequence[str] = ()
+    folders: str | Path | Iterable[str | Path] = ()
     write: bool = False
     listed: int = LISTED
     home: Path | None = None
@@ -50,19 +50,26 @@ class SkillsCapability:
     name: str = field(default="skills", init=False)
 
     def __post_init__(self) -> None:
-        if isinstance(self.folders, str):
+        one_of = (self.folders,) if isinstance(self.folders, str | Path) else self.folders
+        given = tuple(one_of) if isinstance(one_of, Iterable) else (None,)
+        if not all(isinstance(one, str | Path) for one in given):
             raise LoomUsageError(
-                "Capability.skills: folders is a list", fixes=[f"folders=[{self.folders!r}]"]
+                f"Capability.skills: folders is a folder, or a list of them, not {self.folders!r:.80}",
+                fixes=['folders="my-skills"', 'folders=["my-skills", Path("more")]'],
             )
         if isinstance(self.listed, bool) or not isinstance(self.listed, int) or self.listed < 0:
             raise LoomUsageError("Capability.skills: listed is a number of tokens, 0 or more")
-        object.__setattr__(self, "folders", tuple(str(one) for one in self.folders))
+        object.__setattr__(self, "folders", tuple(str(one) for one in given))
+
+    @property
+    def _own(self) -> tuple[str, ...]:
+        return self.folders if isinstance(self.folders, tuple) else ()
 
     @property
     def places(self) -> tuple[Place, ...]:
         """Where it looks for skills."""
         home = self.home if self.home is not None else settings.load().home
-        return usual_places(home, self.here or Path.cwd(), self.folders)
+        return usual_places(home, self.here or Path.cwd(), self._own)
 
     async def open(self) -> Toolset:
         """Look which skills there are; what is damaged is left aside and blocks nothing."""

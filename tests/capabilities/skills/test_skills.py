@@ -1,6 +1,7 @@
 """An agent and its skills: what it is told of, what it loads, and what an active skill allows."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -467,8 +468,11 @@ async def test_the_names_that_others_give_to_tools_are_understood(tmp_path, patt
 async def test_an_agent_is_given_skills_by_a_capability_or_by_a_field(tmp_path):
     put(tmp_path, "mine")
     assert Capability.skills(["a"]) == Capability.skill(["a"]) == SkillsCapability(("a",))
-    with pytest.raises(LoomUsageError, match="folders is a list"):
-        Capability.skills("a")
+    assert Capability.skills("a") == Capability.skills(Path("a")) == Capability.skills([Path("a")])
+    assert Capability.skills(Path("a")) == SkillsCapability(("a",))
+    for wrong in (7, None, [7], {"a": 7}.values()):
+        with pytest.raises(LoomUsageError, match="folders is a folder, or a list of them"):
+            Capability.skills(wrong)
 
     agent = Agent(
         Model.scripted([Call("activate_skill", {"name": "mine"}), "done"]),
