@@ -5,8 +5,10 @@ The guard reads a skill as it would be before anything is written.
 """
 
 import dataclasses
+import os
+import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 
 from loom_nb.capabilities.files import moving, rewriting, undoing
 from loom_nb.capabilities.files.folder import Folder
-from loom_nb.capabilities.files.guards import folded
+from loom_nb.capabilities.files.guards import TRASH, folded
 from loom_nb.capabilities.files.history import History, Moved, Wrote
 from loom_nb.capabilities.files.paths import Refused, amount
 from loom_nb.capabilities.files.plans import WORST
@@ -36,6 +38,9 @@ MAX_TEXT = 64 * 1024
 """Bytes of one file."""
 MAX_TOGETHER = 512 * 1024
 """Bytes of all files of one skill."""
+
+MAX_DELETED = 100
+"""Deletions that are kept: more than can be undone."""
 
 Action: TypeAlias = Literal["create", "edit", "patch", "delete", "write_file", "remove_file", "undo"]
 Done: TypeAlias = Literal["created", "changed", "deleted", "undone"]
@@ -105,6 +110,8 @@ class Desk:
                 raise Refused(refused(wish.name, ready.report))
             name = wish.name or _skill_of(self.history)
             told: str = ready.plan.carry_out(folder, self.history)
+            if wish.action in ("delete", "remove_file"):
+                thin_out(self.root / TRASH)
         return told.replace("undo_change brings it back", "the action undo brings it back"), name
 
     @contextmanager
@@ -158,6 +165,16 @@ class Desk:
         if matter is None:
             return {}
         return dict(read_skill(Skill(name, Place(self.root, "agent"), matter)).texts)
+
+
+def thin_out(trash: Path) -> None:
+    """Drop for good what was deleted before the last `MAX_DELETED` deletions: nobody else does."""
+    if trash.is_symlink():
+        return
+    with suppress(OSError), os.scandir(trash) as entries:
+        boxes = sorted(one.name for one in entries if one.is_dir(follow_symlinks=False))  # by their time
+        for box in boxes[:-MAX_DELETED]:
+            shutil.rmtree(trash / box, ignore_errors=True)
 
 
 @cache
