@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from loom_nb import Agent, Capability, GovernancePolicy, MemoryStore, Model, Runtime
-from loom_nb.capabilities.skills import SkillsCapability
+from loom_nb.capabilities.skills import SkillsCapability, choosing
 from loom_nb.capabilities.skills.activating import body_with
+from loom_nb.capabilities.skills.choosing import best
 from loom_nb.capabilities.skills.places import Place, usual_places
 from loom_nb.capabilities.skills.shelf import Known, Shelf
 from loom_nb.errors import LoomUsageError
@@ -138,6 +139,16 @@ async def test_of_a_thousand_skills_those_that_fit_are_named_and_the_instruction
     assert data == ["- bake-bread: bakes rye bread with sourdough (yours)"]
     assert other.system == request.system and len(request.system) < 400
     assert "list_skills" in request.system
+
+
+def test_the_words_of_a_skill_are_read_once(tmp_path):
+    for number in range(50):
+        put(tmp_path, f"skill-{number}", description=f"handles case {number} of this very test")
+    shelf = Shelf([Place(tmp_path, "user")])
+    first = best(shelf.usable(), "case 7 of the test")
+    read = choosing._words.cache_info().misses
+    assert best(shelf.usable(), "case 7 of the test") == first and first[0].name == "skill-7"
+    assert choosing._words.cache_info().misses == read
 
 
 async def test_a_description_that_speaks_to_the_agent_is_not_put_into_the_instructions(tmp_path):
