@@ -333,18 +333,20 @@ class Capability:
 
     @staticmethod
     @_strict
-    def skills(folders: Iterable[str] = (), write: bool = False, listed: int = 1_500) -> "SkillsCapability":
+    def skills(
+        folders: str | Path | Iterable[str | Path] = (), write: bool = False, listed: int = 1_500
+    ) -> "SkillsCapability":
         """Procedures in Markdown (SKILL.md) that the agent is told of by name, and loads when it needs one.
 
         Args:
-            folders: folders of skills of your own; besides, those in `skills` and `.loom/skills` of the
-                project, those in your loom_nb folder and those that are shipped are found.
+            folders: a folder of skills of your own, or some; besides, those in `skills` and `.loom/skills` of
+                the project, those in your loom_nb folder and those that are shipped are found.
             write: whether the agent may write skills of its own; you are asked about each change.
             listed: tokens that names and descriptions may take in a request.
         """
         from loom_nb.capabilities.skills import SkillsCapability
 
-        return SkillsCapability(folders if isinstance(folders, str) else tuple(folders), write, listed)
+        return SkillsCapability(folders, write, listed)
 
     skill = skills
     """Another name of it."""

@@ -3,6 +3,7 @@
 import fnmatch
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from loom_nb.capabilities.files.home_rule import meets
@@ -119,6 +120,17 @@ def _runs_only(command: str, pattern: str) -> bool:
     return bool(seen.programs) and all(list(one[: len(wanted)]) == wanted for one in seen.programs)
 
 
+_CHANGED = "the skill has changed since it was activated: activate_skill again"
+
+
+def _is_as_activated(active: SkillActivated, call: Call) -> bool:
+    """Whether what would be read is the very skill that was looked at, from the same place."""
+    now = call.assessment
+    if now is None or now.failure:
+        return now is not None  # the tool tells why there is nothing to be read
+    return now.seal == active.sha256 and now.paths == (str(Path(active.place, active.name)),)
+
+
 @dataclass(frozen=True, slots=True)
 class AskAboutSkills:
     """Asks before a skill is activated that agents wrote, that came with a project or that looks odd."""
@@ -128,16 +140,16 @@ class AskAboutSkills:
     decision: Literal["ask"] = "ask"
 
     def judge(self, call: Call) -> Verdict | None:
-        """Ask by what the tool told of the skill; deny files of a skill that is not active."""
+        """Ask by what the tool told of the skill; deny files of one that is not active, or another by now."""
         if call.provided_by != "skills":
             return None
         if call.name == "read_skill_file":
             wanted = str(call.arguments.get("name", ""))
-            if any(one.name == wanted for one in call.scene.skills):
-                return None
-            return Verdict(
-                "deny", f"the skill {wanted!r:.80} is not active: activate_skill comes first", self.name
-            )
+            active = next((one for one in call.scene.skills if one.name == wanted), None)
+            if active is None:
+                told = f"the skill {wanted!r:.80} is not active: activate_skill comes first"
+                return Verdict("deny", told, self.name)
+            return None if _is_as_activated(active, call) else Verdict("deny", _CHANGED, self.name)
         if call.name != "activate_skill" or call.assessment is None or not call.assessment.reasons:
             return None
         reasons = [one.replace(";", ",") for one in call.assessment.reasons]

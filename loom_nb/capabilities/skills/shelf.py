@@ -74,15 +74,17 @@ class Opened:
     """What is looked at, SKILL.md first: all that can be, hidden or not."""
     unread: tuple[Unread, ...] = ()
     """What nobody looks at."""
+    marks: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """(path, what stands for its content) of everything in its folder."""
     sha256: str = ""
-    """Stands for all that lies in its folder: another one is another skill."""
+    """Stands for all of that: another one is another skill."""
     changed: int = 0
     """When the last of it was changed, in nanoseconds since the epoch."""
 
 
-def _sealed(text: str, marks: Sequence[tuple[str, str]]) -> str:
+def _sealed(marks: Sequence[tuple[str, str]]) -> str:
     whole = hashlib.sha256()
-    for part in (text, *(part for mark in marks for part in mark)):
+    for part in (part for mark in marks for part in mark):
         data = part.encode("utf-8", "surrogateescape")
         whole.update(len(data).to_bytes(8) + data)
     return whole.hexdigest()
@@ -249,8 +251,10 @@ def read_skill(skill: Skill) -> Opened:
     except OSError as error:
         raise ToolError(f"the skill {skill.name} cannot be read: {error.strerror or error}") from None
     texts = ((HEAD, text), *beside.texts)
-    sha256 = _sealed(text, beside.marks)
-    return Opened(skill, matter, text, body, beside.files, texts, beside.unread, sha256, beside.changed)
+    marks = ((HEAD, hashlib.sha256(text.encode()).hexdigest()), *beside.marks)
+    return Opened(
+        skill, matter, text, body, beside.files, texts, beside.unread, marks, _sealed(marks), beside.changed
+    )
 
 
 def read_resource(root: Path, path: str) -> str | None:
