@@ -35,8 +35,8 @@ class Inside(threading.local):
     """
 
     def __init__(self) -> None:
+        self._late: deque[Callable[[], None]] = deque()  # first: to make it may call a finalizer, which asks
         self._depth = 0
-        self._late: deque[Callable[[], None]] = deque()
 
     @contextmanager
     def turn(self) -> Iterator[None]:

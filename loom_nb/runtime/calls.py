@@ -255,7 +255,7 @@ async def _within(
     """Call the function within its time limit."""
     tool = ready.tool
     assert task is not None  # noqa: S101  we are in a coroutine
-    current_call.set(InCall(stage, ready, task))
+    before = current_call.set(InCall(stage, ready, task))
     late = stage.deadlines.clear
     stage.deadlines.set(task, tool.timeout)
     try:
@@ -279,7 +279,7 @@ async def _within(
         if not late(task):
             return "ok", parts
     finally:
-        current_call.set(None)
+        current_call.reset(before)
     task.uncancel()  # it swallowed the news; its time was up all the same
     return "timeout", _too_late(tool)
 
