@@ -630,7 +630,7 @@ class Session:
 
             async def summarise(text: str) -> str:
                 nonlocal spent
-                reply = await handoff(model, agent.generation, agent.runtime.continuity, tokens, text)
+                reply, _ = await handoff(model, agent.generation, agent.runtime.continuity, tokens, text)
                 spent += reply.usage
                 return reply.message.text.strip()
 
@@ -1000,8 +1000,7 @@ class Session:
         if isinstance(work, Waiting):
             _take_up(stage, work)
         if stage.counted:
-            before = Spent(stage.usage.total_tokens, stage.cost or 0.0)
-            stage.purse = self._purse(agent, lambda words: run.say(Noticed(words, "warning")), before)
+            stage.purse = self._purse(agent, lambda words: run.say(Noticed(words, "warning")), stage.spent())
             stage.model = stage.watched(stage.model, agent.model)
         return stage
 
@@ -1429,9 +1428,10 @@ def _take_up(stage: Stage, past: Waiting) -> None:
     for entry in past.entries:
         if isinstance(entry.event, TurnFinished):
             stage.turns += 1
+            played = entry.event.played
             for one in entry.event.discarded:
-                stage.spend(one.usage, one.model, aside=True)
-            stage.spend(entry.event.usage, entry.event.model)
+                stage.spend(one.usage, one.model, aside=True, played=played)
+            stage.spend(entry.event.usage, entry.event.model, played=played)
         elif isinstance(entry.event, QualityChecked):
             stage.spend(entry.event.usage)
         elif isinstance(entry.event, ContextCompacted) and entry.event.usage.total_tokens:

@@ -6,7 +6,7 @@ mark and a word, never a colour alone.
 """
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from msgspec import structs
 
@@ -572,8 +572,17 @@ def activity(transcript: Transcript) -> str:
 
 def footer(transcript: Transcript, *, times: bool = False) -> str:
     """The last line: model, steps, tokens, cost."""
-    return _small(" · ".join(facts.footer_items(transcript, UNICODE, times=times)))
+    items = facts.footer_items(transcript, UNICODE, times=times)
+    return _small_of(_chip(one) if facts.REPLAYED in one else escape(one) for one in items)
+
+
+def _chip(text: str) -> str:
+    return f'<span style="padding:0 0.5em;border:1px solid {_EDGE};border-radius:4px">{escape(text)}</span>'
 
 
 def _small(text: str) -> str:
-    return f'<footer style="margin:0.5em 0 0 0;font-size:0.85em;{_MUTED}">{escape(text)}</footer>\n'
+    return _small_of([escape(text)])
+
+
+def _small_of(items: Iterable[str]) -> str:
+    return f'<footer style="margin:0.5em 0 0 0;font-size:0.85em;{_MUTED}">{" · ".join(items)}</footer>\n'
