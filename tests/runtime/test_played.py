@@ -119,12 +119,14 @@ WHOLE = RunFinished(
 def test_every_surface_bears_the_badge_and_the_recorded_usage():
     bundle = render.bundle(Transcript.of([WHOLE]))
 
-    footer = "2 steps · 400→96 tok · $0 (recorded: $0.02) · replayed from recording"
+    footer = "replayed from recording · 2 steps · 400→96 tok · $0 (recorded: $0.02)"
     assert footer in bundle["text/plain"]
     assert "replayed from recording" in bundle["text/markdown"]
     assert "400→96 tok" in bundle["text/markdown"]
-    assert ">replayed from recording</span></footer>" in bundle["text/html"]
-    assert "| $0 (recorded: $0.02) | replayed from recording]" in bundle["text/llm+plain"]
+    assert ">replayed from recording</span> · 2 steps" in bundle["text/html"]
+    assert (
+        "[replayed from recording | 2 steps | 400->96 tok | $0 (recorded: $0.02)]" in bundle["text/llm+plain"]
+    )
     assert bundle[render.RECORD_TYPE]["played"] == {
         "calls": 2, "usage": {"input_tokens": 400, "output_tokens": 96}, "cost": 0.02, "whole": True,
     }  # fmt: skip
@@ -137,7 +139,7 @@ def test_every_surface_bears_the_badge_and_the_recorded_usage():
 def test_a_run_that_was_played_in_part_says_how_many_calls():
     half = RunFinished("completed", "x", cost=0.01, turns=2, played=Played(1, Usage(4, 9), None))
 
-    assert render.plain(Transcript.of([half])).endswith("2 steps · $0.01 · 1 call replayed from recording\n")
+    assert render.plain(Transcript.of([half])).endswith("1 call replayed from recording · 2 steps · $0.01\n")
 
 
 def test_no_other_run_bears_it_and_old_logs_are_read():

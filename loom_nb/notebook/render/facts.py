@@ -232,6 +232,7 @@ def footer_items(transcript: Transcript, marks: Glyphs, *, times: bool) -> list[
     """The last line of a transcript. A completed run does not say so; every other does."""
     items: list[str] = [] if transcript.status == "completed" else [transcript.status]
     items += [model_label(transcript)] if model_label(transcript) else []
+    items += [replayed(transcript)] if replayed(transcript) else []
     items += [counted(transcript.turns, "step")] if transcript.turns else []
     items += [tokens_item(transcript, marks)] if transcript.usage.total_tokens else []
     calls, written = transcript.compacting
@@ -239,7 +240,6 @@ def footer_items(transcript: Transcript, marks: Glyphs, *, times: bool) -> list[
     items += [cached(transcript)] if transcript.usage.cache_read_tokens else []
     if transcript.cost is not None:
         items.append(money(transcript.cost) + recorded_cost(transcript))
-    items += [replayed(transcript)] if replayed(transcript) else []
     if pressure(transcript):
         items.append(f"context {pressure(transcript)}")
     if transcript.mode == "all":
