@@ -95,6 +95,11 @@ class RunResult(msgspec.Struct, frozen=True, eq=False):
         return self.finished.fault
 
     @property
+    def fixes(self) -> tuple[str, ...]:
+        """What can be typed where it did not complete; in a notebook first, then the same in a script."""
+        return self.finished.fixes or remedies(self.status, self.fault)
+
+    @property
     def usage(self) -> Usage:
         """Tokens of all model calls, also of those that were played from a recording."""
         return self.finished.usage
@@ -214,7 +219,7 @@ class RunResult(msgspec.Struct, frozen=True, eq=False):
         """
         if self.status == "completed":
             return self
-        fixes = self.finished.fixes or remedies(self.status, self.fault)
+        fixes = self.fixes
         if isinstance(self.error, LoomError):
             if not (self.error.fixes and isinstance(self.error, SetupError)):  # it knows best
                 self.error.fixes = first_of(self.error.fixes, fixes)

@@ -35,6 +35,7 @@ from loom_nb.notebook.transcript import (
     Variables,
     Words,
 )
+from loom_nb.remedies import typed_and_why
 from loom_nb.wording import counted
 
 RESULT_LINES = 200
@@ -549,9 +550,11 @@ def failure(transcript: Transcript) -> str:
     rows = [f'<div style="margin:0.2em 0">{escape(shown.cause)}</div>'] if shown.cause else []
     for number, fix in enumerate(shown.fixes):
         label = "Try" if number == 0 else "or"
+        typed, why = typed_and_why(fix)
+        note = f' <span style="{_MUTED}">{escape(why)}</span>' if why else ""
         rows.append(
             f'<div style="margin:0.2em 0"><span style="{_MUTED}">{label}</span> '
-            f"<code>{escape(fix)}</code></div>"
+            f"<code>{escape(typed)}</code>{note}</div>"
         )
     return (
         f'<div style="margin:0.5em 0;padding:0.4em 0.8em;border:1px solid {colour};'
