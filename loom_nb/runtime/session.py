@@ -1166,15 +1166,19 @@ class Session:
         ending.error = refused
 
     async def _tell_safely(self, ending: "_Ending") -> None:
-        """The end of a run as it may be told: its reason may be in the words of a server."""
+        """The end of a run as it may be told: its reason, and what helps, may be in the words of a server."""
         finished = ending.finished
         if self._redacting.asks and finished.reason:
             reason = "withheld: it was not seen whether it holds a secret"
+            fixes, known = finished.fixes, remedies(finished.status, finished.fault)
+            seen = "\n".join(fixes)
             try:
                 reason = await self._redacting.text(finished.reason)
+                looked_through = seen if fixes == known else await self._redacting.text(seen)
+                fixes = fixes if looked_through == seen else known
             except asyncio.CancelledError as stop:
-                ending.cancelled = stop
-            finished = msgspec.structs.replace(finished, reason=reason)
+                ending.cancelled, fixes = stop, known
+            finished = msgspec.structs.replace(finished, reason=reason, fixes=fixes)
         told = self._redacting.kept(finished)
         ending.finished = told if isinstance(told, RunFinished) else finished
 
