@@ -134,7 +134,11 @@ async def _turn(stage: Stage) -> Reply:
         reply = msgspec.structs.replace(reply, message=message)
     stage.add(message)
     stage.say(MessageAdded(message))
-    cost = pay(stage, reply, played=played)
+    cost = (
+        pay(stage, reply, played=played)
+        if reply.discarded
+        else stage.spend(reply.usage, reply.model, played=played)
+    )
     stage.meter.counted_by_vendor(reply.usage)
     stage.say(
         TurnFinished(
