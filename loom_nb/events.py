@@ -116,9 +116,17 @@ class TurnFinished(_Fact, frozen=True, gc=False):
     """The model that answered, as the vendor names it."""
     seconds: float = 0.0
     cost: float | None = None
-    """US dollars of this call alone; None where the price is not known, or was not noted."""
+    """US dollars of this call alone; None where the price is not known, or was not noted. That is what an
+    answer from a recording would have cost, too: see `spent`."""
     discarded: tuple[Discarded, ...] = ()
     """Answers of others to the same request that were paid for and not taken."""
+    played: bool = False
+    """The answer came from a recording: nothing was sent."""
+
+    @property
+    def spent(self) -> float | None:
+        """US dollars that the call did cost."""
+        return 0.0 if self.played else self.cost
 
 
 class CallJudged(_Fact, frozen=True, gc=False):
@@ -495,6 +503,19 @@ class RunInterrupted(_Fact, frozen=True, gc=False):
     reason: str = "the process ended before the run did"
 
 
+class Played(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What of a run came from a recording: nothing was sent for it, and nothing spent."""
+
+    calls: int = 0
+    """Model calls."""
+    usage: Usage = Usage()
+    """Tokens that they took when they were recorded."""
+    cost: float | None = None
+    """US dollars that these would have cost; None where the price is not known."""
+    whole: bool = False
+    """No model was asked at all."""
+
+
 class RunFinished(_Fact, frozen=True, gc=False):
     """A run ended, and how. Never `completed` unless the model ended its answer by itself."""
 
@@ -504,8 +525,9 @@ class RunFinished(_Fact, frozen=True, gc=False):
     fault: str = ""
     """The class of the failure: a `Fault` of a model call, or a `RunFault`."""
     usage: Usage = Usage()
+    """Of all model calls, those included that were played from a recording."""
     cost: float | None = None
-    """In US dollars; None where the price is not known."""
+    """What was spent, in US dollars; None where the price is not known."""
     turns: int = 0
     """Model calls that were answered."""
     seconds: float = 0.0
@@ -515,6 +537,12 @@ class RunFinished(_Fact, frozen=True, gc=False):
     """Tokens of the usage that are estimated: of calls that were cut off, so that nobody counted them."""
     fixes: tuple[str, ...] = ()
     """What a person can type then; empty for a run that completed."""
+    played: Played = Played()
+
+    @property
+    def spent_tokens(self) -> int:
+        """Tokens for which something was sent."""
+        return self.usage.total_tokens - self.played.usage.total_tokens
 
 
 class TextDelta(_Fact, frozen=True, gc=False):

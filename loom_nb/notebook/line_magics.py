@@ -107,8 +107,8 @@ def _typed(name: str) -> str:
 def _status(bench: "Workbench", _: list[str]) -> Card:
     last = bench.results[-1] if bench.results else None
     known = sum(result.cost or 0.0 for result in bench.results)
-    unknown = sum(one.cost is None and one.usage.total_tokens > 0 for one in bench.results)
-    tokens = sum(result.usage.total_tokens for result in bench.results)
+    unknown = sum(one.cost is None and one.finished.spent_tokens > 0 for one in bench.results)
+    tokens = sum(result.finished.spent_tokens for result in bench.results)
     earlier = bench.earlier()
     facts = (
         ("model", bench.model_name + (" (demo, free)" if bench.model_name == "offline" else "")),

@@ -36,6 +36,7 @@ from loom_nb.events import (
     Noticed,
     PlanItem,
     PlanUpdated,
+    Played,
     QualityChecked,
     QuestionAnswered,
     QuestionAsked,
@@ -497,6 +498,8 @@ class Transcript(msgspec.Struct, frozen=True):
     data: Any = None
     cost: float | None = None
     """US dollars; None where the price is not known."""
+    played: Played = Played()
+    """What of it came from a recording."""
     seconds: float = 0.0
     revision: int = 0
     """Goes up whenever something that had been shown as final has changed after all."""
@@ -645,6 +648,7 @@ def _run_finished(transcript: Transcript, event: RunFinished) -> Transcript:
         data=event.data,
         usage=event.usage if event.usage.total_tokens else transcript.usage,
         cost=event.cost,
+        played=event.played,
         turns=event.turns or transcript.turns,
         seconds=event.seconds,
     )

@@ -44,6 +44,7 @@ from loom_nb.runtime.quality import (
     with_criteria,
 )
 from loom_nb.runtime.restore import settle
+from loom_nb.runtime.spending import plays
 from loom_nb.runtime.stage import Stage, pay
 from loom_nb.runtime.threads import in_thread
 
@@ -366,6 +367,7 @@ class _Attempts:
         attempt = 0
         while True:
             attempt += 1
+            played = plays(self._judge, request)
             try:
                 reply = await self._judge.reply(request, lambda _: None)
             except ModelError as error:
@@ -375,7 +377,7 @@ class _Attempts:
                 stage.say(RetryScheduled(attempt + 1, delay, error.fault, error.title))
                 await stage.clock.sleep(delay)
                 continue
-            pay(stage, reply, by.cost if isinstance(by, Judge) else None)
+            pay(stage, reply, by.cost if isinstance(by, Judge) else None, played=played)
             return reply
 
     async def _by_function(self, function: Callable[..., Any], candidate: Candidate) -> Acceptance | None:

@@ -219,7 +219,7 @@ def _so_far(facts: dict[str, Any], turn: TurnFinished, seconds: float) -> dict[s
         "answered": turn.model or facts.get("answered", ""),
         "turns": facts.get("turns", 0) + 1,
         "usage": facts.get("usage", Usage()) + turn.usage,
-        "cost": None if before is None or turn.cost is None else before + turn.cost,
+        "cost": None if before is None or turn.spent is None else before + turn.spent,
         "seconds": max(0.0, seconds),
     }
 

@@ -31,6 +31,7 @@ from loom_nb.runtime.large_requests import ready
 from loom_nb.runtime.limits import Streak
 from loom_nb.runtime.output import OutputType
 from loom_nb.runtime.pressure import overflowed
+from loom_nb.runtime.spending import plays
 from loom_nb.runtime.stage import Stage, cleaned, pay, so_far
 from loom_nb.runtime.working import draw
 
@@ -115,7 +116,7 @@ async def _turn(stage: Stage) -> Reply:
     stage.say(TurnStarted(stage.turns, tokens, stage.budget, stage.meter.working))
     if stage.hooks.given:
         await tell(stage, "before_llm", iteration=stage.turns, model=stage.model.name)
-    started = stage.clock.monotonic()
+    started, played = stage.clock.monotonic(), plays(stage.model, stage.request)
     note_head(stage)
     reply: Reply | None = None
     try:
@@ -133,7 +134,11 @@ async def _turn(stage: Stage) -> Reply:
         reply = msgspec.structs.replace(reply, message=message)
     stage.add(message)
     stage.say(MessageAdded(message))
-    cost = pay(stage, reply) if reply.discarded else stage.spend(reply.usage, reply.model)
+    cost = (
+        pay(stage, reply, played=played)
+        if reply.discarded
+        else stage.spend(reply.usage, reply.model, played=played)
+    )
     stage.meter.counted_by_vendor(reply.usage)
     stage.say(
         TurnFinished(
@@ -144,6 +149,7 @@ async def _turn(stage: Stage) -> Reply:
             stage.clock.monotonic() - started,
             cost,
             reply.discarded,
+            played,
         )
     )
     if reply.notices or stage.hooks.given or stop is not None:

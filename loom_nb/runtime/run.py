@@ -25,6 +25,7 @@ from loom_nb.events import (
     Kept,
     LogEntry,
     MessageAdded,
+    Played,
     RunFinished,
     RunStarted,
 )
@@ -94,14 +95,24 @@ class RunResult(msgspec.Struct, frozen=True, eq=False):
         return self.finished.fault
 
     @property
+    def fixes(self) -> tuple[str, ...]:
+        """What can be typed where it did not complete; in a notebook first, then the same in a script."""
+        return self.finished.fixes or remedies(self.status, self.fault)
+
+    @property
     def usage(self) -> Usage:
-        """Tokens of all model calls."""
+        """Tokens of all model calls, also of those that were played from a recording."""
         return self.finished.usage
 
     @property
     def cost(self) -> float | None:
-        """US dollars, or None where the price is not known."""
+        """US dollars that were spent, or None where the price is not known."""
         return self.finished.cost
+
+    @property
+    def played(self) -> Played:
+        """What of it came from a recording, and what that would have cost."""
+        return self.finished.played
 
     @property
     def turns(self) -> int:
@@ -208,7 +219,7 @@ class RunResult(msgspec.Struct, frozen=True, eq=False):
         """
         if self.status == "completed":
             return self
-        fixes = self.finished.fixes or remedies(self.status, self.fault)
+        fixes = self.fixes
         if isinstance(self.error, LoomError):
             if not (self.error.fixes and isinstance(self.error, SetupError)):  # it knows best
                 self.error.fixes = first_of(self.error.fixes, fixes)
@@ -231,10 +242,11 @@ class RunResult(msgspec.Struct, frozen=True, eq=False):
         return self.output
 
     def __repr__(self) -> str:
+        again = " · replayed" if self.played.whole else ""
         turns = f"{self.turns} turn{'' if self.turns == 1 else 's'}"
         cost = "" if self.cost is None else f" · {money(self.cost)}"
         tokens = f"{'~' if self.finished.estimated else ''}{_thousands(self.usage.total_tokens)}"
-        return f"<Run {self.id} {self.status} · {self.model} · {turns} · {tokens} tok{cost}>"
+        return f"<Run {self.id} {self.status} · {self.model} · {turns} · {tokens} tok{cost}{again}>"
 
 
 def _nothing() -> None:

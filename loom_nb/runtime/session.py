@@ -601,7 +601,7 @@ class Session:
 
             async def summarise(text: str) -> str:
                 nonlocal spent
-                reply = await handoff(model, agent.generation, agent.runtime.continuity, tokens, text)
+                reply, _ = await handoff(model, agent.generation, agent.runtime.continuity, tokens, text)
                 spent += reply.usage
                 return reply.message.text.strip()
 
@@ -972,8 +972,7 @@ class Session:
         if isinstance(work, Waiting):
             _take_up(stage, work)
         if stage.counted:
-            before = Spent(stage.usage.total_tokens, stage.cost or 0.0)
-            stage.purse = self._purse(agent, lambda words: run.say(Noticed(words, "warning")), before)
+            stage.purse = self._purse(agent, lambda words: run.say(Noticed(words, "warning")), stage.spent())
             stage.model = stage.watched(stage.model, agent.model)
         return stage
 
@@ -1139,15 +1138,19 @@ class Session:
         ending.error = refused
 
     async def _tell_safely(self, ending: "_Ending") -> None:
-        """The end of a run as it may be told: its reason may be in the words of a server."""
+        """The end of a run as it may be told: its reason, and what helps, may be in the words of a server."""
         finished = ending.finished
         if self._redacting.asks and finished.reason:
             reason = "withheld: it was not seen whether it holds a secret"
+            fixes, known = finished.fixes, remedies(finished.status, finished.fault)
+            seen = "\n".join(fixes)
             try:
                 reason = await self._redacting.text(finished.reason)
+                looked_through = seen if fixes == known else await self._redacting.text(seen)
+                fixes = fixes if looked_through == seen else known
             except asyncio.CancelledError as stop:
-                ending.cancelled = stop
-            finished = msgspec.structs.replace(finished, reason=reason)
+                ending.cancelled, fixes = stop, known
+            finished = msgspec.structs.replace(finished, reason=reason, fixes=fixes)
         told = self._redacting.kept(finished)
         ending.finished = told if isinstance(told, RunFinished) else finished
 
@@ -1394,9 +1397,10 @@ def _take_up(stage: Stage, past: Waiting) -> None:
     for entry in past.entries:
         if isinstance(entry.event, TurnFinished):
             stage.turns += 1
+            played = entry.event.played
             for one in entry.event.discarded:
-                stage.spend(one.usage, one.model, aside=True)
-            stage.spend(entry.event.usage, entry.event.model)
+                stage.spend(one.usage, one.model, aside=True, played=played)
+            stage.spend(entry.event.usage, entry.event.model, played=played)
         elif isinstance(entry.event, QualityChecked):
             stage.spend(entry.event.usage)
         elif isinstance(entry.event, ContextCompacted) and entry.event.usage.total_tokens:

@@ -9,7 +9,7 @@ import msgspec
 
 from loom_nb.border import clean
 from loom_nb.errors import EndFault
-from loom_nb.events import Delta, Kept, RunFinished, Status, StopReason, TextDelta, ThinkingDelta
+from loom_nb.events import Delta, Kept, Played, RunFinished, Status, StopReason, TextDelta, ThinkingDelta
 from loom_nb.messages import (
     MODEL,
     DataPart,
@@ -22,7 +22,7 @@ from loom_nb.messages import (
     ToolResultPart,
     Usage,
 )
-from loom_nb.protocols import Clock, LanguageModel, PartitionItem, Reply, Request
+from loom_nb.protocols import Clock, LanguageModel, PartitionItem, Reply, Request, Spent
 from loom_nb.remedies import Known, remedies
 from loom_nb.runtime.artifact_files import Files
 from loom_nb.runtime.asking import Asking
@@ -39,7 +39,7 @@ from loom_nb.runtime.policies import Runtime
 from loom_nb.runtime.products import Products
 from loom_nb.runtime.redacting import Redacting, ShownDeltas
 from loom_nb.runtime.run import Run
-from loom_nb.runtime.spending import Priced, Purse, Watched, at_most, weight
+from loom_nb.runtime.spending import Priced, Purse, Watched, at_most, plays, weight
 from loom_nb.runtime.tally import Tally
 from loom_nb.runtime.toolkit import Toolkit
 from loom_nb.tokens import estimate_message
@@ -225,6 +225,8 @@ class Stage(_Setting, eq=False):
     """US dollars so far; None where a price is not known."""
     estimated: int = 0
     """Tokens of the usage that nobody counted, of calls that were cut off."""
+    played: Played = Played()
+    """What of it came from a recording."""
     results: list[ToolResultPart] = _NONE_YET
     """Results of the calls of the turn in progress; likewise."""
     denied: tuple[str, ...] = ()
@@ -314,10 +316,18 @@ class Stage(_Setting, eq=False):
         seconds = self.clock.monotonic() - self.started
         if self.purse is None and self.run.deltas:  # else the purse has told of it
             written = int(sum(map(weight, self.run.deltas)))
-            self.estimate(Usage(self.size(self.request), written), self.reference)
+            again = plays(self.model, self.request)
+            self.estimate(Usage(self.size(self.request), written), self.reference, played=again)
+        played, cost = self.played, self.cost
+        if played.calls:
+            played = msgspec.structs.replace(played, whole=played.calls == self.paid)
+            if played.whole:
+                cost = 0.0
+            else:
+                cost = None if cost is None or played.cost is None else max(0.0, cost - played.cost)
         return RunFinished(
-            status, output, reason, fault, self.usage, self.cost, self.replies, seconds, data, self.estimated,
-            () if status == "completed" else tuple(fixes) or remedies(status, fault, self.known()),
+            status, output, reason, fault, self.usage, cost, self.replies, seconds, data, self.estimated,
+            () if status == "completed" else tuple(fixes) or remedies(status, fault, self.known()), played,
         )  # fmt: skip
 
     def known(self) -> Known:
@@ -332,10 +342,12 @@ class Stage(_Setting, eq=False):
             repeats=limits.stuck,
         )
 
-    def estimate(self, usage: Usage, model: Priced) -> None:
+    def estimate(self, usage: Usage, model: Priced, *, played: bool = False) -> None:
         """Count a call that was cut off, so that nobody told what it came to."""
         cost, first = at_most(model, usage), not self.paid
         self.paid += 1
+        if played:
+            self._play(usage, cost)
         self.estimated += usage.total_tokens
         self.usage = self.usage + usage
         self.cost = cost if first else None if cost is None or self.cost is None else self.cost + cost
@@ -347,6 +359,7 @@ class Stage(_Setting, eq=False):
         price: Callable[[Usage, str], float | None] | None = None,
         *,
         aside: bool = False,
+        played: bool = False,
     ) -> float | None:
         """Count a reply, and give its cost. Each is priced by itself: a long request may cost more a token.
 
@@ -355,16 +368,32 @@ class Stage(_Setting, eq=False):
             answered: `Reply.model`: whose price counts, where the run's model is several.
             price: of the model that gave it, where it is not the run's own.
             aside: it is paid for and no step of the run: a handoff.
+            played: it came from a recording. It counts for the limits as it did then.
         """
         cost, first = (price or self.reference.cost)(usage, answered), not self.paid
         self.paid += 1
         self.replies += not aside
+        if played:
+            self._play(usage, cost)
         if first:
             self.usage, self.cost = usage, cost
             return cost
         self.usage = self.usage + usage
         self.cost = None if cost is None or self.cost is None else self.cost + cost
         return cost
+
+    def _play(self, usage: Usage, cost: float | None) -> None:
+        """Note what nothing was sent for."""
+        before = self.played
+        known = before.cost if before.calls else 0.0
+        whole = None if known is None or cost is None else known + cost
+        self.played = Played(before.calls + 1, before.usage + usage, whole)
+
+    def spent(self) -> Spent:
+        """What the run has come to so far, without what was played from a recording."""
+        cost, played = self.cost or 0.0, self.played
+        tokens = self.usage.total_tokens - played.usage.total_tokens
+        return Spent(tokens, max(0.0, cost - (played.cost or 0.0)) if played.calls else cost)
 
 
 def pay(
@@ -373,11 +402,12 @@ def pay(
     price: Callable[[Usage, str], float | None] | None = None,
     *,
     aside: bool = False,
+    played: bool = False,
 ) -> float | None:
     """Count a reply like `Stage.spend`, and before it those that were discarded for it."""
     for one in reply.discarded:
-        stage.spend(one.usage, one.model, price, aside=True)
-    return stage.spend(reply.usage, reply.model, price, aside=aside)
+        stage.spend(one.usage, one.model, price, aside=True, played=played)
+    return stage.spend(reply.usage, reply.model, price, aside=aside, played=played)
 
 
 def cleaned(message: Message) -> Message:

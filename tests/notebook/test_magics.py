@@ -172,6 +172,7 @@ def test_nothing_that_listens_for_ollama_asks_whether_it_runs(shell, monkeypatch
         error = shell.run_cell("%%loom -m ollama:llama3.2\nhello").error_in_exec
     assert error.fault == "connection"
     assert error.fixes[0] == "is `ollama serve` running?"
+    assert len(set(error.fixes)) == len(error.fixes) == 3
 
 
 def test_a_quiet_cell_shows_no_answer(shell, capsys):

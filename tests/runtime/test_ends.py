@@ -19,8 +19,9 @@ from loom_nb.errors import LoomError, ModelError, RunFailed, SecretsLocked, Stor
 from loom_nb.events import RunFinished, event_from_json, event_to_json
 from loom_nb.models.scripted import Call
 from loom_nb.notebook import render
+from loom_nb.notebook.render.strict_markdown import escape
 from loom_nb.notebook.transcript import Transcript
-from loom_nb.remedies import remedies
+from loom_nb.remedies import remedies, typed_and_why
 from loom_nb.testing import Fail, WireServer
 
 
@@ -37,11 +38,15 @@ def agent(*replies, **options):
 def told(result):
     """The remedies of an end, which are the same wherever they are told."""
     fixes = result.finished.fixes
+    assert result.fixes == fixes
     again = Transcript.of([event_from_json(event_to_json(result.finished))])
     plain, markup = render.plain(again), render.html(again)
     with pytest.raises(LoomError) as raised:
         result.raise_for_status()
     for fix in fixes:
+        typed, why = typed_and_why(fix)
+        assert f"<code>{escape(typed)}</code>" in markup
+        assert why in markup
         assert fix in plain
         assert fix in raised.value.fixes
     assert markup.count("<code>") == len(fixes)

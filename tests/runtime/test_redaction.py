@@ -383,12 +383,14 @@ async def test_questions_and_artifacts_hold_no_secret(known: Any):
 @pytest.mark.parametrize("known", KNOWN)
 async def test_the_end_of_a_run_that_failed_tells_no_secret(known: Any):
     def fail(messages: list[Any]) -> str:
-        raise LoomError(f"the server said: bad key {CANARY}")
+        raise LoomError(f"the server said: bad key {CANARY}", fixes=[f"renew {CANARY}"])
 
     async with session_of(Model.scripted([fail]), **known()) as session:
         result = await session.run("go")
 
     assert result.status == "failed"
+    assert result.fixes
+    assert not holds_canary("\n".join(result.fixes).encode())
     assert result.reason == "the server said: bad key [secret THE_KEY]"
 
 

@@ -20,6 +20,8 @@ from loom_nb.wording import counted, percent
 
 MODE_ALL = "mode all: nothing is asked"
 """The badge of a run in which whatever no rule denies runs unasked."""
+REPLAYED = "replayed from recording"
+"""The badge of a run for which nothing was sent."""
 THINKING_SHOWN = 20_000
 """Characters of one stretch of thinking that are shown; the record has all."""
 
@@ -230,13 +232,14 @@ def footer_items(transcript: Transcript, marks: Glyphs, *, times: bool) -> list[
     """The last line of a transcript. A completed run does not say so; every other does."""
     items: list[str] = [] if transcript.status == "completed" else [transcript.status]
     items += [model_label(transcript)] if model_label(transcript) else []
+    items += [replayed(transcript)] if replayed(transcript) else []
     items += [counted(transcript.turns, "step")] if transcript.turns else []
     items += [tokens_item(transcript, marks)] if transcript.usage.total_tokens else []
     calls, written = transcript.compacting
     items += [calls_in_words(calls, written, marks.arrow)] if calls else []
     items += [cached(transcript)] if transcript.usage.cache_read_tokens else []
     if transcript.cost is not None:
-        items.append(money(transcript.cost))
+        items.append(money(transcript.cost) + recorded_cost(transcript))
     if pressure(transcript):
         items.append(f"context {pressure(transcript)}")
     if transcript.mode == "all":
@@ -246,6 +249,17 @@ def footer_items(transcript: Transcript, marks: Glyphs, *, times: bool) -> list[
     if times and transcript.run:
         items.append(one_line(transcript.run))
     return items
+
+
+def replayed(transcript: Transcript) -> str:
+    """The badge of a run whose answers came from a recording; empty for any other."""
+    played = transcript.played
+    return REPLAYED if played.whole else f"{counted(played.calls, 'call')} {REPLAYED}" if played.calls else ""
+
+
+def recorded_cost(transcript: Transcript) -> str:
+    """`` (recorded: $0.02)``: what the played answers had cost; empty where that is nothing or not known."""
+    return f" (recorded: {money(transcript.played.cost)})" if transcript.played.cost else ""
 
 
 def cached(transcript: Transcript) -> str:
