@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from loom_nb import Agent, Capability, GovernancePolicy, MemoryStore, Model, Runtime
-from loom_nb.capabilities.memory.capability import Cleaning
+from loom_nb.capabilities.memory.capability import Cleaning, OpenedMemory
 from loom_nb.capabilities.memory.mirror import Mirror
 from loom_nb.capabilities.memory.notes import Provenance
 from loom_nb.capabilities.memory.store import NoteStore
@@ -311,6 +311,69 @@ async def test_a_preview_uses_nothing_and_gives_the_same_as_the_run(path, store)
     after = await opened.enrich(Enquiry(**enquiry, run="r1"))
 
     assert before.parts == after.parts and store.page().rows[0].note.uses == 1
+    await opened.close()
+
+
+class Vendor:
+    """Counts what it is sent."""
+
+    name, least = "test:vendor", 0.3
+
+    def __init__(self):
+        self.sent = []
+
+    async def embed(self, texts, *, kind="document"):
+        self.sent += texts
+        return np.ones((len(texts), 3))
+
+
+async def test_a_preview_sends_nothing_and_changes_no_file_and_no_note(path, store, tmp_path):
+    store.add(REX)
+    folder, vendor = tmp_path / "notes", Vendor()
+    told = Capability.memory(path=path, mirror=folder, embedder=vendor)
+    opened = await told.open()
+    await opened.enrich(Enquiry("what is my dog called", run="r1"))
+    sent, (file,) = list(vendor.sent), folder.glob("*.md")
+    file.unlink()
+    (folder / "new.md").write_text("a note of the folder")
+    store.add("the cat is called Tom")
+
+    again = await told.open()
+    found = await again.enrich(Enquiry("what is my dog called", preview=True))
+
+    assert "Rex" in found.parts[0].text and sent and vendor.sent == sent
+    assert [one.name for one in folder.iterdir()] == ["new.md"]
+    assert {hit.note.text for hit in store.page().rows} == {REX, "the cat is called Tom"}
+    await again.close()
+    await opened.close()
+
+
+async def test_the_tools_of_a_run_that_goes_on_see_what_was_changed_in_the_folder(path, tmp_path):
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "new.md").write_text("the gauge is at Niederau")
+    opened = await Capability.memory(path=path, mirror=folder).open()
+    search = next(tool for tool in opened.tools if tool.name == "search_memory")
+    (part,) = await search.function(query="gauge")
+    assert "Niederau" in part.text
+    await opened.close()
+
+
+class Slow(Vendor):
+    """Vectors of notes take longer than any test."""
+
+    async def embed(self, texts, *, kind="document"):
+        if kind == "document":
+            await asyncio.Event().wait()
+        return await super().embed(texts, kind=kind)
+
+
+async def test_a_slow_embedder_keeps_no_note_from_being_found_by_its_words(path, store):
+    store.add(REX)
+    opened = OpenedMemory(Capability.memory(path=path, embedder=Slow()), NoteStore(path), wait=0)
+    found = await opened.enrich(Enquiry("what is my dog called", run="r1"))
+    assert "Rex" in found.parts[0].text
+    assert ["still being made" in one.text for one in found.facts if isinstance(one, Noticed)] == [True]
     await opened.close()
 
 
