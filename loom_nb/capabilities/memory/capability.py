@@ -74,7 +74,10 @@ class MemoryCapability:
     async def open(self) -> Toolset:
         """Open the notes. What was changed in the folder beside them comes with the first run."""
         opened = OpenedMemory(self, self.store())
-        tools = MemoryTools(opened.store, self.scope, max(self.tokens, 1), opened.query, opened.changed)
+        tools = MemoryTools(
+            opened.store, self.scope, max(self.tokens, 1), opened.query, opened.changed,
+            faced=opened.store.path == store_path(),
+        )  # fmt: skip
         return Toolset(tools=tools.tools(), enrich=opened.enrich, close=opened.close)
 
 

@@ -44,6 +44,12 @@ class NoteNotFound(LoomUsageError):
     code = "L-MEM-01"
 
 
+class NoteChanged(LoomUsageError):
+    """A note is not what it was when it was looked at."""
+
+    code = "L-MEM-02"
+
+
 class Provenance(msgspec.Struct, frozen=True, omit_defaults=True):
     """Who wrote something down, and in the middle of what."""
 

@@ -10,7 +10,7 @@ import pytest
 from loom_nb import Agent, Capability, GovernancePolicy, MemoryStore, Model, Runtime
 from loom_nb.capabilities.memory.capability import Cleaning, OpenedMemory
 from loom_nb.capabilities.memory.mirror import Mirror
-from loom_nb.capabilities.memory.notes import Provenance
+from loom_nb.capabilities.memory.notes import Provenance, id_of
 from loom_nb.capabilities.memory.store import NoteStore
 from loom_nb.errors import LoomUsageError, NotBuiltError, SecretsLocked
 from loom_nb.events import (
@@ -240,6 +240,61 @@ async def test_the_judge_is_told_what_would_be_changed(path, store):
     assert tools["forget"].assess(note_id=note.id).preview == REX
     assert "no note" in tools["forget"].assess(note_id="nope").failure
     assert tools["remember"].assess(text="new words").preview == "new words"
+
+
+async def test_the_judge_is_told_what_an_undo_would_take_back_and_no_other_change_is(path, store):
+    by = Provenance("agent")
+    note = store.add(REX, by=by).note
+    (forget,) = [tool for tool in (await Capability.memory(path=path).open()).tools if tool.name == "forget"]
+
+    def about():
+        told = forget.assess(note_id=note.id, undo=True)
+        return told.failure or (told.reasons[0], told.preview)
+
+    assert about() == ("takes back that a note was remembered", REX)
+    seal = forget.assess(note_id=note.id, undo=True).seal
+    store.edit(note.id, "text", "The dog is called Max.", by)
+    assert forget.assess(note_id=note.id, undo=True).seal != seal
+    assert about() == ("takes back the last change of a note", f"The dog is called Max.\n→ {REX}")
+    store.forget(note.id, by)
+    assert about() == ("brings a note back", "The dog is called Max.")
+    store.undo(note.id)
+    store.edit(note.id, "pinned", True)
+    assert "not yours" in about()
+
+
+async def test_an_undo_says_what_became_of_the_note(path, store):
+    note_id = id_of(REX)
+    back = Call("forget", {"note_id": note_id, "undo": True})
+    result, _ = await ran(
+        path,
+        Call("remember", {"text": REX}),
+        Call("update_memory", {"note_id": note_id, "text": "The dog is called Max."}),
+        Call("forget", {"note_id": note_id}),
+        back,
+        back,
+        back,
+        back,
+    )
+    told = [one.result.text for one in of(result, CallFinished)][3:]
+    assert "is back" in told[0] and f"says again: {REX}" in told[1]
+    assert "it is gone" in told[2] and "nothing to undo" in told[3]
+    assert store.page().total == 0
+    changes = [(one.change, one.words, one.before, one.undoable) for one in of(result, MemoryChanged)][3:]
+    assert changes == [
+        ("restored", "The dog is called Max.", "", False),
+        ("edited", REX, "The dog is called Max.", False),
+        ("forgotten", REX, "", False),
+    ]
+
+
+async def test_a_line_that_takes_a_change_back_is_told_of_notes_that_lines_know_alone(
+    path, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("LOOM_NB_HOME", str(tmp_path / "home"))
+    for given, known in ((path, False), (None, True)):
+        result, _ = await ran(given, Call("remember", {"text": REX}))
+        assert [one.undoable for one in of(result, MemoryChanged)] == [known]
 
 
 async def test_no_secret_gets_into_a_note(path, store, monkeypatch):

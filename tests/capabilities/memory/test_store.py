@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loom_nb.capabilities.memory.notes import EVERYTHING, MOST_TEXT, NoteNotFound, Provenance, Viewer
+from loom_nb.capabilities.memory.notes import (
+    EVERYTHING,
+    MOST_TEXT,
+    NoteChanged,
+    NoteNotFound,
+    Provenance,
+    Viewer,
+)
 from loom_nb.capabilities.memory.store import NoteStore
 from loom_nb.errors import LoomUsageError, StoreError
 
@@ -232,6 +239,53 @@ def test_each_change_is_a_version_with_time_and_run_and_can_be_taken_back_in_tur
     with pytest.raises(LoomUsageError, match="nothing to undo"):
         store.undo()
     assert store.check() == []
+
+
+def test_a_change_of_a_note_that_was_changed_meanwhile_is_refused(store):
+    note = store.add("first words").note
+    store.edit(note.id, "text", "second words")
+    for late in (
+        lambda: store.edit(note.id, "text", "late words", expected=1),
+        lambda: store.forget(note.id, expected=1),
+        lambda: store.undo_all({note.id: 1}),
+    ):
+        with pytest.raises(NoteChanged):
+            late()
+    assert store.get(note.id).text == "second words"
+    assert store.edit(note.id, "text", "third words", expected=2).version == 3
+
+
+def test_an_undo_can_be_bound_to_one_change_and_to_who_made_it(store):
+    note = store.add("first words", by=AGENT).note
+    store.edit(note.id, "text", "second words", AGENT)
+    last = store.undoable(note.id)
+    store.edit(note.id, "pinned", True)
+    with pytest.raises(NoteChanged, match="somebody else"):
+        store.undo(note.id, only_by="agent")
+    with pytest.raises(NoteChanged, match="another one"):
+        store.undo(note.id, expected=last.seq)
+    assert store.get(note.id).pinned and store.get(note.id).text == "second words"
+    store.undo(note.id)
+    assert store.undo(note.id, AGENT, only_by="agent", expected=last.seq).change == "edited"
+    assert store.get(note.id).text == "first words"
+    store.undo(note.id)
+    assert store.undoable(note.id) is None
+
+
+def test_what_is_done_with_several_notes_is_one_change(store):
+    a, b, c = (store.add(f"thing {name} of the shed", pinned=name == "a").note.id for name in "abc")
+    assert [note.id for note in store.pin_all([a, b, c, "nothere", b])] == [b, c]
+    assert {note.id for note in store.undo().notes} == {b, c}
+    assert [store.get(one).pinned for one in (a, b, c)] == [True, False, False]
+
+    assert [note.id for note in store.forget_all([a, "nothere", c])] == [a, c]
+    store.undo_all({a: 0, c: 0})
+    assert store.page().total == 3
+    store.forget_all([a, c])
+    store.undo(a)
+    with pytest.raises(NoteChanged):
+        store.undo_all({c: 0, a: 0})
+    assert store.page().total == 2 and store.check() == []
 
 
 def test_the_undo_of_one_note_leaves_later_changes_of_others(store):
