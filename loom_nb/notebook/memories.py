@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from loom_nb.capabilities.memory.choosing import WouldChange, part_name
 from loom_nb.capabilities.memory.listing import Page
-from loom_nb.capabilities.memory.notes import FIELDS, NoteNotFound, Provenance, Viewer
+from loom_nb.capabilities.memory.notes import FIELDS, NoteNotFound, Provenance, RunNotKnown, Viewer
 from loom_nb.errors import LoomUsageError
 from loom_nb.notebook import cell as cells
 from loom_nb.notebook import memory_cards as cards
@@ -72,8 +72,11 @@ def _refuse_near(words: list[str]) -> None:
 def as_of(bench: "Workbench", run: str, query: str = "", sort: str = "-updated", limit: int = 50) -> Page:
     """The notes as they were when a run began. Raises LoomUsageError where there is no such run."""
     row = bench.find_run(run, "%loom memory --as-of {}")
-    if not row.started:
-        raise LoomUsageError(f"it is not known when {run} began", fixes=["%loom runs"])
+    try:  # by what the memory knows of the run: clocks may be set back
+        return bench.memory.as_of(row.run, query, sort, 0, limit, session=row.session)
+    except RunNotKnown:
+        if not row.started:
+            raise LoomUsageError(f"it is not known when {run} began", fixes=["%loom runs"]) from None
     return bench.memory.as_of(row.started, query, sort, 0, limit)
 
 

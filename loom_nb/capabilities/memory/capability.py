@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from loom_nb import settings
-from loom_nb.capabilities.memory.choosing import shown
+from loom_nb.capabilities.memory.choosing import Chosen, shown
 from loom_nb.capabilities.memory.finding import Query
 from loom_nb.capabilities.memory.notes import SCOPES, Provenance, Scope, Viewer
 from loom_nb.capabilities.memory.ranking import Hit, MemoryWeights
@@ -182,7 +182,17 @@ class OpenedMemory:
             facts.append(
                 recalled(chosen.hits, enquiry.text, "enrichment", chosen.left_out, tokens=chosen.tokens)
             )
+        facts += self._without_room(chosen)
         return Enrichment(tuple(map(shown, chosen.hits)), tuple(facts)) if facts else None
+
+    def _without_room(self, chosen: Chosen) -> list[Noticed]:
+        """That all notes were left out, or some that a person counts on; of others their number is told."""
+        most = self._described.tokens
+        left, kind = (chosen.pinned_out, "pinned note") if chosen.pinned_out else (chosen.left_out, "note")
+        if not most or not left or (chosen.hits and not chosen.pinned_out):
+            return []
+        told = f"{counted(left, kind)} had no room in {most:,} tokens and {'was' if left == 1 else 'were'}"
+        return [Noticed(f"{told} not shown: shorten it, or Capability.memory(tokens=…)", "warning")]
 
     def _counted(self, hits: Sequence[Hit], enquiry: Enquiry) -> Noticed | None:
         """Write down what a run is shown; where that fails, it is shown all the same."""

@@ -33,7 +33,7 @@ from loom_nb.capabilities.memory.finding import Finder, Place, Query
 from loom_nb.capabilities.memory.listing import Page, Recall
 from loom_nb.capabilities.memory.notes import (
     EVERYTHING,
-    FIELDS,
+    MOST_TAGS,
     NOBODY,
     PERSON,
     Change,
@@ -42,6 +42,7 @@ from loom_nb.capabilities.memory.notes import (
     NoteNotFound,
     NoteVersion,
     Provenance,
+    RunNotKnown,
     Scope,
     Viewer,
     Who,
@@ -367,8 +368,10 @@ class NoteStore:
             session: of the run; the latest run of that id where it is empty.
 
         Raises:
-            LoomUsageError: nothing is known of this run, or there is no such sort.
+            RunNotKnown: nothing is known of this run.
+            LoomUsageError: there is no such sort.
         """
+        offset, limit = max(0, offset), max(0, limit)
         with self._database.transaction() as db:
             seq, moment = _moment(db, when, session)
             notes = [note for note in listing.as_it_was(db, seq) if viewer.sees(note)]
@@ -643,7 +646,7 @@ def _merged(old: Note, fields: dict[str, Any]) -> Note:
         old,
         text=text,
         category=old.category or fields["category"],
-        tags=checked("tags", tuple(dict.fromkeys((*old.tags, *fields["tags"])))[: len(FIELDS) * 5]),
+        tags=checked("tags", tuple(dict.fromkeys((*old.tags, *fields["tags"])))[:MOST_TAGS]),
         pinned=old.pinned or fields["pinned"],
         importance=max(old.importance, fields["importance"]),
     )
@@ -658,15 +661,19 @@ def _moment(db: "Connection", when: float | str, session: str) -> tuple[int, flo
         """SELECT seq, moment FROM runs WHERE run = ? AND (? = '' OR session = ?)
         ORDER BY moment DESC LIMIT 1""", (when, session, session),
     ).fetchone()  # fmt: skip
-    row = (
-        row
-        or db.execute(
-            "SELECT min(seq) - 1, min(moment) FROM versions WHERE run = ? HAVING count(*)", (when,)
-        ).fetchone()
-    )
     if row is None:
-        raise LoomUsageError(
+        row = _first_change(db, when, session)
+    if row is None:
+        raise RunNotKnown(
             f"the memory knows nothing of a run {when!r:.80}",
             fixes=["%loom runs", "as_of(seconds since 1970)"],
         )
     return int(row[0]), float(row[1])
+
+
+def _first_change(db: "Connection", run: str, session: str) -> tuple[int, float] | None:
+    """The same of a run that was shown nothing, by the first note that it changed."""
+    find = f"SELECT {tables.VERSION} FROM versions WHERE run = ? ORDER BY seq"  # noqa: S608  our own words
+    changes = map(tables.version_of, db.execute(find, (run,)))
+    first = next((one for one in changes if one is not None and session in ("", one.by.session)), None)
+    return (first.seq - 1, first.moment) if first is not None else None

@@ -14,7 +14,7 @@ from loom_nb.capabilities.memory.finding import Query
 from loom_nb.capabilities.memory.notes import Note, NoteNotFound, NoteVersion, Provenance, Scope, Viewer
 from loom_nb.capabilities.memory.ranking import Hit
 from loom_nb.capabilities.memory.store import NoteStore
-from loom_nb.errors import LoomUsageError, ToolError
+from loom_nb.errors import LoomUsageError, StoreError, ToolError
 from loom_nb.events import MemoryChanged, NotesRecalled, RecalledNote
 from loom_nb.messages import Origin, TextPart
 from loom_nb.protocols import current_call
@@ -127,7 +127,11 @@ class MemoryTools:
         hits, parts = self._fitting(found)
         if not hits:
             return [TextPart("no note fits this", Origin("tool", "search_memory"))]
-        await asyncio.to_thread(self._store.used, hits, how="search", query=query, by=by)
+        try:
+            await asyncio.to_thread(self._store.used, hits, how="search", query=query, by=by)
+        except StoreError as error:
+            failed = f"(that they were shown is not written down: {error.title})"
+            parts.append(TextPart(failed, Origin("tool", "search_memory")))
         context = current_call.get()
         if context is not None:
             context.say(recalled(hits, query, "search", len(found) - len(hits), context.call_id))

@@ -9,9 +9,11 @@ import pytest
 
 from loom_nb import Agent, Capability, GovernancePolicy, MemoryStore, Model, Runtime
 from loom_nb.capabilities.memory.capability import Cleaning, OpenedMemory
+from loom_nb.capabilities.memory.choosing import part_name
 from loom_nb.capabilities.memory.mirror import Mirror
 from loom_nb.capabilities.memory.notes import Provenance, id_of
 from loom_nb.capabilities.memory.store import NoteStore
+from loom_nb.capabilities.memory.tools import MemoryTools
 from loom_nb.errors import LoomUsageError, NotBuiltError, SecretsLocked
 from loom_nb.events import (
     CallFinished,
@@ -353,7 +355,58 @@ async def test_pinned_notes_are_always_there_and_nothing_is_said_twice(path, sto
         await session.run("and my dog again?")
         parts = data(session.view.conversation.messages)
 
-    assert [part.name for part in parts] == [f"note:{pinned.id}", f"note:{dog.id}", f"note:{pinned.id}.2"]
+    anew = part_name(store.get(pinned.id))
+    assert anew.startswith(f"note:{pinned.id}.")
+    assert [part.name for part in parts] == [f"note:{pinned.id}", f"note:{dog.id}", anew]
+
+
+async def test_a_note_that_was_weighed_or_pinned_otherwise_is_not_said_again_nor_brought_back(path, store):
+    note = store.add(REX).note
+    agent = Agent(
+        Model.scripted(["x"] * 9), capabilities=[Capability.memory(path=path)], session_store=MemoryStore()
+    )
+    async with agent.session() as session:
+        await session.run("my dog?")
+        for change in ({"importance": 0.9}, {"pinned": True}, {"tags": ["dog"]}):
+            store.change(note.id, **change)
+            await session.run("my dog?")
+        assert len(data(session.view.shown)) == 1
+        messages = session.conversation.messages
+        await session.mark(next(at for at, one in enumerate(messages) if data([one])), "hidden")
+        store.change(note.id, pinned=False)
+        await session.run("my dog?")
+        assert data(session.view.shown) == []
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+async def test_notes_that_have_no_room_are_told(path, store, pinned):
+    for n in range(2):
+        store.add(f"lantern {n} is on shelf {n}: " + "mind the step " * 100, pinned=pinned)
+    result, messages = await ran(path, goal="where is lantern 0?", tokens=20)
+    (told,) = of(result, Noticed)
+    assert data(messages) == [] and told.level == "warning"
+    assert told.text.startswith("2 pinned notes had no room" if pinned else "2 notes had no room")
+    result, _ = await ran(path, goal="where is lantern 0?", tokens=0)
+    assert of(result, Noticed) == []
+
+
+async def test_a_pinned_note_that_has_no_room_is_told_though_others_are_shown(path, store):
+    store.add("Mind the step. " * 100, pinned=True)
+    store.add(REX)
+    result, messages = await ran(path, goal="what is my dog called?", tokens=100)
+    assert len(data(messages)) == 1
+    assert [one.text[:24] for one in of(result, Noticed)] == ["1 pinned note had no roo"]
+
+
+async def test_a_search_gives_what_it_found_though_that_cannot_be_written_down(path, store):
+    store.add(REX)
+    opened = OpenedMemory(Capability.memory(path=path), NoteStore(path, busy_seconds=0.01))
+    tools = MemoryTools(opened.store, "persistent", 1_000, opened.query, opened.changed)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        found, told = await tools.search_memory("what is my dog called?")
+    assert "Rex" in found.text and "is not written down" in told.text
+    await opened.close()
 
 
 async def test_a_preview_uses_nothing_and_gives_the_same_as_the_run(path, store):

@@ -16,6 +16,7 @@ from loom_nb.capabilities.memory.notes import (
     NoteChanged,
     NoteNotFound,
     Provenance,
+    RunNotKnown,
     Viewer,
 )
 from loom_nb.capabilities.memory.store import NoteStore
@@ -36,8 +37,13 @@ class Ticks:
 
 
 @pytest.fixture
-def store(tmp_path):
-    with closing(NoteStore(tmp_path / "memory.db", now=Ticks())) as store:
+def clock():
+    return Ticks()
+
+
+@pytest.fixture
+def store(tmp_path, clock):
+    with closing(NoteStore(tmp_path / "memory.db", now=clock)) as store:
         yield store
 
 
@@ -335,6 +341,36 @@ def test_the_store_can_be_looked_at_as_it_was(store):
     assert store.as_of("r7", limit=1, offset=1).total == 2
     with pytest.raises(LoomUsageError, match="r99"):
         store.as_of("r99")
+
+
+def test_a_run_is_found_by_its_name_and_session_though_the_clock_was_set_back(store, clock):
+    first = store.add("first fact", by=AGENT).note
+    store.used((), how="enrichment", query="", by=Provenance("agent", session="s9", run="r1"), begins=True)
+    clock.time -= 5_000
+    later = store.add("later fact", by=Provenance("agent", session="s8", run="r7")).note
+
+    def ids(*run, session=""):
+        return {hit.note.id for hit in store.as_of(*run, session=session).rows}
+
+    assert ids("r1", session="s9") == {first.id}
+    assert ids("r7", session="s8") == {first.id} and ids(1e12) == {first.id, later.id}
+    with pytest.raises(RunNotKnown):
+        ids("r7", session="s9")
+
+
+def test_notes_that_are_found_are_sorted_as_those_that_are_listed(store):
+    for words in ("apple cat", "Banana cat", "cherry cat", "Date cat"):
+        store.add(words)
+    listed, found = store.page("", "text"), store.page("cat", "text")
+    assert [hit.note.text for hit in listed.rows] == [hit.note.text for hit in found.rows]
+    assert len(store.as_of(1e12, offset=-2).rows) == len(store.page(offset=-2).rows) == 4
+
+
+def test_a_note_with_many_tags_loses_none_when_it_is_said_again(store):
+    tags = [f"tag{n}" for n in range(32)]
+    note = store.add("the kayak is in the shed", tags=tags).note
+    again = store.add("the kayak is in the shed", tags=["another"], importance=0.9).note
+    assert again.id == note.id and list(again.tags) == tags
 
 
 def test_a_page_is_sorted_counted_and_cut(store):
