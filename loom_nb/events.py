@@ -495,6 +495,9 @@ class MemoryChanged(_Fact, frozen=True, gc=False):
     """The same before an edit."""
     version: int = 1
     call_id: str = ""
+    undoable: bool = True
+    """Whether `%loom memory undo` takes it back: not where it took something back itself, nor where these are
+    notes that `%loom memory` does not know."""
 
 
 class RunInterrupted(_Fact, frozen=True, gc=False):

@@ -640,7 +640,7 @@ class Enquiry(msgspec.Struct, frozen=True):
     cell: str = ""
     """Which one asks: `[7]`."""
     preview: bool = False
-    """Whether nothing is sent: then nothing counts as used either, and the answer is the same."""
+    """Whether nothing is sent, to embedders neither: then nothing is changed and nothing counts as used."""
     seen: frozenset[str] = frozenset()
     """The names of the data that the model is shown of this conversation already."""
     number: Callable[[Sequence[str]], tuple[int, ...]] = _numbered

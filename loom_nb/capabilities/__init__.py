@@ -419,7 +419,9 @@ class Capability:
             path: the file of the notes; `memory.db` of this user by default.
             mirror: a folder with one Markdown file for each note, which people may edit, add to and keep
                 under version control. Without a `path` the folder has notes of its own.
-            embedder: finds by meaning as well; see `loom_nb.retrieval.embedding`. None: words alone.
+            embedder: finds by meaning as well; see `loom_nb.retrieval.embedding`. None: words alone. The
+                vectors of notes are made beside the runs; it is closed with the last session that uses it,
+                and asked again by the next one.
             tokens: of the notes at the beginning of a run, and of those that a search gives.
             threshold: 0 to 1, what the words or the meaning of a note must reach to be shown.
             weights: what counts how much in the ranking; see `loom_nb.capabilities.memory.ranking`.

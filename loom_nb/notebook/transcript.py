@@ -702,7 +702,10 @@ def _memory_changed(transcript: Transcript, event: MemoryChanged) -> Transcript:
         + (f" (it said: {before})" if before and before != words else ""),
         "forgotten": f"forgot: {words}",
     }.get(event.change, f"remembers again: {words}")
-    return _noticed(transcript, Noticed(f"{told} · %loom memory undo {event.id} takes it back"))
+    is_undoable = event.undoable and event.change != "restored"
+    return _noticed(
+        transcript, Noticed(f"{told} · %loom memory undo {event.id} takes it back" if is_undoable else told)
+    )
 
 
 def _skill_activated(transcript: Transcript, event: SkillActivated) -> Transcript:

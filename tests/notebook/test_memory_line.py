@@ -129,6 +129,24 @@ def test_a_forgotten_note_says_what_that_changes_and_comes_back(shell):
     assert not shell.loom_workbench.memory.get(coffee).pinned
 
 
+def test_a_card_says_undo_only_where_that_takes_back_what_it_tells_of(shell):
+    (note,) = noted(shell, COFFEE)
+    typed(shell, f"memory edit {note} text likes tea")
+    card = typed(shell, f"memory undo {note}")
+    assert dict(card.steps)[f"%loom memory undo {note}"] == "takes back the change before it"
+    card = typed(shell, f"memory undo {note}")
+    assert card.title.endswith(f"the addition of {note}") and not card.steps
+    ids = noted(shell, THEME, COFFEE)
+    typed(shell, f"memory pin {ids[0]}")
+    card = typed(shell, f"memory pin {ids[0]}")
+    assert "pinned already" in card.title and "undo" not in str(card)
+    typed(shell, f"memory pin {' '.join(ids)}")
+    card = typed(shell, f"memory unpin {' '.join(ids)}")
+    assert ("%loom memory undo", "takes it back") in card.steps
+    typed(shell, "memory undo")
+    assert all(shell.loom_workbench.memory.get(one).pinned for one in ids)
+
+
 def test_why_tells_of_each_recall_and_what_stands_in_the_conversation(shell):
     coffee, theme = noted(shell, COFFEE, THEME)
     ask(shell)

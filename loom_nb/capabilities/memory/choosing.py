@@ -1,11 +1,12 @@
 """What of the notes a run is shown: pinned ones first, then what is relevant, within a budget of tokens."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
-from loom_nb.capabilities.memory.notes import Note
+from loom_nb.capabilities.memory.notes import Note, id_of
 from loom_nb.capabilities.memory.ranking import Hit, is_beginning
 from loom_nb.capabilities.memory.stems import stem
 from loom_nb.messages import DataPart, Origin, fenced
@@ -21,7 +22,9 @@ class Chosen(msgspec.Struct, frozen=True):
 
     hits: tuple[Hit, ...] = ()
     left_out: int = 0
-    """Relevant notes for which the budget had no room."""
+    """Notes for which the budget had no room, pinned ones among them."""
+    pinned_out: int = 0
+    """How many of these are pinned."""
     tokens: int = 0
     """Of what is shown, estimated."""
 
@@ -62,7 +65,7 @@ def chosen(pinned: Iterable[Note], hits: Sequence[Hit], tokens: int, seen: Colle
     found = {hit.note.id: hit for hit in hits}
     first = [found.get(note.id, Hit(note)) for note in pinned]
     names = set(seen)
-    taken, used, left = [], 0, 0
+    taken, used, left, pinned_out = [], 0, 0, 0
     for hit in {hit.note.id: hit for hit in (*first, *hits)}.values():
         part = shown(hit)
         if part.name in names:
@@ -70,15 +73,20 @@ def chosen(pinned: Iterable[Note], hits: Sequence[Hit], tokens: int, seen: Colle
         cost = estimate(fenced(part))
         if used + cost > tokens:
             left += 1
+            pinned_out += hit.note.pinned
         else:
             taken.append(hit)
             used += cost
-    return Chosen(tuple(taken), left, used)
+    return Chosen(tuple(taken), left, pinned_out, used)
 
 
 def part_name(note: Note) -> str:
-    """By which it is known in a conversation what stands there: other words have another name."""
-    return f"note:{note.id}" if note.version == 1 else f"note:{note.id}.{note.version}"
+    """By which it is known in a conversation what stands there: other words have another name, a note that
+    was pinned, weighed or filed otherwise has not.
+    """
+    if note.id == id_of(note.text):
+        return f"note:{note.id}"
+    return f"note:{note.id}.{hashlib.sha256(note.text.encode('utf-8', 'surrogatepass')).hexdigest()[:6]}"
 
 
 def shown(hit: Hit) -> DataPart:

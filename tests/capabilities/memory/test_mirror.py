@@ -3,10 +3,7 @@
 import os
 import subprocess
 import sys
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from pathlib import Path
+from contextlib import closing
 
 import pytest
 
@@ -18,6 +15,7 @@ from loom_nb.capabilities.memory.store import NoteStore
 from loom_nb.errors import LoomUsageError
 from loom_nb.events import Noticed
 from loom_nb.protocols import Enquiry
+from tests.usual_user import usual_user
 
 START = 1_700_000_000.0
 
@@ -555,26 +553,11 @@ def agrees(store, mirror):
 # -- what may not be read or written -----------------------------------------------------------------------
 
 
-@contextmanager
-def a_usual_user():
-    """Root may write everything; others are told so."""
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
-
-
 @pytest.fixture
 def shut():
     """A store and its folder in a place that everybody may enter, and folders and files of it are shut."""
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o777)
-        made, was = At(Path(name)), []
-        ThreadPoolExecutor(1).shutdown()  # imported as root, whose Python may be for root alone
+    with usual_user() as place:
+        made, was = At(place), []
 
         def shut(*paths, mode=0o555):
             for path in paths:
@@ -582,7 +565,7 @@ def shut():
                 path.chmod(mode)
 
         made.shut = shut
-        with closing(made.store), a_usual_user():
+        with closing(made.store):
             yield made
             for path, mode in reversed(was):
                 path.chmod(mode)
