@@ -4,9 +4,11 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from loom_nb.capabilities.files.folder import FILE_FLAGS, FOLDER_FLAGS
 from loom_nb.capabilities.knowledge.converting import kind_of
 from loom_nb.capabilities.knowledge.found import Found, Look, Raw
 from loom_nb.capabilities.secret_names import looks_secret
@@ -14,6 +16,8 @@ from loom_nb.errors import SetupError, Unreadable
 
 MAX_FILE = 40_000_000
 """Bytes of a file."""
+_FILE = FILE_FLAGS & ~getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+"""To open a file by its name, links followed; without waiting for one that is a pipe."""
 PRUNED = frozenset(
     [
         "node_modules",
@@ -58,14 +62,15 @@ def in_folder(options: Mapping[str, Any], look: Look) -> Iterator[Found]:
                 continue
             if any(fnmatch(key, pattern) for pattern in options["exclude"]):
                 continue
-            if (found := _file(path, key)) is not None:
+            if (found := _file(path, key, partial(_within, root, path.relative_to(root).parts))) is not None:
                 yield found
 
 
 def of_files(options: Mapping[str, Any], _: Look) -> Iterator[Found]:
     """Files by their names, links followed."""
     for path in options["paths"]:
-        yield _file(Path(path), _told(Path(path)), links=True) or Found(
+        opening = partial(os.open, path, _FILE)
+        yield _file(Path(path), _told(Path(path)), opening, links=True) or Found(
             path, "", _failing(f"there is no file {path}")
         )
 
@@ -81,7 +86,34 @@ def _must_be_folder(root: Path) -> None:
         raise SetupError(f"there is no folder {root}", cause="it is a source of knowledge")
 
 
-def _file(path: Path, key: str, *, links: bool = False) -> Found | None:
+def _within(root: Path, parts: tuple[str, ...]) -> int:
+    """A file below a folder, opened step by step: no link leads out, whoever puts one there meanwhile."""
+    if os.open not in os.supports_dir_fd:
+        return os.open(root.joinpath(*parts), _FILE)
+    here = os.open(root, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0))
+    try:
+        for name in parts[:-1]:
+            below = os.open(name, FOLDER_FLAGS, dir_fd=here)
+            os.close(here)
+            here = below
+        return os.open(parts[-1], FILE_FLAGS, dir_fd=here)
+    finally:
+        os.close(here)
+
+
+def _read(fd: int) -> bytes:
+    """What is in an ordinary file; closes it. Raises Unreadable for all else."""
+    with os.fdopen(fd, "rb") as file:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise Unreadable("it is no ordinary file any more")
+        data = file.read(MAX_FILE + 1) if status.st_size <= MAX_FILE else b""
+    if status.st_size > MAX_FILE or len(data) > MAX_FILE:
+        raise Unreadable(f"it has more than {MAX_FILE:,} bytes")
+    return data
+
+
+def _file(path: Path, key: str, opening: Callable[[], int], *, links: bool = False) -> Found | None:
     """A file; None for a link, a device, or one that is gone by now."""
     shown = _told(path)
     try:
@@ -95,13 +127,9 @@ def _file(path: Path, key: str, *, links: bool = False) -> Found | None:
 
     def read() -> Raw:
         try:
-            with path.open("rb") as file:
-                data = file.read(MAX_FILE + 1)
+            return Raw(_read(opening()), key)
         except OSError as error:
             raise Unreadable(_denied(error)) from None
-        if len(data) > MAX_FILE:
-            raise Unreadable(f"it has more than {MAX_FILE:,} bytes")
-        return Raw(data, key)
 
     # the time of writing can be set back, as `cp -p` and `rsync` do; that of the change cannot
     stamp = f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
