@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -268,7 +269,8 @@ class KnowledgeBase:
     def sources(self) -> list[SourceRow]:
         """The sources, with what is served of each."""
         with self._database.transaction() as db:
-            return listing.sources(db, self.described)
+            rows = listing.sources(db, self.described)
+        return [replace(row, where=self._hide(row.where)) for row in rows]
 
     def documents(
         self, query: str = "", sort: str = "title", offset: int = 0, limit: int = 100, source: str = ""

@@ -210,15 +210,11 @@ class Pass:
             try:
                 listing = await asyncio.to_thread(source.listing)
             except Exception as error:  # noqa: BLE001  the border: it is somebody else's function or table
-                plan.failed[source.name] = _why(error)
+                plan.failed[source.name] = self.hide(_why(error))
                 self._keep_all(plan, source.name, mine)  # a disk that is not there now is no reason to forget
                 continue
             self._keep_closed(plan, source.name, listing, mine)
-            seen: set[str] = set()
-            for one in map(_named, listing.found):
-                if one.key in seen:
-                    continue
-                seen.add(one.key)
+            for one in self._named(listing.found):
                 before = mine.get(one.key)
                 if before is not None and self._is_as_before(source, one, before):
                     plan.keep(source.name, one.key, before)
@@ -226,11 +222,31 @@ class Pass:
                     to_read.append((source, one))
         return plan, to_read
 
+    def _told(self, text: str) -> str:
+        """A name, an address or a reason as it may be kept and told."""
+        return self.hide(clean(text))
+
+    def _named(self, found: Iterable[Found]) -> Iterator[Found]:
+        """The same by names that may be kept; each name once."""
+        exact: set[str] = set()
+        names: set[str] = set()
+        for one in found:
+            if one.key in exact:
+                continue
+            exact.add(one.key)
+            plain = key = self._told(one.key)
+            number = 2
+            while key in names:  # two that differ in what is hidden
+                key, number = f"{plain} {number}", number + 1
+            names.add(key)
+            yield one if key == one.key else replace(one, key=key)
+
     def _keep_closed(self, plan: _Plan, source: str, listing: Listing, mine: dict[str, _Known]) -> None:
         """Where nobody could look, nothing has gone."""
         for where, why in listing.closed.items():
-            plan.failed[f"{source}: {where}"] = why
-            below = {key: one for key, one in mine.items() if key.startswith(where)}
+            plan.failed[f"{source}: {self._told(where)}"] = self._told(why)
+            beginning = self._told(where)
+            below = {key: one for key, one in mine.items() if key.startswith(beginning)}
             self._keep_all(plan, source, below)
 
     def _is_as_before(self, source: KnowledgeSource, one: Found, before: _Known) -> bool:
@@ -304,7 +320,7 @@ class Pass:
             raise
         except Exception as error:  # noqa: BLE001  the border: a document comes from outside
             lasts = lasts and not isinstance(error, SetupError)  # a library can be installed
-            return _Read(source, found, error=_why(error), lasts=lasts)
+            return _Read(source, found, error=self.hide(_why(error)), lasts=lasts)
         return _Read(source, found, raw.sha256, document, tuple(chunks), raw.url or found.url)
 
     def _is_there(self, source: str, key: str, sha256: str) -> bool:
@@ -344,8 +360,9 @@ class Pass:
             """INSERT INTO documents (source, key, sha256, form, stamp, title, kind, url, path, chunks,
             tokens, error, indexed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
             (
-                read.source, found.key, read.sha256, str(self.form), found.stamp, title, kind, read.url,
-                found.path, len(read.chunks), sum(one.tokens for one in read.chunks), read.error, self.now(),
+                read.source, found.key, read.sha256, str(self.form), found.stamp, title, kind,
+                self._told(read.url), self._told(found.path), len(read.chunks),
+                sum(one.tokens for one in read.chunks), read.error, self.now(),
             ),
         )  # fmt: skip
         number = int(cursor.lastrowid or 0)
@@ -414,12 +431,6 @@ def _why(error: Exception) -> str:
     if isinstance(error, LoomError):
         return clean(error.title)
     return clean(f"{type(error).__name__}: {one_line(str(error), 300)}".removesuffix(": "))
-
-
-def _named(found: Found) -> Found:
-    """The same by a name that can be kept."""
-    key = clean(found.key)
-    return found if key == found.key else replace(found, key=key)
 
 
 def _raw(found: Found, page: Raw | LoomError | None) -> Raw:

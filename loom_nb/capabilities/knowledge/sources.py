@@ -13,6 +13,7 @@ from loom_nb.capabilities.knowledge.documents import Document
 from loom_nb.capabilities.knowledge.folder_files import in_folder, of_files
 from loom_nb.capabilities.knowledge.found import Found, Listing, Look, Raw
 from loom_nb.errors import LoomUsageError, ToolError, Unreadable
+from loom_nb.redaction.hiding import Hiding
 
 if TYPE_CHECKING:
     from loom_nb.protocols import Enquiry, Enrichment
@@ -129,7 +130,7 @@ class KnowledgeSource:
             case KnowledgeSource():
                 return value
             case str() if value.startswith(("http://", "https://")):
-                return cls.urls(value, name=value)
+                return cls.urls(value, name=Hiding()(value))
             case str() | Path():
                 path = Path(value).expanduser()
                 return cls.folder(path) if path.is_dir() else cls.files(path, name=path.name)
