@@ -57,8 +57,8 @@ class KnowledgeBase:
 
     Args:
         sources: what it is made of; folders, files and addresses by their names are sources, too.
-        path: the file; without one, it is one of the user's for just these sources, or of this process
-            alone where they are tables or functions.
+        path: the file; without one, it is one of the user's for just these sources, read and cut like this,
+            or of this process alone where they are tables or functions.
         embedder: who reads for meaning; "lsa" learns it from the documents, offline; None: words alone.
         chunk_tokens: of a chunk at most, estimated.
         overlap_tokens: of a chunk that the next one repeats, where a section is cut.
@@ -358,7 +358,7 @@ class KnowledgeBase:
             return Path(folder, "knowledge.db")
         from loom_nb.settings import load
 
-        return load().home / "knowledge" / f"{mark_of(self.described)}.db"
+        return load().home / "knowledge" / f"{mark_of(self.described, self._reader, self._form)}.db"
 
 
 _OPEN: "weakref.WeakSet[KnowledgeBase]" = weakref.WeakSet()
@@ -369,9 +369,19 @@ def bases() -> list[KnowledgeBase]:
     return sorted(_OPEN, key=lambda one: str(one.path))
 
 
-def mark_of(sources: Sequence[KnowledgeSource]) -> str:
-    """The same for the same sources."""
-    told = [(one.kind, one.name, _plain(one)) for one in sources]
+def mark_of(
+    sources: Sequence[KnowledgeSource],
+    reader: Reader = "lsa",
+    form: Form = Form(CHUNK_TOKENS, OVERLAP_TOKENS),  # noqa: B008  a frozen value
+) -> str:
+    """The same for the same sources that are read and cut alike: others would undo each other's work."""
+    told: list[object] = [(one.kind, one.name, _plain(one)) for one in sources]
+    name = reader if isinstance(reader, str) or reader is None else reader.name
+    if (name, form) != (
+        "lsa",
+        Form(CHUNK_TOKENS, OVERLAP_TOKENS),
+    ):  # files that were made so keep their names
+        told.append((name, form.size, form.overlap))
     return hashlib.sha256(repr(told).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 

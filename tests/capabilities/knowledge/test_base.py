@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from loom_nb.capabilities.knowledge import KnowledgeBase, KnowledgeQuery, KnowledgeSource
+from loom_nb.capabilities.knowledge.base import mark_of
 from loom_nb.capabilities.knowledge.converting import converted
 from loom_nb.errors import EmbeddingError, LoomUsageError, ModelError
 from tests.capabilities.knowledge.papers import BEE, QUOKKA, library_of, pdf
@@ -538,6 +539,16 @@ def test_the_same_sources_have_the_same_file(folder):
 
     assert one.path == other.path
     assert one.path != KnowledgeBase([KnowledgeSource.folder(folder, "*.md")]).path
+    same = [KnowledgeSource.folder(folder)]
+    others = [
+        one,
+        KnowledgeBase(same, embedder=None),
+        KnowledgeBase(same, embedder=Counting()),
+        KnowledgeBase(same, chunk_tokens=64, overlap_tokens=8),
+    ]
+    assert len({each.path for each in others}) == 4  # else they undo each other's work at every look
+    # what stands here is the name of files that were made before the others had one of their own
+    assert mark_of([KnowledgeSource.texts({"a": "b"})]) == "fc3ebed359063308"
     assert BEE and QUOKKA
 
 
