@@ -163,7 +163,7 @@ def within(found: Extraction, text: str) -> Extraction:
     said = f" {' '.join(words(text))} "
 
     def is_named(name: str) -> bool:
-        key = key_of(name)
+        key = key_of(_tidy(name, MAX_NAME))
         return bool(key) and len(name) <= MAX_NAME and f" {key} " in said
 
     entities = [
@@ -175,12 +175,16 @@ def within(found: Extraction, text: str) -> Extraction:
         if is_named(one.name)
     ]  # fmt: skip
     known = {key_of(name) for one in entities for name in (one.name, *one.aliases)}
-    relations = [
+    tidied = [
         NamedRelation(_tidy(one.subject, MAX_NAME), _tidy(one.relation, 80), _tidy(one.object, MAX_NAME))
         for one in found.relations
+    ]
+    relations = [
+        one
+        for one in tidied
         if {key_of(one.subject), key_of(one.object)} <= known
         and key_of(one.subject) != key_of(one.object)
-        and one.relation.strip()
+        and one.relation
     ]
     return Extraction(entities, relations)
 
