@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from loom_nb.border import clean
+from loom_nb.capabilities.knowledge import graph_forgetting
 from loom_nb.capabilities.knowledge.chunking import Chunk, chunked
 from loom_nb.capabilities.knowledge.documents import Document
 from loom_nb.capabilities.knowledge.found import Found, Listing, Raw
@@ -470,7 +471,7 @@ def _keys(db: "Connection", numbers: set[int]) -> set[tuple[str, str]]:
 
 
 def _forget(db: "Connection", numbers: set[int]) -> None:
-    """Documents, their chunks, and vectors that no other chunk has."""
+    """Documents, their chunks, and vectors and what a model read there, where no other chunk has it."""
     readers = _readers(db) if numbers else []
     for some in _portions(sorted(numbers)):
         marks = _marks(some)
@@ -478,15 +479,16 @@ def _forget(db: "Connection", numbers: set[int]) -> None:
             f"DELETE FROM words WHERE rowid IN (SELECT number FROM chunks WHERE document IN ({marks}))",  # noqa: S608  marks only
             some,
         )
-        hashes = db.execute(f"SELECT hash FROM chunks WHERE document IN ({marks})", some).fetchall()  # noqa: S608  marks only
+        gone = db.execute(f"SELECT id, hash FROM chunks WHERE document IN ({marks})", some).fetchall()  # noqa: S608  marks only
         db.execute(f"DELETE FROM chunks WHERE document IN ({marks})", some)  # noqa: S608  marks only
         db.execute(f"DELETE FROM documents WHERE id IN ({marks})", some)  # noqa: S608  marks only
         for name in readers:
             db.executemany(
                 """DELETE FROM vectors WHERE embedder = ?2 AND hash = ?1
                 AND NOT EXISTS (SELECT 1 FROM chunks WHERE hash = ?1)""",
-                [(mark, name) for (mark,) in hashes],
+                [(mark, name) for _, mark in gone],
             )
+        graph_forgetting.forget(db, (chunk for chunk, _ in gone))
 
 
 def _readers(db: "Connection") -> list[str]:

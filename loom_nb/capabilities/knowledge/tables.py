@@ -49,5 +49,15 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX edges_chunk ON edges (chunk)",
         "CREATE TABLE extracted (chunk TEXT PRIMARY KEY, form TEXT NOT NULL) WITHOUT ROWID",
     ),
+    (
+        # What a model had read in passages that are gone was kept.
+        "DELETE FROM mentions WHERE chunk NOT IN (SELECT id FROM chunks)",
+        "DELETE FROM edges WHERE chunk NOT IN (SELECT id FROM chunks)",
+        "DELETE FROM extracted WHERE chunk NOT IN (SELECT id FROM chunks)",
+        "DELETE FROM aliases WHERE entity NOT IN (SELECT entity FROM mentions)",
+        "DELETE FROM entities WHERE id NOT IN (SELECT entity FROM mentions)",
+        # Documents that two processes at once had left without their words: read again at the next look.
+        "UPDATE OR IGNORE documents SET stamp = '', form = '' WHERE kind = '' AND error = ''",
+    ),
 )
 SCHEMA = Schema(0x4C4F4F4B, MIGRATIONS)  # "LOOK"
