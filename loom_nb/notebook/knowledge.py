@@ -256,10 +256,7 @@ async def _remove(bench: "Workbench", words: list[str], variable: str) -> Card:
             fixes=[*(f"%loom knowledge rm {quote(one)}" for one in near), "%loom knowledge"],
         )
     places(bench).remove(name)
-    if places(bench).sources():
-        base = places(bench).base()
-        if base.state().indexed is not None:
-            await base.index(everything=False)  # its documents are found no more
+    await places(bench).forget()
     return cards.removed_card(name, known[name].where)
 
 

@@ -5,6 +5,7 @@ notebook; where it tells none, as in a terminal, under the folder it runs in. Al
 one base, so that another one does not index the others anew.
 """
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Callable
@@ -129,10 +130,33 @@ class KnowledgePlaces:
                 fixes=[ADD, "%loom knowledge add https://example.org/page"],
             )
         if self._made is None or self._made[:2] != (owner, sources):
-            mark = hashlib.sha256(owner.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-            base = KnowledgeBase(sources, path=self._folder / f"of-{mark}.db")
+            base = KnowledgeBase(sources, path=self._path(owner))
             self._made = owner, sources, KnowledgeCapability(base)
         return self._made[2]
+
+    async def forget(self) -> None:
+        """Let what was indexed of sources that were removed go, from what is found and from the file.
+
+        Raises:
+            StoreError: the file cannot be used.
+        """
+        from loom_nb.capabilities.knowledge.base import KnowledgeBase
+
+        if self._made is not None:
+            self._made[2].base().cancel()  # it would bring back what it was reading
+        owner, sources = self.owner, self.sources()
+        if not self._path(owner).exists():
+            return
+        base = self.base() if sources else KnowledgeBase((), path=self._path(owner), embedder=None)
+        if base.state().indexed is not None:
+            await base.index(everything=False)
+            await asyncio.to_thread(base.compact)
+        if not sources:
+            base.close()
+
+    def _path(self, owner: str) -> Path:
+        mark = hashlib.sha256(owner.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        return self._folder / f"of-{mark}.db"
 
     def base(self) -> "KnowledgeBase":
         """Of the sources. Raises LoomUsageError without any."""

@@ -133,6 +133,22 @@ def test_sources_that_come_and_go_leave_the_others_as_they_are(indexed):
     assert Path("papers/quokkas.md").exists()
 
 
+@pytest.mark.parametrize("others", [True, False])
+def test_of_a_source_that_is_removed_no_word_stays_in_the_file(here, others):
+    Path("notes.txt").write_text("The plumtree was planted in 2019, says Ermintrude.")
+    typed(here, "knowledge add notes.txt")
+    if others:
+        typed(here, "knowledge add papers")
+    typed(here, "knowledge index")
+    typed(here, "knowledge rm notes.txt")
+    here.loom_workbench.equipment.knowledge.close()
+    (kept,) = (here.loom_workbench.settings.home / "knowledge").glob("of-*.db")
+    files = [kept, *kept.parent.glob(f"{kept.name}-*")]
+    words = b"".join(one.read_bytes() for one in files)
+    assert b"Ermintrude" not in words and b"ermintrud" not in words and b"plumtree" not in words
+    assert (b"quokka" in words) is others
+
+
 def test_a_base_in_a_variable_is_looked_at_in_the_same_words(indexed):
     indexed.run_cell(
         "from loom_nb.capabilities.knowledge import KnowledgeBase, KnowledgeSource\n"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from loom_nb.capabilities.knowledge import listing
 from loom_nb.capabilities.knowledge.chunking import CHUNK_TOKENS, OVERLAP_TOKENS
 from loom_nb.capabilities.knowledge.graph_search import Subgraph, subgraph, traced
-from loom_nb.capabilities.knowledge.indexing import PASSES, Form, OvertakenError, Pass
+from loom_nb.capabilities.knowledge.indexing import PASSES, Form, OvertakenError, Pass, forget_others
 from loom_nb.capabilities.knowledge.meaning import Meaning, Reader, Vectors, check_reader
 from loom_nb.capabilities.knowledge.query import Evidence, KnowledgeQuery
 from loom_nb.capabilities.knowledge.rows import (
@@ -339,6 +339,24 @@ class KnowledgeBase:
         """Do some work that writes, all of it or nothing."""
         with self._database.transaction("IMMEDIATE") as db:
             return work(db)
+
+    def compact(self) -> None:
+        """Let the words of what is gone be gone from the file, too, and not only from what is found.
+
+        While another process reads, the last of it goes later.
+
+        Raises:
+            StoreError: the file cannot be used.
+        """
+        names = [one.name for one in self.described]
+        with self._database.transaction("IMMEDIATE") as db:
+            forget_others(db, names)
+            db.execute("DELETE FROM uses WHERE chunk NOT IN (SELECT id FROM chunks)")
+            db.execute("INSERT INTO words (words) VALUES ('optimize')")  # segments keep words of deleted rows
+        with self._database.transaction() as db:
+            db.execute("COMMIT")  # VACUUM is no part of a transaction
+            db.execute("VACUUM")
+        self._database.overwrite()
 
     def close(self) -> None:
         """Let go of the file; the next use opens it again. One of this process alone is deleted."""

@@ -163,9 +163,9 @@ class Pass:
             yield step
         notes: list[str] = []
         is_same = not self.everything and plan.is_served(known.values(), self._asked)
-        there = await asyncio.to_thread(self._as_served) if is_same else None
+        counts = await asyncio.to_thread(self._as_served) if is_same else None
         embedded = removed = 0
-        if there is None:
+        if counts is None:
             began = self.monotonic()
             yield IndexProgress("embedding", total, total)
             async for done, of in self.meaning.embedding(tuple(plan.stays), notes):
@@ -173,9 +173,11 @@ class Pass:
                 embedded = done
                 yield IndexProgress("embedding", total, total, done, of, left)
             yield IndexProgress("finishing", total, total, self._chunks)
-            serve = self._counted if is_same and not self.meaning.changed else self._serve
-            there, removed = await asyncio.to_thread(serve, plan)
-        documents, chunks = there
+            if is_same and not self.meaning.changed:
+                counts = await asyncio.to_thread(self._counted)
+            else:
+                counts, removed = await asyncio.to_thread(self._serve, plan)
+        documents, chunks = counts
         self.report = IndexReport(
             documents, chunks, plan.added, plan.changed, plan.unchanged, removed, embedded, plan.failed,
             self.monotonic() - started, tuple(notes),
@@ -403,18 +405,17 @@ class Pass:
             if gone or new or self.meaning.changed:
                 _count_up(db, self.now())
             self.meaning.serve(db)
-            there = _counts(db)
-        return there, len(gone) - len(replaced)
-
-    def _counted(self, _: _Plan) -> tuple[tuple[int, int], int]:
-        """What `_serve` gives, where it has nothing to write."""
-        with self.database.transaction() as db:
-            return _counts(db), 0
+            counts = _counts(db)
+        return counts, len(gone) - len(replaced)
 
     def _as_served(self) -> tuple[int, int] | None:
         """Documents and chunks, where they are served with their vectors; else None."""
         with self.database.transaction() as db:
             return _counts(db) if self.meaning.is_served(db) else None
+
+    def _counted(self) -> tuple[int, int]:
+        with self.database.transaction() as db:
+            return _counts(db)
 
     def _note(self, db: "Connection", plan: _Plan) -> None:
         rows = [(stamp, plan.errors.get(number, ""), number) for number, stamp in plan.stays.items()]
@@ -489,6 +490,12 @@ def _forget(db: "Connection", numbers: set[int]) -> None:
                 [(mark, name) for _, mark in gone],
             )
         graph_forgetting.forget(db, (chunk for chunk, _ in gone))
+
+
+def forget_others(db: "Connection", sources: Sequence[str]) -> None:
+    """What was read of other sources and is not served, as a pass leaves it that broke off."""
+    rows = db.execute("SELECT id, source FROM documents WHERE served = 0")
+    _forget(db, {number for number, source in rows if source not in sources})
 
 
 def _readers(db: "Connection") -> list[str]:
