@@ -163,9 +163,9 @@ class Pass:
             yield step
         notes: list[str] = []
         is_same = not self.everything and plan.is_served(known.values(), self._asked)
-        counts = await asyncio.to_thread(self._as_served) if is_same else None
-        embedded = removed = 0
-        if counts is None:
+        served = await asyncio.to_thread(self._as_served) if is_same else None
+        embedded = 0
+        if served is None:
             began = self.monotonic()
             yield IndexProgress("embedding", total, total)
             async for done, of in self.meaning.embedding(tuple(plan.stays), notes):
@@ -174,10 +174,10 @@ class Pass:
                 yield IndexProgress("embedding", total, total, done, of, left)
             yield IndexProgress("finishing", total, total, self._chunks)
             if is_same and not self.meaning.changed:
-                counts = await asyncio.to_thread(self._counted)
+                served = await asyncio.to_thread(self._counted)
             else:
-                counts, removed = await asyncio.to_thread(self._serve, plan)
-        documents, chunks = counts
+                served = await asyncio.to_thread(self._serve, plan)
+        documents, chunks, removed = served
         self.report = IndexReport(
             documents, chunks, plan.added, plan.changed, plan.unchanged, removed, embedded, plan.failed,
             self.monotonic() - started, tuple(notes),
@@ -385,8 +385,8 @@ class Pass:
 
     # --- serving
 
-    def _serve(self, plan: _Plan) -> tuple[tuple[int, int], int]:
-        """Make the new state the served one: documents and chunks, and how many documents have gone."""
+    def _serve(self, plan: _Plan) -> tuple[int, int, int]:
+        """Make the new state the served one: documents, chunks, and how many documents have gone."""
         with self.database.transaction("IMMEDIATE") as db:
             served = {row[0] for row in db.execute("SELECT id FROM documents WHERE served = 1")}
             wanted = set(plan.stays)
@@ -406,16 +406,17 @@ class Pass:
                 _count_up(db, self.now())
             self.meaning.serve(db)
             counts = _counts(db)
-        return counts, len(gone) - len(replaced)
+        return *counts, len(gone) - len(replaced)
 
-    def _as_served(self) -> tuple[int, int] | None:
-        """Documents and chunks, where they are served with their vectors; else None."""
+    def _as_served(self) -> tuple[int, int, int] | None:
+        """What `_serve` gives, where all is served with its vectors; else None."""
         with self.database.transaction() as db:
-            return _counts(db) if self.meaning.is_served(db) else None
+            return (*_counts(db), 0) if self.meaning.is_served(db) else None
 
-    def _counted(self) -> tuple[int, int]:
+    def _counted(self) -> tuple[int, int, int]:
+        """What `_serve` gives, where it has nothing to write."""
         with self.database.transaction() as db:
-            return _counts(db)
+            return *_counts(db), 0
 
     def _note(self, db: "Connection", plan: _Plan) -> None:
         rows = [(stamp, plan.errors.get(number, ""), number) for number, stamp in plan.stays.items()]
