@@ -8,7 +8,8 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -94,7 +95,7 @@ class KnowledgeBase:
         self._loading = threading.Lock()
         self._looked: float | None = None
         self._asked: set[str] = set()
-        self._task: asyncio.Task[IndexReport] | None = None
+        self._jobs: list[_Job] = []
         _OPEN.add(self)
 
     # --- indexing
@@ -103,6 +104,8 @@ class KnowledgeBase:
         self, progress: Callable[[IndexProgress], object] | None = None, *, everything: bool = True
     ) -> IndexReport:
         """Bring it to what its sources hold now. What is served stays so until all of it is done.
+
+        A look that is asked for while one goes on waits for that one, and is told how far it is.
 
         Args:
             progress: told how far it is, after each portion.
@@ -113,18 +116,24 @@ class KnowledgeBase:
         Raises:
             StoreError: the file cannot be used.
             LoomError: the embedder fails; the next call goes on where this one stopped.
-            asyncio.CancelledError: `cancel` was called, or the caller was cancelled.
+            asyncio.CancelledError: `cancel` was called, or the caller was cancelled. An indexing for which
+                others wait goes on without that caller.
         """
-        running = self._running()
-        if running is not None and not everything:
-            return await asyncio.shield(running)
-        task = asyncio.get_running_loop().create_task(self._indexed(progress, everything))
-        self._task = task
+        job = self._job_for(everything)
+        if progress is not None:
+            job.tell(progress)
+        job.waiting += 1
         try:
-            return await task
+            return await asyncio.shield(job.task)
+        except asyncio.CancelledError:
+            if job.waiting == 1 and not job.task.done():  # nobody else waits for it
+                job.task.cancel()
+                await asyncio.gather(job.task, return_exceptions=True)
+            raise
         finally:
-            if self._task is task:
-                self._task = None
+            job.waiting -= 1
+            if progress is not None:
+                job.leave(progress)
 
     async def indexing(self, *, everything: bool = True) -> AsyncIterator[IndexProgress]:
         """`index`, as what it tells on the way. Leaving the iteration early cancels it."""
@@ -140,9 +149,14 @@ class KnowledgeBase:
             await asyncio.gather(task, return_exceptions=True)
 
     def cancel(self) -> bool:
-        """Stop indexing; whether there was any. What is served stays, what was read and embedded is kept."""
+        """Stop indexing, from any thread; whether there was any.
+
+        What is served stays, and what was read and embedded is kept.
+        """
         running = self._running()
-        return running is not None and running.cancel()
+        for job in running:
+            job.cancel()
+        return bool(running)
 
     async def refresh(self) -> IndexReport | None:
         """`index` what is cheap to look at, unless it was looked at a moment ago."""
@@ -152,18 +166,27 @@ class KnowledgeBase:
         """Whether its sources were looked at a moment ago."""
         return self._looked is not None and self._monotonic() - self._looked < FRESH_SECONDS
 
-    def _running(self) -> asyncio.Task[IndexReport] | None:
-        task = self._task
-        if task is None or task.done():
-            return None
-        try:
-            return task if task.get_loop() is asyncio.get_running_loop() else None
-        except RuntimeError:
-            return task
+    def _running(self) -> "list[_Job]":
+        self._jobs = [job for job in self._jobs if job.is_running()]
+        return self._jobs
 
-    async def _indexed(
-        self, progress: Callable[[IndexProgress], object] | None, everything: bool
-    ) -> IndexReport:
+    def _job_for(self, everything: bool) -> "_Job":
+        """The one of this loop that goes on; for everything one that has not begun to look yet."""
+        loop = asyncio.get_running_loop()
+        mine = [job for job in self._running() if job.loop is loop]
+        for job in mine:
+            if not everything or (job.everything and not job.has_begun):
+                return job
+        job = _Job(everything, loop, mine)
+        job.task = loop.create_task(self._indexed(job))
+        self._jobs = [*self._jobs, job]
+        return job
+
+    async def _indexed(self, job: "_Job") -> IndexReport:
+        if job.behind:
+            await asyncio.wait([one.task for one in job.behind])
+        job.has_begun = True
+        everything = job.everything
         database = Database(self.path, SCHEMA, BUSY_SECONDS)  # its own: a search need not wait for it
         try:
             for attempt in range(PASSES):
@@ -174,8 +197,7 @@ class KnowledgeBase:
                 )  # fmt: skip
                 try:
                     async for step in run.progress():
-                        if progress is not None:
-                            progress(step)
+                        job.told(step)
                 except OvertakenError:
                     if attempt == PASSES - 1:
                         raise
@@ -377,6 +399,49 @@ class KnowledgeBase:
         from loom_nb.settings import load
 
         return load().home / "knowledge" / f"{mark_of(self.described, self._reader, self._form)}.db"
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    """An indexing that goes on, and who waits for it."""
+
+    everything: bool
+    loop: asyncio.AbstractEventLoop
+    behind: "list[_Job]"
+    """Those that end first."""
+    task: "asyncio.Task[IndexReport]" = field(init=False)
+    waiting: int = 0
+    has_begun: bool = False
+    _listeners: list[Callable[[IndexProgress], object]] = field(default_factory=list)
+    _last: IndexProgress | None = None
+
+    def is_running(self) -> bool:
+        return not self.task.done() and not self.loop.is_closed()
+
+    def cancel(self) -> None:
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        if here is self.loop:
+            self.task.cancel()
+        else:
+            with suppress(RuntimeError):  # the loop has come to its end
+                self.loop.call_soon_threadsafe(self.task.cancel)
+
+    def tell(self, progress: Callable[[IndexProgress], object]) -> None:
+        """From now on tell it how far this is."""
+        self._listeners.append(progress)
+        if self._last is not None:
+            progress(self._last)
+
+    def leave(self, progress: Callable[[IndexProgress], object]) -> None:
+        self._listeners.remove(progress)
+
+    def told(self, step: IndexProgress) -> None:
+        self._last = step
+        for progress in list(self._listeners):
+            progress(step)
 
 
 _OPEN: "weakref.WeakSet[KnowledgeBase]" = weakref.WeakSet()
