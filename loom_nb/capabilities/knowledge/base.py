@@ -89,6 +89,8 @@ class KnowledgeBase:
         self._hide = Hiding()
         self._temporary: weakref.finalize[..., KnowledgeBase] | None = None
         self.path = Path(path).expanduser().absolute() if path is not None else self._own_path()
+        if path is None and self._is_passing():
+            self._delete_at_end()
         self._database = Database(self.path, SCHEMA, BUSY_SECONDS)
         self._notes = Database(self.path, SCHEMA, min(NOTE_SECONDS, BUSY_SECONDS))
         self._vectors: tuple[int, Vectors] | None = None
@@ -97,6 +99,13 @@ class KnowledgeBase:
         self._asked: set[str] = set()
         self._jobs: list[_Job] = []
         _OPEN.add(self)
+
+    @classmethod
+    def passing(cls, sources: Any) -> "KnowledgeBase":
+        """A base of this process alone, deleted with it or earlier, whatever its sources are."""
+        made = cls(sources, path=_passing_path())
+        made._delete_at_end()
+        return made
 
     # --- indexing
 
@@ -387,15 +396,20 @@ class KnowledgeBase:
         self._vectors = None
         if self._temporary is not None:
             self._temporary()
+            self._delete_at_end()  # it may be used again
 
     def __repr__(self) -> str:
         return f"<KnowledgeBase {', '.join(one.name for one in self.described) or 'without sources'}>"
 
+    def _delete_at_end(self) -> None:
+        self._temporary = weakref.finalize(self, shutil.rmtree, self.path.parent, ignore_errors=True)
+
+    def _is_passing(self) -> bool:
+        return any(one.kind in ("dataframe", "callable") for one in self.described)
+
     def _own_path(self) -> Path:
-        if any(one.kind in ("dataframe", "callable") for one in self.described):
-            folder = tempfile.mkdtemp(prefix="loom-knowledge-")
-            self._temporary = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-            return Path(folder, "knowledge.db")
+        if self._is_passing():
+            return _passing_path()
         from loom_nb.settings import load
 
         return load().home / "knowledge" / f"{mark_of(self.described, self._reader, self._form)}.db"
@@ -450,6 +464,10 @@ _OPEN: "weakref.WeakSet[KnowledgeBase]" = weakref.WeakSet()
 def bases() -> list[KnowledgeBase]:
     """Those of this process that somebody still holds, by their paths."""
     return sorted(_OPEN, key=lambda one: str(one.path))
+
+
+def _passing_path() -> Path:
+    return Path(tempfile.mkdtemp(prefix="loom-knowledge-"), "knowledge.db")
 
 
 def mark_of(

@@ -188,6 +188,9 @@ async def test_tables_functions_and_texts_are_sources(tmp_path):
         KnowledgeSource.dataframe(frame, ["nothing"])
     base.close()
     assert not base.path.exists()
+    assert base.state().documents == 0  # used again it is there again
+    base.close()
+    assert not base.path.parent.exists()
 
 
 async def test_sources_and_filters_narrow_a_query(base):
