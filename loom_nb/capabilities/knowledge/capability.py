@@ -94,7 +94,7 @@ class KnowledgeCapability:
         return self._kept[0]
 
     async def open(self) -> Toolset:
-        """The tool. Indexing begins now, and is waited for when something is looked for."""
+        """The tool. The documents are indexed, and waited for a while, when something is looked for."""
         reading = Reading(self.base(), self.query)
         search = tool(read_only=True, max_chars=60_000)(reading.search_knowledge)
         names = ", ".join(one_line(one.name, 60) for one in reading.base.described[:8])

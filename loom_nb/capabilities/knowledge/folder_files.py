@@ -2,7 +2,9 @@
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
@@ -13,6 +15,7 @@ from loom_nb.capabilities.knowledge.converting import kind_of
 from loom_nb.capabilities.knowledge.found import Found, Look, Raw
 from loom_nb.capabilities.secret_names import looks_secret
 from loom_nb.errors import SetupError, Unreadable
+from loom_nb.wording import counted
 
 MAX_FILE = 40_000_000
 """Bytes of a file."""
@@ -52,18 +55,57 @@ def in_folder(options: Mapping[str, Any], look: Look) -> Iterator[Found]:
         if not isinstance(error, FileNotFoundError | NotADirectoryError):  # it has not gone meanwhile
             look.closed[f"{_told(where.relative_to(root))}/"] = _denied(error)
 
+    left = _LeftOut()
     for folder, folders, names in os.walk(root, followlinks=False, onerror=closed):
-        folders[:] = sorted(one for one in folders if not one.startswith(".") and one not in PRUNED)
+        visible = sorted(one for one in folders if not one.startswith("."))
+        folders[:] = [one for one in visible if one not in PRUNED]
+        left.folders.update(one for one in visible if one in PRUNED)
         for name in sorted(names):
             path = Path(folder, name)
             key = _told(path.relative_to(root))
-            wanted = any(fnmatch(name, pattern) for pattern in patterns) and kind_of(name) is not None
-            if not wanted or name.startswith(".") or looks_secret(key):
+            if name.startswith(".") or not any(fnmatch(name, pattern) for pattern in patterns):
                 continue
             if any(fnmatch(key, pattern) for pattern in options["exclude"]):
                 continue
+            if not left.takes(key):
+                continue
             if (found := _file(path, key, partial(_within, root, path.relative_to(root).parts))) is not None:
                 yield found
+    look.notes += left.notes()
+
+
+@dataclass(slots=True)
+class _LeftOut:
+    """What of a folder is passed over, though it is not hidden."""
+
+    folders: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    secrets: int = 0
+
+    def takes(self, key: str) -> bool:
+        """Whether a file is a document; else it is counted."""
+        if looks_secret(key):
+            self.secrets += 1
+            return False
+        if kind_of(key) is None:
+            self.kinds[Path(key).suffix.lower() or "no ending"] += 1
+            return False
+        return True
+
+    def notes(self) -> list[str]:
+        """For a reader; nothing where it is nothing."""
+        made = []
+        if self.folders:
+            told = ", ".join(sorted(self.folders))
+            made.append(f"{counted(self.folders.total(), 'folder')} passed over: {told}")
+        if self.kinds:
+            most = [name for name, _ in self.kinds.most_common(5)]
+            more = f" and {len(self.kinds) - 5} more" if len(self.kinds) > 5 else ""
+            files = counted(self.kinds.total(), "file")
+            made.append(f"{files} of kinds that are not read: {', '.join(most)}{more}")
+        if self.secrets:
+            made.append(f"{counted(self.secrets, 'file')} passed over whose name says that it holds secrets")
+        return made
 
 
 def of_files(options: Mapping[str, Any], _: Look) -> Iterator[Found]:

@@ -92,6 +92,7 @@ class _Plan:
     changed: int = 0
     unchanged: int = 0
     failed: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def keep(self, source: str, key: str, one: _Known) -> None:
         """A document stays as it is served, with what was wrong with it."""
@@ -161,7 +162,7 @@ class Pass:
         yield IndexProgress("reading", len(plan.stays), total)
         async for step in self._reading(plan, to_read, known, total):
             yield step
-        notes: list[str] = []
+        notes = plan.notes
         is_same = not self.everything and plan.is_served(known.values(), self._asked)
         served = await asyncio.to_thread(self._as_served) if is_same else None
         embedded = 0
@@ -217,6 +218,7 @@ class Pass:
                 self._keep_all(plan, source.name, mine)  # a disk that is not there now is no reason to forget
                 continue
             self._keep_closed(plan, source.name, listing, mine)
+            plan.notes += [f"{source.name}: {self._told(note)}" for note in listing.notes]
             for one in self._named(listing.found):
                 before = mine.get(one.key)
                 if before is not None and self._is_as_before(source, one, before):

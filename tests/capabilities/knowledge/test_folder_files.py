@@ -126,3 +126,26 @@ def test_a_folder_that_is_itself_a_link_is_read(tmp_path):
     (found,) = KnowledgeSource.folder(tmp_path / "link").found()
 
     assert found.read().data == b"words of a file"
+
+
+async def test_what_is_left_out_of_a_folder_is_counted_and_told(tmp_path):
+    for name in (
+        "a.md", "README", "plan.adoc", "more.ADOC", "passwords.txt", ".hidden.adoc", "build/plan.md",
+        "sub/build/b.md", "venv/c.md", ".git/d.md", "not/e.adoc",
+    ):  # fmt: skip
+        (tmp_path / "docs" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "docs" / name).write_text("words of a text")
+    docs = KnowledgeSource.folder(tmp_path / "docs", exclude=["not/*"])
+    base = KnowledgeBase([docs], path=tmp_path / "k.db", embedder=None)
+
+    report = await base.index()
+
+    assert report.documents == 1
+    assert report.notes == (
+        "docs: 3 folders passed over: build, venv",
+        "docs: 3 files of kinds that are not read: .adoc, no ending",
+        "docs: 1 file passed over whose name says that it holds secrets",
+    )
+    pages = KnowledgeSource.folder(tmp_path / "docs" / "sub", "*.md", name="sub")
+    assert pages.listing().notes == ("1 folder passed over: build",)
+    base.close()
