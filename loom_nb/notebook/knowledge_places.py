@@ -9,9 +9,11 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loom_nb.capabilities.knowledge.found import is_address
 from loom_nb.capabilities.knowledge.sources import KnowledgeSource
 from loom_nb.database import Database, Schema
 from loom_nb.errors import LoomUsageError
@@ -40,20 +42,22 @@ def source_of(place: str, name: str = "") -> KnowledgeSource:
     Raises:
         LoomUsageError: there is no such folder or file.
     """
-    if place.startswith(("http://", "https://")):
-        return KnowledgeSource.urls(place, name=name or place)
+    if not is_address(place):
+        _must_be_there(place)
+    source = KnowledgeSource.of(place)
+    return replace(source, name=name) if name else source
+
+
+def _must_be_there(place: str) -> None:
     if "://" in place:
         raise LoomUsageError(
             f"{place!r:.200} cannot be fetched", cause="addresses begin with https:// or http://", fixes=[ADD]
         )
-    path = Path(place).expanduser().absolute()
-    if path.is_dir():
-        return KnowledgeSource.folder(path, name=name)
-    if not path.is_file():
+    path = Path(place).expanduser()
+    if not path.is_dir() and not path.is_file():
         raise LoomUsageError(
             f"there is no folder or file {place!r:.200}", cause=f"looked in {Path.cwd()}", fixes=[ADD]
         )
-    return KnowledgeSource.files(path, name=name or path.name)
 
 
 class KnowledgePlaces:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from loom_nb.border import clean
+from loom_nb.capabilities.knowledge.tables import marks
 from loom_nb.errors import ToolError
 from loom_nb.messages import Conversation, DataPart, Message, Origin, TextPart, Usage, user
 from loom_nb.protocols import LanguageModel, Request
@@ -217,8 +218,7 @@ def keep(db: "Connection", chunk: str, found: Extraction) -> None:
 
 def _merged(db: "Connection", one: NamedEntity, keys: Sequence[str]) -> int:
     """The entity that has one of these names; several of them become the oldest, none a new one."""
-    marks = ",".join("?" * len(keys))
-    query = f"SELECT DISTINCT entity FROM aliases WHERE alias IN ({marks}) ORDER BY entity"  # noqa: S608  marks only
+    query = f"SELECT DISTINCT entity FROM aliases WHERE alias IN ({marks(keys)}) ORDER BY entity"  # noqa: S608  marks only
     known = [int(row[0]) for row in db.execute(query, keys)]
     if known:
         number = known[0]

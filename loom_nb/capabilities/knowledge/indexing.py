@@ -19,6 +19,7 @@ from loom_nb.capabilities.knowledge.documents import Document
 from loom_nb.capabilities.knowledge.found import Found, Listing, Raw
 from loom_nb.capabilities.knowledge.rows import IndexProgress, IndexReport
 from loom_nb.capabilities.knowledge.sources import KnowledgeSource
+from loom_nb.capabilities.knowledge.tables import marks, portions
 from loom_nb.database import Database
 from loom_nb.errors import LoomError, SetupError, StoreError, Unreadable
 from loom_nb.retrieval.analysis import index_text
@@ -469,23 +470,23 @@ def _state(db: "Connection", source: str, key: str, sha256: str, form: str) -> i
 
 def _keys(db: "Connection", numbers: set[int]) -> set[tuple[str, str]]:
     found: set[tuple[str, str]] = set()
-    for some in _portions(sorted(numbers)):
-        found.update(db.execute(f"SELECT source, key FROM documents WHERE id IN ({_marks(some)})", some))  # noqa: S608  marks only
+    for some in portions(sorted(numbers)):
+        found.update(db.execute(f"SELECT source, key FROM documents WHERE id IN ({marks(some)})", some))  # noqa: S608  marks only
     return found
 
 
 def _forget(db: "Connection", numbers: set[int]) -> None:
     """Documents, their chunks, and vectors and what a model read there, where no other chunk has it."""
     readers = _readers(db) if numbers else []
-    for some in _portions(sorted(numbers)):
-        marks = _marks(some)
+    for some in portions(sorted(numbers)):
+        places = marks(some)
         db.execute(
-            f"DELETE FROM words WHERE rowid IN (SELECT number FROM chunks WHERE document IN ({marks}))",  # noqa: S608  marks only
+            f"DELETE FROM words WHERE rowid IN (SELECT number FROM chunks WHERE document IN ({places}))",  # noqa: S608  marks only
             some,
         )
-        gone = db.execute(f"SELECT id, hash FROM chunks WHERE document IN ({marks})", some).fetchall()  # noqa: S608  marks only
-        db.execute(f"DELETE FROM chunks WHERE document IN ({marks})", some)  # noqa: S608  marks only
-        db.execute(f"DELETE FROM documents WHERE id IN ({marks})", some)  # noqa: S608  marks only
+        gone = db.execute(f"SELECT id, hash FROM chunks WHERE document IN ({places})", some).fetchall()  # noqa: S608  marks only
+        db.execute(f"DELETE FROM chunks WHERE document IN ({places})", some)  # noqa: S608  marks only
+        db.execute(f"DELETE FROM documents WHERE id IN ({places})", some)  # noqa: S608  marks only
         for name in readers:
             db.executemany(
                 """DELETE FROM vectors WHERE embedder = ?2 AND hash = ?1
@@ -512,10 +513,10 @@ def _readers(db: "Connection") -> list[str]:
 
 def _index(db: "Connection", numbers: Sequence[int]) -> None:
     """Put the words of documents into the index."""
-    for some in _portions(numbers):
+    for some in portions(numbers):
         rows = db.execute(
             f"""SELECT c.number, d.title, c.headings, c.text FROM chunks c
-            JOIN documents d ON d.id = c.document WHERE d.id IN ({_marks(some)}) ORDER BY c.number""",  # noqa: S608  marks only
+            JOIN documents d ON d.id = c.document WHERE d.id IN ({marks(some)}) ORDER BY c.number""",  # noqa: S608  marks only
             some,
         ).fetchall()
         db.executemany(
@@ -538,15 +539,6 @@ def _count_up(db: "Connection", now: float) -> None:
     row = db.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()
     generation = int(row[0]) + 1 if row is not None else 1
     db.execute("INSERT OR REPLACE INTO meta VALUES ('generation', ?)", (str(generation),))
-
-
-def _portions(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
-    for first in range(0, len(numbers), 500):
-        yield numbers[first : first + 500]
-
-
-def _marks(some: Sequence[int]) -> str:
-    return ",".join("?" * len(some))
 
 
 def _left(seconds: float, done: int, total: int) -> float | None:

@@ -11,7 +11,7 @@ from loom_nb.border import clean
 from loom_nb.capabilities.knowledge.converting import of_row, of_text
 from loom_nb.capabilities.knowledge.documents import Document
 from loom_nb.capabilities.knowledge.folder_files import in_folder, of_files
-from loom_nb.capabilities.knowledge.found import Found, Listing, Look, Raw
+from loom_nb.capabilities.knowledge.found import Found, Listing, Look, Raw, is_address
 from loom_nb.errors import LoomUsageError, ToolError, Unreadable
 from loom_nb.redaction.hiding import Hiding
 
@@ -134,7 +134,7 @@ class KnowledgeSource:
         match value:
             case KnowledgeSource():
                 return value
-            case str() if value.startswith(("http://", "https://")):
+            case str() if is_address(value):
                 return cls.urls(value, name=Hiding()(value))
             case str() | Path():
                 path = Path(value).expanduser()

@@ -1,7 +1,12 @@
 """The tables of a base of knowledge, version by version."""
 
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
 from loom_nb.database import Schema
 from loom_nb.retrieval.analysis import TOKENIZE
+
+T = TypeVar("T")
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -61,3 +66,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
 )
 SCHEMA = Schema(0x4C4F4F4B, MIGRATIONS)  # "LOOK"
+
+
+def portions(numbers: Sequence[T]) -> Iterator[Sequence[T]]:
+    """So many at once as a statement may name."""
+    for first in range(0, len(numbers), 500):
+        yield numbers[first : first + 500]
+
+
+def marks(some: Sequence[object]) -> str:
+    """A place in a statement for each: "?,?,?"."""
+    return ",".join("?" * len(some))
