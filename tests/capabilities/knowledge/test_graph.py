@@ -6,7 +6,7 @@ import pytest
 
 from loom_nb import Model
 from loom_nb.capabilities.knowledge import KnowledgeBase, KnowledgeQuery, KnowledgeSource, extend
-from loom_nb.capabilities.knowledge.graph import Extraction, NamedEntity, NamedRelation, within
+from loom_nb.capabilities.knowledge.graph import Extraction, NamedEntity, NamedRelation, expected, within
 from loom_nb.capabilities.knowledge.tables import MIGRATIONS, SCHEMA
 from loom_nb.database import Database, Schema
 
@@ -216,3 +216,15 @@ async def test_a_name_that_is_far_too_long_costs_its_relation_and_no_more(tmp_pa
 
     assert (last.done, last.failed) == (4, 0)
     assert base.subgraph(["Marie Curie"]).edges == ()
+
+
+def test_what_reading_takes_is_told_before():
+    passages = [("1", "Curie, line 1", "Marie Curie discovered polonium. " * 10)] * 8
+
+    once, twice = expected(passages, gleanings=0), expected(passages, gleanings=1)
+
+    assert (once.passages, once.calls, twice.calls) == (8, 8, 16)
+    assert 8 * 80 < once.usage.input_tokens < 8 * 2_000
+    assert twice.usage.input_tokens > 2 * once.usage.input_tokens
+    assert twice.usage.output_tokens == 2 * once.usage.output_tokens
+    assert expected([]).usage.input_tokens == 0
