@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from loom_nb.errors import LoomUsageError
 from loom_nb.notebook import cell as cells
 from loom_nb.notebook import knowledge_cards as cards
+from loom_nb.notebook import knowledge_graph
 from loom_nb.notebook.card import Card
 from loom_nb.notebook.knowledge_places import ADD, KnowledgePlaces, source_of
 from loom_nb.notebook.line_words import option
@@ -203,6 +204,9 @@ def _find(base: "KnowledgeBase", name: str, variable: str) -> "tuple[ChunkRow | 
 
 async def _graph(bench: "Workbench", words: list[str], variable: str) -> Card:
     base = base_of(bench, variable)
+    if words[:1] == [knowledge_graph.BUILD]:
+        _indexed(base, variable)
+        return await knowledge_graph.build(bench, base, words[1:], _of(variable))
     names = [" ".join(words)] if words else []
     shown = await asyncio.to_thread(base.subgraph, names)
     if shown.nodes:
@@ -219,10 +223,9 @@ async def _graph(bench: "Workbench", words: list[str], variable: str) -> Card:
         "there is no entity graph of these documents",
         cause="a model reads it from them, and that costs; it is made where it is asked for",
         fixes=[
-            "from loom_nb.capabilities.knowledge import KnowledgeBase, extend",
-            'base = KnowledgeBase(["papers"]); await base.index()',
+            f"%loom knowledge graph {knowledge_graph.BUILD}{_of(variable)}",
+            "from loom_nb.capabilities.knowledge import extend",
             f"async for step in extend({variable or 'base'}, model): print(step)",
-            f"%loom knowledge graph --of {variable or 'base'}",
         ],
     )
 
@@ -256,10 +259,7 @@ async def _remove(bench: "Workbench", words: list[str], variable: str) -> Card:
             fixes=[*(f"%loom knowledge rm {quote(one)}" for one in near), "%loom knowledge"],
         )
     places(bench).remove(name)
-    if places(bench).sources():
-        base = places(bench).base()
-        if base.state().indexed is not None:
-            await base.index(everything=False)  # its documents are found no more
+    await places(bench).forget()
     return cards.removed_card(name, known[name].where)
 
 
@@ -314,7 +314,7 @@ def names(bench: "Workbench", verb: str, variable: str = "") -> list[str]:
         if not base.path.exists():
             return []
         if verb == "graph":
-            return [node.name for node in base.subgraph().nodes]
+            return [knowledge_graph.BUILD, *(node.name for node in base.subgraph().nodes)]
         return [cards.document_id(row.id) for row in base.documents(limit=50).rows]
     except LoomUsageError:
         return []

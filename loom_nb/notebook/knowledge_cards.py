@@ -10,6 +10,7 @@ from pathlib import Path
 from shlex import quote
 from urllib.parse import quote as quoted_url
 
+from loom_nb.capabilities.knowledge.found import is_address
 from loom_nb.capabilities.knowledge.graph_search import Subgraph
 from loom_nb.capabilities.knowledge.rows import (
     BaseState,
@@ -60,7 +61,7 @@ def relative(path: str) -> str:
 
 def link_to(path: str, url: str, location: str) -> Drawn | None:
     """A link that opens the document: a file of this folder in the editor, an address in another tab."""
-    if url.startswith(("http://", "https://")):
+    if is_address(url):
         href, more = url, ' rel="noopener noreferrer nofollow" target="_blank"'
     elif path and not Path(relative(path)).is_absolute():
         number = _NUMBER.search(location)

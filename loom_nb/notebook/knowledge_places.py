@@ -5,12 +5,15 @@ notebook; where it tells none, as in a terminal, under the folder it runs in. Al
 one base, so that another one does not index the others anew.
 """
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loom_nb.capabilities.knowledge.found import is_address
 from loom_nb.capabilities.knowledge.sources import KnowledgeSource
 from loom_nb.database import Database, Schema
 from loom_nb.errors import LoomUsageError
@@ -39,20 +42,22 @@ def source_of(place: str, name: str = "") -> KnowledgeSource:
     Raises:
         LoomUsageError: there is no such folder or file.
     """
-    if place.startswith(("http://", "https://")):
-        return KnowledgeSource.urls(place, name=name or place)
+    if not is_address(place):
+        _must_be_there(place)
+    source = KnowledgeSource.of(place)
+    return replace(source, name=name) if name else source
+
+
+def _must_be_there(place: str) -> None:
     if "://" in place:
         raise LoomUsageError(
             f"{place!r:.200} cannot be fetched", cause="addresses begin with https:// or http://", fixes=[ADD]
         )
-    path = Path(place).expanduser().absolute()
-    if path.is_dir():
-        return KnowledgeSource.folder(path, name=name)
-    if not path.is_file():
+    path = Path(place).expanduser()
+    if not path.is_dir() and not path.is_file():
         raise LoomUsageError(
             f"there is no folder or file {place!r:.200}", cause=f"looked in {Path.cwd()}", fixes=[ADD]
         )
-    return KnowledgeSource.files(path, name=name or path.name)
 
 
 class KnowledgePlaces:
@@ -129,10 +134,33 @@ class KnowledgePlaces:
                 fixes=[ADD, "%loom knowledge add https://example.org/page"],
             )
         if self._made is None or self._made[:2] != (owner, sources):
-            mark = hashlib.sha256(owner.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-            base = KnowledgeBase(sources, path=self._folder / f"of-{mark}.db")
+            base = KnowledgeBase(sources, path=self._path(owner))
             self._made = owner, sources, KnowledgeCapability(base)
         return self._made[2]
+
+    async def forget(self) -> None:
+        """Let what was indexed of sources that were removed go, from what is found and from the file.
+
+        Raises:
+            StoreError: the file cannot be used.
+        """
+        from loom_nb.capabilities.knowledge.base import KnowledgeBase
+
+        if self._made is not None:
+            self._made[2].base().cancel()  # it would bring back what it was reading
+        owner, sources = self.owner, self.sources()
+        if not self._path(owner).exists():
+            return
+        base = self.base() if sources else KnowledgeBase((), path=self._path(owner), embedder=None)
+        if base.state().indexed is not None:
+            await base.index(everything=False)
+            await asyncio.to_thread(base.compact)
+        if not sources:
+            base.close()
+
+    def _path(self, owner: str) -> Path:
+        mark = hashlib.sha256(owner.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        return self._folder / f"of-{mark}.db"
 
     def base(self) -> "KnowledgeBase":
         """Of the sources. Raises LoomUsageError without any."""

@@ -5,6 +5,7 @@ ones, where a common word is in half of the texts. So each word is asked for by 
 first, and the weights of the words are given here.
 """
 
+import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -73,7 +74,8 @@ def search(
         query: any text at all.
         limit: how many at most.
         columns: what a word counts in each of the columns, in their order; 1 by default.
-        among: only these rows; None: all.
+        among: only these rows, as if the table had no other; None: all. The weights of words are those of
+            the whole table.
         read_rows: what it reads at most of a word, and of all the words that choose texts together.
 
     Raises:
@@ -81,9 +83,9 @@ def search(
     """
     wanted = query_terms(query)
     total = rows_of(db, table) if wanted else 0
-    if not total:
+    if not total or (among is not None and not among):
         return []
-    found = _asked(db, table, wanted, total, columns, read_rows)
+    found = _asked(db, table, wanted, total, columns, read_rows, among)
     return _summed(found, total, limit, among)
 
 
@@ -103,46 +105,96 @@ def _idf(total: int, having: float) -> float:
 
 
 def _asked(
-    db: "Connection", table: str, wanted: Sequence[Term], total: int, columns: Sequence[float], read_rows: int
+    db: "Connection",
+    table: str,
+    wanted: Sequence[Term],
+    total: int,
+    columns: Sequence[float],
+    read_rows: int,
+    among: Collection[int] | None = None,
 ) -> list[_Found]:
     """Each word with the rows that have it; of common words only which of the rows found by others."""
     name = quoted(table)
-    newest = f"SELECT rowid FROM {name} WHERE {name} MATCH ? ORDER BY rowid DESC LIMIT {read_rows}"  # noqa: S608
-    counts = _counts(db, table, newest, wanted, total, read_rows)
+    within, rows = _within(among)
+    newest = f"SELECT rowid FROM {name} WHERE {name} MATCH ?{within} ORDER BY rowid DESC LIMIT {read_rows}"  # noqa: S608
+    anywhere = f"SELECT rowid FROM {name} WHERE {name} MATCH ? ORDER BY rowid DESC LIMIT {read_rows}"  # noqa: S608
+    counts = _counts(db, anywhere, (), wanted, _ends(db, table), total, read_rows)
+    here, size = counts, total
+    if among is not None:
+        size = len(among)
+        here = _counts(db, newest, rows, wanted, (min(among), max(among)), size, read_rows)
     rank = ", ".join([name, *(repr(float(weight)) for weight in columns)])
-    score = f"SELECT rowid, bm25({rank}) FROM {name} WHERE {name} MATCH ?"  # noqa: S608
+    score = f"SELECT rowid, bm25({rank}) FROM {name} WHERE {name} MATCH ?{within}"  # noqa: S608
     found: list[_Found] = []
     chosen: list[str] = []
     left = float(read_rows)
-    for term in _telling(counts, total, large=total > read_rows):
+    for term in _telling(here, size, large=size > read_rows):
         having, idf = counts[term], _idf(total, counts[term])
-        if having == 0:
+        if here[term] == 0:
             found.append(_Found(term, idf, {}))
-        elif having <= left:
-            left -= having
+        elif here[term] <= left and having > read_rows:  # common, but not among these
+            left -= here[term]
             chosen.append(term.expression)
-            found.append(_Found(term, idf, _strengths(db, name, score, term, total)))
+            found.append(
+                _Found(term, idf, {row: _ONCE for (row,) in db.execute(newest, (term.expression, *rows))})
+            )
+        elif here[term] <= left:
+            left -= here[term]
+            chosen.append(term.expression)
+            found.append(_Found(term, idf, _strengths(db, name, score, within, rows, term, total)))
         else:
-            among = f"({' OR '.join(chosen)}) AND {term.expression}" if chosen else term.expression
+            both = f"({' OR '.join(chosen)}) AND {term.expression}" if chosen else term.expression
             chosen = chosen or [term.expression]
-            found.append(_Found(term, idf, {row: _ONCE for (row,) in db.execute(newest, (among,))}))
+            found.append(_Found(term, idf, {row: _ONCE for (row,) in db.execute(newest, (both, *rows))}))
     return found
 
 
-def _strengths(db: "Connection", name: str, score: str, term: Term, total: int) -> dict[int, float]:
+def _strengths(
+    db: "Connection",
+    name: str,
+    score: str,
+    within: str,
+    rows: Sequence[int | str],
+    term: Term,
+    total: int,
+) -> dict[int, float]:
     """What BM25 gives to a word in each of the rows that have it, without its weight.
 
     FTS5 adds up the weights of all words of an expression: so a word with parts is asked for by itself, and
     a row that has its parts counts as if the word stood there once, where it does not say more.
     """
-    scores = db.execute(score, (term.whole,)).fetchall()
-    own = max(1e-6, math.log((total - len(scores) + 0.5) / (len(scores) + 0.5)))  # as FTS5 has it
+    scores = db.execute(score, (term.whole, *rows)).fetchall()
+    having = len(scores)
+    if within:  # FTS5 weighs a word by all rows that have it
+        (having,) = db.execute(f"SELECT count(*) FROM {name} WHERE {name} MATCH ?", (term.whole,)).fetchone()  # noqa: S608
+    own = max(1e-6, math.log((total - having + 0.5) / (having + 0.5)))  # as FTS5 has it
     strengths = {row: min(_K1 + 1, -value / own) for row, value in scores}
     if term.parts:
-        either = f"SELECT rowid FROM {name} WHERE {name} MATCH ?"  # noqa: S608
-        for (row,) in db.execute(either, (term.expression,)):
+        either = f"SELECT rowid FROM {name} WHERE {name} MATCH ?{within}"  # noqa: S608
+        for (row,) in db.execute(either, (term.expression, *rows)):
             strengths[row] = max(_ONCE, strengths.get(row, 0.0))
     return strengths
+
+
+def _within(among: Collection[int] | None) -> tuple[str, tuple[int | str, ...]]:
+    """That a row is one of these, for a query, with its values; rows of one source lie side by side."""
+    if among is None:
+        return "", ()
+    first, last = min(among), max(among)
+    if last - first + 1 == len(among):
+        return " AND rowid BETWEEN ? AND ?", (first, last)
+    # not looked up one by one: the plus keeps FTS5 from that
+    rows = json.dumps(list(among))
+    return " AND rowid BETWEEN ? AND ? AND +rowid IN (SELECT value FROM json_each(?))", (first, last, rows)
+
+
+def _ends(db: "Connection", table: str) -> tuple[int, int]:
+    """The first and the last row of a table that is not empty."""
+    lengths = quoted(table + "_docsize")
+    # both in one SELECT would read all rows
+    ends = f"SELECT (SELECT min(id) FROM {lengths}), (SELECT max(id) FROM {lengths})"  # noqa: S608
+    first, last = db.execute(ends).fetchone()
+    return int(first), int(last)
 
 
 def _telling(counts: Mapping[Term, float], total: int, *, large: bool) -> list[Term]:
@@ -155,17 +207,20 @@ def _telling(counts: Mapping[Term, float], total: int, *, large: bool) -> list[T
 
 
 def _counts(
-    db: "Connection", table: str, newest: str, wanted: Sequence[Term], total: int, read_rows: int
+    db: "Connection",
+    newest: str,
+    rows: Sequence[int | str],
+    wanted: Sequence[Term],
+    ends: tuple[int, int],
+    total: int,
+    read_rows: int,
 ) -> dict[Term, float]:
     """How many texts have each word; beyond `read_rows` as the newest of them let expect."""
-    lengths = quoted(table + "_docsize")
     count = f"SELECT count(*), min(rowid) FROM ({newest})"  # noqa: S608
-    # both in one SELECT would read all rows
-    ends = f"SELECT (SELECT min(id) FROM {lengths}), (SELECT max(id) FROM {lengths})"  # noqa: S608
-    first, last = db.execute(ends).fetchone()
+    first, last = ends
     counts: dict[Term, float] = {}
     for term in wanted:
-        seen, oldest = db.execute(count, (term.expression,)).fetchone()
+        seen, oldest = db.execute(count, (term.expression, *rows)).fetchone()
         counts[term] = float(seen)
         if seen == read_rows:
             counts[term] = min(float(total), seen * (last - first + 1) / (last - oldest + 1))

@@ -38,7 +38,7 @@ class Near:
 class VectorIndex:
     """Vectors by id. Not for several threads at once; a search does not change it.
 
-    10,000 rows of 384 numbers are searched in about two milliseconds.
+    Every row is compared: a search takes time in proportion to the rows and to their numbers.
 
     Args:
         dimension: numbers in each vector.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from loom_nb.errors import LoomUsageError
+from loom_nb.errors import LoomError, LoomUsageError
 from loom_nb.events import EvidenceFound
 from loom_nb.notebook.knowledge_places import KnowledgePlaces, source_of
 from tests.notebook.kernels import WIDGET_VIEW, kernel
@@ -133,6 +133,22 @@ def test_sources_that_come_and_go_leave_the_others_as_they_are(indexed):
     assert Path("papers/quokkas.md").exists()
 
 
+@pytest.mark.parametrize("others", [True, False])
+def test_of_a_source_that_is_removed_no_word_stays_in_the_file(here, others):
+    Path("notes.txt").write_text("The plumtree was planted in 2019, says Ermintrude.")
+    typed(here, "knowledge add notes.txt")
+    if others:
+        typed(here, "knowledge add papers")
+    typed(here, "knowledge index")
+    typed(here, "knowledge rm notes.txt")
+    here.loom_workbench.equipment.knowledge.close()
+    (kept,) = (here.loom_workbench.settings.home / "knowledge").glob("of-*.db")
+    files = [kept, *kept.parent.glob(f"{kept.name}-*")]
+    words = b"".join(one.read_bytes() for one in files)
+    assert b"Ermintrude" not in words and b"ermintrud" not in words and b"plumtree" not in words
+    assert (b"quokka" in words) is others
+
+
 def test_a_base_in_a_variable_is_looked_at_in_the_same_words(indexed):
     indexed.run_cell(
         "from loom_nb.capabilities.knowledge import KnowledgeBase, KnowledgeSource\n"
@@ -241,6 +257,32 @@ def test_a_folder_that_is_gone_keeps_what_was_indexed_and_says_so(indexed, paper
     report = typed(indexed, "knowledge index")
     assert row(report, "papers")[1].startswith("there is no folder")
     assert typed(indexed, "knowledge search quokkas").tables != ()
+
+
+def test_an_entity_graph_is_made_once_its_cost_was_agreed_to(indexed):
+    code = """import json
+from loom_nb import Model
+def said(*names):
+    entities = [dict(name=name, kind='', about='', aliases=[]) for name in names]
+    relations = [dict(subject=names[0], relation='lives near', object=names[1])] if names else []
+    return json.dumps(dict(entities=entities, relations=relations))
+reader = Model.scripted([said('bees', 'flowers'), said(), said('Quokkas', 'Perth'), said()])"""
+    assert indexed.run_cell(code).success
+    with pytest.raises(LoomUsageError, match="the demo model cannot read"):
+        typed(indexed, "knowledge graph build --yes")
+    typed(indexed, "model reader")
+    with pytest.raises(LoomUsageError, match="takes --yes and nothing more, not 'quokka'"):
+        typed(indexed, "knowledge graph build quokka")
+
+    with pytest.raises(LoomError, match="there is nobody to ask") as raised:
+        typed(indexed, "knowledge graph build")
+    assert "%loom knowledge graph build --yes" in raised.value.fixes
+    card = typed(indexed, "knowledge graph build --yes")
+
+    assert card.title == "entity graph: 4 names; read: 2 of 2 passages"
+    assert facts(card)["calls of the model"] == "4"
+    assert "Quokkas lives near Perth" in str(typed(indexed, "knowledge graph quokkas"))
+    assert typed(indexed, "knowledge graph build").title == "every passage was read"
 
 
 # -- a kernel --------------------------------------------------------------------------------------------

@@ -166,3 +166,17 @@ def test_every_text_that_has_a_word_is_found(texts):
     ]
     assert [hit.bm25 for hit in hits] == sorted((hit.bm25 for hit in hits), reverse=True)
     assert index_text("zebra") == "zebra"
+
+
+@pytest.mark.parametrize("among", [{1, 2}, {2, 140}], ids=["side by side", "apart"])
+def test_rows_are_found_among_some_however_often_others_have_the_words(among):
+    texts = ["the budget of the observatory is nine million", "the budget of it", *["budget line"] * 300]
+    texts[139] = "the moon of the observatory"
+    db = table_of(*texts, *["telescope"] * 3)
+
+    hits = search(db, "texts", "budget of the observatory", read_rows=20, among=among)
+    assert set(rows(hits)) == among
+    # a rare word that only others have chooses nothing among these
+    assert rows(search(db, "texts", "telescope budget", read_rows=20, among={1, 2})) == [1, 2]
+    assert search(db, "texts", "telescope", read_rows=20, among=among) == []
+    assert search(db, "texts", "budget", among=set()) == []

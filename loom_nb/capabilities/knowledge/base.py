@@ -8,13 +8,15 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from loom_nb.capabilities.knowledge import listing
 from loom_nb.capabilities.knowledge.chunking import CHUNK_TOKENS, OVERLAP_TOKENS
 from loom_nb.capabilities.knowledge.graph_search import Subgraph, subgraph, traced
-from loom_nb.capabilities.knowledge.indexing import PASSES, Form, OvertakenError, Pass
+from loom_nb.capabilities.knowledge.indexing import PASSES, Form, OvertakenError, Pass, forget_others
 from loom_nb.capabilities.knowledge.meaning import Meaning, Reader, Vectors, check_reader
 from loom_nb.capabilities.knowledge.query import Evidence, KnowledgeQuery
 from loom_nb.capabilities.knowledge.rows import (
@@ -56,8 +58,8 @@ class KnowledgeBase:
 
     Args:
         sources: what it is made of; folders, files and addresses by their names are sources, too.
-        path: the file; without one, it is one of the user's for just these sources, or of this process
-            alone where they are tables or functions.
+        path: the file; without one, it is one of the user's for just these sources, read and cut like this,
+            or of this process alone where they are tables or functions.
         embedder: who reads for meaning; "lsa" learns it from the documents, offline; None: words alone.
         chunk_tokens: of a chunk at most, estimated.
         overlap_tokens: of a chunk that the next one repeats, where a section is cut.
@@ -87,14 +89,23 @@ class KnowledgeBase:
         self._hide = Hiding()
         self._temporary: weakref.finalize[..., KnowledgeBase] | None = None
         self.path = Path(path).expanduser().absolute() if path is not None else self._own_path()
+        if path is None and self._is_passing():
+            self._delete_at_end()
         self._database = Database(self.path, SCHEMA, BUSY_SECONDS)
         self._notes = Database(self.path, SCHEMA, min(NOTE_SECONDS, BUSY_SECONDS))
         self._vectors: tuple[int, Vectors] | None = None
         self._loading = threading.Lock()
         self._looked: float | None = None
         self._asked: set[str] = set()
-        self._task: asyncio.Task[IndexReport] | None = None
+        self._jobs: list[_Job] = []
         _OPEN.add(self)
+
+    @classmethod
+    def passing(cls, sources: Any) -> "KnowledgeBase":
+        """A base of this process alone, deleted with it or earlier, whatever its sources are."""
+        made = cls(sources, path=_passing_path())
+        made._delete_at_end()
+        return made
 
     # --- indexing
 
@@ -102,6 +113,8 @@ class KnowledgeBase:
         self, progress: Callable[[IndexProgress], object] | None = None, *, everything: bool = True
     ) -> IndexReport:
         """Bring it to what its sources hold now. What is served stays so until all of it is done.
+
+        A look that is asked for while one goes on waits for that one, and is told how far it is.
 
         Args:
             progress: told how far it is, after each portion.
@@ -112,18 +125,24 @@ class KnowledgeBase:
         Raises:
             StoreError: the file cannot be used.
             LoomError: the embedder fails; the next call goes on where this one stopped.
-            asyncio.CancelledError: `cancel` was called, or the caller was cancelled.
+            asyncio.CancelledError: `cancel` was called, or the caller was cancelled. An indexing for which
+                others wait goes on without that caller.
         """
-        running = self._running()
-        if running is not None and not everything:
-            return await asyncio.shield(running)
-        task = asyncio.get_running_loop().create_task(self._indexed(progress, everything))
-        self._task = task
+        job = self._job_for(everything)
+        if progress is not None:
+            job.tell(progress)
+        job.waiting += 1
         try:
-            return await task
+            return await asyncio.shield(job.task)
+        except asyncio.CancelledError:
+            if job.waiting == 1 and not job.task.done():  # nobody else waits for it
+                job.task.cancel()
+                await asyncio.gather(job.task, return_exceptions=True)
+            raise
         finally:
-            if self._task is task:
-                self._task = None
+            job.waiting -= 1
+            if progress is not None:
+                job.leave(progress)
 
     async def indexing(self, *, everything: bool = True) -> AsyncIterator[IndexProgress]:
         """`index`, as what it tells on the way. Leaving the iteration early cancels it."""
@@ -139,9 +158,14 @@ class KnowledgeBase:
             await asyncio.gather(task, return_exceptions=True)
 
     def cancel(self) -> bool:
-        """Stop indexing; whether there was any. What is served stays, what was read and embedded is kept."""
+        """Stop indexing, from any thread; whether there was any.
+
+        What is served stays, and what was read and embedded is kept.
+        """
         running = self._running()
-        return running is not None and running.cancel()
+        for job in running:
+            job.cancel()
+        return bool(running)
 
     async def refresh(self) -> IndexReport | None:
         """`index` what is cheap to look at, unless it was looked at a moment ago."""
@@ -151,18 +175,27 @@ class KnowledgeBase:
         """Whether its sources were looked at a moment ago."""
         return self._looked is not None and self._monotonic() - self._looked < FRESH_SECONDS
 
-    def _running(self) -> asyncio.Task[IndexReport] | None:
-        task = self._task
-        if task is None or task.done():
-            return None
-        try:
-            return task if task.get_loop() is asyncio.get_running_loop() else None
-        except RuntimeError:
-            return task
+    def _running(self) -> "list[_Job]":
+        self._jobs = [job for job in self._jobs if job.is_running()]
+        return self._jobs
 
-    async def _indexed(
-        self, progress: Callable[[IndexProgress], object] | None, everything: bool
-    ) -> IndexReport:
+    def _job_for(self, everything: bool) -> "_Job":
+        """The one of this loop that goes on; for everything one that has not begun to look yet."""
+        loop = asyncio.get_running_loop()
+        mine = [job for job in self._running() if job.loop is loop]
+        for job in mine:
+            if not everything or (job.everything and not job.has_begun):
+                return job
+        job = _Job(everything, loop, mine)
+        job.task = loop.create_task(self._indexed(job))
+        self._jobs = [*self._jobs, job]
+        return job
+
+    async def _indexed(self, job: "_Job") -> IndexReport:
+        if job.behind:
+            await asyncio.wait([one.task for one in job.behind])
+        job.has_begun = True
+        everything = job.everything
         database = Database(self.path, SCHEMA, BUSY_SECONDS)  # its own: a search need not wait for it
         try:
             for attempt in range(PASSES):
@@ -173,8 +206,7 @@ class KnowledgeBase:
                 )  # fmt: skip
                 try:
                     async for step in run.progress():
-                        if progress is not None:
-                            progress(step)
+                        job.told(step)
                 except OvertakenError:
                     if attempt == PASSES - 1:
                         raise
@@ -268,7 +300,8 @@ class KnowledgeBase:
     def sources(self) -> list[SourceRow]:
         """The sources, with what is served of each."""
         with self._database.transaction() as db:
-            return listing.sources(db, self.described)
+            rows = listing.sources(db, self.described)
+        return [replace(row, where=self._hide(row.where)) for row in rows]
 
     def documents(
         self, query: str = "", sort: str = "title", offset: int = 0, limit: int = 100, source: str = ""
@@ -338,6 +371,24 @@ class KnowledgeBase:
         with self._database.transaction("IMMEDIATE") as db:
             return work(db)
 
+    def compact(self) -> None:
+        """Let the words of what is gone be gone from the file, too, and not only from what is found.
+
+        While another process reads, the last of it goes later.
+
+        Raises:
+            StoreError: the file cannot be used.
+        """
+        names = [one.name for one in self.described]
+        with self._database.transaction("IMMEDIATE") as db:
+            forget_others(db, names)
+            db.execute("DELETE FROM uses WHERE chunk NOT IN (SELECT id FROM chunks)")
+            db.execute("INSERT INTO words (words) VALUES ('optimize')")  # segments keep words of deleted rows
+        with self._database.transaction() as db:
+            db.execute("COMMIT")  # VACUUM is no part of a transaction
+            db.execute("VACUUM")
+        self._database.overwrite()
+
     def close(self) -> None:
         """Let go of the file; the next use opens it again. One of this process alone is deleted."""
         self._database.close()
@@ -345,18 +396,66 @@ class KnowledgeBase:
         self._vectors = None
         if self._temporary is not None:
             self._temporary()
+            self._delete_at_end()  # it may be used again
 
     def __repr__(self) -> str:
         return f"<KnowledgeBase {', '.join(one.name for one in self.described) or 'without sources'}>"
 
+    def _delete_at_end(self) -> None:
+        self._temporary = weakref.finalize(self, shutil.rmtree, self.path.parent, ignore_errors=True)
+
+    def _is_passing(self) -> bool:
+        return any(one.kind in ("dataframe", "callable") for one in self.described)
+
     def _own_path(self) -> Path:
-        if any(one.kind in ("dataframe", "callable") for one in self.described):
-            folder = tempfile.mkdtemp(prefix="loom-knowledge-")
-            self._temporary = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-            return Path(folder, "knowledge.db")
+        if self._is_passing():
+            return _passing_path()
         from loom_nb.settings import load
 
-        return load().home / "knowledge" / f"{mark_of(self.described)}.db"
+        return load().home / "knowledge" / f"{mark_of(self.described, self._reader, self._form)}.db"
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    """An indexing that goes on, and who waits for it."""
+
+    everything: bool
+    loop: asyncio.AbstractEventLoop
+    behind: "list[_Job]"
+    """Those that end first."""
+    task: "asyncio.Task[IndexReport]" = field(init=False)
+    waiting: int = 0
+    has_begun: bool = False
+    _listeners: list[Callable[[IndexProgress], object]] = field(default_factory=list)
+    _last: IndexProgress | None = None
+
+    def is_running(self) -> bool:
+        return not self.task.done() and not self.loop.is_closed()
+
+    def cancel(self) -> None:
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        if here is self.loop:
+            self.task.cancel()
+        else:
+            with suppress(RuntimeError):  # the loop has come to its end
+                self.loop.call_soon_threadsafe(self.task.cancel)
+
+    def tell(self, progress: Callable[[IndexProgress], object]) -> None:
+        """From now on tell it how far this is."""
+        self._listeners.append(progress)
+        if self._last is not None:
+            progress(self._last)
+
+    def leave(self, progress: Callable[[IndexProgress], object]) -> None:
+        self._listeners.remove(progress)
+
+    def told(self, step: IndexProgress) -> None:
+        self._last = step
+        for progress in list(self._listeners):
+            progress(step)
 
 
 _OPEN: "weakref.WeakSet[KnowledgeBase]" = weakref.WeakSet()
@@ -367,9 +466,23 @@ def bases() -> list[KnowledgeBase]:
     return sorted(_OPEN, key=lambda one: str(one.path))
 
 
-def mark_of(sources: Sequence[KnowledgeSource]) -> str:
-    """The same for the same sources."""
-    told = [(one.kind, one.name, _plain(one)) for one in sources]
+def _passing_path() -> Path:
+    return Path(tempfile.mkdtemp(prefix="loom-knowledge-"), "knowledge.db")
+
+
+def mark_of(
+    sources: Sequence[KnowledgeSource],
+    reader: Reader = "lsa",
+    form: Form = Form(CHUNK_TOKENS, OVERLAP_TOKENS),  # noqa: B008  a frozen value
+) -> str:
+    """The same for the same sources that are read and cut alike: others would undo each other's work."""
+    told: list[object] = [(one.kind, one.name, _plain(one)) for one in sources]
+    name = reader if isinstance(reader, str) or reader is None else reader.name
+    if (name, form) != (
+        "lsa",
+        Form(CHUNK_TOKENS, OVERLAP_TOKENS),
+    ):  # files that were made so keep their names
+        told.append((name, form.size, form.overlap))
     return hashlib.sha256(repr(told).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 

@@ -25,6 +25,8 @@ PATIENCE = 20.0
 """Seconds that a run waits for documents that were never indexed; it goes on, and indexing does, too."""
 MOST_PASSAGES = 12
 """That the tool gives at once."""
+MOST_PASSING = 8
+"""Texts that came with runs whose index is kept in this process."""
 CITE = (
     "Passages of the user's documents come as data, each with a number. Where your answer rests on one, "
     "cite it by its number in brackets, like [1]. Cite only numbers that you were given; where no passage "
@@ -92,7 +94,7 @@ class KnowledgeCapability:
         return self._kept[0]
 
     async def open(self) -> Toolset:
-        """The tool. Indexing begins now, and is waited for when something is looked for."""
+        """The tool. The documents are indexed, and waited for a while, when something is looked for."""
         reading = Reading(self.base(), self.query)
         search = tool(read_only=True, max_chars=60_000)(reading.search_knowledge)
         names = ", ".join(one_line(one.name, 60) for one in reading.base.described[:8])
@@ -290,7 +292,7 @@ def _origin(evidence: Evidence) -> Origin:
 
 async def enrichment_of(source: KnowledgeSource, enquiry: Enquiry) -> Enrichment | None:
     """What a source that came with a run knows of its task; for `RunContext(knowledge=[…])`."""
-    capability = KnowledgeCapability([source])
+    capability = KnowledgeCapability(_base_of_run(source))
     reading = Reading(capability.base(), capability.query)
     try:
         return await reading.enrich(enquiry)
@@ -298,11 +300,27 @@ async def enrichment_of(source: KnowledgeSource, enquiry: Enquiry) -> Enrichment
         await reading.close()
 
 
+def _base_of_run(source: KnowledgeSource) -> KnowledgeBase:
+    """The base of a source that came with a run. Texts are of that run: nothing of them stays on the disk."""
+    if source.kind != "texts":
+        return shared_base([source])
+    mark = mark_of([source])
+    base = _PASSING.pop(mark, None)
+    if base is None or not base.path.parent.exists():  # somebody tidied up
+        base = KnowledgeBase.passing([source])
+    _PASSING[mark] = base
+    while len(_PASSING) > MOST_PASSING:
+        _PASSING.pop(next(iter(_PASSING)), None)
+    return base
+
+
 async def enrichment_with(evidence: Evidence, enquiry: Enquiry) -> Enrichment | None:
     """A passage that came with a run."""
     return _enrichment(enquiry, [evidence])
 
 
+_PASSING: dict[str, KnowledgeBase] = {}
+"""Of the texts that came with runs lately: the next run may bring them again."""
 _SHARED: "weakref.WeakValueDictionary[tuple[Any, ...], KnowledgeBase]" = weakref.WeakValueDictionary()
 
 

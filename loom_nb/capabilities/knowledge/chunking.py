@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from loom_nb.capabilities.knowledge.documents import Document, Fence, fences, paths
+from loom_nb.capabilities.knowledge.documents import Document, Fence, fences, locations, paths
 from loom_nb.errors import LoomUsageError
 from loom_nb.tokens import CHARS_PER_TOKEN, OTHERS_PER_TOKEN
 
@@ -74,7 +74,7 @@ def chunked(
         )
     if not document.text.strip():
         return []
-    cut, path = _Cut(document, size, overlap), paths(document.outline)
+    cut, path, location_of = _Cut(document, size, overlap), paths(document.outline), locations(document)
     seen: Counter[str] = Counter()
     made: list[Chunk] = []
     for start, end in cut.spans():
@@ -83,7 +83,7 @@ def chunked(
         mark = hashlib.sha256(f"{name}\0{seen[text]}\0{text}".encode("utf-8", "surrogatepass")).hexdigest()
         before, after = cut.fence_of(start), cut.fence_at_end(end)
         place = start + len(text) - len(text.lstrip())
-        headings, location = path(place), document.location(place, start + len(text.rstrip()))
+        headings, location = path(place), location_of(place, start + len(text.rstrip()))
         tokens = cut.tokens(start, end)
         made.append(Chunk(mark[:16], len(made), start, end, text, headings, location, tokens, before, after))
     return made
@@ -99,6 +99,7 @@ class _Cut:
         self._weights = () if self._ascii else tuple(accumulate(map(_weight, text), initial=0.0))
         is_markdown = document.kind in ("markdown", "html", "notebook", "docx")
         self._fences: Sequence[Fence] = fences(text) if is_markdown else ()
+        self._fence_ends = [fence.end for fence in self._fences]
         self._fence_starts = [fence.start for fence in self._fences]
         self._sections = sorted({0, *(one.offset for one in document.outline), len(text)})
 
@@ -210,8 +211,8 @@ class _Cut:
 
     def _whole_fence_before(self, earliest: int, end: int) -> Fence | None:
         """The last block of code that ends between two places, or in whose middle the first is."""
-        ending = [one for one in self._fences if earliest < one.end <= end]
-        return ending[-1] if ending else None
+        at = bisect_right(self._fence_ends, end) - 1
+        return self._fences[at] if at >= 0 and earliest < self._fence_ends[at] else None
 
     def _within(self, offset: int) -> Fence | None:
         """The block of code in which a place is, its first character not counted."""

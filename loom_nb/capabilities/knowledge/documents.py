@@ -55,32 +55,31 @@ class Document:
         outline = tuple(Heading(one.offset, one.level, hide(one.title)) for one in self.outline)
         return replace(self, text=text, title=hide(self.title), outline=outline)
 
-    def path(self, offset: int) -> tuple[str, ...]:
-        """The headings under which a place stands, the highest first."""
-        return headings_at(self.outline, offset)
-
     def location(self, start: int, end: int) -> str:
         """Where a piece stands: "page 3", "lines 12-40"."""
-        last = max(start, end - 1)
-        if self.marks:
-            offsets = [mark.offset for mark in self.marks]
-            first = self.marks[max(0, bisect_right(offsets, start) - 1)].number
-            final = self.marks[max(0, bisect_right(offsets, last) - 1)].number
-        elif self.unit != "line":
-            return self.unit
-        else:
-            first = self.text.count("\n", 0, start) + 1
-            final = first + self.text.count("\n", start, last)
-        return f"{self.unit} {first}" if first == final else f"{self.unit}s {first}-{final}"
+        return locations(self)(start, end)
 
 
-def headings_at(outline: Sequence[Heading], offset: int) -> tuple[str, ...]:
-    """The titles that hold at a place, the highest first."""
-    return paths(outline)(offset)
+def locations(document: Document) -> Callable[[int, int], str]:
+    """`Document.location`, for many pieces of one document."""
+    unit, marks = document.unit, document.marks
+    if not marks and unit != "line":
+        return lambda *_: unit
+    offsets = [mark.offset for mark in marks] or [0, *(one.end() for one in _LINE.finditer(document.text))]
+
+    def number(offset: int) -> int:
+        at = max(0, bisect_right(offsets, offset) - 1)
+        return marks[at].number if marks else at + 1
+
+    def location(start: int, end: int) -> str:
+        first, final = number(start), number(max(start, end - 1))
+        return f"{unit} {first}" if first == final else f"{unit}s {first}-{final}"
+
+    return location
 
 
 def paths(outline: Sequence[Heading]) -> Callable[[int], tuple[str, ...]]:
-    """`headings_at`, for many places of one document."""
+    """The titles that hold at a place, the highest first."""
     above: list[int] = []
     """Of each heading the one under which it stands, by its number; -1: none."""
     held: list[int] = []
@@ -119,6 +118,7 @@ class Fence:
     """Where its closing line begins; `end` where it has none."""
 
 
+_LINE = re.compile(r"\n")
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})([^\n]*)$", re.MULTILINE)
 _ATX = re.compile(r"^ {0,3}(#{1,6})[ \t]([^\n]*)$", re.MULTILINE)
 _SETEXT = re.compile(r"^ {0,3}(\S[^\n]*)\n {0,3}(=+|-+)[ \t]*$", re.MULTILINE)

@@ -2,18 +2,25 @@
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from loom_nb.capabilities.files.folder import FILE_FLAGS, FOLDER_FLAGS
 from loom_nb.capabilities.knowledge.converting import kind_of
 from loom_nb.capabilities.knowledge.found import Found, Look, Raw
 from loom_nb.capabilities.secret_names import looks_secret
 from loom_nb.errors import SetupError, Unreadable
+from loom_nb.wording import counted
 
 MAX_FILE = 40_000_000
 """Bytes of a file."""
+_FILE = FILE_FLAGS & ~getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+"""To open a file by its name, links followed; without waiting for one that is a pipe."""
 PRUNED = frozenset(
     [
         "node_modules",
@@ -48,24 +55,64 @@ def in_folder(options: Mapping[str, Any], look: Look) -> Iterator[Found]:
         if not isinstance(error, FileNotFoundError | NotADirectoryError):  # it has not gone meanwhile
             look.closed[f"{_told(where.relative_to(root))}/"] = _denied(error)
 
+    left = _LeftOut()
     for folder, folders, names in os.walk(root, followlinks=False, onerror=closed):
-        folders[:] = sorted(one for one in folders if not one.startswith(".") and one not in PRUNED)
+        visible = sorted(one for one in folders if not one.startswith("."))
+        folders[:] = [one for one in visible if one not in PRUNED]
+        left.folders.update(one for one in visible if one in PRUNED)
         for name in sorted(names):
             path = Path(folder, name)
             key = _told(path.relative_to(root))
-            wanted = any(fnmatch(name, pattern) for pattern in patterns) and kind_of(name) is not None
-            if not wanted or name.startswith(".") or looks_secret(key):
+            if name.startswith(".") or not any(fnmatch(name, pattern) for pattern in patterns):
                 continue
             if any(fnmatch(key, pattern) for pattern in options["exclude"]):
                 continue
-            if (found := _file(path, key)) is not None:
+            if not left.takes(key):
+                continue
+            if (found := _file(path, key, partial(_within, root, path.relative_to(root).parts))) is not None:
                 yield found
+    look.notes += left.notes()
+
+
+@dataclass(slots=True)
+class _LeftOut:
+    """What of a folder is passed over, though it is not hidden."""
+
+    folders: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    secrets: int = 0
+
+    def takes(self, key: str) -> bool:
+        """Whether a file is a document; else it is counted."""
+        if looks_secret(key):
+            self.secrets += 1
+            return False
+        if kind_of(key) is None:
+            self.kinds[Path(key).suffix.lower() or "no ending"] += 1
+            return False
+        return True
+
+    def notes(self) -> list[str]:
+        """For a reader; nothing where it is nothing."""
+        made = []
+        if self.folders:
+            told = ", ".join(sorted(self.folders))
+            made.append(f"{counted(self.folders.total(), 'folder')} passed over: {told}")
+        if self.kinds:
+            most = [name for name, _ in self.kinds.most_common(5)]
+            more = f" and {len(self.kinds) - 5} more" if len(self.kinds) > 5 else ""
+            files = counted(self.kinds.total(), "file")
+            made.append(f"{files} of kinds that are not read: {', '.join(most)}{more}")
+        if self.secrets:
+            made.append(f"{counted(self.secrets, 'file')} passed over whose name says that it holds secrets")
+        return made
 
 
 def of_files(options: Mapping[str, Any], _: Look) -> Iterator[Found]:
     """Files by their names, links followed."""
     for path in options["paths"]:
-        yield _file(Path(path), _told(Path(path)), links=True) or Found(
+        opening = partial(os.open, path, _FILE)
+        yield _file(Path(path), _told(Path(path)), opening, links=True) or Found(
             path, "", _failing(f"there is no file {path}")
         )
 
@@ -81,7 +128,34 @@ def _must_be_folder(root: Path) -> None:
         raise SetupError(f"there is no folder {root}", cause="it is a source of knowledge")
 
 
-def _file(path: Path, key: str, *, links: bool = False) -> Found | None:
+def _within(root: Path, parts: tuple[str, ...]) -> int:
+    """A file below a folder, opened step by step: no link leads out, whoever puts one there meanwhile."""
+    if os.open not in os.supports_dir_fd:
+        return os.open(root.joinpath(*parts), _FILE)
+    here = os.open(root, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0))
+    try:
+        for name in parts[:-1]:
+            below = os.open(name, FOLDER_FLAGS, dir_fd=here)
+            os.close(here)
+            here = below
+        return os.open(parts[-1], FILE_FLAGS, dir_fd=here)
+    finally:
+        os.close(here)
+
+
+def _read(fd: int) -> bytes:
+    """What is in an ordinary file; closes it. Raises Unreadable for all else."""
+    with os.fdopen(fd, "rb") as file:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise Unreadable("it is no ordinary file any more")
+        data = file.read(MAX_FILE + 1) if status.st_size <= MAX_FILE else b""
+    if status.st_size > MAX_FILE or len(data) > MAX_FILE:
+        raise Unreadable(f"it has more than {MAX_FILE:,} bytes")
+    return data
+
+
+def _file(path: Path, key: str, opening: Callable[[], int], *, links: bool = False) -> Found | None:
     """A file; None for a link, a device, or one that is gone by now."""
     shown = _told(path)
     try:
@@ -95,13 +169,9 @@ def _file(path: Path, key: str, *, links: bool = False) -> Found | None:
 
     def read() -> Raw:
         try:
-            with path.open("rb") as file:
-                data = file.read(MAX_FILE + 1)
+            return Raw(_read(opening()), key)
         except OSError as error:
             raise Unreadable(_denied(error)) from None
-        if len(data) > MAX_FILE:
-            raise Unreadable(f"it has more than {MAX_FILE:,} bytes")
-        return Raw(data, key)
 
     # the time of writing can be set back, as `cp -p` and `rsync` do; that of the change cannot
     stamp = f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from loom_nb.border import clean
+from loom_nb.capabilities.knowledge.tables import marks
 from loom_nb.errors import ToolError
 from loom_nb.messages import Conversation, DataPart, Message, Origin, TextPart, Usage, user
 from loom_nb.protocols import LanguageModel, Request
 from loom_nb.retrieval.analysis import words
 from loom_nb.runtime.output import OutputType
+from loom_nb.tokens import estimate
 from loom_nb.wording import one_line
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 FORM = "1"
 """Of the question: when it changes, passages are read again."""
 MAX_NAME = 120
+ANSWER_TOKENS = 250
+"""Of an answer, where nobody knows yet how long it will be."""
 MAX_ABOUT = 300
 SYSTEM = (
     "You read one passage and list what it names: persons, places, organisations, works, methods, things, "
@@ -60,6 +64,26 @@ class Extraction:
 
     entities: list[NamedEntity] = field(default_factory=list)
     relations: list[NamedRelation] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What it takes to read some passages; a guess, but for the calls, which are the most there can be."""
+
+    passages: int
+    calls: int
+    usage: Usage
+
+
+def expected(passages: Sequence[tuple[str, str, str]], gleanings: int = 1) -> Expected:
+    """What reading these passages (see `unread`) takes. Pure."""
+    around = estimate(SYSTEM) + estimate(ASK) + estimate(str(OutputType(Extraction).schema))
+    again = ANSWER_TOKENS + estimate(MORE)
+    tokens = sum(estimate(f"{place}\n{text}") + around for _, place, text in passages)
+    rounds = 1 + gleanings
+    sent = rounds * tokens + len(passages) * again * (gleanings * rounds // 2)
+    calls = len(passages) * rounds
+    return Expected(len(passages), calls, Usage(input_tokens=sent, output_tokens=calls * ANSWER_TOKENS))
 
 
 class Opens(Protocol):
@@ -100,7 +124,7 @@ async def extend(
     Raises:
         ModelError: the model cannot be asked; what was read is kept.
     """
-    left = await asyncio.to_thread(base.reading, _unread)
+    left = await asyncio.to_thread(base.reading, unread)
     form, calls, failed, usage = OutputType(Extraction), 0, 0, Usage()
     opened = model.open()
     try:
@@ -163,7 +187,7 @@ def within(found: Extraction, text: str) -> Extraction:
     said = f" {' '.join(words(text))} "
 
     def is_named(name: str) -> bool:
-        key = key_of(name)
+        key = key_of(_tidy(name, MAX_NAME))
         return bool(key) and len(name) <= MAX_NAME and f" {key} " in said
 
     entities = [
@@ -175,12 +199,16 @@ def within(found: Extraction, text: str) -> Extraction:
         if is_named(one.name)
     ]  # fmt: skip
     known = {key_of(name) for one in entities for name in (one.name, *one.aliases)}
-    relations = [
+    tidied = [
         NamedRelation(_tidy(one.subject, MAX_NAME), _tidy(one.relation, 80), _tidy(one.object, MAX_NAME))
         for one in found.relations
+    ]
+    relations = [
+        one
+        for one in tidied
         if {key_of(one.subject), key_of(one.object)} <= known
         and key_of(one.subject) != key_of(one.object)
-        and one.relation.strip()
+        and one.relation
     ]
     return Extraction(entities, relations)
 
@@ -213,8 +241,7 @@ def keep(db: "Connection", chunk: str, found: Extraction) -> None:
 
 def _merged(db: "Connection", one: NamedEntity, keys: Sequence[str]) -> int:
     """The entity that has one of these names; several of them become the oldest, none a new one."""
-    marks = ",".join("?" * len(keys))
-    query = f"SELECT DISTINCT entity FROM aliases WHERE alias IN ({marks}) ORDER BY entity"  # noqa: S608  marks only
+    query = f"SELECT DISTINCT entity FROM aliases WHERE alias IN ({marks(keys)}) ORDER BY entity"  # noqa: S608  marks only
     known = [int(row[0]) for row in db.execute(query, keys)]
     if known:
         number = known[0]
@@ -244,7 +271,8 @@ def _absorb(db: "Connection", number: int, other: int) -> None:
     db.execute("DELETE FROM entities WHERE id = ?", (other,))
 
 
-def _unread(db: "Connection") -> list[tuple[str, str, str]]:
+def unread(db: "Connection") -> list[tuple[str, str, str]]:
+    """The passages that no model has read yet: id, where it stands, text."""
     rows: Iterable[tuple[str, str, str, str]] = db.execute(
         """SELECT c.id, d.title, c.location, c.text FROM chunks c JOIN documents d ON d.id = c.document
         WHERE d.served = 1 AND NOT EXISTS (

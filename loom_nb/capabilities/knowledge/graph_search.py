@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from loom_nb.capabilities.knowledge.tables import marks
 from loom_nb.retrieval.analysis import words
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def walked(db: "Connection", starts: Sequence[int], hops: int) -> list[tuple[int
     """(entity, hops, the way in words, the passage that tells of the last step), the nearest first."""
     if not starts:
         return []
-    walk = _WALK.format(marks=",".join("?" * len(starts)), most=MOST_STEPS)
+    walk = _WALK.format(marks=marks(starts), most=MOST_STEPS)
     return db.execute(walk, [*starts, hops]).fetchall()
 
 
@@ -154,10 +155,10 @@ def _nodes(db: "Connection", shown: Sequence[int], depths: Mapping[int, int]) ->
 
 def _edges(db: "Connection", shown: Sequence[int]) -> tuple[Edge, ...]:
     places = {one: place for place, one in enumerate(shown)}
-    marks = ",".join("?" * len(shown))
+    known = marks(shown)
     rows = db.execute(
         f"""SELECT DISTINCT subject, relation, object FROM edges
-        WHERE subject IN ({marks}) AND object IN ({marks}) ORDER BY 1, 3, 2""",  # noqa: S608  marks only
+        WHERE subject IN ({known}) AND object IN ({known}) ORDER BY 1, 3, 2""",  # noqa: S608  marks only
         [*shown, *shown],
     )
     return tuple(Edge(places[subject], relation, places[target]) for subject, relation, target in rows)

@@ -13,11 +13,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from loom_nb.border import clean
+from loom_nb.capabilities.knowledge import graph_forgetting
 from loom_nb.capabilities.knowledge.chunking import Chunk, chunked
 from loom_nb.capabilities.knowledge.documents import Document
 from loom_nb.capabilities.knowledge.found import Found, Listing, Raw
 from loom_nb.capabilities.knowledge.rows import IndexProgress, IndexReport
 from loom_nb.capabilities.knowledge.sources import KnowledgeSource
+from loom_nb.capabilities.knowledge.tables import marks, portions
 from loom_nb.database import Database
 from loom_nb.errors import LoomError, SetupError, StoreError, Unreadable
 from loom_nb.retrieval.analysis import index_text
@@ -91,6 +93,7 @@ class _Plan:
     changed: int = 0
     unchanged: int = 0
     failed: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def keep(self, source: str, key: str, one: _Known) -> None:
         """A document stays as it is served, with what was wrong with it."""
@@ -160,11 +163,11 @@ class Pass:
         yield IndexProgress("reading", len(plan.stays), total)
         async for step in self._reading(plan, to_read, known, total):
             yield step
-        notes: list[str] = []
+        notes = plan.notes
         is_same = not self.everything and plan.is_served(known.values(), self._asked)
-        there = await asyncio.to_thread(self._as_served) if is_same else None
-        embedded = removed = 0
-        if there is None:
+        served = await asyncio.to_thread(self._as_served) if is_same else None
+        embedded = 0
+        if served is None:
             began = self.monotonic()
             yield IndexProgress("embedding", total, total)
             async for done, of in self.meaning.embedding(tuple(plan.stays), notes):
@@ -172,9 +175,11 @@ class Pass:
                 embedded = done
                 yield IndexProgress("embedding", total, total, done, of, left)
             yield IndexProgress("finishing", total, total, self._chunks)
-            serve = self._counted if is_same and not self.meaning.changed else self._serve
-            there, removed = await asyncio.to_thread(serve, plan)
-        documents, chunks = there
+            if is_same and not self.meaning.changed:
+                served = await asyncio.to_thread(self._counted)
+            else:
+                served = await asyncio.to_thread(self._serve, plan)
+        documents, chunks, removed = served
         self.report = IndexReport(
             documents, chunks, plan.added, plan.changed, plan.unchanged, removed, embedded, plan.failed,
             self.monotonic() - started, tuple(notes),
@@ -210,15 +215,12 @@ class Pass:
             try:
                 listing = await asyncio.to_thread(source.listing)
             except Exception as error:  # noqa: BLE001  the border: it is somebody else's function or table
-                plan.failed[source.name] = _why(error)
+                plan.failed[source.name] = self.hide(_why(error))
                 self._keep_all(plan, source.name, mine)  # a disk that is not there now is no reason to forget
                 continue
             self._keep_closed(plan, source.name, listing, mine)
-            seen: set[str] = set()
-            for one in map(_named, listing.found):
-                if one.key in seen:
-                    continue
-                seen.add(one.key)
+            plan.notes += [f"{source.name}: {self._told(note)}" for note in listing.notes]
+            for one in self._named(listing.found):
                 before = mine.get(one.key)
                 if before is not None and self._is_as_before(source, one, before):
                     plan.keep(source.name, one.key, before)
@@ -226,11 +228,31 @@ class Pass:
                     to_read.append((source, one))
         return plan, to_read
 
+    def _told(self, text: str) -> str:
+        """A name, an address or a reason as it may be kept and told."""
+        return self.hide(clean(text))
+
+    def _named(self, found: Iterable[Found]) -> Iterator[Found]:
+        """The same by names that may be kept; each name once."""
+        exact: set[str] = set()
+        names: set[str] = set()
+        for one in found:
+            if one.key in exact:
+                continue
+            exact.add(one.key)
+            plain = key = self._told(one.key)
+            number = 2
+            while key in names:  # two that differ in what is hidden
+                key, number = f"{plain} {number}", number + 1
+            names.add(key)
+            yield one if key == one.key else replace(one, key=key)
+
     def _keep_closed(self, plan: _Plan, source: str, listing: Listing, mine: dict[str, _Known]) -> None:
         """Where nobody could look, nothing has gone."""
         for where, why in listing.closed.items():
-            plan.failed[f"{source}: {where}"] = why
-            below = {key: one for key, one in mine.items() if key.startswith(where)}
+            plan.failed[f"{source}: {self._told(where)}"] = self._told(why)
+            beginning = self._told(where)
+            below = {key: one for key, one in mine.items() if key.startswith(beginning)}
             self._keep_all(plan, source, below)
 
     def _is_as_before(self, source: KnowledgeSource, one: Found, before: _Known) -> bool:
@@ -304,7 +326,7 @@ class Pass:
             raise
         except Exception as error:  # noqa: BLE001  the border: a document comes from outside
             lasts = lasts and not isinstance(error, SetupError)  # a library can be installed
-            return _Read(source, found, error=_why(error), lasts=lasts)
+            return _Read(source, found, error=self.hide(_why(error)), lasts=lasts)
         return _Read(source, found, raw.sha256, document, tuple(chunks), raw.url or found.url)
 
     def _is_there(self, source: str, key: str, sha256: str) -> bool:
@@ -344,8 +366,9 @@ class Pass:
             """INSERT INTO documents (source, key, sha256, form, stamp, title, kind, url, path, chunks,
             tokens, error, indexed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
             (
-                read.source, found.key, read.sha256, str(self.form), found.stamp, title, kind, read.url,
-                found.path, len(read.chunks), sum(one.tokens for one in read.chunks), read.error, self.now(),
+                read.source, found.key, read.sha256, str(self.form), found.stamp, title, kind,
+                self._told(read.url), self._told(found.path), len(read.chunks),
+                sum(one.tokens for one in read.chunks), read.error, self.now(),
             ),
         )  # fmt: skip
         number = int(cursor.lastrowid or 0)
@@ -365,8 +388,8 @@ class Pass:
 
     # --- serving
 
-    def _serve(self, plan: _Plan) -> tuple[tuple[int, int], int]:
-        """Make the new state the served one: documents and chunks, and how many documents have gone."""
+    def _serve(self, plan: _Plan) -> tuple[int, int, int]:
+        """Make the new state the served one: documents, chunks, and how many documents have gone."""
         with self.database.transaction("IMMEDIATE") as db:
             served = {row[0] for row in db.execute("SELECT id FROM documents WHERE served = 1")}
             wanted = set(plan.stays)
@@ -385,18 +408,18 @@ class Pass:
             if gone or new or self.meaning.changed:
                 _count_up(db, self.now())
             self.meaning.serve(db)
-            there = _counts(db)
-        return there, len(gone) - len(replaced)
+            counts = _counts(db)
+        return *counts, len(gone) - len(replaced)
 
-    def _counted(self, _: _Plan) -> tuple[tuple[int, int], int]:
+    def _as_served(self) -> tuple[int, int, int] | None:
+        """What `_serve` gives, where all is served with its vectors; else None."""
+        with self.database.transaction() as db:
+            return (*_counts(db), 0) if self.meaning.is_served(db) else None
+
+    def _counted(self) -> tuple[int, int, int]:
         """What `_serve` gives, where it has nothing to write."""
         with self.database.transaction() as db:
-            return _counts(db), 0
-
-    def _as_served(self) -> tuple[int, int] | None:
-        """Documents and chunks, where they are served with their vectors; else None."""
-        with self.database.transaction() as db:
-            return _counts(db) if self.meaning.is_served(db) else None
+            return *_counts(db), 0
 
     def _note(self, db: "Connection", plan: _Plan) -> None:
         rows = [(stamp, plan.errors.get(number, ""), number) for number, stamp in plan.stays.items()]
@@ -414,12 +437,6 @@ def _why(error: Exception) -> str:
     if isinstance(error, LoomError):
         return clean(error.title)
     return clean(f"{type(error).__name__}: {one_line(str(error), 300)}".removesuffix(": "))
-
-
-def _named(found: Found) -> Found:
-    """The same by a name that can be kept."""
-    key = clean(found.key)
-    return found if key == found.key else replace(found, key=key)
 
 
 def _raw(found: Found, page: Raw | LoomError | None) -> Raw:
@@ -453,29 +470,36 @@ def _state(db: "Connection", source: str, key: str, sha256: str, form: str) -> i
 
 def _keys(db: "Connection", numbers: set[int]) -> set[tuple[str, str]]:
     found: set[tuple[str, str]] = set()
-    for some in _portions(sorted(numbers)):
-        found.update(db.execute(f"SELECT source, key FROM documents WHERE id IN ({_marks(some)})", some))  # noqa: S608  marks only
+    for some in portions(sorted(numbers)):
+        found.update(db.execute(f"SELECT source, key FROM documents WHERE id IN ({marks(some)})", some))  # noqa: S608  marks only
     return found
 
 
 def _forget(db: "Connection", numbers: set[int]) -> None:
-    """Documents, their chunks, and vectors that no other chunk has."""
+    """Documents, their chunks, and vectors and what a model read there, where no other chunk has it."""
     readers = _readers(db) if numbers else []
-    for some in _portions(sorted(numbers)):
-        marks = _marks(some)
+    for some in portions(sorted(numbers)):
+        places = marks(some)
         db.execute(
-            f"DELETE FROM words WHERE rowid IN (SELECT number FROM chunks WHERE document IN ({marks}))",  # noqa: S608  marks only
+            f"DELETE FROM words WHERE rowid IN (SELECT number FROM chunks WHERE document IN ({places}))",  # noqa: S608  marks only
             some,
         )
-        hashes = db.execute(f"SELECT hash FROM chunks WHERE document IN ({marks})", some).fetchall()  # noqa: S608  marks only
-        db.execute(f"DELETE FROM chunks WHERE document IN ({marks})", some)  # noqa: S608  marks only
-        db.execute(f"DELETE FROM documents WHERE id IN ({marks})", some)  # noqa: S608  marks only
+        gone = db.execute(f"SELECT id, hash FROM chunks WHERE document IN ({places})", some).fetchall()  # noqa: S608  marks only
+        db.execute(f"DELETE FROM chunks WHERE document IN ({places})", some)  # noqa: S608  marks only
+        db.execute(f"DELETE FROM documents WHERE id IN ({places})", some)  # noqa: S608  marks only
         for name in readers:
             db.executemany(
                 """DELETE FROM vectors WHERE embedder = ?2 AND hash = ?1
                 AND NOT EXISTS (SELECT 1 FROM chunks WHERE hash = ?1)""",
-                [(mark, name) for (mark,) in hashes],
+                [(mark, name) for _, mark in gone],
             )
+        graph_forgetting.forget(db, (chunk for chunk, _ in gone))
+
+
+def forget_others(db: "Connection", sources: Sequence[str]) -> None:
+    """What was read of other sources and is not served, as a pass leaves it that broke off."""
+    rows = db.execute("SELECT id, source FROM documents WHERE served = 0")
+    _forget(db, {number for number, source in rows if source not in sources})
 
 
 def _readers(db: "Connection") -> list[str]:
@@ -489,10 +513,10 @@ def _readers(db: "Connection") -> list[str]:
 
 def _index(db: "Connection", numbers: Sequence[int]) -> None:
     """Put the words of documents into the index."""
-    for some in _portions(numbers):
+    for some in portions(numbers):
         rows = db.execute(
             f"""SELECT c.number, d.title, c.headings, c.text FROM chunks c
-            JOIN documents d ON d.id = c.document WHERE d.id IN ({_marks(some)}) ORDER BY c.number""",  # noqa: S608  marks only
+            JOIN documents d ON d.id = c.document WHERE d.id IN ({marks(some)}) ORDER BY c.number""",  # noqa: S608  marks only
             some,
         ).fetchall()
         db.executemany(
@@ -515,15 +539,6 @@ def _count_up(db: "Connection", now: float) -> None:
     row = db.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()
     generation = int(row[0]) + 1 if row is not None else 1
     db.execute("INSERT OR REPLACE INTO meta VALUES ('generation', ?)", (str(generation),))
-
-
-def _portions(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
-    for first in range(0, len(numbers), 500):
-        yield numbers[first : first + 500]
-
-
-def _marks(some: Sequence[int]) -> str:
-    return ",".join("?" * len(some))
 
 
 def _left(seconds: float, done: int, total: int) -> float | None:

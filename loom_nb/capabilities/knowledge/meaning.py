@@ -78,11 +78,11 @@ class Meaning:
     def is_served(self, db: "Connection") -> bool:
         """Whether what is served was read by this reader: all of it has its vectors then."""
         meta = dict(db.execute("SELECT key, value FROM meta"))
-        name = meta.get("embedder", "")
+        name = str(meta.get("embedder", ""))
         if "indexed" not in meta:
             return False
         if not isinstance(self._reader, str):
-            return name == (self._reader.name if self._reader is not None else "")
+            return name == ("" if self._reader is None else self._reader.name)
         return db.execute("SELECT 1 FROM spaces WHERE name = ?", (name,)).fetchone() is not None
 
     def serve(self, db: "Connection") -> None:

@@ -17,6 +17,7 @@ from loom_nb.capabilities.knowledge.indexing import hash_of
 from loom_nb.capabilities.knowledge.meaning import Vectors
 from loom_nb.capabilities.knowledge.query import Evidence, KnowledgeQuery
 from loom_nb.capabilities.knowledge.rows import ChunkRow, Score
+from loom_nb.capabilities.knowledge.tables import marks, portions
 from loom_nb.retrieval import full_text
 from loom_nb.retrieval.fusion import LEAST_ANSWERED, Component, by_vector, by_words, weighted
 from loom_nb.retrieval.vectors import Near
@@ -155,10 +156,8 @@ def wanted(db: "Connection", query: KnowledgeQuery) -> set[int] | None:
     rows = db.execute("SELECT id, source, title, kind, path, key FROM documents WHERE served = 1")
     documents = [row[0] for row in rows if _fits(query, *row[1:])]
     found: set[int] = set()
-    for first in range(0, len(documents), 500):
-        some = documents[first : first + 500]
-        marks = ",".join("?" * len(some))
-        numbers = db.execute(f"SELECT number FROM chunks WHERE document IN ({marks})", some)  # noqa: S608  marks only
+    for some in portions(documents):
+        numbers = db.execute(f"SELECT number FROM chunks WHERE document IN ({marks(some)})", some)  # noqa: S608  marks only
         found.update(number for (number,) in numbers)
     return found
 
@@ -183,13 +182,12 @@ def _near(index: "VectorIndex", asked: "Vector", hits: Sequence[int], among: Col
 def passages_of(db: "Connection", numbers: Sequence[int]) -> dict[int, Passage]:
     """Chunks by their numbers, with what stands in their documents."""
     found: dict[int, Passage] = {}
-    for first in range(0, len(numbers), 500):
-        some = list(numbers[first : first + 500])
+    for some in portions(numbers):
         rows = db.execute(
             f"""SELECT c.number, c.id, c.document, c.ordinal, c.start, c.end, c.text, c.headings, c.location,
             c.tokens, c.before, c.after, c.hash, d.source, d.title, d.kind, d.url, d.path
             FROM chunks c JOIN documents d ON d.id = c.document
-            WHERE d.served = 1 AND c.number IN ({",".join("?" * len(some))})""",  # noqa: S608  marks only
+            WHERE d.served = 1 AND c.number IN ({marks(some)})""",  # noqa: S608  marks only
             some,
         )
         for number, *row in rows:

@@ -11,8 +11,9 @@ from loom_nb.border import clean
 from loom_nb.capabilities.knowledge.converting import of_row, of_text
 from loom_nb.capabilities.knowledge.documents import Document
 from loom_nb.capabilities.knowledge.folder_files import in_folder, of_files
-from loom_nb.capabilities.knowledge.found import Found, Listing, Look, Raw
+from loom_nb.capabilities.knowledge.found import Found, Listing, Look, Raw, is_address
 from loom_nb.errors import LoomUsageError, ToolError, Unreadable
+from loom_nb.redaction.hiding import Hiding
 
 if TYPE_CHECKING:
     from loom_nb.protocols import Enquiry, Enrichment
@@ -43,7 +44,12 @@ class KnowledgeSource:
     def folder(
         cls, path: str | Path, pattern: str = "*", exclude: Sequence[str] = (), name: str = ""
     ) -> "KnowledgeSource":
-        """All documents under a folder. Hidden files, links and files that hold secrets are passed over.
+        """All documents under a folder, of the kinds that are read (see `converting`), by their endings.
+
+        Passed over are links, hidden files and folders, files whose names say that they hold secrets, and
+        folders in which nobody writes documents: build, dist, target, venv, site-packages, node_modules and
+        __pycache__. What an index leaves out but for links and what is hidden stands in
+        `IndexReport.notes`.
 
         Args:
             path: the folder.
@@ -85,7 +91,7 @@ class KnowledgeSource:
         """The rows of a DataFrame, each a document made of some columns.
 
         Args:
-            frame: as it is when it is indexed.
+            frame: as it is when it is indexed; of more than 200,000 rows the first.
             columns: whose words are looked for.
             title: the column that a row is called by; its label by default.
             name: of the source.
@@ -128,8 +134,8 @@ class KnowledgeSource:
         match value:
             case KnowledgeSource():
                 return value
-            case str() if value.startswith(("http://", "https://")):
-                return cls.urls(value, name=value)
+            case str() if is_address(value):
+                return cls.urls(value, name=Hiding()(value))
             case str() | Path():
                 path = Path(value).expanduser()
                 return cls.folder(path) if path.is_dir() else cls.files(path, name=path.name)
@@ -233,6 +239,7 @@ def _of_frame(options: Mapping[str, Any], look: Look) -> Iterator[Found]:
         zip(frame.index, wanted.itertuples(index=False, name=None), strict=True)
     ):
         if number >= MAX_ROWS:
+            look.notes.append(f"{len(frame) - MAX_ROWS:,} rows beyond the first {MAX_ROWS:,} are left out")
             break
         values = dict(zip(wanted.columns, row, strict=True))
         words = [(one, _cell(values[one])) for one in columns]

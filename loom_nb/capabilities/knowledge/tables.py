@@ -1,7 +1,12 @@
 """The tables of a base of knowledge, version by version."""
 
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
 from loom_nb.database import Schema
 from loom_nb.retrieval.analysis import TOKENIZE
+
+T = TypeVar("T")
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -49,5 +54,26 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX edges_chunk ON edges (chunk)",
         "CREATE TABLE extracted (chunk TEXT PRIMARY KEY, form TEXT NOT NULL) WITHOUT ROWID",
     ),
+    (
+        # What a model had read in passages that are gone was kept.
+        "DELETE FROM mentions WHERE chunk NOT IN (SELECT id FROM chunks)",
+        "DELETE FROM edges WHERE chunk NOT IN (SELECT id FROM chunks)",
+        "DELETE FROM extracted WHERE chunk NOT IN (SELECT id FROM chunks)",
+        "DELETE FROM aliases WHERE entity NOT IN (SELECT entity FROM mentions)",
+        "DELETE FROM entities WHERE id NOT IN (SELECT entity FROM mentions)",
+        # Documents that two processes at once had left without their words: read again at the next look.
+        "UPDATE OR IGNORE documents SET stamp = '', form = '' WHERE kind = '' AND error = ''",
+    ),
 )
 SCHEMA = Schema(0x4C4F4F4B, MIGRATIONS)  # "LOOK"
+
+
+def portions(numbers: Sequence[T]) -> Iterator[Sequence[T]]:
+    """So many at once as a statement may name."""
+    for first in range(0, len(numbers), 500):
+        yield numbers[first : first + 500]
+
+
+def marks(some: Sequence[object]) -> str:
+    """A place in a statement for each: "?,?,?"."""
+    return ",".join("?" * len(some))

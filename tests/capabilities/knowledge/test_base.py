@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pandas as pd
 import pytest
 
 from loom_nb.capabilities.knowledge import KnowledgeBase, KnowledgeQuery, KnowledgeSource
+from loom_nb.capabilities.knowledge.base import mark_of
 from loom_nb.capabilities.knowledge.converting import converted
 from loom_nb.errors import EmbeddingError, LoomUsageError, ModelError
 from tests.capabilities.knowledge.papers import BEE, QUOKKA, library_of, pdf
@@ -186,6 +188,9 @@ async def test_tables_functions_and_texts_are_sources(tmp_path):
         KnowledgeSource.dataframe(frame, ["nothing"])
     base.close()
     assert not base.path.exists()
+    assert base.state().documents == 0  # used again it is there again
+    base.close()
+    assert not base.path.parent.exists()
 
 
 async def test_sources_and_filters_narrow_a_query(base):
@@ -379,6 +384,71 @@ async def test_cancel_keeps_what_is_served(tmp_path):
     assert (await other.index()).documents == 200
 
 
+async def test_who_asks_while_it_goes_on_waits_for_the_same_and_is_told_too(tmp_path):
+    texts = {f"text {n}": f"Words of number {n} " * 20 for n in range(100)}
+    base = KnowledgeBase([KnowledgeSource.texts(texts)], path=tmp_path / "k.db", embedder=None)
+    one: list[str] = []
+    other: list[str] = []
+    first = asyncio.create_task(base.index(lambda step: one.append(step.phase)))
+    while "reading" not in one:
+        await asyncio.sleep(0)
+    look = base.index(lambda step: other.append(step.phase), everything=False)
+    second = asyncio.create_task(look)
+    reports = await asyncio.gather(first, second)
+
+    assert reports[0] is reports[1]
+    assert other[0] == "reading" and other[-1] == one[-1] == "done"
+    base.close()
+
+
+async def test_a_caller_that_is_cancelled_leaves_it_to_those_who_wait_and_the_last_one_ends_it(tmp_path):
+    go = threading.Event()
+
+    def slow():
+        assert go.wait(30)
+        return ["The queen bee lays eggs."]
+
+    base = KnowledgeBase([KnowledgeSource.callable(slow)], path=tmp_path / "k.db", embedder=None)
+    first, second, look = (
+        asyncio.create_task(base.index(everything=every)) for every in (False, False, True)
+    )
+    await asyncio.sleep(0)
+    first.cancel()
+    look.cancel()
+    await asyncio.wait([first, look])
+    go.set()
+
+    assert first.cancelled() and look.cancelled()
+    assert (await second).documents == 1
+    assert not base.cancel()
+    alone = asyncio.create_task(base.index())
+    await asyncio.sleep(0)
+    alone.cancel()
+    await asyncio.wait([alone])
+    assert not base.cancel()
+    base.close()
+
+
+async def test_it_is_stopped_from_another_thread(tmp_path):
+    go, begun = threading.Event(), threading.Event()
+
+    def slow():
+        begun.set()
+        assert go.wait(30)
+        return ["The queen bee lays eggs."]
+
+    base = KnowledgeBase([KnowledgeSource.callable(slow)], path=tmp_path / "k.db", embedder=None)
+    one, other = asyncio.create_task(base.index()), asyncio.create_task(base.index())
+    await asyncio.to_thread(begun.wait, 30)
+
+    assert await asyncio.to_thread(base.cancel)
+
+    go.set()
+    await asyncio.wait([one, other])
+    assert one.cancelled() and other.cancelled()
+    base.close()
+
+
 async def test_two_bases_on_one_file_see_each_others_work(tmp_path, folder):
     one = KnowledgeBase([KnowledgeSource.folder(folder)], path=tmp_path / "k.db")
     other = KnowledgeBase([KnowledgeSource.folder(folder)], path=tmp_path / "k.db")
@@ -538,6 +608,16 @@ def test_the_same_sources_have_the_same_file(folder):
 
     assert one.path == other.path
     assert one.path != KnowledgeBase([KnowledgeSource.folder(folder, "*.md")]).path
+    same = [KnowledgeSource.folder(folder)]
+    others = [
+        one,
+        KnowledgeBase(same, embedder=None),
+        KnowledgeBase(same, embedder=Counting()),
+        KnowledgeBase(same, chunk_tokens=64, overlap_tokens=8),
+    ]
+    assert len({each.path for each in others}) == 4  # else they undo each other's work at every look
+    # what stands here is the name of files that were made before the others had one of their own
+    assert mark_of([KnowledgeSource.texts({"a": "b"})]) == "fc3ebed359063308"
     assert BEE and QUOKKA
 
 

@@ -1,5 +1,6 @@
 """An agent with documents: passages travel with a task, a tool finds them, numbers stay, nothing is repeated."""
 
+import gc
 import sqlite3
 
 import numpy as np
@@ -313,3 +314,20 @@ async def test_what_was_found_is_told_where_its_use_cannot_be_noted(tmp_path, mo
         assert "[1] a, line 1" in str(result.messages[-2])
     other.close()
     base.close()
+
+
+async def test_of_texts_that_come_with_runs_nothing_stays_on_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setenv("LOOM_NB_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "passing"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    (tmp_path / "passing").mkdir()
+    agent = Agent(Model.scripted(["a"] * 12), session_store=MemoryStore())
+    async with agent.session() as session:
+        for number in range(12):
+            given = KnowledgeSource.texts({"contract": f"The budget of project {number} is {number}000."})
+            await session.run("what is the budget?", context=RunContext(knowledge=[given]))
+
+        assert len(found_in(session)) == 12
+    gc.collect()
+    assert not (tmp_path / "home" / "knowledge").exists()
+    assert len(list((tmp_path / "passing").iterdir())) == 8

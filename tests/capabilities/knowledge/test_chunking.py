@@ -1,13 +1,15 @@
 """Chunks are pieces of the text, bounded, overlapping, with whole blocks of code, under stable names."""
 
 import itertools
+import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loom_nb.capabilities.knowledge.chunking import chunked
-from loom_nb.capabilities.knowledge.documents import Document, fences, markdown_outline
+from loom_nb.capabilities.knowledge.documents import Document, Mark, fences, markdown_outline
 from loom_nb.errors import LoomUsageError
 from loom_nb.tokens import estimate
 
@@ -113,3 +115,47 @@ def test_the_same_words_twice_in_a_document_have_two_names():
 def test_sizes_that_make_no_sense_are_refused(size, overlap):
     with pytest.raises(LoomUsageError):
         chunked(Document("text"), "n", size, overlap)
+
+
+def steps_to_cut(document: Document) -> int:
+    """Lines of our own that are carried out, and characters and items that are looked through at once."""
+    count = 0
+
+    class Text(str):
+        def count(self, *given):
+            nonlocal count
+            count += given[-1] - given[-2]
+            return super().count(*given)
+
+    def step(*_):
+        nonlocal count
+        count += 1
+        return step
+
+    before = sys.gettrace()
+    sys.settrace(lambda *_: step)
+    try:
+        chunked(replace(document, text=Text(document.text)), "x")
+    finally:
+        sys.settrace(before)
+    return count
+
+
+WORDS = "A paragraph of some words here.\n\n"
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda n: Document("```\nx\n```\nword word\n\n" * n, "", "markdown"),
+        lambda n: Document(
+            WORDS * n, "", "docx", (), tuple(Mark(i * len(WORDS), i + 1) for i in range(n)), "paragraph"
+        ),
+        lambda n: Document("a line of a log file with words\n" * n, "", "text"),
+    ],
+    ids=["blocks of code", "paragraphs", "lines"],
+)
+def test_twice_as_long_a_document_takes_twice_as_long_to_cut(made):
+    once, twice = steps_to_cut(made(400)), steps_to_cut(made(800))
+
+    assert twice < 2.5 * once

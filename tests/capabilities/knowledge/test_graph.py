@@ -6,7 +6,9 @@ import pytest
 
 from loom_nb import Model
 from loom_nb.capabilities.knowledge import KnowledgeBase, KnowledgeQuery, KnowledgeSource, extend
-from loom_nb.capabilities.knowledge.graph import Extraction, NamedEntity, NamedRelation, within
+from loom_nb.capabilities.knowledge.graph import Extraction, NamedEntity, NamedRelation, expected, within
+from loom_nb.capabilities.knowledge.tables import MIGRATIONS, SCHEMA
+from loom_nb.database import Database, Schema
 
 TEXTS = {
     "curie": "Marie Curie, also called Madame Curie, discovered polonium.",
@@ -147,3 +149,82 @@ async def test_a_subgraph_of_nothing_is_empty(tmp_path, names):
     await base.index()
 
     assert base.subgraph(names).nodes == ()
+
+
+async def test_what_only_a_document_said_goes_with_it(tmp_path):
+    texts = {
+        "1": "Mrs Curie won a prize.",
+        "2": "Mrs Curie, called the agent Falcon, met Bohr.",
+        "3": "Bread is made of flour.",
+    }
+    base = KnowledgeBase([KnowledgeSource.texts(texts)], path=tmp_path / "k.db", embedder=None)
+    await base.index()
+    replies = [
+        said([("Mrs Curie", "person"), ("prize", "thing")], [("Mrs Curie", "won", "prize")]),
+        json.dumps({
+            "entities": [
+                {"name": "the agent Falcon", "kind": "person", "about": "was a spy", "aliases": ["Mrs Curie"]},
+                {"name": "Bohr", "kind": "person", "about": "", "aliases": []},
+            ],
+            "relations": [{"subject": "Mrs Curie", "relation": "met", "object": "Bohr"}],
+        }),
+        BREAD,
+    ]  # fmt: skip
+    async for _ in extend(base, Model.scripted(replies), gleanings=0):
+        pass
+    assert base.subgraph(["the agent Falcon"]).nodes != ()
+    del texts["2"], texts["3"]
+    rest = KnowledgeBase([KnowledgeSource.texts(texts)], path=tmp_path / "k.db", embedder=None)
+    await rest.index()
+
+    assert [node.name for node in rest.subgraph().nodes] == ["Mrs Curie", "prize"]
+    assert rest.subgraph(["the agent Falcon"]).nodes == ()
+    rows = rest.reading(
+        lambda db: [
+            row
+            for name in ("entities", "aliases", "mentions", "edges", "extracted")
+            for row in db.execute(f"SELECT * FROM {name}")
+        ]
+    )
+    assert not any(word in repr(rows) for word in ("spy", "alcon", "ohr", "read", "met"))
+    assert len(rows) == 2 + 2 + 2 + 1 + 1
+    rest.close()
+    base.close()
+
+
+async def test_a_base_of_before_forgets_what_it_had_kept_too_long(tmp_path):
+    old = Database(tmp_path / "k.db", Schema(SCHEMA.application, MIGRATIONS[:1]), 1.0)
+    with old.transaction("IMMEDIATE") as db:
+        db.execute("INSERT INTO entities VALUES (1, 'Marie Curie', 'person', 'was a spy')")
+        db.execute("INSERT INTO aliases VALUES ('marie curie', 1)")
+        db.execute("INSERT INTO mentions VALUES (1, 'gone')")
+        db.execute("INSERT INTO extracted VALUES ('gone', '1')")
+    old.close()
+    base = KnowledgeBase([KnowledgeSource.texts(TEXTS)], path=tmp_path / "k.db", embedder=None)
+
+    assert base.state().entities == 0
+    assert (await base.index()).documents == 4
+    base.close()
+
+
+async def test_a_name_that_is_far_too_long_costs_its_relation_and_no_more(tmp_path):
+    answer = said(
+        [("Marie Curie", "person"), ("polonium", "element")],
+        [("Marie" + "!" * 200 + "Curie", "discovered", "polonium")],
+    )
+    base, last = await base_with(tmp_path, BREAD, answer, POLAND, POLONIUM, gleanings=0)
+
+    assert (last.done, last.failed) == (4, 0)
+    assert base.subgraph(["Marie Curie"]).edges == ()
+
+
+def test_what_reading_takes_is_told_before():
+    passages = [("1", "Curie, line 1", "Marie Curie discovered polonium. " * 10)] * 8
+
+    once, twice = expected(passages, gleanings=0), expected(passages, gleanings=1)
+
+    assert (once.passages, once.calls, twice.calls) == (8, 8, 16)
+    assert 8 * 80 < once.usage.input_tokens < 8 * 2_000
+    assert twice.usage.input_tokens > 2 * once.usage.input_tokens
+    assert twice.usage.output_tokens == 2 * once.usage.output_tokens
+    assert expected([]).usage.input_tokens == 0

@@ -187,3 +187,29 @@ async def test_to_index_is_to_read_also_where_nothing_shows_that_a_file_has_chan
     assert (await base.index(everything=False)).changed == 0
     assert (await base.index()).changed == 1
     base.close()
+
+
+async def test_secrets_in_addresses_and_names_are_kept_and_told_nowhere(tmp_path):
+    key, other = ("ghp_" + ("A1b2C3d4" + letters) * 3 for letters in ("wxYZ", "YZwx"))
+    kept = tmp_path / "index" / "k.db"
+    folder = folder_of(tmp_path / "docs", 1)
+    (folder / f"notes {key}.md").write_text("Hornets build nests.")
+    (folder / f"notes {other}.md").write_text("Wasps like jam.")
+    async with serving() as site:
+        site.page(f"/owls?token={key}", "<title>Owls</title><p>Owls turn their heads.</p>")
+        where = f"http://127.0.0.1:{site.port}/owls?token={key}"
+        closed = f"http://127.0.0.2:{site.port}/owls?token={key}"
+        allow = [("127.0.0.1", site.port)]
+        sources = [KnowledgeSource.urls(where, closed, allow=allow), KnowledgeSource.folder(folder)]
+        base = KnowledgeBase([*sources, closed], path=kept, embedder=None)
+        report = await base.index()
+        told = [*report.failed.items(), *base.sources(), *base.documents().rows]
+        found = [*await base.search("owls turn heads"), *await base.search("wasps and hornets")]
+        base.close()
+
+    assert f"GET /owls?token={key}" in site.methods
+    assert (report.documents, len(found)) == (4, 3)
+    assert "token=****" in repr(told) and "token=****" in found[0].url
+    for secret in (key, other):
+        assert secret not in repr(told) and secret not in repr(found)
+        assert secret.encode() not in kept.read_bytes()

@@ -74,3 +74,15 @@ async def test_names_that_are_no_text_are_kept_as_what_can_be_read_of_them(tmp_p
     (found,) = await base.search("wasps like jam")
     assert (found.title, found.source) == ("k\ufffd", "\ufffd")
     base.close()
+
+
+async def test_rows_that_are_left_out_of_a_table_are_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("loom_nb.capabilities.knowledge.sources.MAX_ROWS", 3)
+    frame = pd.DataFrame({"text": [f"words of row {n}" for n in range(5)]})
+    source = KnowledgeSource.dataframe(frame, ["text"])
+    base = KnowledgeBase([source], path=tmp_path / "k.db", embedder=None)
+
+    report = await base.index()
+
+    assert (report.documents, report.notes) == (3, ("table: 2 rows beyond the first 3 are left out",))
+    base.close()
