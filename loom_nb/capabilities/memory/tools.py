@@ -211,8 +211,7 @@ class MemoryTools:
 
         Args:
             note_id: of the note, as a search gives it.
-            undo: take back the last change of it instead: one that was forgotten comes back, one that was
-                changed says what it said before, one that was remembered is gone.
+            undo: bring it back instead, or take back the last change of it.
         """
         by, viewer = _here()
         try:
