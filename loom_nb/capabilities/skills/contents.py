@@ -10,6 +10,7 @@ import stat
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 from loom_nb.border import clean
@@ -37,6 +38,8 @@ class Unread:
 
     path: str
     why: str
+    sealed: bool = False
+    """Whether the hash of the skill stands for it as well: a yes is then one to these very bytes."""
     harmless: bool = False
     """Whether it is a picture or the like, of which no text speaks as of a program."""
 
@@ -126,7 +129,7 @@ class _Walk:
             inner = self._waiting.popleft() if self._waiting else self._hidden.popleft()
             try:
                 with os.scandir(self.root / inner) as entries:
-                    found = sorted(entries, key=lambda one: one.name)
+                    found = sorted(islice(entries, MAX_ENTRIES + 1), key=lambda one: one.name)
             except OSError as error:
                 if not inner:
                     raise
@@ -178,9 +181,9 @@ def _looked_at(folder: Folder, walk: _Walk) -> Iterator[tuple[str, str]]:
             mark, left = _mark(folder, path, status, left)
         walk.marks.append((path, mark))
         if not read:
-            walk.unread.append(Unread(path, f"lies behind the first {MAX_RESOURCES:,} files"))
+            walk.unread.append(Unread(path, f"lies behind the first {MAX_RESOURCES:,} files", sealed=True))
         elif data is None:
-            walk.unread.append(Unread(path, "cannot be read"))
+            walk.unread.append(Unread(path, "cannot be read", sealed=True))
         else:
             text, why = _text(path, data)
             if why is not None:
@@ -193,7 +196,7 @@ def _text(path: str, data: bytes) -> tuple[str | None, Unread | None]:
     """What is looked at of a file, and what is not."""
     whole = None
     if len(data) > MAX_RESOURCE:
-        whole = Unread(path, f"is larger than {MAX_RESOURCE // 1024} kB")
+        whole = Unread(path, f"is larger than {MAX_RESOURCE // 1024} kB", sealed=True)
     elif b"\0" not in data:
         try:
             return clean(data.decode()), None
@@ -204,11 +207,12 @@ def _text(path: str, data: bytes) -> tuple[str | None, Unread | None]:
         return text, whole  # an odd byte stops no shell
     kind = kind_of(data[:4_096])
     if path.rpartition(".")[2].casefold() in _ENDINGS.get(kind, ()):
-        return None, Unread(path, f"is a {NAMES[kind]}", harmless=b"PK\5\6" not in data and whole is None)
+        harmless = b"PK\5\6" not in data and whole is None  # Python runs an archive behind a picture
+        return None, Unread(path, f"is a {NAMES[kind]}", sealed=True, harmless=harmless)
     return (
         (text, whole)
         if whole is not None and b"\0" not in data
-        else (None, whole or Unread(path, "is no text"))
+        else (None, whole or Unread(path, "is no text", sealed=True))
     )
 
 

@@ -131,13 +131,14 @@ def _findings(texts: Sequence[tuple[str, str]]) -> Iterator[Finding]:
 
 def _unread(unread: Sequence[Unread]) -> Iterator[Finding]:
     """One finding for each reason."""
-    by_reason: dict[tuple[str, bool], list[str]] = {}
+    by_reason: dict[tuple[str, bool, bool], list[str]] = {}
     for one in unread:
-        by_reason.setdefault((one.why, one.harmless), []).append(one.path)
-    for (why, harmless), paths in by_reason.items():
+        by_reason.setdefault((one.why, one.sealed, one.harmless), []).append(one.path)
+    for (why, sealed, harmless), paths in by_reason.items():
         more = f" ({len(paths):,} of them)" if len(paths) > 1 else ""
         reason = f"has files that nobody looked at{more}: {why}"
-        yield Finding("unread", "low" if harmless else "medium", reason, clean(paths[0]) or ".", 1)
+        kind = "unread" if sealed else "unknown"
+        yield Finding(kind, "low" if harmless else "medium", reason, clean(paths[0]) or ".", 1)
 
 
 def _report(found: list[Finding]) -> Report:

@@ -4,7 +4,6 @@ Commands and code can write where these skills lie. That cannot be prevented her
 """
 
 import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,14 +75,20 @@ class Seen:
         except StoreError:
             return False
 
-    def keep(self, opened: Opened, *, approved: bool) -> None:
-        """Write down that this content was used. Where that cannot be, it is asked about again."""
+    def keep(self, opened: Opened, *, approved: bool, now: float) -> None:
+        """Write down that this content was used. Where that cannot be, it is asked about again.
+
+        Args:
+            opened: the skill.
+            approved: a person has seen it and said yes.
+            now: seconds since the epoch.
+        """
         if opened.skill.tier != "user":
             return
         folder = str(opened.skill.folder)
         try:
             with self._database.transaction("IMMEDIATE") as db:
-                _keep(db, folder, opened, approved)
+                _keep(db, folder, opened, approved, now)
         except StoreError:
             return
 
@@ -100,11 +105,11 @@ class Seen:
             return db.execute(query, (str(opened.skill.folder),)).fetchall()
 
 
-def _keep(db: "Connection", folder: str, opened: Opened, approved: bool) -> None:
+def _keep(db: "Connection", folder: str, opened: Opened, approved: bool, now: float) -> None:
     db.execute(
         """INSERT INTO used (folder, sha256, at, approved, marks) VALUES (?1, ?2, ?3, ?4, ?5)
         ON CONFLICT (folder, sha256) DO UPDATE SET at = ?3, approved = max(approved, ?4)""",
-        (folder, opened.sha256, time.time(), int(approved), json.dumps(_marks(opened))),
+        (folder, opened.sha256, now, int(approved), json.dumps(_marks(opened))),
     )
     db.execute(
         """DELETE FROM used WHERE folder = ?1 AND id NOT IN

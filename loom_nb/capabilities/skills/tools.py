@@ -1,6 +1,7 @@
 """The tools by which a model finds, loads and puts away skills."""
 
 import dataclasses
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,7 +75,7 @@ class Finding:
             raise ToolError(f"the skill {name} changed just now", fixes=["activate_skill again"])
         approved = context is not None and bool(context.approved)
         if approved or not ready.news:
-            self.seen.keep(ready.opened, approved=approved)
+            self.seen.keep(ready.opened, approved=approved, now=time.time())
         if context is not None:
             context.say(activated(ready, context.call_id))
         return [TextPart(told(ready, arguments), origin_of(ready.opened.skill))]

@@ -56,7 +56,7 @@ def test_the_first_sight_of_a_skill_raises_no_doubt(tmp_path):
 
 def test_another_content_than_those_that_were_used_raises_one_and_says_which_files(tmp_path):
     folder = put(tmp_path / "skills", "report", go_dot_sh="ls\n", a_dot_md="x", b_dot_md="x", c_dot_md="x")
-    seen(tmp_path).keep(opened(tmp_path / "skills"), approved=False)
+    seen(tmp_path).keep(opened(tmp_path / "skills"), approved=False, now=1.0)
     assert seen(tmp_path).doubt(opened(tmp_path / "skills")) == ""
     (folder / "go.sh").write_text("id\n")
     doubt = seen(tmp_path).doubt(opened(tmp_path / "skills"))
@@ -71,7 +71,7 @@ def test_a_content_that_was_used_before_may_come_back(tmp_path):
     before = (folder / "SKILL.md").read_text()
     for text in (before, before + "More.\n"):
         (folder / "SKILL.md").write_text(text)
-        seen(tmp_path).keep(opened(tmp_path / "skills"), approved=True)
+        seen(tmp_path).keep(opened(tmp_path / "skills"), approved=True, now=1.0)
     (folder / "SKILL.md").write_text(before)
     assert seen(tmp_path, 0).doubt(opened(tmp_path / "skills")) == ""
 
@@ -94,7 +94,7 @@ def test_setting_the_time_of_a_file_back_hides_no_change(tmp_path):
 @pytest.mark.parametrize("tier", ["builtin", "project", "agent"])
 def test_skills_of_other_places_are_not_kept(tmp_path, tier):
     put(tmp_path / "skills", "report")
-    seen(tmp_path).keep(opened(tmp_path / "skills", tier), approved=True)
+    seen(tmp_path).keep(opened(tmp_path / "skills", tier), approved=True, now=1.0)
     assert seen(tmp_path, 0).doubt(opened(tmp_path / "skills", tier)) == ""
     assert not (tmp_path / "skills.db").exists()
 
@@ -104,7 +104,7 @@ def test_the_record_is_bounded(tmp_path):
     record = seen(tmp_path)
     for number in range(MOST_KEPT + 5):
         (folder / "a.md").write_text(str(number))
-        record.keep(opened(tmp_path / "skills"), approved=False)
+        record.keep(opened(tmp_path / "skills"), approved=False, now=1.0)
     assert len(record._rows(opened(tmp_path / "skills"))) == MOST_KEPT
 
 
@@ -112,7 +112,7 @@ def test_a_damaged_record_raises_doubts_and_no_error(tmp_path):
     put(tmp_path / "skills", "report")
     (tmp_path / "skills.db").write_bytes(b"no database at all " * 100)
     assert "cannot be read" in seen(tmp_path).doubt(opened(tmp_path / "skills"))
-    seen(tmp_path).keep(opened(tmp_path / "skills"), approved=True)
+    seen(tmp_path).keep(opened(tmp_path / "skills"), approved=True, now=1.0)
     assert not seen(tmp_path).approved(opened(tmp_path / "skills"))
 
 
@@ -161,4 +161,12 @@ async def test_a_yes_to_files_that_nobody_looked_at_holds_for_these_very_files(t
     assert len((await played(tmp_path, ACTIVATE))[1]) == 1
     assert (await played(tmp_path, ACTIVATE))[1] == []
     (folder / "font.ttf").write_bytes(b"\0\1\0\1")
+    assert len((await played(tmp_path, ACTIVATE))[1]) == 1
+
+
+async def test_a_yes_holds_for_no_file_that_the_hash_does_not_stand_for(tmp_path):
+    folder = put(tmp_path / "home" / "skills", "report")
+    (tmp_path / "elsewhere").write_text("fine")
+    (folder / "link").symlink_to(tmp_path / "elsewhere")
+    assert len((await played(tmp_path, ACTIVATE))[1]) == 1
     assert len((await played(tmp_path, ACTIVATE))[1]) == 1
