@@ -4,11 +4,12 @@ import asyncio
 import contextvars
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from loom_nb.checks import shown
 from loom_nb.credentials.used_secrets import USED
 from loom_nb.errors import LoomUsageError, NotBuiltError
 from loom_nb.events import Event
@@ -20,6 +21,7 @@ from loom_nb.protocols import Book, Capability, Generation, KeySource, Store
 from loom_nb.redaction.known import KnownSecrets
 from loom_nb.runtime.hooks import Hook, Hooks
 from loom_nb.runtime.policies import Runtime
+from loom_nb.runtime.redacting import Redacting
 from loom_nb.runtime.run import RunResult
 from loom_nb.runtime.session import Session
 from loom_nb.runtime.tally import Tally
@@ -109,8 +111,17 @@ class Agent:
         _expect("instructions", instructions, str)
         _expect("generation", generation, Generation | None)
         _expect("runtime", runtime, Runtime | None)
-        if callable(tools):
+        _expect("name", name, str)
+        if callable(tools) or not isinstance(tools, Iterable):
             raise LoomUsageError("Agent.tools is a list of functions", fixes=["tools=[my_function]"])
+        if not isinstance(capabilities, Iterable):
+            raise LoomUsageError("Agent.capabilities is a list", fixes=["capabilities=[Capability.files()]"])
+        if session_store is not None and not callable(getattr(session_store, "append", None)):
+            raise LoomUsageError(
+                f"Agent(session_store={shown(session_store)})",
+                cause="session_store is a store, or None for the user's own",
+                fixes=['Agent(session_store=SqliteStore("runs.db"))'],
+            )
         for capability in capabilities:
             _expect("capabilities", capability, Capability)
         capabilities = (*capabilities, *_knowledge(knowledge))
@@ -133,6 +144,12 @@ class Agent:
     def session(self, config: SessionConfig | None = None) -> Session:
         """A conversation. The same id gives the same session, as long as it is open somewhere."""
         config = config or SessionConfig()
+        if not isinstance(config, SessionConfig):
+            raise LoomUsageError(
+                f"agent.session({shown(config)})",
+                cause="which conversation is told by a SessionConfig",
+                fixes=['agent.session(SessionConfig(id="study-7"))'],
+            )
         known = self._sessions.get(config.id) if config.id else None
         if known is not None and not known._closed:
             known.metadata.update(config.metadata)
@@ -145,8 +162,7 @@ class Agent:
             owns_store=store is None,
             describe=_describe,
             book=_book_beside,
-            secrets=known_secrets(),
-            redaction=USED,
+            redacting=_redacting(),
         )
         self._sessions[session.id] = session
         return session
@@ -247,6 +263,12 @@ def _default_store() -> Store:
 def known_secrets() -> KnownSecrets:
     """What this process knows of secrets: one for all sessions, for what one was told another may show."""
     return KnownSecrets()
+
+
+@cache
+def _redacting() -> Redacting:
+    """One for all sessions as well: it holds nothing of any of them."""
+    return Redacting(known_secrets(), USED)
 
 
 def _book_beside(store: Store) -> Book:

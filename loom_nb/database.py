@@ -35,8 +35,8 @@ class Inside(threading.local):
     """
 
     def __init__(self) -> None:
+        self._late: deque[Callable[[], None]] = deque()  # first: to make it may call a finalizer, which asks
         self._depth = 0
-        self._late: deque[Callable[[], None]] = deque()
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -68,6 +68,8 @@ READER_MS = 100
 class Database:
     """One connection, opened at its first use, shared by all threads through a lock.
 
+    In a folder that may not be written it is read as it lies there, unless somebody is writing it.
+
     Args:
         path: the file; its folder is made when missing, for this user only.
         schema: what it holds.
@@ -83,6 +85,8 @@ class Database:
         self._lock = threading.RLock()  # a finalizer may come by at any moment: see `soon`
         self._connection: Connection | None = None
         self._identity: tuple[int, int] | None = None
+        self._frozen: tuple[int, int] | None = None
+        """How the file was when it was opened as one that nobody writes."""
         self._closing: weakref.finalize[..., Database] | None = None
 
     @contextmanager
@@ -152,6 +156,8 @@ class Database:
             yield
 
     def _ready(self) -> "Connection":
+        if self._connection is not None and self._frozen not in (None, _frozen(self.path)):
+            self._let_go()  # somebody writes it after all, or did
         if self._connection is None:
             return self._open()
         if self._identity != _identity(self.path):
@@ -174,8 +180,20 @@ class Database:
             raise StoreError(
                 f"The store {self.path} cannot be made", cause=str(error.strerror), fixes=(_ELSEWHERE,)
             ) from None
+        self._frozen = None
+        try:
+            return self._connect(str(self.path))
+        except sqlite3.OperationalError as error:
+            self._frozen = _frozen(self.path) if error.sqlite_errorcode & 0xFF in _READ_ONLY else None
+            if self._frozen is None:
+                raise
+        return self._connect(f"{self.path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+
+    def _connect(self, name: str, *, uri: bool = False) -> "Connection":
+        import sqlite3
+
         db = sqlite3.connect(
-            self.path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
+            name, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False, uri=uri
         )
         self._connection = db
         self._closing = weakref.finalize(self, db.close)
@@ -321,3 +339,21 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+_READ_ONLY = (8, 14)
+"""The codes of SQLite, which is loaded late, for what may not be written and what cannot be opened."""
+
+
+def _frozen(path: Path) -> tuple[int, int] | None:
+    """When a file was changed and how large it is, where this process may not write beside it, as SQLite
+    needs to even for reading, and nobody else is writing it; None where that is otherwise.
+    """
+    try:
+        may_write = os.access(path.parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+        if may_write or path.with_name(f"{path.name}-wal").exists():
+            return None
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size

@@ -57,6 +57,29 @@ Fault = Literal[
 ]
 """How a model call fails, in one vocabulary for every vendor."""
 
+RunFault = Literal[
+    "turns",
+    "tokens",
+    "cost",
+    "timeout",
+    "stuck",
+    "length",
+    "context",
+    "denied",
+    "key",
+    "setup",
+    "store",
+    "credential",
+    "replay",
+    "quality",
+    "harness",
+    "internal",
+]
+"""What else ends a run. What a person can do about each stands in `remedies`."""
+
+EndFault = Fault | RunFault | Literal[""]
+"""The class of an end; empty for a run that completed or was stopped."""
+
 PASSING_FAULTS: frozenset[str] = frozenset(
     {"rate_limit", "overloaded", "server_error", "timeout", "connection", "cut_stream"}
 )
@@ -290,10 +313,12 @@ class RunFailed(LoomError):
     code = "L-RUN-01"
     status = "failed"
 
-    def __init__(self, title: str, *, reason: str = "", fault: str = "", fixes: Iterable[str] = ()) -> None:
+    def __init__(
+        self, title: str, *, reason: str = "", fault: EndFault = "", fixes: Iterable[str] = ()
+    ) -> None:
         super().__init__(title, cause=reason, fixes=fixes)
         self.reason = reason
-        self.fault = fault
+        self.fault: EndFault = fault
 
 
 class RunStopped(RunFailed):

@@ -116,9 +116,17 @@ class TurnFinished(_Fact, frozen=True, gc=False):
     """The model that answered, as the vendor names it."""
     seconds: float = 0.0
     cost: float | None = None
-    """US dollars of this call alone; None where the price is not known, or was not noted."""
+    """US dollars of this call alone; None where the price is not known, or was not noted. That is what an
+    answer from a recording would have cost, too: see `spent`."""
     discarded: tuple[Discarded, ...] = ()
     """Answers of others to the same request that were paid for and not taken."""
+    played: bool = False
+    """The answer came from a recording: nothing was sent."""
+
+    @property
+    def spent(self) -> float | None:
+        """US dollars that the call did cost."""
+        return 0.0 if self.played else self.cost
 
 
 class CallJudged(_Fact, frozen=True, gc=False):
@@ -487,12 +495,28 @@ class MemoryChanged(_Fact, frozen=True, gc=False):
     """The same before an edit."""
     version: int = 1
     call_id: str = ""
+    undoable: bool = True
+    """Whether `%loom memory undo` takes it back: not where it took something back itself, nor where these are
+    notes that `%loom memory` does not know."""
 
 
 class RunInterrupted(_Fact, frozen=True, gc=False):
     """A process died in the middle of this run; written by the next one that opens the session."""
 
     reason: str = "the process ended before the run did"
+
+
+class Played(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What of a run came from a recording: nothing was sent for it, and nothing spent."""
+
+    calls: int = 0
+    """Model calls."""
+    usage: Usage = Usage()
+    """Tokens that they took when they were recorded."""
+    cost: float | None = None
+    """US dollars that these would have cost; None where the price is not known."""
+    whole: bool = False
+    """No model was asked at all."""
 
 
 class RunFinished(_Fact, frozen=True, gc=False):
@@ -502,10 +526,11 @@ class RunFinished(_Fact, frozen=True, gc=False):
     output: str = ""
     reason: str = ""
     fault: str = ""
-    """The class of the failure: a Fault of a model call, or "key", "turns", "stuck", "quality", "store", …"""
+    """The class of the failure: a `Fault` of a model call, or a `RunFault`."""
     usage: Usage = Usage()
+    """Of all model calls, those included that were played from a recording."""
     cost: float | None = None
-    """In US dollars; None where the price is not known."""
+    """What was spent, in US dollars; None where the price is not known."""
     turns: int = 0
     """Model calls that were answered."""
     seconds: float = 0.0
@@ -513,6 +538,14 @@ class RunFinished(_Fact, frozen=True, gc=False):
     """The structured output, where the run asked for one: plain JSON."""
     estimated: int = 0
     """Tokens of the usage that are estimated: of calls that were cut off, so that nobody counted them."""
+    fixes: tuple[str, ...] = ()
+    """What a person can type then; empty for a run that completed."""
+    played: Played = Played()
+
+    @property
+    def spent_tokens(self) -> int:
+        """Tokens for which something was sent."""
+        return self.usage.total_tokens - self.played.usage.total_tokens
 
 
 class TextDelta(_Fact, frozen=True, gc=False):

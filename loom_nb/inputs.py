@@ -2,14 +2,32 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
+from loom_nb.checks import check, mapping, several, text, texts
 from loom_nb.messages import Part
+
+_VALUES = mapping(such_as='{"table": df}')
+_TASK = {
+    "goal": text(such_as='"find the outliers"'),
+    "input": _VALUES,
+    "criteria": texts(such_as='["tests stay green"]'),
+    "metadata": mapping(such_as='{"ticket": 7}'),
+    "attachments": several(
+        get_args(Part), "a list of images, files and data parts", such_as="[loom_nb.attach('photo.png')]"
+    ),
+}
+_CONTEXT = {"inputs": _VALUES}
+_CONFIG = {"id": text(such_as='"study-7"'), "metadata": mapping(such_as='{"ticket": 7}')}
 
 
 @dataclass(frozen=True, slots=True)
 class RuntimeTask:
-    """Structured work. A plain string is a task with just a goal."""
+    """Structured work. A plain string is a task with just a goal.
+
+    Raises:
+        LoomUsageError: a field is of a wrong type.
+    """
 
     goal: str
     input: Mapping[str, Any] = field(default_factory=dict)
@@ -21,6 +39,9 @@ class RuntimeTask:
     attachments: tuple[Part, ...] = ()
     """Images, files and data parts that travel with the goal."""
 
+    def __post_init__(self) -> None:
+        check(self, _TASK)
+
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
@@ -31,6 +52,9 @@ class RunContext:
     knowledge: tuple[Any, ...] | list[Any] = ()
     """`Evidence` that travels with the task; `KnowledgeSource`s in which passages for it are looked for."""
 
+    def __post_init__(self) -> None:
+        check(self, _CONTEXT)
+
 
 @dataclass(frozen=True, slots=True)
 class SessionConfig:
@@ -39,6 +63,9 @@ class SessionConfig:
     id: str = ""
     """Empty: a new id is made."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check(self, _CONFIG)
 
 
 @dataclass(frozen=True, slots=True)

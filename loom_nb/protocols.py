@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
+from loom_nb.checks import check, number, one_of, texts, whole
 from loom_nb.events import (
     Delta,
     EvidenceFound,
@@ -37,6 +38,9 @@ class Generation:
     """Sampling options of a request. None leaves the choice to the vendor.
 
     A model client sends each of these or says in a notice that its vendor does not take it.
+
+    Raises:
+        LoomUsageError: a field is of a wrong type or out of range. A lone text as `stop` is one of several.
     """
 
     temperature: float | None = None
@@ -47,6 +51,20 @@ class Generation:
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high"] | None = None
     thinking_tokens: int | None = None
     """Budget of shown reasoning, where the vendor has one."""
+
+    def __post_init__(self) -> None:
+        check(self, _SAMPLING)
+
+
+_SAMPLING = {
+    "temperature": number(0, 2, optional=True, such_as="0.7"),
+    "top_p": number(0, 1, optional=True, such_as="0.9"),
+    "max_output_tokens": whole(1, optional=True, such_as="1000"),
+    "stop": texts(alone=True, such_as='["END"]'),
+    "seed": whole(-(2**63), 2**63 - 1, optional=True, such_as="7"),
+    "reasoning_effort": one_of("none", "minimal", "low", "medium", "high", optional=True),
+    "thinking_tokens": whole(0, optional=True, such_as="2000"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -622,7 +640,7 @@ class Enquiry(msgspec.Struct, frozen=True):
     cell: str = ""
     """Which one asks: `[7]`."""
     preview: bool = False
-    """Whether nothing is sent: then nothing counts as used either, and the answer is the same."""
+    """Whether nothing is sent, to embedders neither: then nothing is changed and nothing counts as used."""
     seen: frozenset[str] = frozenset()
     """The names of the data that the model is shown of this conversation already."""
     number: Callable[[Sequence[str]], tuple[int, ...]] = _numbered

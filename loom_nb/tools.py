@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 import msgspec
 
+from loom_nb import checks
 from loom_nb.border import clean, parse_object
 from loom_nb.errors import LoomUsageError, SetupError, ToolError
 from loom_nb.messages import FilePart, ImagePart, Origin, ResultPart, TextPart
@@ -77,9 +78,29 @@ class Assessment:
     """Stands for what was looked at (a file's content); if it differs when the leave comes, it is void."""
 
 
+_EFFECTS = frozenset(EFFECTS)
+_WANTED = {
+    "function": checks.function("the arguments", such_as="my_function"),
+    "description": checks.text(such_as='"what it does"'),
+    **dict.fromkeys(("destructive", "idempotent"), checks.flag()),
+    "parallel": checks.flag(optional=True),
+    "timeout": checks.number(above=0, unit="a number of seconds", such_as="60"),
+    "max_chars": checks.whole(1, such_as="20_000"),
+}
+
+
+def _several(effects: object) -> Iterable[Any]:
+    """One effect or several."""
+    return effects if isinstance(effects, Iterable) and not isinstance(effects, str) else (effects,)
+
+
 @dataclasses.dataclass(frozen=True)
 class Tool:
-    """A named function with its schema and its effects."""
+    """A named function with its schema and its effects.
+
+    Raises:
+        LoomUsageError: a field is of a wrong type, or out of range.
+    """
 
     function: ToolFunction
     name: str
@@ -105,16 +126,17 @@ class Tool:
     def __post_init__(self) -> None:
         if not _is_name(self.name):
             raise LoomUsageError(
-                f"'{self.name}' is no name for a tool",
+                f"{checks.shown(self.name)} is no name for a tool",
                 cause="a name has 1 to 64 letters, digits, '_' or '-'",
             )
-        unknown = sorted(set(self.effects) - set(EFFECTS))
-        if unknown:
+        if type(self.effects) is not frozenset:
+            object.__setattr__(self, "effects", frozenset(_several(self.effects)))
+        if not self.effects <= _EFFECTS:
+            unknown = sorted(map(str, self.effects - _EFFECTS))
             raise LoomUsageError(
                 f"tool {self.name}: unknown effect {unknown[0]!r}", fixes=[f"one of {', '.join(EFFECTS)}"]
             )
-        if not self.timeout > 0:
-            raise LoomUsageError(f"tool {self.name}: timeout must be a positive number of seconds")
+        checks.check(self, _WANTED, called="tool")
 
     @cached_property
     def read_only(self) -> bool:
@@ -256,6 +278,7 @@ def tool(
         timeout: seconds.
         max_chars: characters of the result that the model is given at once.
     """
+    effects = None if effects is None else tuple(_several(effects))
     if read_only and (destructive or (effects is not None and not {*effects} <= {"reads", "network"})):
         raise LoomUsageError("a tool cannot be read_only and have effects", fixes=["drop one of the two"])
 
@@ -264,7 +287,7 @@ def tool(
         declared = effects if effects is not None else ("reads",) if read_only else ("writes",)
         return Tool(
             function=target,
-            name=name or str(getattr(target, "__name__", type(target).__name__)),
+            name=name or _name_of(target),
             description=summary,
             effects=frozenset(declared),
             destructive=destructive,
@@ -278,14 +301,58 @@ def tool(
 
 
 def as_tool(value: Tool | ToolFunction) -> Tool:
-    """`value` itself if it is a tool, else the function as a tool."""
+    """`value` itself if it is a tool, else the function as a tool.
+
+    A `functools.partial` keeps the name and the types of its function, or the effects of its tool; what
+    it binds is no argument any more.
+    """
     if isinstance(value, Tool):
         return value
+    if isinstance(value, functools.partial) and isinstance(inner := innermost(value), Tool):
+        return _partial_tool(inner, value)
     if callable(value):
         return tool(value)
-    raise SetupError(
+    raise LoomUsageError(
         f"a tool is a function or a Tool, not {type(value).__name__}", fixes=["tools=[my_function]"]
     )
+
+
+def innermost(function: Any) -> Any:
+    """What a `functools.partial` calls in the end, also where partials are nested; else `function` itself."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
+
+
+def _bindings(function: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """(arguments bound by position, arguments bound by name) of a partial and of the partials in it."""
+    args: tuple[Any, ...] = ()
+    keywords: dict[str, Any] = {}
+    while isinstance(function, functools.partial):
+        args, keywords = (*function.args, *args), {**function.keywords, **keywords}
+        function = function.func
+    return args, keywords
+
+
+def _partial_tool(inner: Tool, given: Any) -> Tool:
+    """A tool some arguments of which are bound."""
+    if inner.json_schema is not None:
+        raise LoomUsageError(
+            f"tool {inner.name}: arguments of a tool with a schema of its own cannot be bound",
+            fixes=["a function that calls it, with the arguments that are left"],
+        )
+    args, keywords = _bindings(given)
+    assess = functools.partial(inner.assess, *args, **keywords) if inner.assess is not None else None
+    bound = functools.partial(inner.function, *args, **keywords)
+    return dataclasses.replace(inner, function=bound, assess=assess)
+
+
+def _name_of(function: Any) -> str:
+    """What a person calls it: of a partial, the name of its function."""
+    for one in (function, innermost(function)):
+        if isinstance(name := getattr(one, "__name__", None), str):
+            return name
+    return type(innermost(function)).__name__
 
 
 _PARTS = (TextPart, ImagePart, FilePart)
@@ -433,14 +500,18 @@ def _filled(cell: types.CellType) -> bool:
     return True
 
 
-def _is_name(text: str) -> bool:
-    return 0 < len(text) <= 64 and all(c.isascii() and (c.isalnum() or c in "_-") for c in text)
+def _is_name(text: object) -> bool:
+    return (
+        isinstance(text, str)
+        and 0 < len(text) <= 64
+        and all(c.isascii() and (c.isalnum() or c in "_-") for c in text)
+    )
 
 
 def _summary(function: ToolFunction) -> str:
     from docstring_parser import parse
 
-    doc = inspect.getdoc(function)
+    doc = _doc(function)
     if not doc or isinstance(function, type):
         return ""
     told = parse(doc)
@@ -450,16 +521,29 @@ def _summary(function: ToolFunction) -> str:
     return text.strip()
 
 
+def _doc(function: ToolFunction) -> str:
+    """The docstring; of a partial, that of its function, unless it was given one of its own."""
+    own = vars(function).get("__doc__") if isinstance(function, functools.partial) else None
+    if isinstance(own, str):
+        return own
+    inner = innermost(function)
+    called = None if inspect.isroutine(inner) or isinstance(inner, type) else type(inner).__call__
+    return inspect.getdoc(inner) or inspect.getdoc(called) or ""
+
+
 def _arguments_model(function: ToolFunction, name: str) -> "type[BaseModel]":
     """A pydantic model of a function's parameters; anything else than those is refused."""
     from docstring_parser import parse
     from pydantic import ConfigDict, Field, create_model
     from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
-    told = _parameter_docs(parse(inspect.getdoc(function) or ""))
-    hints = _hints(function, name)
+    told = _parameter_docs(parse(_doc(function)))
+    hints = _hints(innermost(function), name)
+    _, bound = _bindings(function)
     fields: dict[str, Any] = {}
     for parameter in inspect.signature(function).parameters.values():
+        if parameter.name in bound:
+            continue
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
             if parameter.kind is parameter.POSITIONAL_ONLY:
                 raise SetupError(
@@ -487,10 +571,18 @@ def _arguments_model(function: ToolFunction, name: str) -> "type[BaseModel]":
         raise SetupError(
             f"tool {name}: a parameter has a type that JSON cannot carry",
             cause=str(error).splitlines()[0],
-            fixes=[
-                "use str, int, float, bool, list, dict, Literal, an enum, a dataclass or a pydantic model"
-            ],
+            fixes=schema_fixes(error),
         ) from None
+
+
+JSON_TYPES = "use str, int, float, bool, list, dict, Literal, an enum, a dataclass or a pydantic model"
+
+
+def schema_fixes(error: Exception, otherwise: str = JSON_TYPES) -> list[str]:
+    """What to type where pydantic makes no schema of a type."""
+    if getattr(error, "code", None) == "typed-dict-version":  # before Python 3.12
+        return ["from typing_extensions import TypedDict"]
+    return [otherwise]
 
 
 def _attribute(parameter: str) -> str:

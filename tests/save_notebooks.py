@@ -1,6 +1,7 @@
 """Plays notebooks from a fresh start and saves what they show: `python -m tests.save_notebooks [PATH …]`.
 
-For after a change of words or pictures; read the difference before you commit it. A notebook that fails,
+For after a change of words or pictures, or of what is sent: a recording that a lesson plays is made anew
+first, with a script in the vendor's place. Read the difference before you commit it. A notebook that fails,
 or asks for what nobody answers, stays as it was.
 """
 
@@ -12,14 +13,21 @@ from pathlib import Path
 import nbformat
 
 from tests.played import play
+from tests.recorded import record, recording_of
 
 ROOT = Path(__file__).parents[1]
 
 
 def save(path: Path) -> list[str]:
     """Play one and save it; the problems, where it is left alone."""
+    notebook = nbformat.read(path, as_version=4)
+    if recording_of(path) is not None:
+        with tempfile.TemporaryDirectory() as home:
+            problems = record(path, notebook, path.parent, _environment(home))
+        if problems:
+            return problems
     with tempfile.TemporaryDirectory() as home:
-        show = play(nbformat.read(path, as_version=4), path.parent, _environment(home), name=path.name)
+        show = play(notebook, path.parent, _environment(home), name=path.name)
         if show.problems:
             return show.problems
         for number, cell in enumerate((one for one in show.notebook.cells if one.cell_type == "code"), 1):

@@ -1,4 +1,4 @@
-"""What a thread puts off while it is inside a transaction, of whatever object on whatever file."""
+"""What a thread puts off inside a transaction, and a file in a folder that may not be written."""
 
 import gc
 import threading
@@ -10,6 +10,7 @@ import pytest
 
 from loom_nb.database import Database, Schema
 from loom_nb.errors import StoreError
+from tests.usual_user import usual_user
 
 SCHEMA = Schema(7, [["CREATE TABLE meta (key PRIMARY KEY, value)", "CREATE TABLE lines (line)"]])
 
@@ -80,3 +81,41 @@ def test_it_is_done_after_a_transaction_that_failed_too(tmp_path: Path) -> None:
         with pytest.raises(StoreError):
             fail()
         assert done == ["late"]
+
+
+def test_a_file_is_read_where_its_folder_may_not_be_written() -> None:
+    with usual_user() as place:
+        folder = place / "a folder, 100% #1"
+        folder.mkdir()
+        with closing(opened(folder / "a")) as one:
+            write(one, "kept")
+        folder.chmod(0o555)
+        with closing(opened(folder / "a")) as one:
+            for _ in range(2):
+                assert lines(one) == ["kept"]
+                with pytest.raises(StoreError, match="may not be written"):
+                    write(one, "refused")
+
+            folder.chmod(0o755)  # somebody may write again, and does
+            with closing(opened(folder / "a")) as other:
+                write(other, "news")
+            assert lines(one) == ["kept", "news"]
+            write(one, "more")
+            assert lines(one) == ["kept", "news", "more"]
+
+
+def test_what_another_one_wrote_is_seen_though_the_file_is_read_as_it_lies_there() -> None:
+    with usual_user() as place:
+        folder = place / "folder"
+        folder.mkdir()
+        with closing(opened(folder / "a")) as one:
+            write(one, "kept")
+        folder.chmod(0o555)
+        with closing(opened(folder / "a")) as one:
+            assert lines(one) == ["kept"]
+            folder.chmod(0o755)
+            with closing(opened(folder / "a")) as other:
+                write(other, "news " * 5_000)
+            folder.chmod(0o555)
+            assert len(lines(one)) == 2
+        folder.chmod(0o755)

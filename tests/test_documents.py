@@ -1,5 +1,6 @@
 """Documents cannot rot: every block of the README and every notebook runs, with the network blocked."""
 
+import json
 import os
 import re
 import shutil
@@ -12,10 +13,12 @@ import pytest
 
 from loom_nb.sandbox import probe
 from tests.played import ANSWERS, differences, needs_a_person, play
+from tests.recorded import record, recording_of
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 NOTEBOOKS = sorted([*ROOT.glob("tutorial/*.ipynb"), *ROOT.glob("notebooks/*.ipynb")])
+RECORDED = [path for path in NOTEBOOKS if recording_of(path) is not None]
 ASKING = [path for path in NOTEBOOKS if needs_a_person(path)]
 OFFLINE = ROOT / "tests" / "offline"
 
@@ -65,6 +68,23 @@ def test_every_python_block_of_the_readme_runs(block, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def test_the_first_cells_of_the_readme_work_as_two_cells(tmp_path):
+    first, second = (nbformat.v4.new_code_cell(block) for block in blocks("ipython"))
+    notebook = nbformat.v4.new_notebook(cells=[first, second])
+    show = play(notebook, tmp_path, environment(tmp_path / "home"))
+    assert show.problems == []
+    (shown,) = show.notebook.cells[1].outputs
+    assert "✓" not in shown.data["text/plain"], "nothing but the prompt and its data was needed"
+    assert "missing values are in `people` (1)" in shown.data["text/plain"]
+
+
+def test_the_first_cells_of_the_readme_pasted_as_one_say_what_is_wrong(tmp_path):
+    cell = nbformat.v4.new_code_cell("\n".join(blocks("ipython")))
+    show = play(nbformat.v4.new_notebook(cells=[cell]), tmp_path, environment(tmp_path / "home"))
+    (problem,) = show.problems
+    assert "%%loom has to be the first line of its cell" in problem
+
+
 def test_the_answer_of_the_readmes_agent_is_the_one_it_should_be(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", blocks("python")[0]],
@@ -89,6 +109,7 @@ def test_the_cases_of_the_readme_are_judged_as_it_says(tmp_path):
 def test_there_are_notebooks_and_they_carry_no_widget_state_and_no_paths():
     assert len(NOTEBOOKS) >= 8
     assert len(ASKING) >= 5
+    assert RECORDED
     for path in NOTEBOOKS:
         text = path.read_text()
         assert "widget-view" not in text
@@ -157,6 +178,32 @@ def test_a_notebook_that_asks_gives_what_it_shows_to_a_person_who_answers(path, 
     ]
     for file in path.parent.glob("data/*"):
         assert (folder / "data" / file.name).read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+def test_a_recording_that_a_lesson_plays_is_what_the_vendors_client_gives_anew(path, tmp_path):
+    """`python -m tests.save_notebooks PATH` makes it anew where this fails; read the difference first."""
+    folder = copy_of_the_documents(tmp_path / "copy") / path.parent.name
+    made = recording_of(folder / path.name)
+    made.unlink()
+    home = environment(tmp_path / "home")
+    assert record(path, nbformat.read(path, as_version=4), folder, home) == []
+    assert made.read_bytes() == recording_of(path).read_bytes()
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+def test_a_recording_holds_no_key_and_is_played_for_a_real_model(path):
+    recorded = json.loads(recording_of(path).read_text())["interactions"]
+    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if "%%loom" in cell.source]
+    vendor = {interaction["request"]["model"].partition(":")[0] for interaction in recorded}
+    assert vendor <= {"anthropic", "openai"}
+    assert "key" not in " ".join(json.dumps(one["request"]) for one in recorded).lower().split()
+    assert any(f"-m {one['request']['model']}" in cell for cell in cells for one in recorded)
+    assert any("script played the vendor's part" in text for text in told_by(path)), "it says who speaks"
+
+
+def told_by(path: Path) -> list[str]:
+    return [" ".join(cell.source.split()) for cell in nbformat.read(path, as_version=4).cells]
 
 
 def test_a_played_person_has_an_answer_to_each_prompt_and_no_more(tmp_path):

@@ -1,6 +1,7 @@
 """The first sixty seconds of a newcomer, headless: no key, no network, the same outputs each time."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ CELLS = (
     "print(run.output)",
     "%%loom\nwhat is the capital of France?",
     "_.table if '|' in _.output else 'no table'",
+    "%loom context",
 )
 
 
@@ -74,6 +76,15 @@ def test_the_demo_does_not_pretend_to_know_the_world(runs):
     answer = plain(runs[0][6])
     assert "Paris" not in answer
     assert "%loom model" in " ".join(answer.split())
+
+
+def test_the_context_says_what_the_next_request_is_made_of(runs):
+    ledger = plain(runs[0][8])
+    for kind in ("system", "tools", "history"):
+        assert re.search(rf"^  \S {kind} +[\d,]+ tok +\d+ %$", ledger, re.MULTILINE), kind
+    assert re.search(r"^  m\S+ +data +\d+  notebook:df +sent ", ledger, re.MULTILINE)
+    assert "0 messages hidden, 0 pinned" in ledger
+    assert {"text/plain", "text/html"} <= set(runs[0][8][0]["data"])
 
 
 def test_restart_and_run_all_gives_the_same_outputs(runs):

@@ -39,11 +39,11 @@ HEAVY = (
 )
 
 
-def loaded_by(statement: str) -> set[str]:
-    code = f"import sys; {statement}; print(*sys.modules)"
+def loaded_by(statement: str, which: str = "sys.modules") -> set[str]:
+    code = f"import sys; {statement}; print(*({which}))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert out.stderr == ""
-    return set(out.stdout.split())
+    return set(out.stdout.splitlines()[-1].split())  # a card may stand above
 
 
 def test_importing_the_package_loads_nothing_heavy_and_prints_nothing():
@@ -56,3 +56,14 @@ def test_making_an_agent_and_running_it_offline_loads_no_sdk():
         "assert Agent(session_store=MemoryStore()).run_sync('hello').status == 'completed'"
     )
     assert not loaded_by(statement) & {"anthropic", "openai", "pandas", "ipywidgets", "IPython", "httpx2"}
+
+
+def test_loading_the_extension_loads_nothing_heavy_beside_the_shell():
+    """A kernel is looked at in `notebook/test_kernel.py`."""
+    statement = (
+        "from IPython.core.interactiveshell import InteractiveShell; shell = InteractiveShell.instance(); "
+        "before = set(sys.modules); shell.run_line_magic('load_ext', 'loom_nb')"
+    )
+    loaded = loaded_by(statement, "set(sys.modules) - before")
+    assert "loom_nb.notebook.extension" in loaded
+    assert not loaded & {*HEAVY, "httpx", "numpy", "matplotlib"}

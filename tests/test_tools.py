@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import enum
+import sys
+import typing
 from decimal import Decimal
+from functools import partial
 from typing import Annotated, Literal, Optional
 
 import pytest
@@ -14,6 +17,7 @@ from typing_extensions import TypedDict
 
 from loom_nb.errors import BorderError, LoomUsageError, SetupError, ToolError
 from loom_nb.messages import ImagePart, Origin, TextPart
+from loom_nb.runtime.output import OutputType
 from loom_nb.tools import Tool, as_tool, readable, result_parts, tool
 
 
@@ -26,6 +30,10 @@ class Colour(enum.Enum):
 class Point:
     x: int
     y: int = 0
+
+
+class OldRow(typing.TypedDict):
+    name: str
 
 
 class Filter(BaseModel):
@@ -222,8 +230,99 @@ def test_methods_partials_and_callables_become_tools():
             """Buy something."""
             return item
 
+    class Till:
+        def __call__(self, cents: int) -> int:
+            """Take money."""
+            return cents
+
     assert as_tool(Shop().buy).schema["required"] == ["item"]
     assert as_tool(Shop().buy).description == "Buy something."
+    assert as_tool(Till()).name == "Till"
+    assert as_tool(Till()).schema["properties"] == {"cents": {"type": "integer"}}
+    assert as_tool(partial(Shop().buy, "tea")).schema["properties"] == {}
+    assert (as_tool(partial(Till())).name, as_tool(partial(Till())).description) == ("Till", "Take money.")
+
+
+def far(start: str, end: str, unit: Literal["km", "miles"] = "km", digits: int = 0) -> str:
+    """How far it is.
+
+    Args:
+        start: where from.
+        end: where to.
+        unit: of the answer.
+        digits: behind the point.
+    """
+    return f"{start} {end} {unit} {digits}"
+
+
+async def far_away(start: str, end: str) -> str:
+    """Far away."""
+    return start + end
+
+
+@pytest.mark.parametrize(
+    ("bound", "left", "called"),
+    [
+        (partial(far, "Rome"), ["end", "unit", "digits"], "Rome Oslo km 0"),
+        (partial(far, start="Rome"), ["end", "unit", "digits"], "Rome Oslo km 0"),
+        (partial(far, unit="miles"), ["start", "end", "digits"], "Bonn Oslo miles 0"),
+        (partial(partial(far, "Rome"), digits=2), ["end", "unit"], "Rome Oslo km 2"),
+        (partial(partial(far, unit="km"), "Rome", unit="miles"), ["end", "digits"], "Rome Oslo miles 0"),
+    ],
+)
+def test_a_partial_keeps_the_name_and_the_types_of_its_function(bound, left, called):
+    made = as_tool(bound)
+
+    assert (made.name, made.description) == ("far", "How far it is.")
+    assert list(made.schema["properties"]) == left
+    assert made.schema["properties"]["end"] == {"type": "string", "description": "where to."}
+    given = {name: value for name, value in (("start", "Bonn"), ("end", "Oslo")) if name in left}
+    assert made.function(**made.validate(given)) == called
+    with pytest.raises(ToolError, match="extra|not permitted"):
+        made.validate({**given, "start": 1, "unit": 1, "digits": 1})
+
+
+def test_a_nested_partial_with_words_of_its_own_is_one_tool():
+    inner = partial(far, "Rome")
+    inner.note = "kept apart"  # partials with attributes are not flattened
+    outer = partial(inner, unit="miles")
+    assert outer.func is inner
+
+    assert list(as_tool(outer).schema["properties"]) == ["end", "digits"]
+    named = partial(far, "Rome")
+    named.__name__, named.__doc__ = "far_from_rome", "How far Rome is."
+    assert (as_tool(named).name, as_tool(named).description) == ("far_from_rome", "How far Rome is.")
+    assert tool(name="rome")(partial(far, "Rome")).name == "rome"
+
+
+def test_a_partial_of_a_coroutine_function_is_awaited():
+    assert as_tool(partial(far_away, "Rome")).is_async
+
+
+def test_a_partial_of_a_tool_keeps_what_the_tool_may_do():
+    whole = tool(read_only=True, timeout=7)(far)
+
+    made = as_tool(partial(partial(whole, "Rome"), unit="miles"))
+
+    assert (made.name, made.read_only, made.timeout) == ("far", True, 7)
+    assert list(made.schema["properties"]) == ["end", "digits"]
+    assert made.function(**made.validate({"end": "Oslo"})) == "Rome Oslo miles 0"
+    with pytest.raises(LoomUsageError, match="cannot be bound"):
+        as_tool(partial(Tool(dict, "raw", "", json_schema={"type": "object"}), a=1))
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="typing.TypedDict is enough from Python 3.12 on")
+def test_before_python_3_12_a_typed_dict_comes_from_typing_extensions():
+    def add(row: OldRow) -> str:
+        """Add."""
+        return row["name"]
+
+    with pytest.raises(SetupError, match="cannot carry") as raised:
+        as_tool(add).schema  # noqa: B018  reading it is the question
+    assert raised.value.fixes == ("from typing_extensions import TypedDict",)
+    with pytest.raises(SetupError) as form:
+        OutputType(OldRow)
+    assert form.value.fixes == raised.value.fixes
 
 
 def test_a_tool_still_works_as_the_function_it_was():

@@ -24,7 +24,11 @@ def test_a_wheel_carries_every_asset_and_nothing_else(tmp_path):
         for path in (ROOT / "loom_nb").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    lessons = {f"loom_nb/{path.relative_to(ROOT)}" for path in (ROOT / "tutorial").glob("*.ipynb")}
+    lessons = {
+        f"loom_nb/{path.relative_to(ROOT)}"
+        for kind in ("*.ipynb", "*.loom-replay.json")
+        for path in (ROOT / "tutorial").glob(kind)
+    }
     assert lessons
     packaged = {name for name in names if name.startswith("loom_nb/")}
     assert packaged == source | lessons

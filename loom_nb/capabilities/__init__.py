@@ -152,7 +152,7 @@ class Capability:
         """
         from loom_nb.capabilities.files import FilesCapability
 
-        return FilesCapability(root=str(root), read_only=read_only)
+        return FilesCapability(root=root, read_only=read_only)
 
     @staticmethod
     @_strict
@@ -174,9 +174,7 @@ class Capability:
         """
         from loom_nb.capabilities.shell.capability import ShellCapability
 
-        return ShellCapability(
-            root=str(root), sandbox=sandbox, network=network, timeout=timeout, env=tuple(env)
-        )
+        return ShellCapability(root=root, sandbox=sandbox, network=network, timeout=timeout, env=env)
 
     @staticmethod
     @_strict
@@ -335,18 +333,20 @@ class Capability:
 
     @staticmethod
     @_strict
-    def skills(folders: Iterable[str] = (), write: bool = False, listed: int = 1_500) -> "SkillsCapability":
+    def skills(
+        folders: str | Path | Iterable[str | Path] = (), write: bool = False, listed: int = 1_500
+    ) -> "SkillsCapability":
         """Procedures in Markdown (SKILL.md) that the agent is told of by name, and loads when it needs one.
 
         Args:
-            folders: folders of skills of your own; besides, those in `skills` and `.loom/skills` of the
-                project, those in your loom_nb folder and those that are shipped are found.
+            folders: a folder of skills of your own, or some; besides, those in `skills` and `.loom/skills` of
+                the project, those in your loom_nb folder and those that are shipped are found.
             write: whether the agent may write skills of its own; you are asked about each change.
             listed: tokens that names and descriptions may take in a request.
         """
         from loom_nb.capabilities.skills import SkillsCapability
 
-        return SkillsCapability(folders if isinstance(folders, str) else tuple(folders), write, listed)
+        return SkillsCapability(folders, write, listed)
 
     skill = skills
     """Another name of it."""
@@ -419,7 +419,9 @@ class Capability:
             path: the file of the notes; `memory.db` of this user by default.
             mirror: a folder with one Markdown file for each note, which people may edit, add to and keep
                 under version control. Without a `path` the folder has notes of its own.
-            embedder: finds by meaning as well; see `loom_nb.retrieval.embedding`. None: words alone.
+            embedder: finds by meaning as well; see `loom_nb.retrieval.embedding`. None: words alone. The
+                vectors of notes are made beside the runs; it is closed with the last session that uses it,
+                and asked again by the next one.
             tokens: of the notes at the beginning of a run, and of those that a search gives.
             threshold: 0 to 1, what the words or the meaning of a note must reach to be shown.
             weights: what counts how much in the ranking; see `loom_nb.capabilities.memory.ranking`.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from loom_nb.capabilities.files.differences import difference
+from loom_nb.capabilities.files.home_rule import meets
 from loom_nb.capabilities.identity_files import (
     ABOUT,
     FILES,
@@ -265,7 +266,7 @@ class _OnlyByTool:
     decision: Literal["deny"] = "deny"
 
     def judge(self, call: Call) -> Verdict | None:
-        """Deny a call that acts and names one of them."""
+        """Deny a call that acts and names one of them; tools for files also a folder that one lies in."""
         if call.read_only or (call.name == TOOL and call.provided_by == "identity"):
             return None
         folder = self.files.folder
@@ -276,6 +277,9 @@ class _OnlyByTool:
         for path in touched_paths(call, lines=True):
             if path in guarded or path.startswith(record):
                 return Verdict("deny", f"{Path(path).name} is changed by {TOOL} only")
+        for path in call.assessment.paths if call.provided_by == "files" and call.assessment else ():
+            if meets(path, (*guarded, record)):
+                return Verdict("deny", f"{Path(path).name} holds what is changed by {TOOL} only")
         return None
 
     def __str__(self) -> str:

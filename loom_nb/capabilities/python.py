@@ -15,6 +15,7 @@ from loom_nb.capabilities.python_code import destroys, mentioned, program, reaso
 from loom_nb.capabilities.python_running import GRACE, ORIGIN, ThreadRunner, Work
 from loom_nb.capabilities.snapshots import Namespace, Rollback, Snapshot, Step, in_words
 from loom_nb.capabilities.written import Written
+from loom_nb.checks import check, number
 from loom_nb.errors import LoomError, LoomUsageError
 from loom_nb.events import VariablesChanged
 from loom_nb.messages import ResultPart, TextPart
@@ -38,6 +39,9 @@ class Runner(Protocol):
     async def run(self, work: Work, seconds: float) -> None:
         """Run it to its end or to the end of its time; `work.ended` says which."""
         ...
+
+
+_WANTED = {"timeout": number(above=0, unit="a number of seconds", such_as="120")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +70,7 @@ class PythonCapability:
     """One piece of code at a time, of all conversations: else nobody knows who changed what."""
 
     def __post_init__(self) -> None:
-        if not self.timeout > 0:
-            raise LoomUsageError("Capability.python: timeout is a positive number of seconds")
+        check(self, _WANTED, called="Capability.python")
         if not callable(self.namespace) and not isinstance(self.namespace, dict):
             raise LoomUsageError(
                 "Capability.python: namespace is a dict or a function that gives one",

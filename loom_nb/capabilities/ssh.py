@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from loom_nb.border import clean
 from loom_nb.capabilities.secret_use import BySecret, use_in_call
 from loom_nb.capabilities.shell.command import assess_command
+from loom_nb.checks import check, flag, number
 from loom_nb.credentials.broker import Broker, default_broker
 from loom_nb.credentials.policies import SecretFacts
 from loom_nb.credentials.remote import MAX_COMMAND, MAX_SECONDS, Destination, Ran, audited, destination
@@ -28,6 +29,11 @@ MAX_SESSIONS = 8
 _LEFT = "(something that it started in the background still runs there)"
 _SESSION = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+
+_WANTED = {
+    "timeout": number(above=0, most=MAX_SECONDS, unit="a number of seconds", such_as="120"),
+    "raw": flag(),
+}
 
 
 @dataclass(frozen=True)
@@ -54,14 +60,13 @@ class SshCapability:
             raise LoomUsageError(
                 "Capability.ssh takes a list of secrets", fixes=[f"Capability.ssh([{self.scopes!r}])"]
             )
-        scopes = tuple(self.scopes)
+        scopes = tuple(self.scopes) if isinstance(self.scopes, Iterable) else ()
         if not scopes or not all(isinstance(one, str) and one for one in scopes):
             raise LoomUsageError(
                 "Capability.ssh takes the names of secrets, one or more",
                 fixes=["Capability.ssh(['prod.db'])"],
             )
-        if not 0 < self.timeout <= MAX_SECONDS:
-            raise LoomUsageError(f"Capability.ssh: timeout is a number of seconds up to {MAX_SECONDS:g}")
+        check(self, _WANTED, called="Capability.ssh")
         object.__setattr__(self, "scopes", scopes)
 
     async def open(self) -> Toolset:

@@ -3,7 +3,9 @@
 Nothing is decoded: an image that would unpack to gigabytes is measured as cheaply as any other.
 """
 
+import hashlib
 import re
+import threading
 import zlib
 from collections.abc import Iterator
 
@@ -15,6 +17,10 @@ Pixels = tuple[int, int]
 _MOST_UNPACKED = 4 * 2**20
 """Bytes of one packed list of objects of a PDF that are looked at."""
 _MOST_LISTS = 2_000
+_MOST_TOGETHER = 64 * 2**20
+"""Bytes of all of them, unpacked."""
+_LIST = re.compile(rb"/ObjStm\b[^\0]{0,2000}?(?<!end)stream\r?\n?")
+"""The head of a packed list, up to where it begins."""
 _SIZED = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 """JPEG's marks of a frame, which tells its size."""
 
@@ -68,9 +74,23 @@ def _webp(data: bytes) -> Pixels | None:
 
 
 def pages(data: bytes) -> int | None:
-    """Pages of a PDF by its own tree of pages; None where that cannot be read."""
-    counts = [int(found) for text in _objects(data) for found in _counted(text)]
-    return max(counts, default=0) or None
+    """Pages of a PDF by its own tree of pages, None where that cannot be read. Counted once for each file."""
+    key = hashlib.sha256(data).digest()
+    with _LOCK:
+        if key in _PAGES:
+            return _PAGES[key]
+    count = max((int(found) for text in _objects(data) for found in _counted(text)), default=0) or None
+    with _LOCK:
+        while len(_PAGES) >= _MOST_KNOWN:
+            _PAGES.pop(next(iter(_PAGES)))
+        _PAGES[key] = count
+    return count
+
+
+_LOCK = threading.Lock()
+_PAGES: dict[bytes, int | None] = {}
+"""By the hash of a PDF: several of its readers ask, and none of them keeps the file."""
+_MOST_KNOWN = 256
 
 
 def is_locked(data: bytes) -> bool:
@@ -91,17 +111,31 @@ def _counted(text: bytes) -> Iterator[bytes]:
 def _objects(data: bytes) -> Iterator[bytes]:
     """The objects of a PDF: those that stand open, then those that are packed."""
     yield data
-    for number, head in enumerate(re.finditer(rb"/ObjStm\b", data)):
-        if number == _MOST_LISTS:
-            return
-        begin = data.find(b"stream", head.end())
-        if begin < 0:
-            continue
-        begin += 8 if data[begin + 6 : begin + 8] == b"\r\n" else 7
+    left = _MOST_TOGETHER
+    for packed in packed_lists(data):
         try:
-            yield zlib.decompressobj().decompress(data[begin:], _MOST_UNPACKED)
+            text = zlib.decompressobj().decompress(packed, min(left, _MOST_UNPACKED))
         except zlib.error:
             continue
+        yield text
+        left -= len(text)
+        if left <= 0:
+            return
+
+
+def packed_lists(data: bytes) -> Iterator[memoryview]:
+    """The packed lists of objects of a PDF, each up to its own end and none of it twice."""
+    at = 0
+    for _ in range(_MOST_LISTS):
+        head = _LIST.search(data, at)
+        if head is None:
+            return
+        begin = head.end()
+        end = data.find(b"endstream", begin)
+        if end < 0:
+            return
+        yield memoryview(data)[begin:end]
+        at = end
 
 
 def seconds(data: bytes) -> float | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from loom_nb.errors import LoomUsageError, SetupError
+from loom_nb.errors import LoomError, LoomUsageError, SetupError
 from loom_nb.media.kinds import DRAWN_ANEW, IMAGES, NAMES, kind_of
 from loom_nb.media.measures import Pixels, pixels
 from loom_nb.media.stripping import without_metadata
@@ -56,7 +56,19 @@ def fitted(data: bytes, name: str, longest: int = LONGEST) -> Fitted:
         LoomUsageError: it is damaged, or would unpack to more than a machine should have to hold.
         SetupError: Pillow is missing and there is something to be done.
     """
-    kind, size = kind_of(data), pixels(data)
+    kind = kind_of(data)
+    try:
+        return _fitted(data, kind, name, longest)
+    except LoomError:
+        raise
+    except Exception as error:  # noqa: BLE001  what decoders raise at damaged files is without end
+        raise LoomUsageError(
+            f"{name} is a damaged {NAMES.get(kind, 'image')}", cause=str(error)[:200] or type(error).__name__
+        ) from None
+
+
+def _fitted(data: bytes, kind: str, name: str, longest: int) -> Fitted:
+    size = pixels(data)
     if size is not None:
         _refuse_bomb(size, name)
     image = _opened(data, kind, name)
@@ -89,14 +101,9 @@ def _opened(data: bytes, kind: str, name: str) -> "Image | None":
         from PIL import Image
     except ImportError:
         return None
-    try:
-        image = Image.open(io.BytesIO(data), formats=(_OPENED[kind],))
-        _refuse_bomb(image.size, name)
-        image.load()
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise LoomUsageError(
-            f"{name} is a damaged {NAMES[kind]}", cause=str(error)[:200] or type(error).__name__
-        ) from None
+    image = Image.open(io.BytesIO(data), formats=(_OPENED[kind],))
+    _refuse_bomb(image.size, name)
+    image.load()
     return image
 
 

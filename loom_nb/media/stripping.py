@@ -2,9 +2,8 @@
 to the byte, so that the same file gives the same request with any version of any library.
 """
 
+import re
 import struct
-
-from loom_nb.media.measures import jpeg_segments
 
 _OF_THE_PICTURE = frozenset(
     {
@@ -52,18 +51,40 @@ def _png(data: bytes) -> bytes | None:
 
 
 def _jpeg(data: bytes) -> bytes | None:
-    kept, read = [data[:2]], 2
-    for mark, content in jpeg_segments(data):
-        if mark == 0xDA:
-            end = data.rfind(b"\xff\xd9")
-            start = data.find(b"\xff\xda", read)
-            return b"".join([*kept, data[start : end + 2]]) if 0 <= start < end else None
-        read = data.find(bytes([0xFF, mark]), read) + 4 + len(content)
+    """Segment by segment, through all scans, to the end of the first image: there may be others behind it."""
+    kept, at = [data[:2]], 2
+    while (found := _MARK.match(data, at)) is not None:
+        mark, start = data[found.end() - 1], found.end()
+        if mark == _END:
+            return b"".join([*kept, b"\xff\xd9"])
+        end = start + int.from_bytes(data[start : start + 2], "big")
+        if mark in _WITHOUT_LENGTH or end < start + 2 or end > len(data):
+            return None
+        content = data[start + 2 : end]
         if mark == 0xE1 and content.startswith(b"Exif\0") and orientation(content[6:]) != 1:
             return None
-        if not (_JFIF < mark <= _LAST_APP and mark != _ADOBE) and mark != _COMMENT:
-            kept.append(bytes([0xFF, mark]) + (len(content) + 2).to_bytes(2, "big") + content)
+        at = end
+        if mark == _SCAN:  # its data have no length, they go up to the next mark
+            behind = _NEXT.search(data, end)
+            if behind is None:
+                return None
+            at = behind.start()
+        if _is_of_the_picture(mark, content):
+            kept += [bytes([0xFF, mark]), data[start:at]]
     return None
+
+
+_MARK = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]", re.DOTALL)
+_NEXT = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
+"""Not the zero and the restarts that stand in the data of a scan; each byte is looked at once."""
+_SCAN, _END = 0xDA, 0xD9
+_WITHOUT_LENGTH = frozenset({0x01, 0xD8})
+
+
+def _is_of_the_picture(mark: int, content: bytes) -> bool:
+    if mark == _JFIF:
+        return content.startswith(b"JFIF\0")  # and not JFXX, a smaller picture of before
+    return mark == _ADOBE or not (_JFIF < mark <= _LAST_APP or mark == _COMMENT)
 
 
 def orientation(exif: bytes) -> int:

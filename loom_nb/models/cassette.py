@@ -17,12 +17,20 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import msgspec
 
 from loom_nb.border import parse_object
-from loom_nb.errors import BorderError, LoomUsageError, ReplayDrift, RunFailed, RunLimited, RunStopped
+from loom_nb.errors import (
+    BorderError,
+    EndFault,
+    LoomUsageError,
+    ReplayDrift,
+    RunFailed,
+    RunLimited,
+    RunStopped,
+)
 from loom_nb.events import CallDelta, Delta, TextDelta, ThinkingDelta
 from loom_nb.models.blotting import Blotter
 from loom_nb.models.plain import plain_request
@@ -48,11 +56,12 @@ class Broken(msgspec.Struct, frozen=True, omit_defaults=True):
     fault: str = ""
     caps: str = ""
     """Under which a limit was reached: under others it may not be."""
+    fixes: tuple[str, ...] = ()
 
     def error(self) -> RunFailed:
         """The same end again."""
         kind = RunLimited if self.status == "limit" else RunStopped
-        return kind(self.title, reason=self.reason, fault=self.fault)
+        return kind(self.title, reason=self.reason, fault=cast("EndFault", self.fault), fixes=self.fixes)
 
 
 class Interaction(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -231,9 +240,9 @@ class CassetteModel:
             return
         blotter, canonical, key = self._key(request)
         limited = isinstance(end, RunLimited)
-        broken = Broken(
-            "limit" if limited else "stopped", end.title, end.reason, end.fault, self._caps if limited else ""
-        )
+        caps = self._caps if limited else ""
+        status: Literal["limit", "stopped"] = "limit" if limited else "stopped"
+        broken = Broken(status, end.title, end.reason, end.fault, caps, end.fixes)
         self._cassette.add(Interaction(key, canonical, blotter.blot_deltas(list(deltas)), broken=broken))
 
     def plays(self, request: Request) -> bool:
@@ -261,7 +270,7 @@ class CassetteModel:
         return ReplayDrift(
             f"request {cassette.place + 1} is not in the recording {cassette.path.name}",
             cause=cause,
-            fixes=['Model.cassette(path, model, mode="record") records anew'],
+            fixes=['Model.cassette(path, model, mode="record") records anew', "%loom replay record"],
         )
 
     def _opened(self) -> LanguageModel:

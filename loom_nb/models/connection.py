@@ -39,10 +39,12 @@ _T = TypeVar("_T")
 class Key:
     """An API key that no repr, log or pickle shows."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_value", "variable")
 
-    def __init__(self, value: str) -> None:
+    def __init__(self, value: str, variable: str = "") -> None:
         self._value = value
+        self.variable = variable
+        """The environment variable in which it was found."""
 
     def reveal(self) -> str:
         """The key itself: for the header of a request only."""
@@ -73,8 +75,8 @@ def find_key(
     Raises:
         LoomKeyError: there is none and one is needed, or it cannot be one.
     """
-    value = next((v for name in names if (v := os.environ.get(name, "").strip())), "")
-    key = given or (Key(value) if value else without)
+    found = next((Key(v, name) for name in names if (v := os.environ.get(name, "").strip())), None)
+    key = given or found or without
     if key is None:
         raise no_key(vendor, names, known=vendor != "compatible")
     if all(" " < char <= "~" for char in key.reveal()):
@@ -264,7 +266,8 @@ class Connection(ABC):
 
     def _called(self, key: Key) -> faults.Called:
         secrets = (key.reveal(), *(self._login[1:] if self._login else ()))
-        return faults.Called(self._vendor, self._model, secrets, addresses.shown(self._address))
+        shown = addresses.shown(self._address)
+        return faults.Called(self._vendor, self._model, secrets, shown, variable=key.variable)
 
     async def _open(self, called: faults.Called, way: Any) -> Any:
         loop = asyncio.get_running_loop()

@@ -14,6 +14,8 @@ from typing import cast, get_args
 
 import msgspec
 
+from loom_nb.checks import checked
+from loom_nb.checks import number as a_number
 from loom_nb.errors import Fault, LoomKeyError, LoomUsageError, ModelError
 from loom_nb.events import Delta
 from loom_nb.messages import Conversation, Discarded, ThinkingPart
@@ -72,8 +74,9 @@ class FallbackPolicy:
             raise LoomUsageError(
                 f"there is no fault '{unknown[0]}'", fixes=[f"one of {', '.join(get_args(Fault))}"]
             )
-        if cool_down < 0 or patience < 0:
-            raise LoomUsageError("cool_down and patience are seconds, and not less than 0")
+        seconds = a_number(0, unit="a number of seconds", such_as="60")
+        cool_down = checked("Model.fallback", "cool_down", cool_down, seconds)
+        patience = checked("Model.fallback", "patience", patience, seconds)
         return cls(cast("frozenset[Fault]", faults), cool_down, patience, clock)
 
 

@@ -18,6 +18,7 @@ from loom_nb.border import clean
 from loom_nb.errors import Fault, ModelError
 from loom_nb.models.addresses import is_local
 from loom_nb.redaction.key_forms import KEY_IN_A_REFUSAL, without_key_forms
+from loom_nb.remedies import Known, remedies
 
 MAX_CHARS = 600
 """Characters of a vendor's text that an error repeats."""
@@ -38,6 +39,8 @@ class Called:
     """Where, as it may be shown; empty where it is the vendor's own."""
     request_id: str = ""
     """The vendor's id of the answer, once its headers have come."""
+    variable: str = ""
+    """The environment variable that held the key."""
 
 
 def from_status(called: Called, status: int, body: object, headers: Mapping[str, str]) -> ModelError:
@@ -159,14 +162,6 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
 _LOGIN = re.compile(r"""(?<=://)[^\s/'"<>]*@""")
 _QUERY = re.compile(r"""(?<=://)([^\s?#'"<>]+)\?[^\s'"<>)]+""")
 
-_FIXES: dict[Fault, tuple[str, ...]] = {
-    "auth": ("check the API key", "%loom model offline   (needs no key)"),
-    "billing": ("look at the account's credit and limits at the vendor",),
-    "connection": ("check the network, the proxy and the base URL",),
-    "model_not_found": ("%loom models", "check the model's name and the base URL"),
-    "payload_too_large": ("attach smaller files or images",),
-}
-
 
 @dataclass(frozen=True, slots=True)
 class _Details:
@@ -189,7 +184,7 @@ def _refused(called: Called) -> ModelError:
     start = ("is `ollama serve` running?",) if called.vendor == "ollama" else ()
     if local and not start:
         start = ("start the model server, or correct the base URL",)
-    details = _Details(final=local, fixes=(*start, *_FIXES["connection"]))
+    details = _Details(final=local, fixes=(*start, *remedies("failed", "connection")))
     return _error(called, f"no connection to {called.vendor}", told, "connection", details)
 
 
@@ -198,12 +193,14 @@ def _error(
 ) -> ModelError:
     shown = _line(message, MAX_CHARS, called)
     request_id = _line(called.request_id, MAX_ID_CHARS, called)
+    details = details or _Details()
     known = [f"fault {fault}"]
+    if details.retry_after:
+        known.append(f"it asks to wait {details.retry_after:,g} s")
     if called.model and fault == "model_not_found":
         known.append(f"model {called.model}")
     if request_id:
         known.append(f"request {request_id}")
-    details = details or _Details()
     return ModelError(
         f"{opening}: {shown}" if shown else opening,
         fault=fault,
@@ -212,8 +209,16 @@ def _error(
         request_id=request_id,
         final=details.final,
         cause=", ".join(known),
-        fixes=details.fixes or _FIXES.get(fault, ()),
+        fixes=details.fixes or _remedies(called, fault, details),
     )
+
+
+def _remedies(called: Called, fault: Fault, details: _Details) -> tuple[str, ...]:
+    """What to type; a good key that may not do this is no bad key."""
+    named = "permission" if fault == "auth" and details.status == 403 else fault
+    if details.final and fault == "rate_limit":  # a limit of money, or of the month
+        named = "billing"
+    return remedies("failed", named, Known(called.vendor, called.variable, details.retry_after))
 
 
 def _line(text: str, size: int, called: Called) -> str:

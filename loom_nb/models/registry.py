@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import msgspec
 
+from loom_nb.checks import check, checked, mapping, number, one_of, path_of, shown, text, texts, whole
 from loom_nb.errors import LoomUsageError
 from loom_nb.messages import Usage
 from loom_nb.models import kept_keys
@@ -96,6 +97,17 @@ OWN_FIELDS = frozenset({"model", "messages", "system", "input", "instructions", 
 """Fields of a request body that a client writes itself: no option may set them."""
 
 
+_SECONDS = "a number of seconds"
+_WANTED = {
+    "base_url": text(filled=True, optional=True, such_as='"http://localhost:8000/v1"'),
+    "key_env": texts(alone=True, such_as='"MY_API_KEY"'),
+    "api": one_of("messages", "responses", "chat"),
+    "timeout": number(above=0, unit=_SECONDS, such_as="600"),
+    "organization": text(optional=True),
+    "options": mapping(such_as='{"top_k": 5}'),
+}
+
+
 class Group(Protocol):
     """Several models that are used as one."""
 
@@ -138,14 +150,15 @@ class Model:
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """More fields of each request body, in the vendor's words; for an embedded model, its own options.
 
+    A field of a wrong type or out of range is a LoomUsageError.
+
     Models are equal when all their fields are; two scripts are never equal.
     """
 
     def __post_init__(self) -> None:
         if not self.model or not isinstance(self.model, str):
             raise LoomUsageError(f"which model of {self.vendor}?", fixes=[f'Model.{self.vendor}("name")'])
-        if not self.timeout > 0:
-            raise LoomUsageError(f"the timeout of a model is a number of seconds, not {self.timeout!r}")
+        check(self, _WANTED, called=f"Model.{self.vendor}")
 
     @property
     def name(self) -> str:
@@ -163,6 +176,12 @@ class Model:
         Raises:
             LoomUsageError: the vendor is not known; says which are.
         """
+        if not isinstance(name, str):
+            raise LoomUsageError(
+                f"Model.from_name({shown(name)})",
+                cause="a model is named vendor:model",
+                fixes=['Model.from_name("anthropic:claude-sonnet-4-5")', "Model.offline()"],
+            )
         if "|" in name:
             return cls.fallback(*(one for one in name.split("|")))
         vendor, _, model = name.strip().partition(":")
@@ -175,10 +194,10 @@ class Model:
 
     @classmethod
     def _of(cls, vendor: Vendor, model: str, **given: Any) -> "Model":
-        env = given.pop("key_env", None)
-        key_env = ((env,) if isinstance(env, str) else tuple(env or ())) or vendor.key_env
-        options = _checked(given.pop("options", None) or {})
-        fields = {"key_env": key_env, "api": vendor.api, "options": options}
+        made = f"Model.{vendor.name}"
+        key_env = checked(made, "key_env", given.pop("key_env", None) or (), _WANTED["key_env"])
+        options = _checked(checked(made, "options", given.pop("options", None) or {}, _WANTED["options"]))
+        fields: dict[str, Any] = {"key_env": key_env or vendor.key_env, "api": vendor.api, "options": options}
         told = {name: value for name, value in given.items() if value is not None}
         return cls(vendor.name, model, **(fields | told))
 
@@ -297,15 +316,17 @@ class Model:
         Args:
             pace: seconds between the pieces it streams.
         """
+        pace = checked("Model.offline", "pace", pace, number(0, unit=_SECONDS, such_as="0.05"))
         return cls("offline", "demo", options={"pace": pace} if pace else {})
 
     @classmethod
     def scripted(cls, replies: Sequence[Scripted], *, chunk: int = 0, delay: float = 0.0) -> "Model":
         """A model that answers from a script; see `loom_nb.models.scripted`."""
-        if isinstance(replies, str):
-            raise LoomUsageError(
-                "a script is a list of replies", fixes=[f"Model.scripted([{replies[:40]!r}])"]
-            )
+        if not isinstance(replies, Sequence) or isinstance(replies, str):
+            shown_reply = repr(replies[:40]) if isinstance(replies, str) else '"a reply"'
+            raise LoomUsageError("a script is a list of replies", fixes=[f"Model.scripted([{shown_reply}])"])
+        chunk = checked("Model.scripted", "chunk", chunk, whole(0, such_as="8"))
+        delay = checked("Model.scripted", "delay", delay, number(0, unit=_SECONDS, such_as="0.05"))
         return cls("scripted", "script", options={"script": Script(replies), "chunk": chunk, "delay": delay})
 
     @classmethod
@@ -325,7 +346,8 @@ class Model:
         """
         from loom_nb.models.cassette import Cassette
 
-        recorded = cls.from_name(model) if isinstance(model, str) else model
+        path = checked("Model.cassette", "path", path, path_of("a file", such_as='"a.json"'))
+        recorded = cls._named(model)
         return cls("cassette", recorded.name, options={"cassette": Cassette(path, mode), "model": recorded})
 
     @classmethod
@@ -585,6 +607,8 @@ def _no_vendor(vendor: str, model: str) -> LoomUsageError:
     known = [one.name for one in VENDORS.values() if low.startswith(one.default.lower().partition("-")[0])]
     if low in _MADE:
         fix = _MADE[low]
+    elif _plain(low) in _SERVERS:
+        fix = f'Model.compatible("{model or "name"}", base_url="{_SERVERS[_plain(low)]}")'
     elif known and not model and "-" in vendor:
         fix = f"{known[0]}:{vendor}"
     elif near:
@@ -603,6 +627,25 @@ _MADE = {
     "route": 'Model.route({"code": "vendor:model"}, default="vendor:model")',
 }
 """Models that a name alone cannot make."""
+
+
+_SERVERS = {
+    "vllm": "http://localhost:8000/v1",
+    "sglang": "http://localhost:30000/v1",
+    "tgi": "http://localhost:8080/v1",
+    "llamacpp": "http://localhost:8080/v1",
+    "llamafile": "http://localhost:8080/v1",
+    "lmstudio": "http://localhost:1234/v1",
+    "localai": "http://localhost:8080/v1",
+    "litellm": "http://localhost:4000/v1",
+    "jan": "http://localhost:1337/v1",
+}
+"""Servers that speak OpenAI's protocol, with the addresses at which they listen unless told otherwise."""
+
+
+def _plain(vendor: str) -> str:
+    """A name without what people put between its parts."""
+    return "".join(letter for letter in vendor if letter.isalnum())
 
 
 def _checked(options: Mapping[str, Any]) -> dict[str, Any]:

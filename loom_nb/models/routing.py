@@ -1,7 +1,7 @@
 """Which of several models a task goes to, by plain facts about the request."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -85,7 +85,8 @@ class Router:
     @classmethod
     def of(cls, rules: Rules, default: Model, named: Callable[[Model | str], Model]) -> "Router":
         """A router of what a user wrote. Raises LoomUsageError for a rule that is none."""
-        pairs = list(rules.items()) if isinstance(rules, Mapping) else list(rules)
+        given: object = rules.items() if isinstance(rules, Mapping) else rules
+        pairs = list(given) if isinstance(given, Iterable) else []
         if not pairs:
             raise LoomUsageError("a route has at least one rule", fixes=['{"code": "vendor:model"}'])
         for pair in pairs:

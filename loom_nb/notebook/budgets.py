@@ -62,6 +62,8 @@ class Line:
     cap: Cap | None
     unread: bool = False
     """Whether what was spent could not be read."""
+    replayed: bool = False
+    """Whether nothing was sent: the answers came from a recording."""
 
     @property
     def share(self) -> float:
@@ -78,7 +80,8 @@ class Line:
         if self.unread:
             return f"not known; {'no cap' if self.cap is None else f'the cap is {self.cap}'}"
         if self.cap is None:
-            return f"{sum_of(self.spent)}; no cap"
+            told = "nothing, replayed from recording" if self.replayed else sum_of(self.spent)
+            return f"{told}; no cap"
         if self.spent is None:
             return f"nothing yet of {self.cap}"
         left = self.spent.left(self.cap)
@@ -235,7 +238,11 @@ def _lines(bench: "Workbench") -> tuple[list[Line], list[tuple[str, str]]]:
     except StoreError as error:
         told = "; ".join([error.title, *error.fixes[:1]])
         return [Line(scope, None, caps.cap(scope), unread=True) for scope in SCOPES], [("not known", told)]
-    return [Line(scope, one, caps.cap(scope)) for scope, one in spent.items()], []
+    last = bench.results[-1] if bench.results else None
+    again = last is not None and last.played.whole
+    return [
+        Line(scope, one, caps.cap(scope), replayed=again and scope == "cell") for scope, one in spent.items()
+    ], []
 
 
 def _spent(bench: "Workbench") -> "dict[Scope, Spent | None]":
@@ -252,7 +259,7 @@ def _spent(bench: "Workbench") -> "dict[Scope, Spent | None]":
     last = bench.results[-1] if bench.results else None
     cell = None
     if last is not None:
-        tokens, cost = last.usage.total_tokens, last.cost
+        tokens, cost = last.finished.spent_tokens, last.cost
         cell = Spent(tokens, cost or 0.0, tokens if cost is None else 0)
     return {"cell": cell, "notebook": notebook if place else None, "day": day}
 

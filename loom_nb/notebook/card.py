@@ -29,6 +29,8 @@ class Table:
     """The columns for which there is no room in plain text."""
     one_line: bool = False
     """In plain text a row is one line: its last column is cut."""
+    to_type: bool = False
+    """In HTML the first column is not broken: it is there to be typed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +60,8 @@ class Card:
 
     def __str__(self) -> str:
         gap = [""] if self.steps and (self.facts or self.drawn or self.tables or self.text) else []
-        return "\n".join(
-            [self.title, *_fact_lines(self.facts), *self._blocks(), *gap, *_step_lines(self.steps)]
-        )
+        facts, steps = _fact_lines(self.facts), _step_lines(self.steps)
+        return "\n".join([*_hung("", self.title), *facts, *self._blocks(), *gap, *steps])
 
     def __repr__(self) -> str:
         return str(self)
@@ -68,7 +69,7 @@ class Card:
     def _blocks(self) -> list[str]:
         blocks = [line for part in self.drawn for line in ("", part.text)]
         for table in self.tables:
-            blocks += ["", table.caption, *_table_lines(table)]
+            blocks += ["", *_hung("", table.caption), *_table_lines(table)]
         return [*blocks, "", self.text] if self.text else blocks
 
     def to_html(self) -> str:
@@ -131,12 +132,29 @@ def _said(value: Any) -> str:
 
 def _fact_lines(facts: Sequence[tuple[str, str]]) -> list[str]:
     wide = max((len(name) for name, _ in facts), default=0)
-    return [f"  {name:<{wide}}  {value}" for name, value in facts]
+    return [line for name, value in facts for line in _hung(f"  {name:<{wide}}  ", value)]
 
 
 def _step_lines(steps: Sequence[tuple[str, str]]) -> list[str]:
     wide = min(max((len(what) for what, _ in steps), default=0), 40)
-    return [f"  {what:<{wide}}  {why}".rstrip() for what, why in steps]
+    return [line.rstrip() for what, why in steps for line in _hung(f"  {what:<{wide}}  ", why)]
+
+
+def _hung(lead: str, text: str) -> list[str]:
+    """A text behind its lead, no wider than the card: what has no room hangs below."""
+    if len(lead) + len(text) <= WIDTH // 2 or all(_fits(line) for line in f"{lead}{text}".split("\n")):
+        return [f"{lead}{text}"]
+    from loom_nb.notebook.render.text import wrapped
+
+    if len(lead) > WIDTH // 2:
+        return [lead, *wrapped(f"      {text}", hanging=" " * 6).split("\n")]
+    return wrapped(f"{lead}{text}", hanging=" " * len(lead)).split("\n")
+
+
+def _fits(line: str) -> bool:
+    from loom_nb.notebook.render.facts import columns
+
+    return columns(line) <= WIDTH
 
 
 def _table_lines(table: Table) -> list[str]:
@@ -196,6 +214,7 @@ def _row_lines(row: Sequence[str], wide: Sequence[int], numbers: frozenset[int])
 
 _CLASSES = "jp-RenderedHTMLCommon mathjax_ignore tex2jax_ignore"
 _LEFT = 'style="text-align: left"'  # front ends align the cells of a table to the right
+_WHOLE = 'style="text-align: left; white-space: nowrap"'
 _RIGHT = 'style="text-align: right"'
 
 
@@ -208,7 +227,7 @@ def _html_table(table: Table) -> str:
     head = f"<thead><tr>{head}</tr></thead>" if head else ""
     if not table.rows:
         return f"<table>{caption}{head}<tbody><tr><td>(none)</td></tr></tbody></table>"
-    body = "".join(f"<tr>{_cells(row, table.numbers)}</tr>" for row in table.rows)
+    body = "".join(f"<tr>{_cells(row, table)}</tr>" for row in table.rows)
     return f"<table>{caption}{head}<tbody>{body}</tbody></table>"
 
 
@@ -217,9 +236,9 @@ def _html_text(text: str, folded: str) -> str:
     return f"<details><summary>{escape(folded)}</summary>{shown}</details>" if folded else shown
 
 
-def _cells(row: Sequence[str], numbers: frozenset[int]) -> str:
+def _cells(row: Sequence[str], table: Table) -> str:
     first, *rest = row
     data = "".join(
-        f"<td {_RIGHT if n in numbers else _LEFT}>{escape(cell)}</td>" for n, cell in enumerate(rest, 1)
+        f"<td {_RIGHT if n in table.numbers else _LEFT}>{escape(cell)}</td>" for n, cell in enumerate(rest, 1)
     )
-    return f'<th scope="row" {_LEFT}>{escape(first)}</th>{data}'
+    return f'<th scope="row" {_WHOLE if table.to_type else _LEFT}>{escape(first)}</th>{data}'

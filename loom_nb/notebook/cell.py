@@ -22,6 +22,8 @@ from typing import Any, NoReturn
 
 from loom_nb.capabilities.anatomy import is_history, module_dict
 from loom_nb.errors import LoomUsageError, NotBuiltError, SetupError
+from loom_nb.notebook.card import Card, Table
+from loom_nb.notebook.tool_groups import GROUPS
 from loom_nb.settings import MODES, REPLAYS, Cap, Mode, Replay
 
 LATER_FLAGS = (
@@ -113,6 +115,8 @@ def parse(line: str, body: str = "", namespace: Mapping[str, Any] | None = None)
     if len(told := [flag for flag, is_given in ways.items() if is_given]) > 1:
         raise LoomUsageError(f"{' and '.join(told)} exclude each other", fixes=["keep one of them"])
     text = body.replace("\r\n", "\n").strip("\n")
+    if not options.raw:
+        _refuse_second(text)
     prompt, references, notices = (text, (), ()) if options.raw else interpolate(text, namespace or {})
     names = tuple(name for group in options.tools for name in group.split(",") if name)
     given = {**vars(options), "tools": names, "attach": tuple(options.attach)}
@@ -126,7 +130,39 @@ def flags() -> tuple[str, ...]:
 
 def usage() -> str:
     """The help text of `%%loom`."""
-    return _parser().format_help()
+    return str(usage_card())
+
+
+def usage_card() -> Card:
+    """The help of `%%loom`."""
+    flags = tuple((_typed(action), action.help or "") for action in _parser()._actions)
+    return Card(
+        "%%loom [FLAGS]: ask an agent. The prompt is the text below it.",
+        tables=(
+            Table("flags", (), flags, to_type=True),
+            Table("-t knows, besides your functions", (), tuple(GROUPS.items())),
+            Table("in the prompt", (), _IN_THE_PROMPT, to_type=True),
+            Table("tags of cells", (), _TAGS, to_type=True),
+        ),
+        steps=(("%%loom -t my_function -o answer", "and below it: What changed in {df} since last week?"),),
+    )
+
+
+def _typed(action: argparse.Action) -> str:
+    flags = ", ".join(action.option_strings)
+    value = f"{action.metavar} …" if action.nargs == "+" else action.metavar if action.nargs is None else ""
+    return f"{flags} {value}".rstrip()
+
+
+_IN_THE_PROMPT = (
+    ("{df}, {cfg.field}, {d['key']}, {rows[0]}", "hand over the value beside the instruction, as data"),
+    ("{{df}}", "writes {df}"),
+    ("other braces, names that do not exist, code", "stay as typed"),
+)
+_TAGS = (
+    ("loom-exclude", "keeps a cell from the model, not the variables and functions that it makes"),
+    ("loom-pin", "on a %%loom cell: keeps its turn from compaction"),
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -139,18 +175,6 @@ def _parser() -> argparse.ArgumentParser:
         prog="%%loom",
         add_help=False,
         allow_abbrev=False,
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
-            prog, max_help_position=28, width=96
-        ),
-        description="Ask an agent. The prompt is the text below; {name} hands over a variable as data.",
-        epilog=(
-            "In the prompt: {df}, {cfg.field}, {d['key']} and {rows[0]} hand over the value beside the\n"
-            "instruction; {{df}} writes {df}; names that do not exist and code spans stay as typed.\n\n"
-            "Tags of cells: loom-exclude keeps a cell from the model, not the variables and functions\n"
-            "that it makes; loom-pin on a %%loom cell keeps its turn from compaction.\n\n"
-            "    %%loom -t my_function -o answer\n"
-            "    What changed in {df} since last week?"
-        ),
     )
     add = parser.add_argument
     add("-m", "--model", metavar="MODEL", help="the model for this cell, for example offline or vendor:name")
@@ -165,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         action="extend",
         default=[],
-        help="functions of the notebook that the agent may call (* and ? match), or files, shell, web, http",
+        help="what the agent may call: functions of the notebook (* and ? match), or words of the list below",
     )
     add(
         "--attach",
@@ -278,6 +302,35 @@ def _unknown(rest: list[str]) -> LoomUsageError:
     )
 
 
+_SECOND = re.compile(r"^ {0,3}%%loom(?=\s|$)", re.MULTILINE)
+
+
+def _refuse_second(text: str) -> None:
+    """Refuse a prompt in which another cell seems to begin; in a fence or within a line it is a word."""
+    if any(not code and _SECOND.search(chunk) for chunk, code in _chunks(text)):
+        raise LoomUsageError(
+            "a second %%loom in one cell",
+            cause="each has to be the first line of its cell; nothing was sent",
+            fixes=[
+                "give each prompt a cell of its own (in JupyterLab: Ctrl+Shift+- splits one)",
+                "%%loom --raw   takes the prompt as it is",
+            ],
+        )
+
+
+def not_the_first_line(what_ran: str) -> LoomUsageError:
+    """The error of a `%%loom` that stands below other lines.
+
+    Args:
+        what_ran: of its cell, in words.
+    """
+    return LoomUsageError(
+        "%%loom has to be the first line of its cell",
+        cause=f"here it stands below other code; {what_ran}",
+        fixes=["put it and its prompt into a cell of their own (in JupyterLab: Ctrl+Shift+- splits one)"],
+    )
+
+
 def suggestions(
     word: str,
     known: Iterable[str],
@@ -314,9 +367,10 @@ def look_up(path: str, namespace: Mapping[str, Any]) -> Any:
 
 # -- interpolation ---------------------------------------------------------------------------------
 
-_PATH = r"[^\W\d]\w*(?:\.[^\W\d]\w*|\[(?:\"[^\"\n\]]*\"|'[^'\n\]]*'|-?\d{1,9})\])*"
-_BRACES = re.compile(r"\{\{(" + _PATH + r")\}\}|\{(" + _PATH + r")\}")
-_WHOLE_PATH = re.compile(_PATH)
+PATH = r"[^\W\d]\w*(?:\.[^\W\d]\w*|\[(?:\"[^\"\n\]]*\"|'[^'\n\]]*'|-?\d{1,9})\])*"
+"""A variable and its steps, as they stand in braces."""
+_BRACES = re.compile(r"\{\{(" + PATH + r")\}\}|\{(" + PATH + r")\}")
+_WHOLE_PATH = re.compile(PATH)
 _STEP = re.compile(r"\.(\w+)|\[(?:\"([^\"]*)\"|'([^']*)'|(-?\d+))\]")
 _ROOT = re.compile(r"\w+")
 _OF_OTHERS = re.compile(r"(?:\\[A-Za-z]+\*?|[\\^_$#}\]])\Z")
@@ -563,13 +617,56 @@ def _wrong_step(path: str, value: Any, match: re.Match[str]) -> str:
     return path
 
 
+def steps_from(path: str, namespace: Mapping[str, Any]) -> tuple[list[str], list[str | int]]:
+    """What may follow a path in a prompt, found without running code: (attributes, keys and places).
+
+    Empty where the path leads nowhere. What `{path.name}` and `{path['key']}` would not take is left out.
+    """
+    try:
+        value = look_up(path, namespace)
+        names = [name for name in _steps_of(value, attribute=True) if _NAME.fullmatch(name)]
+        names += [name for name in sorted(_FRAME_FACTS) if _is_frame(value) and hasattr(type(value), name)]
+        keys = list(_keys_of(value))
+    except Exception:  # noqa: BLE001  the border to user objects: what is offered is not worth an error
+        return [], []
+    return list(dict.fromkeys(names)), keys
+
+
+_NAME = re.compile(r"(?!__)[^\W\d]\w*")
+FIRST_PLACES = 10
+"""Places of a list that are offered, beside its last."""
+
+
+def _keys_of(value: Any) -> Iterator[str | int]:
+    """What `_item` would take: keys of a dict, columns, places of a list or an array."""
+    kind = type(value)
+    plain = getattr(kind, "__getitem__", None) in _PLAIN_ITEMS
+    if plain and issubclass(kind, dict):
+        keys = itertools.islice(dict.keys(value), MOST_KEYS)
+        yield from (key for key in keys if type(key) in (str, int) and not is_history(value, key))
+    elif _is_of(value, "pandas"):
+        yield from _steps_of(value, attribute=False)
+    elif (plain and issubclass(kind, list | tuple)) or (_is_of(value, "numpy") and value.ndim):
+        count = (
+            len(value)
+            if _is_of(value, "numpy")
+            else (list if issubclass(kind, list) else tuple).__len__(value)
+        )
+        yield from [*range(min(count, FIRST_PLACES)), *([-1] if count else [])]
+
+
+def _is_frame(value: Any) -> bool:
+    return _is_of(value, "pandas", "numpy")
+
+
 def _steps_of(value: Any, *, attribute: bool) -> Iterator[str]:
     """Names that can be read of a value, found without running code."""
     if isinstance(value, dict) and not attribute:
         yield from (key for key in itertools.islice(dict.keys(value), MOST_KEYS) if type(key) is str)
     elif _is_of(value, "pandas"):
-        yield from (key for key in itertools.islice(value.columns, MOST_KEYS) if type(key) is str)
-    elif attribute:
+        columns = value.columns if hasattr(type(value), "columns") else ()
+        yield from (key for key in itertools.islice(columns, MOST_KEYS) if type(key) is str)
+    elif attribute and not _is_of(value, "numpy"):  # an array has none but its facts
         own = vars(value) if isinstance(value, types.ModuleType) else _instance_dict(value)
         fields = itertools.chain(own, *(vars(kind) for kind in type(value).__mro__[:-1]))
         for name in itertools.islice(fields, MOST_KEYS):

@@ -11,7 +11,7 @@ import msgspec
 
 from loom_nb.events import EvidenceFound, Passage
 from loom_nb.messages import DataPart, Message, TextPart, ToolResultPart
-from loom_nb.runtime.evidence import CITATION, Standing, citations, numbers_in, standing
+from loom_nb.runtime.evidence import Standing, brackets_in, citations, standing
 
 EXCERPT = 600
 """Characters of a passage that are remembered for its reader."""
@@ -68,13 +68,15 @@ class Evidence(msgspec.Struct, frozen=True):
         Right behind code or a link, brackets are an index or a label.
         """
         at = 0
-        for found in CITATION.finditer(text):
-            if behind_code and found.start() == 0:
+        for found in brackets_in(text):
+            if behind_code and found.start == 0:
                 continue
-            if found.start() > at:
-                yield text[at : found.start()]
-            yield tuple(numbers_in(found[0]))
-            at = found.end()
+            if found.start > at:
+                yield text[at : found.start]
+            yield found.numbers
+            if found.place:
+                yield f" ({found.place})"
+            at = found.end
         if at < len(text):
             yield text[at:]
 
@@ -92,9 +94,18 @@ class Evidence(msgspec.Struct, frozen=True):
         return frozenset(one.passage.number for one in self.sources)
 
 
-def found(before: Evidence | None, event: EvidenceFound, goal: str) -> Evidence:
-    """With what one more search found."""
-    before = before or Evidence((), scope=hashlib.sha256(goal.encode("utf-8", "replace")).hexdigest()[:8])
+def found(before: Evidence | None, event: EvidenceFound, *answer: str) -> Evidence:
+    """With what one more search found.
+
+    Args:
+        before: what the run was given so far.
+        event: the search.
+        answer: what tells this answer from others on a page: its run, model and goal. The same in each
+            process and at each rendering, so nothing that is made by chance, as the id of a session is.
+    """
+    if before is None:
+        told = "\0".join((*answer, event.query, *(one.id for one in event.passages)))
+        before = Evidence((), scope=hashlib.sha256(told.encode("utf-8", "replace")).hexdigest()[:8])
     there = {one.passage.number: one for one in before.sources}
     for passage in event.passages:
         there.setdefault(passage.number, Source(passage))

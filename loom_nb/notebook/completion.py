@@ -2,13 +2,14 @@
 
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.completer import CompletionContext, SimpleCompletion
 
 from loom_nb.notebook import cell as cells
 from loom_nb.notebook.context_spec import WORDS
+from loom_nb.notebook.tool_groups import GROUPS
 from loom_nb.settings import MODES, REPLAYS
 
 if TYPE_CHECKING:
@@ -18,6 +19,12 @@ _CELL = re.compile(r"[ \t]*%%loom(?=\s|$)")
 _LINE = re.compile(r"[ \t]*%loom[ \t]")
 _LAST_WORD = re.compile(r"\S*$")
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|_PWD|_PAT$")
+_OPEN_STEP = re.compile(
+    rf"\{{(?P<path>{cells.PATH})"
+    r"(?:(?P<dot>\.)(?P<name>[^\W\d]\w*)?"
+    r"|\[(?P<quote>[\"'])?(?P<key>(?(quote)[^\n\]]*|-?\d*)))$"
+)
+"""A brace with a path whose next step is being typed."""
 _OPEN_BRACE = re.compile(r"\{([^\W\d]\w*)?$")
 
 
@@ -37,7 +44,7 @@ def complete(context: CompletionContext, bench: "Workbench") -> dict[str, Any]:
             return _nothing()
         if context.cursor_line == first:
             return _after_cell(before, bench) if _CELL.match(before + " ") else _nothing()
-        return _in_prompt(before, bench)
+        return _in_prompt(before, line[context.cursor_position :], bench)
     if _LINE.match(before):
         return _after_line(before, bench)
     return _nothing()
@@ -54,11 +61,36 @@ def _offer(fragment: str, names: list[str], kind: str) -> dict[str, Any]:
     return {"completions": hits, "matched_fragment": fragment, "suppress": True, "ordered": True}
 
 
-def _in_prompt(before: str, bench: "Workbench") -> dict[str, Any]:
+def _in_prompt(before: str, after: str, bench: "Workbench") -> dict[str, Any]:
+    if step := _OPEN_STEP.search(before):
+        names, keys = cells.steps_from(step["path"], bench.names())
+        if step["dot"]:
+            return _offer(step["name"] or "", names, "attribute")
+        return _offer(step["key"] or "", _typed_keys(keys, step["quote"] or "", after), "key")
     brace = _OPEN_BRACE.search(before)
     if brace is None:
         return _offer(_LAST_WORD.search(before)[0], [], "text")  # type: ignore[index]  # it matches any text
     return _offer(brace[1] or "", sorted(bench.names()), "variable")
+
+
+def _typed_keys(keys: Sequence[str | int], quote: str, after: str) -> list[str]:
+    """Keys as they are typed behind `{name[` and a quotation mark, up to what stands behind the cursor."""
+    if quote:
+        end = "" if after.startswith(quote) else quote if after.startswith("]") else f"{quote}]"
+        return [f"{key}{end}" for key in keys if type(key) is str and _can_be_quoted(key, quote)]
+    end = "" if after.startswith("]") else "]"
+    marks = [
+        next((mark for mark in "'\"" if type(key) is int or _can_be_quoted(key, mark)), "") for key in keys
+    ]
+    return [
+        f"{key}{end}" if type(key) is int else f"{mark}{key}{mark}{end}"
+        for key, mark in zip(keys, marks, strict=True)
+        if mark
+    ]
+
+
+def _can_be_quoted(key: str | int, mark: str) -> bool:
+    return not any(sign in str(key) for sign in (mark, "]", "\n"))
 
 
 def _after_cell(before: str, bench: "Workbench") -> dict[str, Any]:
@@ -72,13 +104,18 @@ def _after_cell(before: str, bench: "Workbench") -> dict[str, Any]:
     if fragment.startswith("-"):
         return _offer(fragment, [flag for flag in cells.flags() if flag.startswith(fragment)], "flag")
     if last_flag in ("-t", "--tools"):
-        return _offer(fragment, sorted(bench.function_names()), "function")
+        return _offer(fragment, [*sorted(bench.function_names()), *_groups(bench)], "function")
     if last_flag == "--attach":
         return _offer(fragment, _files_at(fragment), "path")
     known, kind = _values_of(last_flag, bench) if directly else ([], "")
     if kind:
         return _offer(fragment, known, kind)
     return _offer(fragment, list(cells.flags()) if not fragment else [], "flag")
+
+
+def _groups(bench: "Workbench") -> list[str]:
+    """The words of `-t` that no variable has taken."""
+    return [name for name in GROUPS if name not in bench.names()]
 
 
 def _files_at(fragment: str) -> list[str]:
@@ -154,6 +191,8 @@ def _after_line(before: str, bench: "Workbench") -> dict[str, Any]:
             return _after_compact(done[1:], fragment, bench)
         case "show" | "why" | "resume" | "fork" | "diff" | "export" | "artifacts":
             return _after_run(done, fragment, bench)
+        case "replay" if len(done) == 2:
+            return _offer(fragment, _paths_at(fragment, lambda name: name.endswith(".json")), "path")
         case "sessions" | "replay" | "approvals" if done[1:] in ([], ["--all"]):
             return _offer(fragment, _words_of(done[0]), "command")
         case _:
@@ -345,7 +384,7 @@ def _after_context(done: list[str], fragment: str, bench: "Workbench") -> dict[s
 
 
 def _after_compact(done: list[str], fragment: str, bench: "Workbench") -> dict[str, Any]:
-    in_force = list(reversed(bench.session.view.compactions)) if bench.session is not None else []
+    in_force = [*bench.session.view.compactions][::-1] if bench.session is not None else []
     match done:
         case ["undo"]:
             return _offer(fragment, in_force, "compaction")

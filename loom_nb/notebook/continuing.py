@@ -56,7 +56,7 @@ async def fork(bench: "Workbench", words: list[str]) -> Card:
 
 
 def replay(bench: "Workbench", words: list[str]) -> Card:
-    """How recorded answers are used from the next cell on."""
+    """How recorded answers are used from the next cell on, and in which file they are."""
     if words:
         if words[0] not in REPLAYS:
             raise LoomUsageError(
@@ -65,6 +65,7 @@ def replay(bench: "Workbench", words: list[str]) -> Card:
                 fixes=[f"%loom replay {name}" for name in REPLAYS[:3]],
             )
         bench.replay = next(name for name in REPLAYS if name == words[0])
+        bench.recorded_in = Path(words[1]).expanduser() if words[1:] else bench.recorded_in
         bench.forget_recordings()
     path = bench.recording()
     held = f"{path.stat().st_size:,} bytes" if path.exists() else "not there yet"
@@ -119,5 +120,5 @@ def export(bench: "Workbench", words: list[str]) -> Card:
         raise LoomUsageError(f"{path} cannot be written", cause=error.strerror or str(error)) from None
     return Card(
         f"{row.run} was written to {path}", (("size", f"{len(text.encode()):,} bytes"), ("as", kind)),
-        text="Read it before you give it away: only what looks like a key was taken out.",
+        steps=((f"read {path.name} before you give it away", "only what looks like a key was taken out"),),
     )  # fmt: skip

@@ -12,6 +12,7 @@ import msgspec
 from loom_nb.notebook.card import Card, Drawn, Table, cut
 from loom_nb.notebook.render.markdown import escaped, fenced
 from loom_nb.notebook.render.strict_markdown import PRE, escape, visible
+from loom_nb.notebook.render.text import wrapped
 from loom_nb.runtime.difference import CalledTool, CallPair, Chunk, RunDifference, Side
 from loom_nb.settings import money
 
@@ -226,7 +227,7 @@ def _short(text: str) -> str:
 
 
 def _indented(text: str) -> str:
-    return "\n".join(f"  {line}" for line in text.splitlines())
+    return "\n".join(wrapped(f"  {line}", hanging="  ") for line in text.splitlines())
 
 
 # -- other surfaces --------------------------------------------------------------------------------------

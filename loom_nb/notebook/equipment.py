@@ -9,6 +9,7 @@ from loom_nb.errors import LoomUsageError
 from loom_nb.notebook.cells_of_notebook import NotebookCells
 from loom_nb.notebook.knowledge_places import KnowledgePlaces
 from loom_nb.notebook.past import notebook_name
+from loom_nb.notebook.tool_groups import ALWAYS
 from loom_nb.settings import Mode
 
 if TYPE_CHECKING:
@@ -53,7 +54,6 @@ class Equipment:
         self._code = secrets.token_hex(2)
         """Types itself in no saved cell: it is another one in each kernel."""
         self._allow = settings.allow
-        self._home = settings.home
         self._all_chosen = settings.approve == "all"
         self.mode: Mode = settings.approve
         self._policies: dict[Mode, GovernancePolicy] = {}
@@ -94,8 +94,8 @@ class Equipment:
         return HttpCapability(credentials=secrets, broker=self.broker())
 
     def always(self) -> "list[Capability]":
-        """Those of every cell: variables to look at, code to run, a person to ask, a plan."""
-        return [self.named(name) for name in ("variables", "python", "human", "plan")]
+        """Those of every cell."""
+        return [self.named(name) for name in ALWAYS]
 
     def identity(self) -> "list[Capability]":
         """The identity files, where the person has any."""
@@ -123,10 +123,12 @@ class Equipment:
         """What the agents of `-t memory` remember."""
         if self._notes is None:
             from loom_nb.capabilities.memory.capability import MemoryCapability
+            from loom_nb.credentials.kept_secrets import KeptSecrets
+            from loom_nb.notebook.key_places import folder
 
             made = self.named("memory")
             assert isinstance(made, MemoryCapability)  # noqa: S101  tells the type checker
-            self._notes = made.store()
+            self._notes = made.store(KeptSecrets(folder(self._home)))
         return self._notes
 
     def close(self) -> None:

@@ -37,7 +37,7 @@ from loom_nb.notebook.render import html as html_of
 from loom_nb.notebook.render import markdown as markdown_of
 from loom_nb.notebook.render.markdown import code, escaped, fenced, words
 from loom_nb.notebook.render.strict_markdown import escape, visible
-from loom_nb.notebook.transcript import Transcript
+from loom_nb.notebook.transcript import Transcript, is_of_the_runtime
 from loom_nb.redaction.key_forms import without_key_forms
 from loom_nb.runtime.artifacts import Artifact, artifacts_of
 
@@ -102,6 +102,7 @@ def cells(
 class _Prompt:
     text: str
     used: tuple[str, ...]
+    who: str = "you"
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +173,8 @@ def _steps(entries: Iterable[LogEntry]) -> Iterator[_Step]:
                 used = (
                     f"{part.name} ({part.summary})" for part in message.parts if isinstance(part, DataPart)
                 )
-                yield _Prompt(message.text, tuple(used))
+                who = "the runtime" if is_of_the_runtime(message) else "you"
+                yield _Prompt(message.text, tuple(used), who)
             case MessageAdded(message=Message(role="assistant", text=text)) if text.strip():
                 yield _Answer(text)
             case CallStarted():
@@ -303,8 +305,8 @@ def _script(runs: Sequence[_Run]) -> str:
 
 def _scripted(step: _Step) -> str:
     match step:
-        case _Prompt(text=text, used=used):
-            return _comment("\n".join([f"You: {text}", *(f"with {one}" for one in used)]))
+        case _Prompt(text=text, used=used, who=who):
+            return _comment("\n".join([f"{who.capitalize()}: {text}", *(f"with {one}" for one in used)]))
         case _Answer(text=text):
             return _comment(text)
         case _Called(name=name, arguments=arguments, outcome=outcome):
@@ -363,9 +365,9 @@ def _notebook(runs: Sequence[_Run]) -> str:
 def _cell(step: _Step) -> tuple[str, str]:
     """Whether it is code or Markdown, and its text. Code that failed is not there to be run again."""
     match step:
-        case _Prompt(text=text, used=used):
+        case _Prompt(text=text, used=used, who=who):
             lines = [*text.rstrip("\n").split("\n"), *(f"with {one}" for one in used)]
-            quoted = (f"> {'**you** ' if n == 0 else ''}{escaped(line)}" for n, line in enumerate(lines))
+            quoted = (f"> {f'**{who}** ' if n == 0 else ''}{escaped(line)}" for n, line in enumerate(lines))
             return "markdown", "  \n".join(quoted)
         case _Answer(text=text):
             return "markdown", words(text)

@@ -8,7 +8,13 @@ import re
 from typing import Any, TypeVar
 
 from IPython.core.completer import context_matcher
-from IPython.core.inputtransformer2 import EscapedCommand, HelpEnd, MagicAssign, TokenTransformBase
+from IPython.core.inputtransformer2 import (
+    EscapedCommand,
+    HelpEnd,
+    MagicAssign,
+    TokenTransformBase,
+    make_tokens_by_line,
+)
 
 from loom_nb import __version__
 from loom_nb.notebook import completion, line_magics, magics
@@ -19,6 +25,7 @@ from loom_nb.notebook.workbench import Workbench
 from loom_nb.settings import MODE_WORDS
 
 _CELL = re.compile(r"[ \t]*%%loom(?=\s|$)")
+_LATER = re.compile(r"^[ \t]*%%loom(?=\s|$)", re.MULTILINE)
 _TIMING = ("time", "timeit", "prun", "capture", "memit")
 _OTHER = re.compile(rf"[ \t]*(%%(?:{'|'.join(_TIMING)}))(?=\s|$)")
 """Magics that run the cell below them as plain Python: a cell that awaits cannot stand there."""
@@ -89,11 +96,14 @@ def _difference(one: Any) -> dict[str, Any]:
 def awaiting_cell(lines: list[str]) -> list[str]:
     """A cell whose first line is `%%loom` becomes one that awaits; any other stays as it is.
 
-    It runs before every other transformation, so that the body arrives as typed.
+    One that has it below other code becomes one that says where it belongs, and does nothing else. It runs
+    before every other transformation, so that the body arrives as typed.
     """
     first = _first(lines)
     if first is None:
         return lines
+    if _is_below_code(lines, first):
+        return [f"get_ipython().{_ATTRIBUTE}.refuse_below()\n"]
     above = _OTHER.match(lines[first])
     if above is not None:
         second = _first(lines, first + 1)
@@ -113,6 +123,17 @@ def _first(lines: list[str], start: int = 0) -> int | None:
         if lines[number].strip() and not lines[number].lstrip().startswith("#"):
             return number
     return None
+
+
+def _is_below_code(lines: list[str], first: int) -> bool:
+    """Whether IPython would take a later line for a `%%loom`: in no string, below no cell magic."""
+    if lines[first].lstrip().startswith("%%") or not _LATER.search("".join(lines[first + 1 :])):
+        return False
+    for tokens in make_tokens_by_line(lines):
+        begins = next((token for token in tokens if token.string.strip()), None)
+        if begins is not None and begins.string == "%" and _CELL.match(lines[begins.start[0] - 1]):
+            return True
+    return False
 
 
 awaiting_cell.has_side_effects = True  # type: ignore[attr-defined]  # tells IPython not to call it while one types

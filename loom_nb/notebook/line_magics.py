@@ -13,7 +13,9 @@ from loom_nb.errors import LoomError, LoomUsageError, NotBuiltError
 from loom_nb.notebook import approvals
 from loom_nb.notebook import cell as cells
 from loom_nb.notebook.card import Card, Table
+from loom_nb.notebook.tool_groups import GROUPS
 from loom_nb.notebook.tour import LESSONS, NAMES
+from loom_nb.remedies import remedies, typed_and_why
 from loom_nb.settings import money
 from loom_nb.wording import counted, moment, one_line
 
@@ -90,9 +92,12 @@ def _unknown(name: str, line: str) -> LoomUsageError:
 
 def usage() -> str:
     """The help text of `%loom`."""
-    wide = max(len(_typed(name)) for name in COMMANDS)
-    lines = [f"    {_typed(name):<{wide}}  {_SAYS[name]}" for name in COMMANDS]
-    return "\n".join(["Look at and steer loom_nb in this notebook.", "", "    %loom", *lines])
+    return str(Card("Look at and steer loom_nb in this notebook.", tables=(_usage_table(),)))
+
+
+def _usage_table() -> Table:
+    rows = [(_typed(name), _SAYS[name]) for name in COMMANDS]
+    return Table("commands", (), (("%loom", "where you are, and what to do next"), *rows), to_type=True)
 
 
 def _typed(name: str) -> str:
@@ -102,8 +107,8 @@ def _typed(name: str) -> str:
 def _status(bench: "Workbench", _: list[str]) -> Card:
     last = bench.results[-1] if bench.results else None
     known = sum(result.cost or 0.0 for result in bench.results)
-    unknown = sum(one.cost is None and one.usage.total_tokens > 0 for one in bench.results)
-    tokens = sum(result.usage.total_tokens for result in bench.results)
+    unknown = sum(one.cost is None and one.finished.spent_tokens > 0 for one in bench.results)
+    tokens = sum(result.finished.spent_tokens for result in bench.results)
     earlier = bench.earlier()
     facts = (
         ("model", bench.model_name + (" (demo, free)" if bench.model_name == "offline" else "")),
@@ -231,15 +236,20 @@ def _tools(bench: "Workbench", _: list[str]) -> Card:
         (name, "always", ", ".join(sorted(effects)), str(counts.pop(name, 0)), _first_line(description))
         for name, description, effects in offered
     ]
-    for name in sorted(bench.function_names()):
-        described = bench.describe_tool(name)
-        rows.append((name, f"with -t {name}", described[0], str(counts.pop(name, 0)), described[1]))
+    for name, tool in bench.can_be_tools():
+        if isinstance(tool, LoomError):
+            rows.append((name, "cannot be one", "", "", tool.title))
+            continue
+        count, effects = str(counts.pop(name, 0)), ", ".join(sorted(tool.effects))
+        rows.append((name, f"with -t {name}", effects, count, _first_line(tool.description)))
     rows += [(name, "was given", "", str(count), "") for name, count in sorted(counts.items())]
-    table = Table("tools", ("name", "offered", "effects", "calls", "what it does"), tuple(rows))
     return Card(
         "tools of this notebook",
-        tables=(table,),
-        steps=(("%%loom -t NAME", "offers a function to the agent"),),
+        tables=(
+            Table("tools", ("name", "offered", "effects", "calls", "what it does"), tuple(rows)),
+            Table("with -t and their name", ("name", "what it brings"), tuple(GROUPS.items())),
+        ),
+        steps=(("%%loom -t NAME", "offers a function, or what has this name, to the agent"),),
     )
 
 
@@ -372,7 +382,16 @@ def _tour_names(bench: "Workbench", *, anew: bool) -> dict[str, str]:
 
 
 def _help(_: "Workbench", __: list[str]) -> Card:
-    return Card("help", text=f"{usage()}\n\n{cells.usage()}")
+    asking = cells.usage_card()
+    return Card(
+        "help",
+        (
+            ("%loom", "looks at and steers loom_nb in this notebook"),
+            ("%%loom", "asks an agent: the prompt is the text below it"),
+        ),
+        (_usage_table(), *asking.tables),
+        steps=asking.steps,
+    )
 
 
 def _traceback(bench: "Workbench", _: list[str]) -> Card:
@@ -397,6 +416,9 @@ def _why(bench: "Workbench", arguments: list[str]) -> Card:
         facts.append(("model calls", str(finished.turns)))
     shown = row.run if "/" not in name else f"{row.session}/{row.run}"
     steps = [(f"%loom show {shown}", "what it did")]
+    if finished is not None and finished.status != "completed":
+        fixes = finished.fixes or remedies(finished.status, finished.fault)
+        steps = [*map(typed_and_why, fixes), *steps]
     last = bench.results[-1] if bench.results else None
     if last is not None and last.error is not None and (last.session_id, last.id) == (row.session, row.run):
         steps.append(("%loom traceback", "the whole error"))
@@ -548,7 +570,7 @@ _TAKES = {
     "model": 1, "models": 1, "key": _MANY, "show": 1, "why": 1, "tour": 1,
     "sessions": _MANY, "context": _MANY, "compact": _MANY, "memory": _MANY, "knowledge": _MANY,
     "resume": 1, "fork": 1,
-    "replay": 1, "diff": 2, "export": 3, "artifacts": 5, "budget": _MANY, "skills": _MANY, "identity": _MANY,
+    "replay": 2, "diff": 2, "export": 3, "artifacts": 5, "budget": _MANY, "skills": _MANY, "identity": _MANY,
     "approvals": 2, "approve": 2, "deny": _MANY, "answer": _MANY,
 }  # fmt: skip
 _ARGUMENT = {
@@ -558,10 +580,9 @@ _ARGUMENT = {
     "answer": "ID VALUE", "context": "[WORD …]",
     "compact": "[STRATEGY] [--preview]", "resume": "[RUN]", "fork": "[RUN]",
     "memory": "[WORD …] [--as-of RUN]", "knowledge": "[WORD …]",
-    "replay": "[auto|record|strict|off]", "diff": "RUN RUN", "export": "RUN --to FILE",
+    "replay": "[MODE] [FILE]", "diff": "RUN RUN", "export": "RUN --to FILE",
     "artifacts": "[RUN | save NAME PATH]", "skills": "[WORD …]",
-    "budget": "[cell|notebook|day AMOUNT | ask 50k | off]",
-    "identity": "[show|edit|diff|undo|confirm FILE]",
+    "budget": "[WORD AMOUNT]", "identity": "[WORD FILE]",
 }  # fmt: skip
 _SAYS = {
     "model": "the model of cells that name none; with a name: use that one from now on",
@@ -585,14 +606,16 @@ _SAYS = {
     "rm NAME, index, search WORDS, show or uses DOCUMENT or CHUNK, graph [NAME]; --of VARIABLE",
     "resume": "go on with a run whose kernel ended before it did",
     "fork": "go on from a run in a copy of its conversation",
-    "replay": "answers recorded beside the notebook: play them, record them",
+    "replay": "answers recorded beside the notebook, or in FILE: auto, record, strict or off, as --replay",
     "diff": "two runs side by side: prompt, settings, calls, answer, what they took",
     "export": "write a run to a file: .md, .html, .py or .ipynb",
     "artifacts": "figures, tables and files that a run made; save NAME PATH writes one to a file",
-    "budget": "what was spent and what is left; with an amount (0.05 dollars, 20k tokens): a hard cap",
+    "budget": "what was spent and what is left; cell, notebook or day with an amount (0.05 dollars, 20k "
+    "tokens) is a hard cap, ask 50k a size from which on you are asked, off ends them",
     "skills": "procedures that the agent may load (-t skills), and how far each is trusted; show NAME, "
     "find WORDS, check PATH asks the guard, undo takes back what an agent wrote",
-    "identity": "SOUL.md, IDENTITY.md, USER.md: what the agent is told of itself and of you, by whom",
+    "identity": "SOUL.md, IDENTITY.md, USER.md: what the agent is told of itself and of you, by whom; "
+    "show, edit, diff, undo or confirm one",
     "stop": "stop what runs, also beside the cells (--bg)",
     "approvals": "what waits for you and what was decided; with ask, read-only, edits or all: the mode; "
     "forget ID takes a lasting leave back",

@@ -21,12 +21,22 @@ def register(shell: Any, bench: "Workbench") -> None:
     """Give the shell both magics."""
     shell.register_magic_function(_cell_magic(bench), "cell", "loom")
     shell.register_magic_function(_line_magic(bench), "line", "loom")
+    shell.register_magic_function(_misplaced, "line", _MISPLACED)
 
 
 def unregister(shell: Any) -> None:
     """Take both away."""
-    for kind in ("cell", "line"):
-        shell.magics_manager.magics[kind].pop("loom", None)
+    for kind, name in (("cell", "loom"), ("line", "loom"), ("line", _MISPLACED)):
+        shell.magics_manager.magics[kind].pop(name, None)
+
+
+_MISPLACED = "%loom"
+"""What IPython takes a `%%loom` for that is not the first line of its cell: a line magic of this name."""
+
+
+def _misplaced(_: str) -> None:
+    """Say where %%loom belongs: it stands in the cell that loads the extension, or in a loop."""
+    raise cells.not_the_first_line("what stands above it in this cell has run")
 
 
 def _cell_magic(bench: "Workbench") -> Callable[[str, str], Any]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from loom_nb.capabilities.memory.choosing import WouldChange, part_name
 from loom_nb.capabilities.memory.listing import Page
-from loom_nb.capabilities.memory.notes import FIELDS, NoteNotFound, Provenance, Viewer
+from loom_nb.capabilities.memory.notes import FIELDS, NoteNotFound, Provenance, RunNotKnown, Viewer
 from loom_nb.errors import LoomUsageError
 from loom_nb.notebook import cell as cells
 from loom_nb.notebook import memory_cards as cards
@@ -72,8 +72,11 @@ def _refuse_near(words: list[str]) -> None:
 def as_of(bench: "Workbench", run: str, query: str = "", sort: str = "-updated", limit: int = 50) -> Page:
     """The notes as they were when a run began. Raises LoomUsageError where there is no such run."""
     row = bench.find_run(run, "%loom memory --as-of {}")
-    if not row.started:
-        raise LoomUsageError(f"it is not known when {run} began", fixes=["%loom runs"])
+    try:  # by what the memory knows of the run: clocks may be set back
+        return bench.memory.as_of(row.run, query, sort, 0, limit, session=row.session)
+    except RunNotKnown:
+        if not row.started:
+            raise LoomUsageError(f"it is not known when {run} began", fixes=["%loom runs"]) from None
     return bench.memory.as_of(row.started, query, sort, 0, limit)
 
 
@@ -199,9 +202,16 @@ def _said(value: Any) -> str:
 
 async def _pin(bench: "Workbench", words: list[str], on: bool = True) -> Card:
     ids = _some(words, "pin" if on else "unpin", 1, 100, "ID …")
-    notes = [bench.memory.pin(note_id, on, by(bench)) for note_id in ids]
+    notes = [bench.memory.get(note_id) for note_id in ids]
+    done = bench.memory.pin_all(ids, on, by(bench))
+    if not done:
+        words_of = "pinned already" if on else "not pinned"
+        return cards.note_card(f"{' and '.join(ids)}: {words_of}", notes[-1], undo=False)
     words_of = "pinned: in every run from now on" if on else "no longer pinned"
-    return cards.note_card(f"{' and '.join(ids)} {words_of}", notes[-1])
+    card = cards.note_card(f"{' and '.join(note.id for note in done)} {words_of}", done[-1])
+    if len(done) == 1:
+        return card
+    return Card(card.title, card.facts, steps=(("%loom memory undo", "takes it back"), *card.steps[1:]))
 
 
 async def _unpin(bench: "Workbench", words: list[str]) -> Card:
@@ -226,14 +236,24 @@ async def _forget(bench: "Workbench", words: list[str]) -> Card:
 async def _undo(bench: "Workbench", words: list[str]) -> Card:
     ids = _some(words, "undo", 0, 1, "[ID]")
     done = bench.memory.undo(ids[0] if ids else None, by(bench))
-    what = {"added": "addition", "edited": "change", "forgotten": "forgetting"}.get(done.change, done.change)
+    what = {
+        "added": "addition",
+        "edited": "change",
+        "forgotten": "forgetting",
+        "conflict": "loss of what the file said",
+    }[done.change]
     if not done.notes:
         return Card(f"the last {what} is taken back", steps=(("%loom memory", "what there is"),))
     note = done.notes[0]
     is_there = _is_there(bench, note.id)
     more = f" and {counted(len(done.notes) - 1, 'other note')}" if len(done.notes) > 1 else ""
     title = f"taken back: the {what} of {note.id}{more}"
-    return cards.note_card(title, note) if is_there else Card(title, (("it said", visible(note.text[:400])),))
+    more_of = bench.memory.undoable(note.id) is not None
+    steps = ((f"%loom memory undo {note.id}", "takes back the change before it"),) if more_of else ()
+    if not is_there:
+        return Card(title, (("it said", visible(note.text[:400])),), steps=steps)
+    card = cards.note_card(title, note, undo=False)
+    return Card(card.title, card.facts, steps=(*steps, *card.steps))
 
 
 def _is_there(bench: "Workbench", note_id: str) -> bool:

@@ -9,7 +9,7 @@ from shlex import quote
 
 from loom_nb.capabilities.memory.choosing import WouldChange
 from loom_nb.capabilities.memory.listing import Page, Recall
-from loom_nb.capabilities.memory.notes import Note, NoteVersion, Provenance
+from loom_nb.capabilities.memory.notes import FIELDS, Note, NoteVersion, Provenance
 from loom_nb.capabilities.memory.ranking import COMPONENTS, Hit, MemoryWeights
 from loom_nb.notebook.card import Card, Table
 from loom_nb.notebook.render.strict_markdown import visible
@@ -55,11 +55,27 @@ def told_of(note: Note, versions: Sequence[NoteVersion] = ()) -> tuple[tuple[str
         ("created", moment(note.created) if note.created else ""),
         ("changed", _changed(note, versions)),
         ("recalled", f"{counted(note.uses, 'time')}, last {moment(note.used)}" if note.uses else "never"),
+        ("its file said", lost_words(note, versions)),
     ]
     return tuple((name, words) for name, words in told if words)
 
 
+def lost_words(note: Note, versions: Sequence[NoteVersion]) -> str:
+    """What its file said, lost against what the note said, and an undo would bring back; empty: nothing."""
+    last = next((one for one in reversed(versions) if not one.undone), None)
+    if last is None or last.change != "conflict":
+        return ""
+    pairs = ((name, getattr(last.note, name), getattr(note, name)) for name in (*FIELDS, "extra"))
+    told = "; ".join(f"{name}: {_value(there)}" for name, there, here in pairs if there != here)
+    return f"{one_line(told, 400)} – {moment(last.moment)}; an undo brings it back" if told else ""
+
+
+def _value(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 def _changed(note: Note, versions: Sequence[NoteVersion]) -> str:
+    versions = [one for one in versions if one.change != "conflict"]
     if not versions:
         return f"version {note.version}" if note.version > 1 else ""
     last = versions[-1]
@@ -188,12 +204,16 @@ def why_card(
         facts.append(("in this run", "it was not recalled"))
     if would:
         facts.append(("if forgotten", would))
+    back = (f"%loom memory undo {quote(note.id)}", "brings back what its file said")
     return Card(
         f"note {visible(note.id)}",
         tuple(facts),
         tables,
         text=visible(note.text),
-        steps=((f'%loom memory edit {quote(note.id)} text "…"', "changes it"),),
+        steps=(
+            *((back,) if lost_words(note, versions) else ()),
+            (f'%loom memory edit {quote(note.id)} text "…"', "changes it"),
+        ),
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from loom_nb.capabilities.memory.listing import Page, Recall
-from loom_nb.capabilities.memory.notes import Note, NoteNotFound
+from loom_nb.capabilities.memory.notes import Note, NoteChanged, NoteNotFound
 from loom_nb.capabilities.memory.ranking import COMPONENTS, Hit, MemoryWeights
 from loom_nb.errors import LoomUsageError
 from loom_nb.notebook import memories
@@ -264,7 +264,8 @@ class MemoryRows:
         note = store.get(note_id)
         versions = store.history(note_id)
         texts = [("note", note.text)]
-        before = next((one.note.text for one in reversed(versions) if one.note.text != note.text), None)
+        said = [one.note.text for one in reversed(versions) if one.change != "conflict"]
+        before = next((text for text in said if text != note.text), None)
         if before is not None:
             texts.append(("as it was before", before))
         meters = []
@@ -293,15 +294,24 @@ class MemoryRows:
     def _edit(self, note_id: str, column: str, text: str, version: str) -> Receipt:
         now = self.store.get(note_id)
         if str(now.version) != version:
-            raise Stale(
-                f"{note_id} was changed meanwhile, by {now.by}: keep yours or what stands there now",
-                Value(_text_of(now, column), str(now.version)),
+            raise self._stale(note_id, column)
+        try:
+            note = self.store.edit(
+                note_id, column, memories.parsed(column, text), memories.by(self.bench), expected=now.version
             )
-        note = self.store.edit(note_id, column, memories.parsed(column, text), memories.by(self.bench))
+        except NoteChanged:
+            raise self._stale(note_id, column) from None
         if note.version == now.version:
             return Receipt(f"{note_id} is as it was")
         title = COLUMNS[PLACES[column]].title
         return self._receipt(f"{note_id}: {title} changed", {note_id: note.version})
+
+    def _stale(self, note_id: str, column: str) -> Stale:
+        now = self.store.get(note_id)
+        return Stale(
+            f"{note_id} was changed meanwhile, by {now.by}: keep yours or what stands there now",
+            Value(_text_of(now, column), str(now.version)),
+        )
 
     # -- acting ------------------------------------------------------------------------------------
 
@@ -313,13 +323,16 @@ class MemoryRows:
         by = memories.by(self.bench)
         if action == "forget":
             told = memories.without(self.bench, rows[0], self._asked) if len(rows) == 1 else ""
-            for note_id in rows:
-                self.store.forget(note_id, by)
-            words = " · ".join(part for part in (f"forgotten: {_named(rows)}", told) if part)
-            return self._receipt(words, dict.fromkeys(rows, 0))
-        done = {note_id: self.store.pin(note_id, action == "pin", by).version for note_id in rows}
+            gone = [note.id for note in self.store.forget_all(rows, by)]
+            if not gone:
+                return Receipt(f"{_named(rows)} was forgotten before")
+            words = " · ".join(part for part in (f"forgotten: {_named(gone)}", told) if part)
+            return self._receipt(words, dict.fromkeys(gone, 0))
+        done = {note.id: note.version for note in self.store.pin_all(rows, action == "pin", by)}
         words = "pinned: in every run from now on" if action == "pin" else "no longer pinned"
-        return self._receipt(f"{_named(rows)} {words}", done)
+        if not done:
+            return Receipt(f"{_named(rows)} as before")
+        return self._receipt(f"{_named(list(done))} {words}", done)
 
     def _receipt(self, words: str, done: Mapping[str, int]) -> Receipt:
         """What was done, and the way back.
@@ -336,13 +349,7 @@ class MemoryRows:
         return Receipt(words, line, back)
 
     def _back(self, done: Mapping[str, int]) -> Receipt:
-        for note_id, version in done.items():
-            if _version(self.store, note_id) != version:
-                raise LoomUsageError(
-                    f"{note_id} was changed otherwise since", fixes=[f"%loom memory why {note_id}"]
-                )
-        for note_id in done:
-            self.store.undo(note_id, memories.by(self.bench))
+        self.store.undo_all(done, memories.by(self.bench))
         there = {note_id: _version(self.store, note_id) for note_id in done}
         return Receipt(f"taken back: {_named(list(done))} as before" if all(there.values()) else "taken back")
 

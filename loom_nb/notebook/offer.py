@@ -6,30 +6,17 @@ import builtins
 import fnmatch
 import inspect
 import types
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from loom_nb.errors import LoomUsageError, SetupError
 from loom_nb.notebook import cell as cells
+from loom_nb.notebook.tool_groups import ALWAYS, GROUPS
 
 if TYPE_CHECKING:
     from loom_nb.protocols import Capability
     from loom_nb.tools import Tool
-
-BUILT_IN = (
-    "files",
-    "shell",
-    "web",
-    "http",
-    "cells",
-    "scratchpad",
-    "memory",
-    "knowledge",
-    "skills",
-    "identity",
-    "ssh",
-)
-"""Capabilities that `-t` knows by name, where no variable has it."""
 
 LISTED = 8
 """Functions that an error names."""
@@ -71,7 +58,7 @@ class Offer:
             value = everything.get(pattern)
             if value is not None and _is_capability(value):
                 found.append(value)
-            elif value is None and pattern in BUILT_IN:
+            elif value is None and pattern in GROUPS:
                 found.append(build(pattern))
             else:
                 left.append(pattern)
@@ -111,8 +98,9 @@ class Offer:
         if known is not None:
             return known[1]
         try:
-            tool = as_tool(value)
-            _ = tool.encoded_schema  # made now: what a model cannot be told of is refused before the run
+            with warnings.catch_warnings(action="ignore"):  # of pydantic, of defaults that no schema can tell
+                tool = as_tool(value)
+                _ = tool.encoded_schema  # made now: what a model cannot be told of is refused before the run
         except SetupError:
             raise
         except (TypeError, ValueError, RuntimeError) as error:  # of inspect and of pydantic
@@ -165,11 +153,13 @@ def _not_there(name: str, names: Mapping[str, Any]) -> LoomUsageError:
     owner, _, attribute = name.rpartition(".")
     if owner and _has_method(owner, attribute, names):
         return LoomUsageError(f"-t {name}: a method is not taken as a tool", fixes=[WRAP])
+    if name in ALWAYS:
+        return LoomUsageError(f"-t {name}: every cell has it already", fixes=["%loom tools"])
     functions = [n for n, v in names.items() if can_be_offered(v)]
     return LoomUsageError(
         f"-t {name}: there is no such function in this notebook",
-        cause=_functions_of(names),
-        fixes=cells.suggestions(name, functions, "%%loom -t {}", otherwise=()),
+        cause=f"{_functions_of(names)}; -t knows {', '.join(GROUPS)}",
+        fixes=cells.suggestions(name, [*functions, *GROUPS], "%%loom -t {}", otherwise=()),
     )
 
 

@@ -80,7 +80,7 @@ def _row(skill: Skill, report: Report | None, active: Collection[str]) -> tuple[
         state = "refused"
     else:
         state = "active" if skill.name in active else "ready" if skill.place.trusted else "asked about first"
-    guard = "" if report is None else guard_words(report)
+    guard = guard_words(report) if report is not None else "not looked at" if skill.matter is not None else ""
     told = one_line(visible(skill.description), 160)
     return (visible(skill.name), skill.tier, visible(state), guard, told)
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 VERBS = ("", "show", "check", "undo", "find")
 MOST_CHECKED = 200
 """Skills of a listing that the guard looks at."""
+MOST_READ = 300_000
+"""Characters of all of them: some seconds."""
 
 
 def skills(bench: "Workbench", words: list[str]) -> Card:
@@ -82,11 +84,16 @@ def _listed(bench: "Workbench", words: str = "") -> Card:
     if words:
         found = best([one for one in found if one.matter is not None], words, MOST_CHECKED)
     reports: dict[str, Report] = {}
+    left = MOST_READ
     for one in [one for one in found if one.matter is not None][:MOST_CHECKED]:
         try:
-            reports[str(one.folder)] = look_at(shelf.open(one)).report
+            opened = shelf.open(one)
         except ToolError:
             continue  # it is gone meanwhile
+        size = sum(len(text) for _, text in opened.texts) if one.tier != "builtin" else 0
+        if size <= left:
+            left -= size
+            reports[str(one.folder)] = look_at(opened).report
     return list_card(found, shelf.places, reports, active_in(bench), words, Path.cwd())
 
 
@@ -106,18 +113,24 @@ def _shown(bench: "Workbench", rest: list[str]) -> Card:
 
 
 def _checked(path: str) -> Card:
+    from loom_nb.capabilities.skills.contents import HEAD, contents, only
     from loom_nb.capabilities.skills.guard import check
-    from loom_nb.capabilities.skills.shelf import HEAD, files_of, read_resource
+    from loom_nb.capabilities.skills.shelf import read_resource
     from loom_nb.notebook.skill_cards import check_card
 
     target = Path(path).expanduser()
     if not target.exists():
         raise LoomUsageError(f"there is no {path!r}", fixes=["%loom skills check FOLDER"])
-    root, names = (target, [HEAD, *files_of(target)]) if target.is_dir() else (target.parent, [target.name])
-    texts = [(name, text) for name in names if (text := read_resource(root, name)) is not None]
-    if target.is_dir() and not any(name == HEAD for name, _ in texts):
+    root = target if target.is_dir() else target.parent
+    head = read_resource(root, HEAD if target.is_dir() else target.name)
+    if target.is_dir() and head is None:
         raise LoomUsageError(f"{path!r} has no {HEAD}", fixes=["%loom skills check FOLDER_OF_ONE_SKILL"])
-    return check_card(target.name, check(texts), len(texts))
+    try:
+        beside = contents(root, head or "") if target.is_dir() else only(root, target.name)
+    except OSError as error:
+        raise LoomUsageError(f"{path!r} cannot be read", cause=error.strerror or str(error)) from None
+    texts = [(HEAD, head), *beside.texts] if target.is_dir() and head is not None else list(beside.texts)
+    return check_card(target.name, check(texts, beside.unread), len(texts))
 
 
 def _undone(bench: "Workbench") -> Card:

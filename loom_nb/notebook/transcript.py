@@ -36,6 +36,7 @@ from loom_nb.events import (
     Noticed,
     PlanItem,
     PlanUpdated,
+    Played,
     QualityChecked,
     QuestionAnswered,
     QuestionAsked,
@@ -80,6 +81,8 @@ NOTICES = "notices"
 
 MODE = "mode"
 """The key in a run's metadata under which the mode of its policy is kept, where that is told."""
+TOLD_CHARS = 600
+"""Characters of what the runtime told the model that are shown; the log has all."""
 OUTPUT_KEPT = 16_000
 """Characters of what a running tool prints that are remembered: the last ones."""
 
@@ -489,10 +492,14 @@ class Transcript(msgspec.Struct, frozen=True):
     status: TranscriptStatus = "waiting"
     reason: str = ""
     fault: str = ""
+    fixes: tuple[str, ...] = ()
+    """What a person can type, where the end tells it."""
     output: str = ""
     data: Any = None
     cost: float | None = None
     """US dollars; None where the price is not known."""
+    played: Played = Played()
+    """What of it came from a recording."""
     seconds: float = 0.0
     revision: int = 0
     """Goes up whenever something that had been shown as final has changed after all."""
@@ -636,10 +643,12 @@ def _run_finished(transcript: Transcript, event: RunFinished) -> Transcript:
         status=event.status,
         reason=event.reason,
         fault=event.fault,
+        fixes=event.fixes,
         output=event.output,
         data=event.data,
         usage=event.usage if event.usage.total_tokens else transcript.usage,
         cost=event.cost,
+        played=event.played,
         turns=event.turns or transcript.turns,
         seconds=event.seconds,
     )
@@ -665,7 +674,8 @@ def _secret_used(transcript: Transcript, event: SecretUsed) -> Transcript:
 
 
 def _evidence_found(transcript: Transcript, event: EvidenceFound) -> Transcript:
-    return replace(transcript, evidence=found(transcript.evidence, event, transcript.goal))
+    answer = (transcript.run, transcript.model, transcript.goal)
+    return replace(transcript, evidence=found(transcript.evidence, event, *answer))
 
 
 def _with_words(transcript: Transcript, message: Message) -> Transcript:
@@ -692,7 +702,10 @@ def _memory_changed(transcript: Transcript, event: MemoryChanged) -> Transcript:
         + (f" (it said: {before})" if before and before != words else ""),
         "forgotten": f"forgot: {words}",
     }.get(event.change, f"remembers again: {words}")
-    return _noticed(transcript, Noticed(f"{told} · %loom memory undo {event.id} takes it back"))
+    is_undoable = event.undoable and event.change != "restored"
+    return _noticed(
+        transcript, Noticed(f"{told} · %loom memory undo {event.id} takes it back" if is_undoable else told)
+    )
 
 
 def _skill_activated(transcript: Transcript, event: SkillActivated) -> Transcript:
@@ -857,8 +870,21 @@ def _user_message(transcript: Transcript, message: Message) -> Transcript:
         remarks = tuple(Notice(text) for text in transcript.remarks)
         current = (*_all_closed(transcript.current), prompt, *remarks)
         return replace(transcript, prompt=prompt, current=current, revision=transcript.revision + late)
+    if is_of_the_runtime(message):
+        return _noticed(transcript, Noticed(_told_the_model(prompt)))
     said = replace(prompt, first=True) == transcript.prompt or prompt in transcript.current
     return transcript if said else replace(transcript, current=(*_all_closed(transcript.current), prompt))
+
+
+def is_of_the_runtime(message: Message) -> bool:
+    """Whether no word of a message on the user's side is the user's: the runtime asks for another answer."""
+    words = [part.origin.kind for part in message.parts if isinstance(part, TextPart)]
+    return bool(words) and "user" not in words
+
+
+def _told_the_model(prompt: Prompt) -> str:
+    with_it = f" (with {', '.join(used.name for used in prompt.used)})" if prompt.used else ""
+    return f"told the model: {one_line(prompt.text, TOLD_CHARS)}{with_it}"
 
 
 def _model_message(transcript: Transcript, message: Message) -> Transcript:

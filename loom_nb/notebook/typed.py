@@ -196,10 +196,10 @@ class TerminalLines:
 
     async def ask(self, prompt: str, *, secret: bool = False) -> str:
         """One line. What was typed before the prompt is no answer."""
-        self._screen.write(visible(prompt))
-        self._screen.flush()
         with self._quiet() if secret else contextlib.nullcontext():
-            self._forget_what_was_typed()
+            self._forget_what_was_typed()  # before the prompt: who sees it may type at once
+            self._screen.write(visible(prompt))
+            self._screen.flush()
             line = await self._line()
         if secret:
             self.write("")

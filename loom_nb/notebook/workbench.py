@@ -19,7 +19,6 @@ from loom_nb.errors import (
     LoomError,
     LoomKeyError,
     LoomUsageError,
-    ModelError,
     SetupError,
     StoreError,
 )
@@ -78,6 +77,8 @@ class Workbench:
     """
 
     _on_screen: type | None = None
+    recorded_in: Path | None = None
+    """The file of recorded answers that a line named."""
     _keys_before: "Callable[[], KeySource] | None" = None
 
     def __init__(self, shell: Any) -> None:
@@ -280,13 +281,17 @@ class Workbench:
         """Functions and tools of the notebook: what -t can offer."""
         return [name for name, value in self.names().items() if can_be_offered(value)]
 
-    def describe_tool(self, name: str) -> tuple[str, str]:
-        """(effects, first line of the description) of a function, or why it cannot be a tool."""
-        try:
-            tool = self._offer.tool(name, self.names()[name])
-        except LoomError as error:
-            return "", error.title
-        return ", ".join(sorted(tool.effects)), (tool.description.strip().splitlines() or [""])[0][:50]
+    def can_be_tools(self) -> "list[tuple[str, Tool | LoomError]]":
+        """Functions of the notebook as tools, by name; of its own also those that cannot be one, and why."""
+        found: list[tuple[str, Tool | LoomError]] = []
+        names = self.names()
+        for name in sorted(self.function_names()):
+            try:
+                found.append((name, self._offer.tool(name, names[name])))
+            except LoomError as error:
+                if getattr(names[name], "__module__", None) == "__main__":
+                    found.append((name, error))
+        return found
 
     def built_in_tools(self) -> "list[Tool]":
         """The tools that every cell offers."""
@@ -319,7 +324,7 @@ class Workbench:
         """
         request = cells.parse(line, body, self._namespace())
         if request.help:
-            return Card("%%loom: ask an agent", text=cells.usage())
+            return cells.usage_card()
         if not request.prompt.strip():
             raise LoomUsageError(
                 "the prompt is empty",
@@ -350,7 +355,6 @@ class Workbench:
             raise
         if not result.events:  # it never began, so the conversation was not entered
             self._go_back(before)
-        _advise(result)
         if isinstance(result.error, LoomKeyError):
             from loom_nb.notebook.key_states import advise
 
@@ -416,6 +420,11 @@ class Workbench:
             cause=f"{magic} runs plain Python, and a %%loom cell waits for its run",
             fixes=[f"%%loom {instead}"],
         )
+
+    @staticmethod
+    def refuse_below() -> None:
+        """What a cell calls that has a `%%loom` below other code. Raises LoomUsageError."""
+        raise cells.not_the_first_line("nothing of this cell has run")
 
     async def _run(
         self, request: CellRequest, session: "Session", agent: "Agent", task: Any, schema: Any
@@ -699,7 +708,9 @@ class Workbench:
         return known
 
     def recording(self) -> Path:
-        """Where answers of this notebook are recorded: beside it, or in the working directory."""
+        """Where answers of this notebook are recorded: beside it, or in the working directory, or as told."""
+        if self.recorded_in is not None:
+            return self.recorded_in.absolute()
         name = Path(self.notebook).stem if self.notebook else "notebook"
         return Path(f"{name}.loom-replay.json").absolute()
 
@@ -1077,10 +1088,3 @@ def _has_not_ended(run: str) -> LoomUsageError:
 def _new_id() -> str:
     """For a conversation of a notebook."""
     return f"nb-{uuid.uuid4().hex[:12]}"
-
-
-def _advise(result: "RunResult") -> None:
-    """Say what most often lies behind a failure that only this end of the wire can know."""
-    error = result.error
-    if isinstance(error, ModelError) and error.fault == "connection" and result.model.startswith("ollama:"):
-        error.fixes = ("is `ollama serve` running?", *error.fixes)[:3]

@@ -5,7 +5,6 @@ import re
 import threading
 from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
-from time import monotonic
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -14,12 +13,6 @@ from loom_nb.redaction.redactor import Redactor, redactable
 _MARKS = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
 _ADDRESSES = re.compile(r"UR[IL]|DSN|CONN|PROXY|DATABASE|BROKER|REDIS", re.IGNORECASE)
 _PATH = re.compile(r"(?:~|\.{1,2}|[A-Za-z]:)?(?:[/\\][\w.@ -]+)*[/\\][A-Za-z_.][\w. -]{2,}[/\\]?")
-
-
-LOOK_SECONDS = 1.0
-"""How long a look at all variables lasts, while there are not more or fewer of them."""
-TRUST_SECONDS = 0.01
-"""How long a look at those that count lasts, likewise: less than a real model takes for an answer."""
 
 
 class KnownSecrets:
@@ -36,38 +29,21 @@ class KnownSecrets:
         self._environment = os.environ if environment is None else environment
         self._turn = threading.Lock()
         self._of_environment: dict[str, str] = {}
-        self._raw: dict[Any, Any] = {}
-        """The same as they lie there."""
         self._data = getattr(self._environment, "_data", self._environment)
-        """The same, for a look: to decode `os.environ` takes ten times as long."""
-        self._variables = -1
-        self._looked = 0.0
-        """When all were looked at."""
-        self._trusted = 0.0
-        """Until when the latest look lasts."""
+        """All of it as it lies there: to decode `os.environ` takes ten times as long."""
+        self._seen: dict[Any, Any] | None = None
+        """The same at the latest look."""
         self._told: dict[str, frozenset[str]] = {}
 
     def refresh(self) -> None:
-        """Look at the environment again, unless that was done just now. Every run and every result asks."""
-        now = monotonic()
-        if now >= self._trusted or len(self._data) != self._variables:
-            self._look(now)
-            self._trusted = now + TRUST_SECONDS
+        """Look at the environment again: every run and every result asks, and most find nothing changed."""
+        if self._data != self._seen:
+            self._look()
 
-    def _look(self, now: float) -> None:
-        """Look at what it is known to hold, and once a second at the whole."""
-        raw = self._data
-        if (
-            len(raw) == self._variables
-            and now - self._looked < LOOK_SECONDS
-            and self._raw.items() <= raw.items()
-        ):
-            return
+    def _look(self) -> None:
         environment = self._environment
-        self._variables, self._looked = len(raw), now
-        found = {name: environment.get(name, "") for name in environment if self._counts(name)}
-        encode = getattr(environment, "encodekey", str)
-        self._raw = {name: raw[name] for name in map(encode, found) if name in raw}
+        self._seen = dict(self._data)  # before it is read: what changes meanwhile is seen by the next look
+        found = {name: environment.get(name, "") for name in tuple(environment) if self._counts(name)}
         if found != self._of_environment:
             with self._turn:
                 self._of_environment = found

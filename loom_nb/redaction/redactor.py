@@ -110,10 +110,7 @@ class Redactor:
         if text.isascii() or not spans:
             return [(start, end) for start, end, _ in spans]
 
-        def chars(place: int) -> int:
-            return len(data[:place].decode("utf-8", "surrogatepass"))
-
-        return [(chars(start), chars(end)) for start, end, _ in spans]
+        return _in_characters([(start, end) for start, end, _ in spans], data)
 
     def mark(self, form: int) -> tuple[str, bytes]:
         """The name of the secret that a form belongs to, and what stands in its place."""
@@ -242,6 +239,15 @@ class RedactedText:
     def found(self) -> Counter[str]:
         """How often each secret was taken out, by name."""
         return self._stream.found
+
+
+def _in_characters(spans: list[tuple[int, int]], data: bytes) -> list[tuple[int, int]]:
+    """Places in bytes as places in the text of which they are: each byte is read once."""
+    chars, done, count = {}, 0, 0
+    for place in sorted({place for span in spans for place in span}):
+        count += len(data[done:place].decode("utf-8", "surrogatepass"))
+        chars[place], done = count, place
+    return [(chars[start], chars[end]) for start, end in spans]
 
 
 def _leftmost_longest(span: tuple[int, int, int]) -> tuple[int, int, int]:

@@ -24,6 +24,8 @@ MAX_TERMS = 32
 """Terms of a query that are looked for; of more, the longest, which say the most."""
 MAX_WORD_CHARS = 64
 """A longer word is cut: it is a line of base64, not a word."""
+MAX_MARKS = 30
+"""Marks upon one letter that are read, as the stream-safe text format of Unicode has them (UAX #15, 13)."""
 
 _DENSE = (
     "\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u3040-\u30ff\u3130-\u318f\u31f0-\u31ff"
@@ -41,6 +43,10 @@ _MARKS = "\u0300-\u036f" + "".join(
 )
 """What is written above, below or beside a letter, in Latin and in the scripts of India."""
 _RUN = re.compile(rf"(?P<dense>(?:(?![{_SIGNS}])[{_DENSE}])+)|(?P<word>(?:[^\W_{_DENSE}]|[{_MARKS}])+)")
+_PLACED = re.compile(rf"(?P<dense>(?:(?![{_SIGNS}])[{_DENSE}])+)|(?:[^\W{_DENSE}]|[{_MARKS}])+(?:\+\+|#)?")
+_HALF_MARKS = "\uff9e\uff9f"
+"""Letters that normalisation makes marks of."""
+_MARKED = re.compile(rf"(?:[^\w\s]|[{_HALF_MARKS}]){{{MAX_MARKS + 1},}}")
 _SHARP = re.compile(r"(?<![^\W_])([a-zA-Z])(\+\+|#)(?![^\W_])")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _SPELT = {"++": "plusplus", "#": "sharp"}
@@ -60,13 +66,17 @@ class Term:
     """The words that it is made of: a text that has all of them is found as well."""
 
     @property
+    def whole(self) -> str:
+        """The word itself as a legal part of an FTS5 expression, in quotes."""
+        return _quoted(self.word)
+
+    @property
     def expression(self) -> str:
-        """It as a legal part of an FTS5 expression, in quotes."""
-        whole = f'"{self.word}"'
+        """It, or all of its parts, as a legal part of an FTS5 expression."""
         return (
-            f"({whole} OR ({' AND '.join(f'{_quoted(part)}' for part in self.parts)}))"
+            f"({self.whole} OR ({' AND '.join(f'{_quoted(part)}' for part in self.parts)}))"
             if self.parts
-            else whole
+            else self.whole
         )
 
 
@@ -84,6 +94,25 @@ def words(text: str) -> list[str]:
         else:
             found += _forms(run)
     return list(filter(None, found))
+
+
+def placed_words(text: str) -> Iterator[tuple[int, str]]:
+    """The words of a text, each with the place in it at which it begins, or what it is a part of."""
+    for found in _PLACED.finditer(text):
+        start, run = found.start(), found.group()
+        if found.lastgroup != "dense":
+            plain = run.isascii() and run.isalnum() and run.islower()
+            yield from ((start, word) for word in ([run[:MAX_WORD_CHARS]] if plain else words(run)))
+        elif unicodedata.is_normalized("NFKC", run):
+            yield from ((start + at, char) for at, char in enumerate(run))
+            yield from ((start + at, pair) for at, pair in enumerate(_pairs(run)))
+        else:
+            yield from ((start + at, word) for at in range(len(run)) for word in words(run[at : at + 2]))
+
+
+def stream_safe(text: str) -> str:
+    """A text of which each letter has at most `MAX_MARKS` marks, so that it is normalised in linear time."""
+    return text if text.isascii() else _MARKED.sub(_without_more_marks, text)
 
 
 def index_text(text: str) -> str:
@@ -122,26 +151,23 @@ def terms(query: str) -> list[str]:
     return [term.word for term in query_terms(query)]
 
 
-def match(query: str, *, any_of: bool = True) -> str | None:
-    """A legal FTS5 expression for any text at all, against columns that hold `index_text`.
-
-    Args:
-        query: as a person or a model wrote it; nothing in it is syntax.
-        any_of: one of its words is enough; else all must be there.
-
-    Returns:
-        None where there is nothing to look for.
-    """
-    found = query_terms(query)
-    return (" OR " if any_of else " AND ").join(term.expression for term in found) or None
-
-
 def _runs(text: str) -> Iterator[tuple[str, str]]:
     """Words and dense runs in order, normalised but for their case."""
-    flat = _SHARP.sub(lambda found: found[1] + _SPELT[found[2]], unicodedata.normalize("NFKC", text))
+    flat = unicodedata.normalize("NFKC", stream_safe(text))
+    flat = _SHARP.sub(lambda found: found[1] + _SPELT[found[2]], flat)
     for found in _RUN.finditer(flat):
         run = found.group()
         yield (found.lastgroup or "word"), run
+
+
+def _without_more_marks(found: re.Match[str]) -> str:
+    kept, marks = [], 0
+    for char in found.group():
+        is_mark = char in _HALF_MARKS or unicodedata.category(char).startswith("M")
+        marks = marks + 1 if is_mark else 0
+        if marks <= MAX_MARKS:
+            kept.append(char)
+    return "".join(kept)
 
 
 def _forms(run: str) -> list[str]:

@@ -20,6 +20,8 @@ READ_ROWS = 1_000
 """Rows that one search reads in all; beyond, words that are in more texts only order what others found."""
 MOST = 0.25
 """The share of a large table beyond which a word says nothing: it is passed over where there are others."""
+_K1 = 1.2
+"""As FTS5 has it. However often a word stands in a text, BM25 gives it less than k1 + 1."""
 _ONCE = 1.0
 """What BM25 gives to a word that stands once in a text of average length."""
 
@@ -61,9 +63,10 @@ def search(
     BM25 (Robertson & Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009), the sum over
     the words ``t`` of the question of ``idf(t) * tf * (k1 + 1) / (tf + k1 * (1 - b + b * length / average))``
     with k1 = 1.2 and b = 0.75 as FTS5 has them, and ``idf(t) = ln(1 + (N - n + 0.5) / (n + 0.5))``, which is
-    never negative. Where the words of a question are in more than `read_rows` texts together, the common
-    ones choose no text, and count as if they stood once; where all are common, the newest texts with the
-    rarest of them are looked at. Words of more than a fourth (`MOST`) of a large table are passed over.
+    never negative. A text that has the parts of a `camelCase` word has it once. Where the words of a
+    question are in more than `read_rows` texts together, the common ones choose no text, and count as if
+    they stood once; where all are common, the newest texts with the rarest of them are looked at. Words of
+    more than a fourth (`MOST`) of a large table are passed over.
 
     Args:
         db: where the table is; within a transaction where others write.
@@ -138,14 +141,39 @@ def _asked(
         elif here[term] <= left:
             left -= here[term]
             chosen.append(term.expression)
-            scores = db.execute(score, (term.expression, *rows)).fetchall()
-            own = max(1e-6, math.log((total - having + 0.5) / (having + 0.5)))  # as FTS5 has it
-            found.append(_Found(term, idf, {row: -value / own for row, value in scores}))
+            found.append(_Found(term, idf, _strengths(db, name, score, within, rows, term, total)))
         else:
             both = f"({' OR '.join(chosen)}) AND {term.expression}" if chosen else term.expression
             chosen = chosen or [term.expression]
             found.append(_Found(term, idf, {row: _ONCE for (row,) in db.execute(newest, (both, *rows))}))
     return found
+
+
+def _strengths(
+    db: "Connection",
+    name: str,
+    score: str,
+    within: str,
+    rows: Sequence[int | str],
+    term: Term,
+    total: int,
+) -> dict[int, float]:
+    """What BM25 gives to a word in each of the rows that have it, without its weight.
+
+    FTS5 adds up the weights of all words of an expression: so a word with parts is asked for by itself, and
+    a row that has its parts counts as if the word stood there once, where it does not say more.
+    """
+    scores = db.execute(score, (term.whole, *rows)).fetchall()
+    having = len(scores)
+    if within:  # FTS5 weighs a word by all rows that have it
+        (having,) = db.execute(f"SELECT count(*) FROM {name} WHERE {name} MATCH ?", (term.whole,)).fetchone()  # noqa: S608
+    own = max(1e-6, math.log((total - having + 0.5) / (having + 0.5)))  # as FTS5 has it
+    strengths = {row: min(_K1 + 1, -value / own) for row, value in scores}
+    if term.parts:
+        either = f"SELECT rowid FROM {name} WHERE {name} MATCH ?{within}"  # noqa: S608
+        for (row,) in db.execute(either, (term.expression, *rows)):
+            strengths[row] = max(_ONCE, strengths.get(row, 0.0))
+    return strengths
 
 
 def _within(among: Collection[int] | None) -> tuple[str, tuple[int | str, ...]]:

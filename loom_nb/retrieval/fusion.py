@@ -1,11 +1,10 @@
 """How what was found by words and what was found by meaning become one ranking, and what is left out.
 
 Each component is a number from 0 to 1 that can be shown beside the result. Some of them say which texts
-belong to the question at all (`by_words`, `by_vector`); the others (salience, recency) only order what
+belong to the question at all (`by_words`, `by_vector`); others, as how new a text is, only order what
 belongs. So a question to which nothing belongs gets nothing, however fresh or important the texts are.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,8 +12,6 @@ from loom_nb.retrieval.embedding import LEAST_LIFT
 from loom_nb.retrieval.full_text import Hit
 from loom_nb.retrieval.vectors import Near
 
-RRF_K = 60
-"""The constant of reciprocal rank fusion, as its authors found it."""
 WORDS_WEIGHT = 1.0
 VECTOR_WEIGHT = 0.6
 """Tuned on one half of the questions of `tests/retrieval/test_quality.py`, which reports the other."""
@@ -85,49 +82,6 @@ def weighted(components: Sequence[Component]) -> list[Ranked]:
     )
 
 
-def reciprocal(components: Sequence[Component], *, k: int = RRF_K) -> list[Ranked]:
-    """The texts that any component lets in, the best first, by reciprocal rank fusion.
-
-    ``score = sum(weight * (k + 1) / (k + rank)) / sum(weight)``: ranks begin at 1, so first by all is 1; a
-    text that a component does not name gets nothing from it (Cormack, Clarke & Büttcher, "Reciprocal Rank
-    Fusion outperforms Condorcet and individual Rank Learning Methods", SIGIR 2009).
-
-    Args:
-        components: as for `weighted`; only the order of their values counts.
-        k: how little the first places stand out.
-    """
-    total = sum(one.weight for one in components) or 1.0
-    ranks = [(one.weight, _ranks(one.values)) for one in components]
-    return _ordered(
-        components,
-        {
-            key: sum(weight * (k + 1) / (k + of[key]) for weight, of in ranks if key in of) / total
-            for key in _let_in(components)
-        },
-    )
-
-
-def recency(age_seconds: float, half_life_seconds: float) -> float:
-    """1 for now, 1/2 after each half-life: ``0.5 ** (age / half_life)``. The future counts as now."""
-    return math.pow(0.5, max(0.0, age_seconds) / half_life_seconds)
-
-
-def salience(importance: float, uses: int = 0, *, pinned: bool = False) -> float:
-    """How much a text stands out, whatever is asked; 1 where a person pinned it.
-
-    Else ``0.7 * importance + 0.3 * (1 - 1 / (1 + ln(1 + uses)))``: each further use counts for less.
-
-    Args:
-        importance: 0 to 1, as its author said.
-        uses: how often it was used.
-        pinned: a person pinned it.
-    """
-    if pinned:
-        return 1.0
-    habit = 1.0 - 1.0 / (1.0 + math.log1p(max(0, uses)))
-    return 0.7 * min(1.0, max(0.0, importance)) + 0.3 * habit
-
-
 def lifted(cosines: Mapping[int, float], usual: float) -> dict[int, float]:
     """Cosines as values from 0 to 1: ``(cosine - usual) / (1 - usual)``, 0 for what is usual or less.
 
@@ -155,8 +109,3 @@ def _ordered(components: Sequence[Component], scores: Mapping[int, float]) -> li
         Ranked(key, scores[key], {one.name: _value(one, key) for one in components})
         for key in sorted(scores, key=lambda key: (-scores[key], key))
     ]
-
-
-def _ranks(values: Mapping[int, float]) -> dict[int, int]:
-    ordered = sorted(values, key=lambda key: (-values[key], key))
-    return {key: rank for rank, key in enumerate(ordered, 1)}

@@ -86,9 +86,9 @@ class LatentSemantics:
                 cause=f"latent semantic analysis needs {LEAST_TEXTS}",
                 fixes=("leave the embedder out: words alone find, too",),
             )
-        step = -(-len(texts) // MOST_TEXTS)
+        chosen = _spread(texts)
         counts = []
-        for done, text in enumerate(chosen := texts[::step]):
+        for done, text in enumerate(chosen):
             counts.append(_features(text))
             if done % 256 == 0:
                 tell(0.3 * done / len(chosen))
@@ -267,6 +267,11 @@ class _Sparse:
         import numpy as np
 
         return np.repeat(np.arange(self.height), np.diff(self.starts))
+
+
+def _spread(texts: Sequence[str], most: int = MOST_TEXTS) -> Sequence[str]:
+    """All of them, or as many as it is fitted on, evenly spread."""
+    return texts if len(texts) <= most else [texts[at * len(texts) // most] for at in range(most)]
 
 
 def _features(text: str) -> dict[str, float]:

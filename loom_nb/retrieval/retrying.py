@@ -5,8 +5,8 @@ import random as chance
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from loom_nb.errors import ModelError
-from loom_nb.retrieval.embedding import Embedder, Kind
+from loom_nb.errors import EmbeddingError, ModelError
+from loom_nb.retrieval.embedding import LEAST_LIFT, Embedder, Kind
 
 if TYPE_CHECKING:
     from loom_nb.retrieval.embedding import Vectors
@@ -46,7 +46,7 @@ class Retrying:
         random: Callable[[], float] = chance.random,
     ) -> None:
         self.name = embedder.name
-        self.least = embedder.least
+        self.least = float(getattr(embedder, "least", LEAST_LIFT))
         self._embedder = embedder
         self._patience = patience
         self._tell = tell
@@ -55,16 +55,23 @@ class Retrying:
         self._random = random
 
     async def embed(self, texts: Sequence[str], *, kind: Kind = "document") -> "Vectors":
-        """See `Embedder`."""
+        """See `Embedder`. Raises EmbeddingError where batches have vectors of different dimensions."""
         import numpy as np
 
         found = []
         for start in range(0, len(texts) or 1, self._batch):
-            found.append(await self._insist(texts[start : start + self._batch], kind))
+            some = texts[start : start + self._batch]
+            found.append(np.atleast_2d(np.asarray(await self._insist(some, kind), np.float32)))
             self._tell(min(len(texts), start + self._batch))
-        width = max(rows.shape[1] for rows in found)  # a batch of blank texts may not know its dimension
-        return np.concatenate(
-            [rows if rows.shape[1] == width else np.zeros((len(rows), width), np.float32) for rows in found]
+        width, *others = sorted({rows.shape[1] for rows in found if rows.shape[1]}) or [0]
+        if others:
+            raise EmbeddingError(
+                f"The vectors of {self.name} cannot be used",
+                cause=f"those of one batch have {width:,} numbers, those of another {others[0]:,}",
+                fixes=("check that all requests go to the same model",),
+            )
+        return np.concatenate(  # a batch of blank texts may not know its dimension
+            [rows if rows.shape[1] else np.zeros((len(rows), width), np.float32) for rows in found]
         )
 
     async def close(self) -> None:

@@ -4,9 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from loom_nb.errors import EmbeddingError
 from loom_nb.retrieval.embedding import checked
-from loom_nb.wording import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,21 +23,6 @@ _ROOM = 256
 def to_bytes(vector: "Vector") -> bytes:
     """One vector as it is kept in a row of a table: little-endian float32."""
     return vector.astype("<f4").tobytes()
-
-
-def from_bytes(data: bytes, dimension: int) -> "Vector":
-    """One vector as it was kept. Raises EmbeddingError where it has another dimension or is damaged."""
-    import numpy as np
-
-    if len(data) != 4 * dimension:
-        raise EmbeddingError(
-            "A kept vector does not fit the index",
-            cause=f"it has {counted(len(data), 'byte')}; {dimension:,} numbers have {4 * dimension:,}",
-            fixes=("index again",),
-        )
-    rows = checked(np.frombuffer(data, dtype="<f4")[None], 1, dimension, name="the index", zeros=True)
-    only: Vector = rows[0]
-    return only
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +129,3 @@ class VectorIndex:
         order = np.lexsort((ids, -cosines[top]))
         found = {int(ids[at]): float(cosines[top[at]]) for at in order}
         return Near(found, usual)
-
-    def search(
-        self, vector: "Vector", k: int, among: Collection[int] | None = None
-    ) -> list[tuple[int, float]]:
-        """The `k` nearest by cosine as (id, cosine), the nearest first; see `near`."""
-        return list(self.near(vector, k, among).cosines.items())

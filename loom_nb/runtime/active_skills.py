@@ -17,15 +17,20 @@ def bodies_of_skills(view: View, budget: int) -> frozenset[int]:
 
     Args:
         view: of the conversation.
-        budget: tokens of a request; what takes more than a quarter of it may be shortened all the same.
+        budget: tokens of a request. One that takes more than a quarter of it may be shortened all the same,
+            and of all the latest that take one half together are kept: the task needs room, too.
     """
     calls = {one.call_id for one in view.skills}
-    if not calls:
-        return frozenset()
+    kept, left = set[int](), budget // 2
     messages = view.conversation.messages
-    return frozenset(
-        number
-        for number, message in enumerate(messages)
-        if any(isinstance(part, ToolResultPart) and part.call_id in calls for part in message.parts)
-        and estimate_message(message) <= budget // 4
-    )
+    for number in range(len(messages) - 1, -1, -1) if calls else ():
+        message = messages[number]
+        if not any(isinstance(part, ToolResultPart) and part.call_id in calls for part in message.parts):
+            continue
+        size = estimate_message(message)
+        if size <= budget // 4:
+            left -= size
+            if left < 0:
+                break
+            kept.add(number)
+    return frozenset(kept)

@@ -9,7 +9,7 @@ import contextvars
 import copy
 import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -22,6 +22,7 @@ from loom_nb.events import CallJudged, Grant, Noticed
 from loom_nb.messages import ToolCallPart, canonical
 from loom_nb.protocols import Call, Scene, Taint, Verdict
 from loom_nb.questions import Approval, Decision, Question, Scope, has_secrets, misfits
+from loom_nb.remedies import Known, remedies
 from loom_nb.runtime.asking import CALL_LEAVE_SECONDS, Reply, call_key, tool_key
 from loom_nb.runtime.governance import sound, together
 from loom_nb.runtime.redacting import Live
@@ -79,12 +80,13 @@ class Ready(msgspec.Struct, eq=False):
 
 
 class Refused(Exception):
-    """The call does not run; the text is for the model, `reason` for the end of the run."""
+    """The call does not run; the text is for the model, `reason` and `fixes` for the end of the run."""
 
-    def __init__(self, text: str, reason: str) -> None:
+    def __init__(self, text: str, reason: str, fixes: Sequence[str] = ()) -> None:
         super().__init__(text)
         self.text = text
         self.reason = reason
+        self.fixes = tuple(fixes)
 
 
 async def judged(stage: Stage, ready: Ready) -> None:
@@ -103,7 +105,7 @@ async def judged(stage: Stage, ready: Ready) -> None:
             _say(stage, ready, verdict)
             ready.verdict = verdict
             if verdict.decision == "deny":
-                raise Refused(f"{ready.tool.name} was refused: {verdict.reason}", verdict.reason)
+                raise _ruled_out(ready, verdict)
             return
         stage.say(Noticed(f"{verdict.by} changed the arguments of {ready.tool.name}"))
         _change(ready, dict(verdict.arguments))
@@ -139,7 +141,7 @@ async def last_look(stage: Stage, ready: Ready) -> None:
         verdict = Verdict("deny", "what it would change has changed since it was allowed", "judge")
     if verdict.decision == "deny":
         _say(stage, ready, verdict)
-        raise Refused(f"{ready.tool.name} was refused: {verdict.reason}", verdict.reason)
+        raise _ruled_out(ready, verdict)
 
 
 async def approved(stage: Stage, ready: Ready) -> None:
@@ -181,7 +183,7 @@ async def approved(stage: Stage, ready: Ready) -> None:
         if verdict.decision == "deny":
             _say(stage, ready, verdict)
             changed = "" if same else " as changed by the person"
-            raise Refused(f"{ready.tool.name} was refused{changed}: {verdict.reason}", verdict.reason)
+            raise _ruled_out(ready, verdict, changed)
         if verdict.arguments is not None:
             _change(ready, dict(verdict.arguments))
             ready.call = await _as_the_judge_sees_it(stage, ready)
@@ -274,31 +276,46 @@ def _decide(stage: Stage, ready: Ready, reply: Reply) -> bool:
         }
         ready.edited = tuple(sorted(changed))
         return False
+    judged = ""
     if reply.how == "person":
         said = decision.reason.strip() if decision is not None else ""
         reason, text = (
             f"denied by {reply.by}",
             f"{name} was denied by the person" + (f": {said}" if said else "."),
         )
-        by = reply.by
+        by, fixes = reply.by, remedies("denied", "by a person")
         reason += f": {said}" if said else ""
     elif reply.how == "timeout":
         waited = waiting_time(stage.governance.answer_within)
         reason, by = f"nobody answered within {waited}", "timeout"
+        fixes = remedies("denied", "unanswered")
         text = f"{name} was refused: {reason}."
     else:
         reason, by = f"it asks ({ready.verdict.reason}) and nobody can be asked here", "nobody"
         text = f"{name} was refused: {reason}."
         own = ready.call is not None and not ready.call.provided_by
-        reason += f"; {how_to_allow(name, own=own)}"
-    _say(stage, ready, Verdict("deny", reason, by))
-    raise Refused(text, reason)
+        judged, fixes = f"; {how_to_allow(name, own=own)}", ways_to_allow(name, own=own)
+    _say(stage, ready, Verdict("deny", reason + judged, by))
+    raise Refused(text, reason, fixes)
+
+
+def _ruled_out(ready: Ready, verdict: Verdict, changed: str = "") -> Refused:
+    """A rule or the mode says no."""
+    fault = "read-only" if verdict.by == "mode read-only" else "denied"
+    fixes = remedies("denied", fault, Known(tool=ready.tool.name))
+    return Refused(f"{ready.tool.name} was refused{changed}: {verdict.reason}", verdict.reason, fixes)
 
 
 def how_to_allow(name: str, *, own: bool) -> str:
     """What a person can do who wants a call to run where nobody can be asked."""
     looks = "declare @tool(read_only=True) if it only looks, or " if own else ""
     return f"to let it run: {looks}LOOM_NB_ALLOW={name} in the environment, or the rule Allow({name!r})"
+
+
+def ways_to_allow(name: str, *, own: bool) -> tuple[str, ...]:
+    """The same, each as it is typed."""
+    ways = remedies("denied", "nobody to ask", Known(tool=name))
+    return ways if own else ways[:2]
 
 
 async def _as_the_judge_sees_it(stage: Stage, ready: Ready) -> Call:

@@ -14,13 +14,16 @@ from typing import Any, Literal, cast
 import msgspec
 
 from loom_nb.errors import AnswerRefused
-from loom_nb.events import Grant, GrantRevoked, Kept, LogEntry, Noticed, QuestionAnswered, QuestionAsked
+from loom_nb.events import Grant, GrantRevoked, Kept, Noticed, QuestionAnswered, QuestionAsked
 from loom_nb.inputs import Answer
 from loom_nb.messages import canonical
-from loom_nb.protocols import Clock
+from loom_nb.protocols import Clock, Store
 from loom_nb.questions import Decision, Question, checked, misfits, without_secrets
 from loom_nb.runtime.redacting import Redacting
 from loom_nb.tools import Tool
+
+MAX_GRANTS = 1_000
+"""Questions and answers that are looked through for leaves that hold here."""
 
 How = Literal["person", "timeout", "nobody"]
 
@@ -49,13 +52,17 @@ class _Open:
     taken: bool = False
 
 
+_TURN = threading.Lock()
+"""Of all sessions: it is held for a moment."""
+
+
 class Asking:
     """The questions of one session that have no answer yet, and the leaves that hold in it.
 
     Args:
         clock: the time.
         place: the notebook in which leaves for exact calls hold; the session where it is empty.
-        granted_elsewhere: reads questions and answers of other sessions, newest first.
+        store: the questions and answers of other sessions; nobody else gave leaves where there is none.
         redacting: takes secrets out of what is asked, and learns those that are typed.
     """
 
@@ -64,18 +71,17 @@ class Asking:
         clock: Clock,
         session: str,
         place: str = "",
-        granted_elsewhere: Callable[[], Iterable[LogEntry]] | None = None,
+        store: Store | None = None,
         redacting: Redacting | None = None,
     ) -> None:
         self._clock = clock
         self._redacting = redacting or Redacting()
         self.session = session
         self.place = place or session
-        self._elsewhere = granted_elsewhere
+        self._store = store
         self._open: dict[str, _Open] = {}
         self._early: dict[str, Answer] = {}
-        self._waiting: list[Question] = []
-        self._lock = threading.Lock()
+        self._waiting: tuple[Question, ...] = ()
         self._faces: set[object] = set()
         self._number = 0
         self._here: dict[tuple[str, str], tuple[str, Grant] | None] = {}
@@ -110,11 +116,11 @@ class Asking:
     def remember(self, asked: int, waiting: Iterable[Question]) -> None:
         """Take over what the log of the session says: how many were asked, and which still wait."""
         self._number = max(self._number, asked)
-        self._waiting = list(waiting)
+        self._waiting = tuple(waiting)
 
-    def forget_waiting(self) -> list[Question]:
+    def forget_waiting(self) -> tuple[Question, ...]:
         """The turn that waited is over: these of its questions were not asked again."""
-        left, self._waiting = self._waiting, []
+        left, self._waiting = self._waiting, ()
         self._early.clear()
         return left
 
@@ -154,7 +160,7 @@ class Asking:
             question = msgspec.structs.replace(question, id=again.id)
         loop = asyncio.get_running_loop()
         one = _Open(question, loop, loop.create_future(), default, check)
-        with self._lock:
+        with _TURN:
             self._open[question.id] = one
             early = self._early.pop(question.id, None)
         try:
@@ -208,7 +214,7 @@ class Asking:
 
     def _take(self, one: _Open) -> bool:
         """Whether it was still to be answered; from here on it is not."""
-        with self._lock:
+        with _TURN:
             taken, one.taken = one.taken, True
         return not taken
 
@@ -216,7 +222,7 @@ class Asking:
         """The question of a run that is being resumed which asks the very same."""
         for known in self._waiting:
             if _same(known, question):
-                self._waiting.remove(known)
+                self._waiting = tuple([one for one in self._waiting if one is not known])
                 return known
         return None
 
@@ -231,7 +237,7 @@ class Asking:
         name: object = answer.question
         if not isinstance(name, str):
             raise AnswerRefused(f"{name!r:.60} is no id of a question")
-        with self._lock:
+        with _TURN:
             one = self._open.get(name)
             if one is None:
                 self._take_early(answer)
@@ -284,7 +290,8 @@ class Asking:
         """Leaves that logs tell of: read anew each time, for another kernel may have taken one back."""
         found: dict[tuple[str, str], tuple[str, Grant]] = {}
         over: set[tuple[str, str]] = set()
-        for entry in self._elsewhere() if self._elsewhere is not None else ():  # the newest first
+        kept = self._store.questions(limit=MAX_GRANTS) if self._store is not None else ()
+        for entry in kept:  # the newest first
             match entry.event:
                 case GrantRevoked(grant=grant):
                     over.add((grant.key, grant.place))

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from loom_nb.border import clean
 from loom_nb.errors import BorderError, LoomError, LoomUsageError, ModelError, RunLimited, ToolError
 from loom_nb.events import (
@@ -42,6 +44,7 @@ from loom_nb.runtime.quality import (
     with_criteria,
 )
 from loom_nb.runtime.restore import settle
+from loom_nb.runtime.spending import plays
 from loom_nb.runtime.stage import Stage, pay
 from loom_nb.runtime.threads import in_thread
 
@@ -132,7 +135,7 @@ class _Attempts:
         if stage.resumed is None:
             stage.say(AttemptStarted(self.number, independent))
         if self.candidates:
-            stage.denied = ()
+            stage.denied = stage.allowing = ()
         stage.value = None
         finished = await self._turns(stage)
         candidate = Candidate(self.number, finished.output, finished.status, finished.reason, finished.data)
@@ -158,8 +161,8 @@ class _Attempts:
         stage = self._stage
         for event in settle(stage):
             stage.say(event)
-        stage.run.deltas.clear()
-        stage.results, stage.started_calls = [], set()
+        stage.run.deltas = ()
+        stage.between_turns()
 
     async def _leave_out(self) -> None:
         """The work of the attempts so far is not shown any more; what each was told at its beginning is."""
@@ -202,8 +205,12 @@ class _Attempts:
         reason = f"{finished.reason}; the answer before was " + (
             f"not accepted: {_brief(verdict.missing)}" if verdict is not None else "not evaluated"
         )
-        return self._stage.finished(
-            finished.status, finished.output or done[-1].text, finished.fault, reason, finished.data
+        return msgspec.structs.replace(
+            self._stage.finished(
+                finished.status, finished.output or done[-1].text, "", reason, finished.data
+            ),
+            fault=finished.fault,
+            fixes=finished.fixes,
         )
 
     # -- by a function of the user -----------------------------------------------------------------
@@ -236,9 +243,8 @@ class _Attempts:
             return self._failed(f"it returned {_brief(repr(chosen))} in place of a candidate, a text or None")
         if chosen.status != "completed":
             finished, stage.value = self._ends[chosen.number - self.candidates[0].number]
-            return stage.finished(
-                finished.status, finished.output, finished.fault, finished.reason, finished.data
-            )
+            ended = stage.finished(finished.status, finished.output, "", finished.reason, finished.data)
+            return msgspec.structs.replace(ended, fault=finished.fault, fixes=finished.fixes)
         verdict: Acceptance | None = Acceptance(passed=True)
         if self.gate is not None:
             known = chosen.number in self._verdicts
@@ -346,8 +352,8 @@ class _Attempts:
             except BorderError as error:
                 stage.say(Noticed(f"the answer was not evaluated: {error.title}", "warning"))
             except RunLimited as reached:
-                told = (reached.fault, reached.reason)
-                raise _Over(stage.finished("limit", candidate.text, *told, candidate.data)) from None
+                told = (candidate.text, reached.fault, reached.reason, candidate.data, reached.fixes)
+                raise _Over(stage.finished("limit", *told)) from None
             except LoomError as error:  # the judge's own troubles do not undo the work
                 stage.say(Noticed(f"the answer was not evaluated: {error.title}", "warning"))
                 return None
@@ -361,6 +367,7 @@ class _Attempts:
         attempt = 0
         while True:
             attempt += 1
+            played = plays(self._judge, request)
             try:
                 reply = await self._judge.reply(request, lambda _: None)
             except ModelError as error:
@@ -370,7 +377,7 @@ class _Attempts:
                 stage.say(RetryScheduled(attempt + 1, delay, error.fault, error.title))
                 await stage.clock.sleep(delay)
                 continue
-            pay(stage, reply, by.cost if isinstance(by, Judge) else None)
+            pay(stage, reply, by.cost if isinstance(by, Judge) else None, played=played)
             return reply
 
     async def _by_function(self, function: Callable[..., Any], candidate: Candidate) -> Acceptance | None:

@@ -166,6 +166,7 @@ async def _approved(stage: Stage, ready: Ready) -> ToolResultPart | None:
 
 def _deny(stage: Stage, part: ToolCallPart, refused: Refused) -> ToolResultPart:
     stage.denied = (*stage.denied, f"{part.name}: {refused.reason}")
+    stage.allowing = stage.allowing or refused.fixes
     return _refuse(stage, part, "denied", refused.text)
 
 
@@ -200,8 +201,8 @@ async def _run_group(stage: Stage, group: list[Ready], results: dict[int, ToolRe
 def _tell_begun(stage: Stage, ready: Ready) -> None:
     """Count a call and say that it begins."""
     now = stage.clock.now()
-    for tally in stage.tallies.values():
-        tally.add(ready.part.name, now)
+    stage.tally.add(ready.part.name, now)
+    stage.agents.add(ready.part.name, now)
     stage.say(CallStarted(ready.part.id, ready.part.name, ready.plain, ready.effects))
 
 
@@ -219,7 +220,7 @@ async def _look_again(stage: Stage, ready: Ready) -> ToolResultPart | None:
 
 async def _run(stage: Stage, ready: Ready, task: "asyncio.Task[None] | None" = None) -> ToolResultPart:
     """One call within its time; what it raises is its result. `task`: who carries it out, where known."""
-    part, tool, clock = ready.part, ready.tool, stage.clock.monotonic
+    part, tool, clock, results = ready.part, ready.tool, stage.clock.monotonic, stage.results
     started = clock()
     stage.started_calls.add(part.id)
     outcome, parts = await _within(stage, ready, task or asyncio.current_task())
@@ -236,7 +237,7 @@ async def _run(stage: Stage, ready: Ready, task: "asyncio.Task[None] | None" = N
     parts, taken = await stage.redacting.result(parts) if stage.redacting.suspects(parts) else (parts, 0)
     parts, chars = _shorten(stage, part.id, tool, parts)
     result = ToolResultPart(part.id, part.name, parts, outcome != "ok", tool.origin)
-    stage.results.append(result)
+    results.append(result)
     stage.say(CallFinished(result, outcome, clock() - started, chars))
     if taken:
         stage.say(taken_out(taken, part.name))
@@ -254,7 +255,7 @@ async def _within(
     """Call the function within its time limit."""
     tool = ready.tool
     assert task is not None  # noqa: S101  we are in a coroutine
-    current_call.set(InCall(stage, ready, task))
+    before = current_call.set(InCall(stage, ready, task))
     late = stage.deadlines.clear
     stage.deadlines.set(task, tool.timeout)
     try:
@@ -278,7 +279,7 @@ async def _within(
         if not late(task):
             return "ok", parts
     finally:
-        current_call.set(None)
+        current_call.reset(before)
     task.uncancel()  # it swallowed the news; its time was up all the same
     return "timeout", _too_late(tool)
 

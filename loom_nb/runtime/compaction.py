@@ -16,6 +16,8 @@ from typing import Any, Protocol
 import msgspec
 
 from loom_nb.border import clean
+from loom_nb.checks import check, flag, several, shown, whole
+from loom_nb.checks import number as a_number
 from loom_nb.errors import LoomUsageError
 from loom_nb.events import Change, ContextCompacted
 from loom_nb.messages import (
@@ -81,6 +83,14 @@ class Compaction(Protocol):
         ...
 
 
+_SNIP = {
+    "chars": whole(1, such_as="2_000"),
+    "head": whole(0, such_as="600"),
+    "tail": whole(1, such_as="200"),
+}
+_MICRO = dict.fromkeys(("chars", "argument"), whole(0, such_as="200"))
+_SHARE = {"share": a_number(above=0, most=1, such_as="0.5")}
+
 # -- snip, micro: single messages ------------------------------------------------------------------------
 
 
@@ -98,6 +108,15 @@ class Snip:
     head: int = 600
     tail: int = 200
     name: str = "snip"
+
+    def __post_init__(self) -> None:
+        check(self, _SNIP)
+        if self.head + self.tail > self.chars:
+            raise LoomUsageError(
+                f"Snip(chars={self.chars}, head={self.head}, tail={self.tail})",
+                cause="a text that is cut keeps head and tail: together they are chars at most",
+                fixes=["Snip(chars=2_000, head=600, tail=200)"],
+            )
 
     def compact(self, situation: Situation) -> Sequence[Change]:
         """Cut texts longer than `chars`."""
@@ -137,6 +156,9 @@ class Micro:
     chars: int = 200
     argument: int = 120
     name: str = "micro"
+
+    def __post_init__(self) -> None:
+        check(self, _MICRO)
 
     def compact(self, situation: Situation) -> Sequence[Change]:
         """Replace results longer than `chars`."""
@@ -210,6 +232,9 @@ class Collapse:
     share: float = 0.15
     name: str = "collapse"
 
+    def __post_init__(self) -> None:
+        check(self, _SHARE)
+
     def compact(self, situation: Situation) -> Sequence[Change]:
         """Replace whole turns."""
         messages = situation.view.conversation.messages
@@ -235,6 +260,9 @@ class Auto:
 
     share: float = 0.6
     name: str = "auto"
+
+    def __post_init__(self) -> None:
+        check(self, _SHARE)
 
     async def compact(self, situation: Situation) -> Sequence[Change]:
         """Ask for a summary of all that may go. Nothing where the model may not be asked."""
@@ -378,8 +406,25 @@ class Step:
     """Of the budget, 0 to 1."""
     compaction: Compaction
 
+    def __post_init__(self) -> None:
+        check(self, _STEP)
+        if not callable(getattr(self.compaction, "compact", None)):
+            raise LoomUsageError(
+                f"Step(compaction={shown(self.compaction)})",
+                cause="a strategy has a name and a method compact(situation)",
+                fixes=["Step(0.6, Snip())"],
+            )
 
+
+_STEP = {"at": a_number(above=0, most=1, such_as="0.6")}
 LADDER = (Step(0.6, Snip()), Step(0.7, Micro()), Step(0.8, Collapse()), Step(0.9, Auto()))
+_PROTOCOL = {
+    "budget": whole(500, optional=True, such_as="20_000"),
+    "ladder": several(Step, "steps, the mildest first", such_as="(Step(0.6, Snip()), Step(0.9, Auto()))"),
+    "keep_turns": whole(1, such_as="4"),
+    "target": a_number(above=0, most=1, such_as="0.5"),
+    "dashboard": flag(optional=True),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,10 +451,7 @@ class ContextProtocol:
     dashboard: bool | None = None
 
     def __post_init__(self) -> None:
-        if self.budget is not None and self.budget < 500:
-            raise LoomUsageError(f"ContextProtocol.budget is 500 tokens at least, not {self.budget!r}")
-        if self.keep_turns < 1:
-            raise LoomUsageError(f"ContextProtocol.keep_turns is 1 at least, not {self.keep_turns!r}")
+        check(self, _PROTOCOL)
         pressures = [step.at for step in self.ladder]
         if any(not 0 < at <= 1 for at in pressures) or pressures != sorted(pressures):
             told = ", ".join(f"{step.compaction.name} {step.at:g}" for step in self.ladder)

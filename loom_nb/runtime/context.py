@@ -6,8 +6,10 @@ byte, what it was before.
 """
 
 import bisect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -48,12 +50,23 @@ RESTORE = "restore "
 WITHHOLDS = frozenset({LEFT_OUT, ATTEMPT})
 """Strategies after which the model is to read nothing of it, by no tool."""
 
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
 Fact = ContextCompacted | CompactionUndone | ContextMarked
+
+
+_NONE: Mapping[Any, Any] = MappingProxyType({})
+
+
+def _none_yet() -> Mapping[Any, Any]:
+    return _NONE
 
 
 @dataclass(slots=True)
 class View:
-    """A conversation as it is sent, and why.
+    """A conversation as it is sent, and why. What it is told of is put in place of what it had, so that
+    copies may have the same.
 
     Args:
         conversation: the whole of it; only ever appended to.
@@ -62,21 +75,21 @@ class View:
     conversation: Conversation
     shown: Conversation = field(init=False)
     """What is sent; the same object as the conversation for as long as nothing was changed."""
-    compactions: dict[str, ContextCompacted] = field(default_factory=dict)
+    compactions: Mapping[str, ContextCompacted] = field(default_factory=_none_yet)
     """Those in force, oldest first."""
-    marks: dict[int, Mark] = field(default_factory=dict)
+    marks: Mapping[int, Mark] = field(default_factory=_none_yet)
     """By the number of a message, counted from 0."""
-    _hidden: dict[int, int] = field(default_factory=dict)
+    _hidden: Mapping[int, int] = field(default_factory=_none_yet)
     """Those that are hidden, with how many compactions there had been."""
     numbers: int = 0
     """Compactions so far, undone ones included."""
-    undone: dict[str, ContextCompacted] = field(default_factory=dict)
+    undone: Mapping[str, ContextCompacted] = field(default_factory=_none_yet)
     """Those of which all or a part was undone, whole."""
     plan: tuple[PlanItem, ...] = ()
     """The latest one: it survives whatever is left out."""
     planned: int = -1
     """The message by which it was written down; -1 where that is not known."""
-    notes: list[tuple[int, NotesWritten]] = field(default_factory=list)
+    notes: tuple[tuple[int, NotesWritten], ...] = ()
     """What was written on the scratchpad, oldest first, each with the message that did it."""
     evidence: Numbers = field(default_factory=Numbers)
     """The numbers of the passages of documents that were told; copies of the view have the same."""
@@ -124,7 +137,7 @@ class View:
 
     def adopt(self, tried: "View", fact: ContextCompacted) -> None:
         """Take what a copy of this view has taken, as this fact tells it; nothing is drawn anew."""
-        self.compactions[fact.id] = fact
+        self.compactions = {**self.compactions, fact.id: fact}
         self.numbers = tried.numbers
         self.shown = tried.shown
         self._items, self._tokens = tried._items, tried._tokens
@@ -132,33 +145,33 @@ class View:
     def _take(self, fact: Fact) -> None:
         match fact:
             case ContextCompacted():
-                self.compactions[fact.id] = fact
+                self.compactions = {**self.compactions, fact.id: fact}
                 self.numbers = max(self.numbers + 1, _place(fact.id))
             case CompactionUndone(id=name, first=None):
-                known = self.compactions.pop(name, None)
+                known = self.compactions.get(name)
                 if known is not None:
-                    self.undone.setdefault(name, known)
+                    self.compactions = _without(self.compactions, name)
+                    self.undone = {**self.undone, name: self.undone.get(name, known)}
             case CompactionUndone(id=name, first=int(first)):
                 self._undo_one(name, first)
             case ContextMarked(message=number, mark=mark):
-                self.marks.pop(number, None)
-                self._hidden.pop(number, None)
+                self.marks, self._hidden = _without(self.marks, number), _without(self._hidden, number)
                 if mark is not None:
-                    self.marks[number] = mark
+                    self.marks = {**self.marks, number: mark}
                 if mark == "hidden":
-                    self._hidden[number] = self.numbers
+                    self._hidden = {**self._hidden, number: self.numbers}
 
     def _undo_one(self, name: str, first: int) -> None:
         """One change of a compaction is undone."""
         known = self.compactions.get(name)
         if known is None:
             return
-        self.undone.setdefault(name, known)
+        self.undone = {**self.undone, name: self.undone.get(name, known)}
         left = tuple(change for change in known.changes if change.first != first)
         if left:
-            self.compactions[name] = msgspec.structs.replace(known, changes=left)
+            self.compactions = {**self.compactions, name: msgspec.structs.replace(known, changes=left)}
         else:
-            del self.compactions[name]
+            self.compactions = _without(self.compactions, name)
 
     @property
     def pinned(self) -> frozenset[int]:
@@ -315,7 +328,7 @@ class View:
 
     def noted(self, event: NotesWritten) -> None:
         """The agent wrote on its scratchpad, by the last message."""
-        self.notes.append((len(self.conversation) - 1, event))
+        self.notes += ((len(self.conversation) - 1, event),)
 
     @property
     def scratchpad(self) -> list[tuple[int, str]]:
@@ -384,6 +397,10 @@ class View:
         return self._tokens[1]
 
 
+def _without(some: Mapping[_K, _V], key: _K) -> Mapping[_K, _V]:
+    return {one: value for one, value in some.items() if one != key} if key in some else some
+
+
 def copy_of(view: View) -> View:
     """Another view of the same conversation, to try things on."""
     copy = View(
@@ -391,12 +408,11 @@ def copy_of(view: View) -> View:
         numbers=view.numbers,
         plan=view.plan,
         planned=view.planned,
+        notes=view.notes,
         evidence=view.evidence,
     )
-    copy.compactions, copy.marks, copy._hidden, copy.notes = (
-        dict(view.compactions), dict(view.marks), dict(view._hidden), list(view.notes)
-    )  # fmt: skip
-    copy.undone = dict(view.undone)
+    copy.compactions, copy.marks, copy._hidden = view.compactions, view.marks, view._hidden
+    copy.undone = view.undone
     copy.shown, copy._items, copy._tokens = view.shown, view._items, view._tokens
     return copy
 

@@ -2,9 +2,14 @@
 
 from dataclasses import dataclass
 
-from loom_nb.errors import LoomUsageError
+from loom_nb.checks import check, text, texts, whole
 
 SECTIONS = ("Goal", "Progress", "Decisions", "Open tasks", "Produced artifacts", "Risks", "Next step")
+_WANTED = {
+    "sections": texts(such_as='("Goal", "Next step")'),
+    "instructions": text(),
+    "max_tokens": whole(100, such_as="2_000"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +20,10 @@ class ContinuityPolicy:
         sections: its headings. None at all: no handoff is written, the step "auto" of the ladder does
             nothing.
         instructions: what else the model is told of it.
-        max_tokens: of its text.
+        max_tokens: of its text, 100 at least.
+
+    Raises:
+        LoomUsageError: a field is of a wrong type, or out of range.
     """
 
     sections: tuple[str, ...] = SECTIONS
@@ -23,11 +31,7 @@ class ContinuityPolicy:
     max_tokens: int = 2_000
 
     def __post_init__(self) -> None:
-        sections: object = self.sections
-        if not isinstance(sections, tuple) or not all(isinstance(one, str) and one for one in sections):
-            raise LoomUsageError("ContinuityPolicy.sections are headings: a tuple of texts")
-        if self.max_tokens < 100:
-            raise LoomUsageError(f"ContinuityPolicy.max_tokens is 100 at least, not {self.max_tokens!r}")
+        check(self, _WANTED)
 
     @classmethod
     def handoff(

@@ -24,6 +24,7 @@ from loom_nb.events import (
 )
 from loom_nb.messages import DataPart, Usage
 from loom_nb.runtime.run import CELL_NUMBER, RunResult
+from loom_nb.runtime.tool_uses import as_written
 
 _T = TypeVar("_T", str, bytes)
 
@@ -218,7 +219,7 @@ def _so_far(facts: dict[str, Any], turn: TurnFinished, seconds: float) -> dict[s
         "answered": turn.model or facts.get("answered", ""),
         "turns": facts.get("turns", 0) + 1,
         "usage": facts.get("usage", Usage()) + turn.usage,
-        "cost": None if before is None or turn.cost is None else before + turn.cost,
+        "cost": None if before is None or turn.spent is None else before + turn.spent,
         "seconds": max(0.0, seconds),
     }
 
@@ -238,7 +239,7 @@ def _calls(entries: Sequence[LogEntry]) -> Iterator[CalledTool]:
     for event in (entry.event for entry in entries):
         match event:
             case MessageAdded(message=message):
-                written |= {call.id: _as_written(call.arguments) for call in message.calls}
+                written |= {call.id: as_written(call.arguments) for call in message.calls}
             case CallStarted(call_id=call, name=name, arguments=arguments):
                 made.setdefault(call, []).append(CalledTool(name, arguments))
             case CallFinished(result=result, outcome=outcome):
@@ -253,13 +254,6 @@ def _calls(entries: Sequence[LogEntry]) -> Iterator[CalledTool]:
                 pass
     for calls in made.values():
         yield from calls
-
-
-def _as_written(arguments: str) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(arguments or "{}", type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError):
-        return {"": arguments}
 
 
 def paired(left: Sequence[CalledTool], right: Sequence[CalledTool]) -> Iterator[CallPair]:

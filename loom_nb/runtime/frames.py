@@ -142,7 +142,7 @@ def _rows(entries: Sequence[LogEntry]) -> list[dict[str, Any]]:
     priced = {
         entry.run
         for entry in entries
-        if isinstance(entry.event, TurnFinished) and entry.event.cost is not None
+        if isinstance(entry.event, TurnFinished) and entry.event.spent is not None
     }
     turn: dict[str, int] = {}
     rows = []
@@ -183,7 +183,7 @@ def _compacted(event: ContextCompacted) -> dict[str, Any]:
 
 _SAYINGS: dict[type[Any], Callable[[Any], dict[str, Any]]] = {
     TurnFinished: lambda e: {
-        **_tokens(e.usage), "outcome": e.stop_reason, "seconds": e.seconds, "cost": e.cost
+        **_tokens(e.usage), "outcome": e.stop_reason, "seconds": e.seconds, "cost": e.spent
     },
     ContextCompacted: _compacted,
     CallJudged: lambda e: {**_of_call(e.name, e.call_id, e.reason), "outcome": e.decision},
@@ -294,7 +294,7 @@ class _Turn:
             case TurnFinished(usage=usage):
                 self.usage, self.model, self.stop_reason = usage, event.model, event.stop_reason
                 self.tokens_in, self.tokens_out = usage.input_tokens, usage.output_tokens
-                self.cached, self.cost = usage.cache_read_tokens, event.cost
+                self.cached, self.cost = usage.cache_read_tokens, event.spent
                 self.model_seconds = event.seconds
                 self.context = usage.input_tokens or self.context
             case CallFinished(outcome=outcome, seconds=seconds):

@@ -8,10 +8,11 @@ in a rule denies.
 
 import asyncio
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from loom_nb.checks import check, number, one_of, shown
 from loom_nb.errors import LoomUsageError
 from loom_nb.messages import canonical
 from loom_nb.protocols import LAYERS, Call, Rule, Verdict
@@ -19,6 +20,12 @@ from loom_nb.settings import MODES, Mode, waiting_time
 from loom_nb.tools import Tool
 
 DECISIONS = ("allow", "ask", "deny")
+_WANTED = {
+    "mode": one_of(*MODES),
+    "own_tools": one_of("allow", "ask"),
+    "answer_within": number(above=0, endless=True, unit="a number of seconds", such_as="600"),
+    "unattended": one_of("deny", "wait"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +45,27 @@ class GovernancePolicy:
     _ordered: tuple[tuple[str, Rule], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if callable(getattr(self.rules, "judge", None)) or not isinstance(self.rules, Iterable):
+            raise LoomUsageError(
+                f"GovernancePolicy(rules={shown(self.rules)})",
+                cause="rules are a list",
+                fixes=["GovernancePolicy([Deny('shell')])"],
+            )
+        object.__setattr__(self, "rules", tuple(self.rules))
         for rule in self.rules:
             if not callable(getattr(rule, "judge", None)):
                 raise LoomUsageError(
-                    f"{rule!r} is no rule", cause="a rule has a name and a method judge(call)"
+                    f"{shown(rule)} among the rules of a GovernancePolicy is no rule",
+                    cause="a rule has a name and a method judge(call)",
+                    fixes=["GovernancePolicy([Deny('shell')])"],
                 )
             if _layer(rule) not in LAYERS:
                 raise LoomUsageError(f"{rule!r} is in no layer", fixes=[", ".join(LAYERS)])
-        _one_of("mode", self.mode, MODES)
-        _one_of("own_tools", self.own_tools, ("allow", "ask"))
-        _one_of("unattended", self.unattended, ("deny", "wait"))
-        if not self.answer_within > 0:
-            raise LoomUsageError("GovernancePolicy.answer_within must be a positive number of seconds")
+        check(self, _WANTED, called="GovernancePolicy")
+        if self.above is not None and not isinstance(self.above, GovernancePolicy):
+            raise LoomUsageError(
+                f"GovernancePolicy(above={shown(self.above)})", cause="above is a GovernancePolicy, or None"
+            )
         ordered = sorted(((_layer(rule), rule) for rule in self.rules), key=lambda one: LAYERS.index(one[0]))
         object.__setattr__(self, "_ordered", tuple(ordered))
 
@@ -194,13 +210,6 @@ def together(asks: list[Verdict]) -> Verdict:
     reasons = dict.fromkeys(reason for ask in asks for reason in ask.reason.split("; ") if reason)
     by = ", ".join(dict.fromkeys(ask.by for ask in asks if ask.by))
     return Verdict("ask", "; ".join(reasons), by, each=any(ask.each for ask in asks))
-
-
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise LoomUsageError(
-            f"GovernancePolicy.{name} cannot be {value!r}", fixes=[f"one of {', '.join(known)}"]
-        )
 
 
 def _layer(rule: Rule) -> str:

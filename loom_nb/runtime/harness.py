@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from loom_nb.checks import check, one_of, whole
 from loom_nb.errors import LoomUsageError
 from loom_nb.events import Status
 from loom_nb.inputs import RuntimeTask
@@ -76,6 +77,12 @@ Attempting = Callable[[Trial], Awaitable[Candidate | str | None]]
 """A user's coroutine: gives the candidate that is accepted, an answer of its own, or None for none."""
 
 
+_WANTED = {
+    "kind": one_of("generator_evaluator", "custom", "single_run"),
+    "attempts": whole(1, optional=True, such_as="3"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Harness:
     """How a task is attempted. Made by its class methods.
@@ -94,8 +101,7 @@ class Harness:
     function: Attempting | None = None
 
     def __post_init__(self) -> None:
-        if self.attempts is not None and self.attempts < 1:
-            raise LoomUsageError(f"Harness.attempts is 1 at least, not {self.attempts!r}")
+        check(self, _WANTED)
         if self.kind == "custom" and not callable(self.function):
             raise LoomUsageError(f"Harness.custom takes a coroutine function, not {self.function!r}")
 

@@ -17,6 +17,7 @@ def note_head(stage: Stage) -> None:
     ):
         return
     view.headed = (request.system, request.tools, request.output, stage.partitions)
+    stage.weighed = None
     head = head_of(request, stage.partitions)
     if head != view.head:
         view.head = head

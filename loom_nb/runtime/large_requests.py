@@ -72,7 +72,7 @@ def _large(stage: Stage, policy: Preflight, tokens: int) -> int:
     """Tokens from which on a request is large."""
     large = sys.maxsize if policy.above is None else policy.above
     if policy.cost is not None:
-        cost = at_most(stage.priced, Usage(input_tokens=tokens))
+        cost = at_most(stage.reference, Usage(input_tokens=tokens))
         if cost:
             large = min(large, int(tokens * policy.cost / cost))
     return max(large, 1)
@@ -169,7 +169,7 @@ async def _chosen(stage: Stage, policy: Preflight, tokens: int, *, compacts: boo
     """Ask, and do what is chosen; gives it, or nothing where the request is to be sent as it is."""
     view = stage.view
     parts = heavy(view.items(), last_instruction(view.conversation.messages), tokens)
-    cost = at_most(stage.priced, Usage(input_tokens=tokens))
+    cost = at_most(stage.reference, Usage(input_tokens=tokens))
     told = f"about {thousands(tokens)} tokens{f' (≈ {money(cost)})' if cost else ''}"
     weighs = [(one.tokens, str(one), f"{one.name} {one.words}: {thousands(one.tokens)}") for one in parts]
     head = stage.head()

@@ -1,17 +1,23 @@
 """How far a run may go: turns, tokens, cost, time, and the same failure over and over."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from loom_nb.border import parse
-from loom_nb.errors import BorderError, LoomUsageError
+from loom_nb.checks import check, number, whole
+from loom_nb.errors import BorderError, EndFault
 from loom_nb.messages import ToolCallPart, ToolResultPart, Usage, canonical
 from loom_nb.settings import money
+from loom_nb.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of one run, all its attempts together. None means no limit of that kind."""
+    """The limits of one run, all its attempts together. None means no limit of that kind.
+
+    Raises:
+        LoomUsageError: a limit is no number, or not positive.
+    """
 
     max_iterations: int = 50
     """Model calls."""
@@ -25,18 +31,16 @@ class Limits:
     """The same failing call so many times in a row, or two that fail in turn twice as often."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value is not None and not value > 0:
-                raise LoomUsageError(f"Limits.{field.name} must be positive, not {value!r}")
+        check(self, _WANTED)
 
-    def exceeded(self, turns: int, usage: Usage, cost: float | None) -> tuple[str, str] | None:
+    def exceeded(self, turns: int, usage: Usage, cost: float | None) -> tuple[EndFault, str] | None:
         """The (fault, reason) of the first limit that forbids another turn, or None."""
         if turns >= self.max_iterations:
-            return "turns", f"{turns} model calls were made, the limit is {self.max_iterations}"
+            made = f"{counted(turns, 'model call')} {'was' if turns == 1 else 'were'} made"
+            return "turns", f"{made}, the limit is {self.max_iterations}"
         return self.overspent(usage, cost) if turns else None
 
-    def overspent(self, usage: Usage, cost: float | None) -> tuple[str, str] | None:
+    def overspent(self, usage: Usage, cost: float | None) -> tuple[EndFault, str] | None:
         """The (fault, reason) of the limit that forbids whatever costs anything, or None."""
         if self.max_tokens is not None and usage.total_tokens >= self.max_tokens:
             return "tokens", f"{usage.total_tokens:,} tokens were used, the limit is {self.max_tokens:,}"
@@ -46,6 +50,15 @@ class Limits:
             if cost >= self.max_cost:
                 return "cost", f"{money(cost)} was spent, the limit is {money(self.max_cost)}"
         return None
+
+
+_WANTED = {
+    "max_iterations": whole(1, such_as="50"),
+    "max_tokens": whole(1, optional=True, such_as="200_000"),
+    "max_cost": number(above=0, optional=True, unit="US dollars: a number", such_as="0.50"),
+    "timeout": number(above=0, optional=True, unit="a number of seconds", such_as="600"),
+    "stuck": whole(1, optional=True, such_as="5"),
+}
 
 
 @dataclass(frozen=True, slots=True)

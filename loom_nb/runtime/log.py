@@ -29,9 +29,7 @@ class Log:
 
     def __init__(self, session: str, store: Store, clock: Clock, redacting: Redacting | None = None) -> None:
         self.session = session
-        redacting = redacting or Redacting()
-        self.kept = redacting.kept
-        self.known = redacting.known
+        self.redacting = redacting or Redacting()
         self.pending: list[LogEntry] = []
         """What was said and is not durable yet."""
         self._writing: asyncio.Future[None] | None = None
@@ -78,8 +76,8 @@ class Log:
 
     def note(self, run: str, event: Kept) -> LogEntry:
         """Say a fact, as it may be kept. It is durable after the next `commit`."""
-        if self.known.redactor is not None or type(event) is VariablesChanged:
-            event = self.kept(event)
+        if self.redacting.known.redactor is not None or type(event) is VariablesChanged:
+            event = self.redacting.kept(event)
         self.seq = seq = self.seq + 1
         entry = LogEntry(self.session, seq, run, self.now(), event)
         self.pending.append(entry)
@@ -87,8 +85,8 @@ class Log:
 
     def renote(self, event: Kept) -> LogEntry:
         """Say something else in place of the last fact, which was not committed."""
-        last = self.pending[-1]
-        self.pending[-1] = entry = LogEntry(self.session, last.seq, last.run, last.time, self.kept(event))
+        last, event = self.pending[-1], self.redacting.kept(event)
+        self.pending[-1] = entry = LogEntry(self.session, last.seq, last.run, last.time, event)
         return entry
 
     async def commit(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from loom_nb.errors import ModelError, RunLimited, RunStopped, ToolError
+from loom_nb.errors import EndFault, ModelError, RunLimited, RunStopped, ToolError
 from loom_nb.events import (
     MessageAdded,
     Noticed,
@@ -31,6 +31,7 @@ from loom_nb.runtime.large_requests import ready
 from loom_nb.runtime.limits import Streak
 from loom_nb.runtime.output import OutputType
 from loom_nb.runtime.pressure import overflowed
+from loom_nb.runtime.spending import plays
 from loom_nb.runtime.stage import Stage, cleaned, pay, so_far
 from loom_nb.runtime.working import draw
 
@@ -61,8 +62,7 @@ async def turns(stage: Stage) -> RunFinished:
             if calls and reply.stop_reason not in ("refusal", "content_filter"):
                 if stage.fair.must_wait():
                     await stage.fair.turn()
-                results = await perform(stage, calls, cut=reply.stop_reason == "length")
-                ended = _take_in(stage, calls, results)
+                ended = _take_in(stage, calls, await perform(stage, calls, cut=reply.stop_reason == "length"))
             else:
                 answers += 1
                 wrong = None if stage.output is None else _schema_problem(stage.output, reply)
@@ -72,7 +72,7 @@ async def turns(stage: Stage) -> RunFinished:
             if stage.commit is not None:
                 await stage.commit()
     except RunLimited as reached:  # what had come of the message is settled at the end
-        return stage.finished("limit", so_far(stage), reached.fault, reached.reason)
+        return stage.finished("limit", so_far(stage), reached.fault, reached.reason, fixes=reached.fixes)
     except RunStopped as stop:
         return stage.finished("stopped", reason=stop.reason)
 
@@ -97,6 +97,7 @@ async def _finish_turn(stage: Stage) -> None:
         stage,
         Message("tool", tuple(await perform(stage, stage.view.conversation.messages[-1].calls, cut=False))),
     )
+    stage.between_turns()
     stage.resumed = None
     for question in stage.asking.forget_waiting():  # its tool or what it would do is another by now
         stage.say(QuestionAnswered(question.id, "cancelled"))
@@ -115,7 +116,7 @@ async def _turn(stage: Stage) -> Reply:
     stage.say(TurnStarted(stage.turns, tokens, stage.budget, stage.meter.working))
     if stage.hooks.given:
         await tell(stage, "before_llm", iteration=stage.turns, model=stage.model.name)
-    started = stage.clock.monotonic()
+    started, played = stage.clock.monotonic(), plays(stage.model, stage.request)
     note_head(stage)
     reply: Reply | None = None
     try:
@@ -125,7 +126,7 @@ async def _turn(stage: Stage) -> Reply:
             raise
     if reply is None:
         reply = await _ask_again(stage)
-    stage.run.deltas.clear()
+    stage.run.deltas = ()
     message, stop = cleaned(reply.message), None
     if stage.redacting.at_work:
         message, stop = await _without_secrets(stage, message)
@@ -133,7 +134,11 @@ async def _turn(stage: Stage) -> Reply:
         reply = msgspec.structs.replace(reply, message=message)
     stage.add(message)
     stage.say(MessageAdded(message))
-    cost = pay(stage, reply) if reply.discarded else stage.spend(reply.usage, reply.model)
+    cost = (
+        pay(stage, reply, played=played)
+        if reply.discarded
+        else stage.spend(reply.usage, reply.model, played=played)
+    )
     stage.meter.counted_by_vendor(reply.usage)
     stage.say(
         TurnFinished(
@@ -144,6 +149,7 @@ async def _turn(stage: Stage) -> Reply:
             stage.clock.monotonic() - started,
             cost,
             reply.discarded,
+            played,
         )
     )
     if reply.notices or stage.hooks.given or stop is not None:
@@ -221,6 +227,7 @@ def _take_in(
     """Add what the calls gave; the end of the run where going on is of no use."""
     stuck = _stuck(stage, calls, results)
     _add(stage, Message("tool", tuple(results)))
+    stage.between_turns()
     return stage.finished("limit", fault="stuck", reason=stuck) if stuck else None
 
 
@@ -275,8 +282,13 @@ def _mend(wrong: str) -> Message:
     return Message("user", (TextPart(first, ours), TextPart(wrong, MODEL), TextPart(last, ours)))
 
 
-_REFUSED: tuple[Status, str, str] = ("failed", "content_filter", "the model refused to answer")
-_BROKEN_OFF: dict[StopReason, tuple[Status, str, str]] = {
+_NO_FIT = (
+    "%loom show last   (what it answered)",
+    "say in the prompt what each field means",
+    "run the cell again",
+)
+_REFUSED: tuple[Status, EndFault, str] = ("failed", "content_filter", "the model refused to answer")
+_BROKEN_OFF: dict[StopReason, tuple[Status, EndFault, str]] = {
     "length": ("limit", "length", "the answer was cut at the model's output limit"),
     "refusal": _REFUSED,
     "content_filter": _REFUSED,
@@ -294,9 +306,10 @@ def _ending(stage: Stage, reply: Reply, wrong: str | None) -> RunFinished:
     if stage.replies == 1 and not text.strip():
         return stage.finished("failed", fault="format", reason="the model sent an empty answer")
     if wrong is not None:
-        return stage.finished("failed", text, "format", f"the answer does not fit the schema: {wrong}")
+        reason = f"the answer does not fit the schema: {wrong}"
+        return stage.finished("failed", text, "format", reason, fixes=_NO_FIT)
     if stage.denied:
-        return stage.finished("denied", text, "denied", "; ".join(stage.denied))
+        return stage.finished("denied", text, "denied", "; ".join(stage.denied), fixes=stage.allowing)
     if stage.output is None:
         return stage.finished("completed", text)
     stage.value = stage.output.accept(text)

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Any
 
+import msgspec
+
 from loom_nb.border import parse
 from loom_nb.errors import BorderError
 from loom_nb.messages import (
@@ -43,19 +45,19 @@ MAX_LEAVES = 2_000
 
 MAX_REMEMBERED = 4
 
+_NONE_YET: Any = ()
+"""Made for the first who asks: few rules do."""
 
-class Origins:
+
+class Origins(msgspec.Struct, eq=False, gc=False):
     """The origins in one conversation, which grows; each message is looked at once."""
 
-    __slots__ = ("_conversation", "_kinds", "_others", "_remembered", "_seen", "_trusted")
-
-    def __init__(self, conversation: Conversation) -> None:
-        self._conversation = conversation
-        self._seen = 0
-        self._kinds: set[str] = set()
-        self._trusted: list[tuple[str, Origin]] = []
-        self._others: list[tuple[str, Origin]] = []
-        self._remembered: dict[tuple[int, tuple[tuple[str, str], ...]], Taint] = {}
+    _conversation: Conversation
+    _seen: int = 0
+    _kinds: frozenset[str] = frozenset()
+    _trusted: list[tuple[str, Origin]] = _NONE_YET
+    _others: list[tuple[str, Origin]] = _NONE_YET
+    _remembered: dict[tuple[int, tuple[tuple[str, str], ...]], Taint] = _NONE_YET
 
     def trace(self, arguments: Mapping[str, Any]) -> Taint:
         """The kinds of origin in the conversation that are not the user's, and where arguments were found.
@@ -71,7 +73,7 @@ class Origins:
         asked = (self._seen, (*some, (REST, "")) if more else some)
         known = self._remembered.get(asked)
         if known is None:  # rules, the card and the last look before the call ask the same
-            known = Taint(frozenset(self._kinds), self._found(some, more=more))
+            known = Taint(self._kinds, self._found(some, more=more))
             while len(self._remembered) >= MAX_REMEMBERED:
                 del self._remembered[next(iter(self._remembered))]
             self._remembered[asked] = known
@@ -81,15 +83,17 @@ class Origins:
     def kinds(self) -> frozenset[str]:
         """The kinds of origin in the conversation that are not the user's."""
         self._catch_up()
-        return frozenset(self._kinds)
+        return self._kinds
 
     def _catch_up(self) -> None:
         messages = self._conversation.messages
+        if not self._seen:
+            self._trusted, self._others, self._remembered = [], [], {}
         for message in messages[self._seen :]:
             for text, origin in _sources(message.parts, message.role):
                 (self._trusted if origin.trusted else self._others).append((text, origin))
-                if _counts(origin):
-                    self._kinds.add(origin.kind)
+                if _counts(origin) and origin.kind not in self._kinds:
+                    self._kinds |= {origin.kind}
         self._seen = len(messages)
 
     def _found(self, leaves: tuple[tuple[str, str], ...], *, more: bool) -> dict[str, Origin]:

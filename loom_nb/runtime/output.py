@@ -6,6 +6,9 @@ from typing import Any
 from loom_nb.border import parse
 from loom_nb.errors import BorderError, LoomUsageError, ToolError
 from loom_nb.protocols import OutputSchema
+from loom_nb.tools import schema_fixes
+
+ANSWER_TYPES = "use a dataclass, a pydantic model, a TypedDict, or list[…] of one"
 
 
 class OutputType:
@@ -28,7 +31,9 @@ class OutputType:
             raise LoomUsageError(
                 f"{kind!r} cannot be the schema of an answer",
                 cause=str(error).splitlines()[0],
-                fixes=["use a dataclass, a pydantic model, a TypedDict, or list[…] of one"],
+                fixes=schema_fixes(
+                    error, "use a dataclass, a pydantic model, a TypedDict, or list[…] of one"
+                ),
             ) from None
         self.wrapped = schema.get("type") != "object" and "$ref" not in schema
         if self.wrapped:

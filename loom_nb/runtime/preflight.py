@@ -2,11 +2,18 @@
 
 from dataclasses import dataclass
 
-from loom_nb.errors import LoomUsageError
+from loom_nb.checks import check, flag, number, whole
 from loom_nb.settings import money, waiting_time
 
 ABOVE = 30_000
 """Tokens."""
+_WANTED = {
+    "above": whole(1, optional=True, such_as="30_000"),
+    "cost": number(above=0, optional=True, unit="US dollars: a number", such_as="0.50"),
+    "times": number(above=1, such_as="2"),
+    "answer_within": number(above=0, unit="a number of seconds", such_as="600"),
+    "ask": flag(),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +41,7 @@ class Preflight:
     ask: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("above", "cost", "answer_within"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise LoomUsageError(f"Preflight.{name} must be positive, not {value!r}")
-        if not self.times > 1:
-            raise LoomUsageError(f"Preflight.times is more than 1, not {self.times!r}")
+        check(self, _WANTED)
 
     @classmethod
     def never(cls) -> "Preflight":

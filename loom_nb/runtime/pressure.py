@@ -17,6 +17,7 @@ from loom_nb.runtime.context import View, item_name, last_instruction, words_of
 from loom_nb.runtime.continuity import ContinuityPolicy
 from loom_nb.runtime.harness import begins_again
 from loom_nb.runtime.recall import recall_tool
+from loom_nb.runtime.spending import plays
 from loom_nb.runtime.stage import Stage, pay
 from loom_nb.runtime.working import draw
 from loom_nb.tokens import estimate, estimate_message, room_in
@@ -91,8 +92,8 @@ async def _shrink(
 
     async def summarise(text: str) -> str:
         request = stage.request
-        reply = await handoff(stage.model, request.generation, policy, budget, text, request.run)
-        pay(stage, reply, aside=True)
+        reply, played = await handoff(stage.model, request.generation, policy, budget, text, request.run)
+        pay(stage, reply, aside=True, played=played)
         written.append(reply.usage)
         return reply.message.text.strip()
 
@@ -114,7 +115,7 @@ async def _shrink(
             compacted = one
             if one.handoff and written:
                 compacted = msgspec.structs.replace(one, usage=sum(written, Usage()))
-                stage.view.compactions[one.id] = compacted
+                stage.view.compactions = {**stage.view.compactions, one.id: compacted}
                 written.clear()
             stage.request.tools = stage.kit.offer(recall_tool(stage.view))
             tokens = compacted.tokens_after + await tell_compacted(stage, compacted)
@@ -158,8 +159,8 @@ async def handoff(
     budget: int,
     text: str,
     run: Running | None = None,
-) -> Reply:
-    """A model's notes on the work so far, by which somebody goes on with it.
+) -> tuple[Reply, bool]:
+    """A model's notes on the work so far, by which somebody goes on with it; whether they are a recording's.
 
     Raises:
         ModelError: the call failed, or nothing was written.
@@ -175,15 +176,16 @@ async def handoff(
         dataclasses.replace(generation, max_output_tokens=most),
         run=run,
     )
+    played = plays(model, request)
     reply = await model.reply(request, lambda _: None)
     if not reply.message.text.strip():
         raise ModelError("the model wrote an empty handoff", fault="format")
-    return reply
+    return reply, played
 
 
 def _budget(stage: Stage) -> int | None:
     answer = stage.request.generation.max_output_tokens
-    return budget_of(stage.runtime.context, stage.window, answer, stage.meter.limit)
+    return budget_of(stage.runtime.context, stage.reference.window, answer, stage.meter.limit)
 
 
 def budget_of(

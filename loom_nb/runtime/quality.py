@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import msgspec
 
 from loom_nb.border import clean, parse_object
+from loom_nb.checks import check, one_of, whole
 from loom_nb.errors import BorderError, LoomUsageError
 from loom_nb.events import Finding
 from loom_nb.inputs import RuntimeTask
@@ -90,6 +91,9 @@ class Acceptance:
         return [one for one in self.results if not one.passed]
 
 
+_WANTED = {"kind": one_of("criteria", "evaluator", "pass_fail"), "attempts": whole(1, such_as="3")}
+
+
 @dataclass(frozen=True, slots=True)
 class QualityGate:
     """Which answers are accepted. Made by its class methods.
@@ -119,8 +123,7 @@ class QualityGate:
             raise LoomUsageError(
                 "the criteria of a QualityGate are a list of texts", fixes=['["tests stay green"]']
             )
-        if self.attempts < 1:
-            raise LoomUsageError(f"QualityGate.attempts is 1 at least, not {self.attempts!r}")
+        check(self, _WANTED)
         if self.kind == "evaluator" and not (isinstance(self.by, Judge) or callable(self.by)):
             raise LoomUsageError(f"an evaluator is a function or a Model, not {self.by!r}")
 

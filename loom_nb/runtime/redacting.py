@@ -61,7 +61,7 @@ _NOBODY = _Nobody()
 
 
 class Redacting:
-    """The gates of one session.
+    """The gates of one session, or of all that know the same: they keep nothing themselves.
 
     Args:
         known: secrets that this process knows; none by default.

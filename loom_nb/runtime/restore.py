@@ -74,7 +74,7 @@ class Past:
     plan: tuple[PlanItem, ...] = ()
     planned: int = -1
     """The message that wrote it down."""
-    notes: list[tuple[int, NotesWritten]] = field(default_factory=list)
+    notes: tuple[tuple[int, NotesWritten], ...] = ()
     evidence: Numbers = field(default_factory=Numbers)
     """The numbers of the passages that were told."""
     skills: tuple[SkillActivated, ...] = ()
@@ -228,7 +228,7 @@ def _fold_books(past: Past, event: Kept) -> None:
     if isinstance(event, PlanUpdated):
         past.plan, past.planned = event.items, last
     elif isinstance(event, NotesWritten):
-        past.notes.append((last, event))
+        past.notes += ((last, event),)
     elif isinstance(event, EvidenceFound):
         past.evidence.take(event)
     elif isinstance(event, SkillActivated):

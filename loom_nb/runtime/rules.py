@@ -14,6 +14,7 @@ from glob import escape
 from itertools import islice
 from typing import Any, Literal, TypeAlias
 
+from loom_nb.checks import a, check, function, number, one_of, path_of, some_of, text, texts, whole
 from loom_nb.errors import LoomUsageError
 from loom_nb.protocols import Call, Layer, Taint, Verdict
 from loom_nb.runtime.origins import NOT_LOOKED
@@ -22,6 +23,25 @@ from loom_nb.settings import money
 
 Predicate: TypeAlias = Callable[[Mapping[str, Any]], bool]
 Per: TypeAlias = Literal["session", "agent"]
+
+_GLOB = text(filled=True, such_as='"web_*"')
+_PER = one_of("agent", "session")
+_FOR_WORSE = one_of("deny", "ask")
+_CLOCK = a(time, "a time of the day", such_as="time(9, 30)")
+_OF_A_TOOL = {
+    "glob": _GLOB,
+    "reason": text(),
+    "when": function("the arguments", optional=True, such_as='lambda given: given["force"]'),
+}
+_PER_MINUTE = {"glob": _GLOB, "limit": whole(0, such_as="10"), "per": _PER}
+_BETWEEN = {
+    "start": _CLOCK,
+    "end": _CLOCK,
+    "glob": _GLOB,
+    "zone": a(tzinfo, "a time zone", optional=True, such_as='ZoneInfo("Europe/Berlin")'),
+}
+_MAX_COST = {"dollars": number(0, unit="US dollars: a number", such_as="0.50"), "glob": _GLOB}
+_INSIDE_ROOT = {"root": path_of(such_as='"data"'), "glob": _GLOB}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +54,9 @@ class _Named:
     name: str = ""
     layer: Layer = "permission"
     decision: Literal["allow", "ask", "deny"] = "deny"
+
+    def __post_init__(self) -> None:
+        check(self, _OF_A_TOOL)
 
     def judge(self, call: Call) -> Verdict | None:
         """Speak of a call that matches."""
@@ -106,6 +129,7 @@ class Veto:
     decision: Literal["deny"] = "deny"
 
     def __post_init__(self) -> None:
+        check(self, _OF_A_TOOL)
         object.__setattr__(self, "paths", _globs("paths", self.paths))
         object.__setattr__(self, "hosts", _globs("hosts", self.hosts))
         object.__setattr__(self, "root", os.fspath(self.root))
@@ -178,6 +202,9 @@ class Destructive:
     name: str = "destructive"
     layer: Layer = "effect"
 
+    def __post_init__(self) -> None:
+        check(self, {"decision": _FOR_WORSE})
+
     def judge(self, call: Call) -> Verdict | None:
         """Speak of what is destructive."""
         return Verdict(self.decision, "it cannot be taken back", self.name) if call.destructive else None
@@ -196,6 +223,9 @@ class PerMinute:
     name: str = "rate limit"
     layer: Layer = "rate"
     decision: Literal["deny"] = "deny"
+
+    def __post_init__(self) -> None:
+        check(self, _PER_MINUTE)
 
     def judge(self, call: Call) -> Verdict | None:
         """Deny a call above the limit."""
@@ -224,6 +254,9 @@ class Once:
     layer: Layer = "rate"
     decision: Literal["deny"] = "deny"
 
+    def __post_init__(self) -> None:
+        check(self, {"glob": _GLOB, "per": _PER})
+
     def judge(self, call: Call) -> Verdict | None:
         """Deny the second call."""
         if not fnmatch.fnmatchcase(call.name, self.glob) or not call.scene.tallies[self.per].count(self.glob):
@@ -246,6 +279,9 @@ class Between:
     name: str = "between"
     layer: Layer = "rate"
     decision: Literal["deny"] = "deny"
+
+    def __post_init__(self) -> None:
+        check(self, _BETWEEN)
 
     def judge(self, call: Call) -> Verdict | None:
         """Deny a call at another time."""
@@ -274,6 +310,9 @@ class MaxCost:
     name: str = "cost"
     layer: Layer = "rate"
     decision: Literal["deny"] = "deny"
+
+    def __post_init__(self) -> None:
+        check(self, _MAX_COST)
 
     def judge(self, call: Call) -> Verdict | None:
         """Deny a call above the limit."""
@@ -304,6 +343,9 @@ class InsideRoot:
     layer: Layer = "permission"
     decision: Literal["deny"] = "deny"
 
+    def __post_init__(self) -> None:
+        check(self, _INSIDE_ROOT)
+
     def judge(self, call: Call) -> Verdict | None:
         """Deny a path outside."""
         if not fnmatch.fnmatchcase(call.name, self.glob):
@@ -332,7 +374,7 @@ class Hosts:
         as_given: object = self.allowed
         if isinstance(as_given, str):
             raise LoomUsageError("Hosts takes a list of hosts", fixes=[f"Hosts(({as_given!r},))"])
-        object.__setattr__(self, "allowed", tuple(self.allowed))
+        check(self, {"allowed": texts(such_as='("*.example.org",)'), "glob": _GLOB})
 
     def judge(self, call: Call) -> Verdict | None:
         """Deny any other host, and a network call that does not tell its hosts."""
@@ -354,6 +396,12 @@ UNTRUSTED = frozenset(
     {"web", "file", "tool", "mcp", "model", "memory", "knowledge", "skill", "signal", "notebook"}
 )
 """Kinds of origin whose text may be an attempt to steer the agent."""
+_WHEN_UNTRUSTED = {
+    "kinds": some_of(*sorted(UNTRUSTED), such_as='{"web", "file"}'),
+    "decision": _FOR_WORSE,
+    "glob": _GLOB,
+    "spares": texts(alone=True, such_as='("http_get",)'),
+}
 
 OWN_RESULTS = "results of tools and variables only"
 """How WhenUntrusted signs where nothing but those is in play: a leave for a tool covers that."""
@@ -391,6 +439,9 @@ class WhenUntrusted:
     """Globs of tools that the user lets run whatever is in play."""
     name: str = "untrusted"
     layer: Layer = "origin"
+
+    def __post_init__(self) -> None:
+        check(self, _WHEN_UNTRUSTED)
 
     def judge(self, call: Call) -> Verdict | None:
         """Speak of a call that can act while untrusted text is in its arguments or in the context."""

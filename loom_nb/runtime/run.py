@@ -3,28 +3,37 @@
 import asyncio
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Generator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from loom_nb.errors import LoomError, LoomUsageError, RunDenied, RunFailed, RunLimited, RunStopped
+from loom_nb.errors import (
+    EndFault,
+    LoomError,
+    LoomUsageError,
+    RunDenied,
+    RunFailed,
+    RunLimited,
+    RunStopped,
+    SetupError,
+)
 from loom_nb.events import (
-    CallFinished,
     CallOutput,
-    CallStarted,
     Delta,
     Event,
     Kept,
     LogEntry,
     MessageAdded,
+    Played,
     RunFinished,
     RunStarted,
 )
 from loom_nb.messages import Message, Usage
+from loom_nb.remedies import first_of, remedies
 from loom_nb.runtime.artifact_files import Files
 from loom_nb.runtime.artifacts import Artifacts, artifacts_of
+from loom_nb.runtime.tool_uses import ToolUse, tool_uses
 from loom_nb.settings import money
 
 if TYPE_CHECKING:
@@ -36,18 +45,6 @@ if TYPE_CHECKING:
     from loom_nb.runtime.log import Log
 
 _FAILURES: dict[str, type[RunFailed]] = {"stopped": RunStopped, "limit": RunLimited, "denied": RunDenied}
-
-
-@dataclass(frozen=True, slots=True)
-class ToolUse:
-    """One tool call of a run, folded from its events."""
-
-    id: str
-    name: str
-    arguments: dict[str, Any]
-    outcome: str
-    result: str
-    seconds: float
 
 
 class RunResult(msgspec.Struct, frozen=True, eq=False):
@@ -98,14 +95,24 @@ class RunResult(msgspec.Struct, frozen=True, eq=False):
         return self.finished.fault
 
     @property
+    def fixes(self) -> tuple[str, ...]:
+        """What can be typed where it did not complete; in a notebook first, then the same in a script."""
+        return self.finished.fixes or remedies(self.status, self.fault)
+
+    @property
     def usage(self) -> Usage:
-        """Tokens of all model calls."""
+        """Tokens of all model calls, also of those that were played from a recording."""
         return self.finished.usage
 
     @property
     def cost(self) -> float | None:
-        """US dollars, or None where the price is not known."""
+        """US dollars that were spent, or None where the price is not known."""
         return self.finished.cost
+
+    @property
+    def played(self) -> Played:
+        """What of it came from a recording, and what that would have cost."""
+        return self.finished.played
 
     @property
     def turns(self) -> int:
@@ -125,18 +132,7 @@ class RunResult(msgspec.Struct, frozen=True, eq=False):
     @property
     def tools(self) -> list[ToolUse]:
         """The tool calls, in the order in which they ended."""
-        begun: dict[str, list[dict[str, Any]]] = {}
-        uses: list[ToolUse] = []
-        for fact in (entry.event for entry in self.events):
-            if isinstance(fact, CallStarted):
-                begun.setdefault(fact.call_id, []).append(fact.arguments)
-            elif isinstance(fact, CallFinished):
-                arguments = begun[fact.call_id].pop(0) if begun.get(fact.call_id) else {}
-                text = fact.result.text
-                uses.append(
-                    ToolUse(fact.call_id, fact.result.name, arguments, fact.outcome, text, fact.seconds)
-                )
-        return uses
+        return tool_uses(self.events)
 
     @property
     def artifacts(self) -> Artifacts:
@@ -223,10 +219,14 @@ class RunResult(msgspec.Struct, frozen=True, eq=False):
         """
         if self.status == "completed":
             return self
+        fixes = self.fixes
         if isinstance(self.error, LoomError):
+            if not (self.error.fixes and isinstance(self.error, SetupError)):  # it knows best
+                self.error.fixes = first_of(self.error.fixes, fixes)
             raise self.error
         kind = _FAILURES.get(self.status, RunFailed)
-        raise kind(f"{self.id} {_VERBS[self.status]}", reason=self.reason, fault=self.fault) from self.error
+        title, fault = f"{self.id} {_VERBS[self.status]}", cast("EndFault", self.fault)
+        raise kind(title, reason=self.reason, fault=fault, fixes=fixes) from self.error
 
     def __eq__(self, other: object) -> bool:
         """Whether the log holds the same of both: `value` and `error` are not in it."""
@@ -242,10 +242,11 @@ class RunResult(msgspec.Struct, frozen=True, eq=False):
         return self.output
 
     def __repr__(self) -> str:
+        again = " · replayed" if self.played.whole else ""
         turns = f"{self.turns} turn{'' if self.turns == 1 else 's'}"
         cost = "" if self.cost is None else f" · {money(self.cost)}"
         tokens = f"{'~' if self.finished.estimated else ''}{_thousands(self.usage.total_tokens)}"
-        return f"<Run {self.id} {self.status} · {self.model} · {turns} · {tokens} tok{cost}>"
+        return f"<Run {self.id} {self.status} · {self.model} · {turns} · {tokens} tok{cost}{again}>"
 
 
 def _nothing() -> None:
@@ -295,7 +296,7 @@ class Run(msgspec.Struct, eq=False, weakref=True):
     task: "asyncio.Task[None] | None" = None
     sinks: tuple[Callable[[Event], None], ...] = ()
     entries: list[LogEntry] = msgspec.field(default_factory=list)
-    deltas: list[Delta] = msgspec.field(default_factory=list)
+    deltas: Sequence[Delta] = ()
     """What the model has shown of a message that is not finished."""
     _ended: "asyncio.Future[None] | None" = None
 
@@ -352,8 +353,8 @@ class Run(msgspec.Struct, eq=False, weakref=True):
     def say(self, event: Kept) -> None:
         """Keep a fact in the log and show it."""
         log = self._log  # as `Log.note` does it: every fact of every run comes by here
-        if log.known.redactor is not None:
-            event = log.kept(event)
+        if log.redacting.known.redactor is not None:
+            event = log.redacting.kept(event)
         log.seq = seq = log.seq + 1
         entry = LogEntry(log.session, seq, self.id, log.now(), event)
         log.pending.append(entry)
@@ -364,7 +365,10 @@ class Run(msgspec.Struct, eq=False, weakref=True):
 
     def show(self, delta: Delta) -> None:
         """Show a piece of the message that is being written."""
-        self.deltas.append(delta)
+        if type(self.deltas) is list:
+            self.deltas.append(delta)
+        else:
+            self.deltas = [delta]
         if self.sinks:
             for sink in self.sinks:
                 sink(delta)

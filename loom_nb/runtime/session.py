@@ -10,21 +10,23 @@ import dataclasses
 import os
 import random
 import warnings
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from typing import Any, Protocol, get_args
 
 import msgspec
 
 from loom_nb.border import clean, parse_object
 from loom_nb.errors import (
+    CredentialError,
+    EndFault,
     LeaseLost,
     LoomContextError,
     LoomError,
     LoomKeyError,
     LoomUsageError,
     ModelError,
+    ReplayDrift,
     SetupError,
     StoreError,
 )
@@ -48,6 +50,7 @@ from loom_nb.events import (
     RunResumed,
     RunStarted,
     SessionOpened,
+    Status,
     TurnFinished,
     VariablesChanged,
 )
@@ -59,7 +62,6 @@ from loom_nb.messages import (
     ImagePart,
     Message,
     Origin,
-    Part,
     TextPart,
     Usage,
     to_json,
@@ -73,13 +75,12 @@ from loom_nb.protocols import (
     Generation,
     LanguageModel,
     PartitionItem,
-    Redaction,
     Request,
     Spent,
     Store,
 )
 from loom_nb.questions import Question
-from loom_nb.redaction.known import KnownSecrets
+from loom_nb.remedies import Known, first_of, remedies
 from loom_nb.runtime.artifact_files import files_beside
 from loom_nb.runtime.asking import Asking
 from loom_nb.runtime.calls import tell
@@ -87,7 +88,7 @@ from loom_nb.runtime.clock import SYSTEM_CLOCK
 from loom_nb.runtime.compaction import chosen, make_room, tried
 from loom_nb.runtime.context import LEFT_OUT, Fact, View, copy_of, grown
 from loom_nb.runtime.dashboard import Course, Dashboard, dashboard_of
-from loom_nb.runtime.deadlines import Deadlines
+from loom_nb.runtime.deadlines import Deadlines, deadlines_of
 from loom_nb.runtime.enriching import checked_knowledge, enrich, enriched, seen_in
 from loom_nb.runtime.fairness import FairQueue, fair_queue
 from loom_nb.runtime.fork import fork, messages_of
@@ -106,39 +107,15 @@ from loom_nb.runtime.restore import Past, Waiting, form_to_keep, settle
 from loom_nb.runtime.restored import keeping_the_question, restoring
 from loom_nb.runtime.run import GRACE_SECONDS, MOMENT, Run, RunResult
 from loom_nb.runtime.spending import Purse, Watched, records
-from loom_nb.runtime.stage import Meter, Stage, cleaned, so_far
+from loom_nb.runtime.stage import Meter, ModelReference, Stage, cleaned, so_far
 from loom_nb.runtime.tally import Tally
 from loom_nb.runtime.toolkit import Toolkit
 from loom_nb.runtime.turnstile import Turnstile
 from loom_nb.runtime.working import around_of, begin, follow, seconds_of
 from loom_nb.tools import Tool, readable
 
-MAX_GRANTS = 1_000
-"""Questions and answers that are looked through for leaves that hold here."""
-
 MAX_KITS = 16
 """Agents whose tools and capabilities a session keeps open; each run may name another agent."""
-
-
-class ModelReference(Protocol):
-    """What a session needs of a Model."""
-
-    @property
-    def name(self) -> str:
-        """`vendor:model`."""
-        ...
-
-    def open(self) -> LanguageModel:
-        """Make a client."""
-        ...
-
-    def cost(self, usage: Usage, answered: str = "") -> float | None:
-        """US dollars, or None where the price is not known. `answered` is `Reply.model`."""
-        ...
-
-    def window(self) -> int | None:
-        """Tokens that it can take, request and answer together; None where that is not known."""
-        ...
 
 
 class AgentDescription(Protocol):
@@ -205,15 +182,14 @@ class Session:
         clock: the time.
         describe: makes a data part of a named value.
         book: gives what was spent by all that use the store; without it, nobody is told.
-        secrets: those that this process knows; they are taken out of all that is kept, shown or sent.
-        redaction: takes out those that it does not know.
+        redacting: takes secrets out of all that is kept, shown or sent; none by default.
     """
 
     __slots__ = (  # of objects with more than 30 attributes, Python finds each one slowly
         "__weakref__", "_active", "_asking", "_book", "_book_of", "_clock", "_closed", "_deadlines",
-        "_describe", "_ended", "_fair", "_files", "_given_up", "_kept", "_kits", "_latest", "_log", "_loop",
-        "_meter", "_models", "_noting", "_origins", "_owns_store", "_redacting", "_restored", "_runs",
-        "_stages", "_tally", "_turnstile", "_used", "_waiting", "agent", "conversation", "id", "metadata",
+        "_describe", "_empty", "_ended", "_fair", "_files", "_given_up", "_kept", "_kits", "_latest", "_log",
+        "_loop", "_meter", "_models", "_noting", "_origins", "_owns_store", "_redacting", "_restored",
+        "_runs", "_tally", "_turnstile", "_used", "_waiting", "agent", "conversation", "id", "metadata",
         "store", "view",
     )  # fmt: skip
 
@@ -227,8 +203,7 @@ class Session:
         clock: Clock | None = None,
         describe: Callable[[str, Any], DataPart] | None = None,
         book: Callable[[Store], Book] | None = None,
-        secrets: KnownSecrets | None = None,
-        redaction: Redaction | None = None,
+        redacting: Redacting | None = None,
     ) -> None:
         self.id = config.id or f"s-{os.urandom(6).hex()}"
         self.metadata = dict(config.metadata)
@@ -239,13 +214,13 @@ class Session:
         self._files = files_beside(store)
         self._clock: Clock = clock or SYSTEM_CLOCK
         self._describe = describe or _as_text
-        self._redacting = Redacting(secrets, redaction)
+        self._redacting = redacting or Redacting()
         self._log = Log(self.id, store, self._clock, self._redacting)
         self._asking = Asking(
             self._clock,
             self.id,
             str(self.metadata.get("notebook", "")),
-            partial(store.questions, limit=MAX_GRANTS),
+            store,
             self._redacting,
         )
         self._book_of = book
@@ -264,7 +239,7 @@ class Session:
         """The run of another process that ended here because another one began."""
         self._runs: int | None = None if config.id else 0
         """The last n of the runs called `rn`; None while the log of an old session was not asked."""
-        self._ended: set[str] = set()
+        self._ended: Collection[str] = ()
         """Of the runs in the log when it was read, those that had ended."""
         self._used: set[str] = set()
         """Ids of the runs in the log."""
@@ -276,11 +251,12 @@ class Session:
         self._deadlines: Deadlines
         self._fair: FairQueue
         self._models: dict[int, tuple[ModelReference, LanguageModel]] = {}
-        self._kits: dict[int, tuple[AgentDescription, Toolkit]] = {}
-        self._stages: dict[int, Stage] = {}
-        """Empty ones, by agent like the kits. They hold what `_open` and `_move_to` replace."""
+        self._kits: dict[int, Toolkit] = {}
+        """By the identity of their agents."""
         self._latest: AgentDescription = agent
         """Who carried out the latest run."""
+        self._empty: Stage | None = None
+        """A stage for its next run. It holds what `_open` and `_move_to` replace."""
         self._closed = False
 
     # -- inputs ------------------------------------------------------------------------------------
@@ -625,7 +601,7 @@ class Session:
 
             async def summarise(text: str) -> str:
                 nonlocal spent
-                reply = await handoff(model, agent.generation, agent.runtime.continuity, tokens, text)
+                reply, _ = await handoff(model, agent.generation, agent.runtime.continuity, tokens, text)
                 spent += reply.usage
                 return reply.message.text.strip()
 
@@ -704,7 +680,7 @@ class Session:
         """
         async with self._opened():
             known = self.view.compactions
-            name = name or next(reversed(known), "")
+            name = name or next(reversed([*known]), "")
             firsts = [change.first for change in known[name].changes] if name in known else []
             if name not in known or (first is not None and first not in firsts):
                 what = f"no compaction '{name}' is in force" if name else "nothing was compacted"
@@ -797,8 +773,8 @@ class Session:
 
     def _offer_recall(self) -> None:
         """What is not shown any more can be read again, in all toolkits, as the view is now."""
-        for _, kit in self._kits.values():
-            kit.withholds = self.view.withholds_result
+        for kit in self._kits.values():
+            kit.view = self.view
             if self.view.numbers:
                 kit.offer(recall_tool(self.view))
 
@@ -840,8 +816,9 @@ class Session:
         others = [run.ended for run in self._active if run.task is not asyncio.current_task()]
         if others:
             await asyncio.wait(others, timeout=GRACE_SECONDS)
-        opened = [kit for _, kit in self._kits.values()] + [model for _, model in self._models.values()]
-        self._stages.clear()
+        opened: list[Toolkit | LanguageModel] = list(self._kits.values())
+        opened += [model for _, model in self._models.values()]
+        self._empty = None
         self._kits.clear()
         self._models.clear()
         try:
@@ -896,7 +873,8 @@ class Session:
                     watches = self._watch(run, agent.runtime.limits.timeout)
                     if (careful := self._set_out(run, work, agent)) is not None:
                         work = await careful
-                    empty = self._stages.get(id(agent)) or await self._empty_stage(agent)
+                    known = self._empty if agent is self._latest else None
+                    empty = known or await self._empty_stage(agent)
                     stage = self._set_stage(empty, run, agent, work, output)
                     if stage.hooks.given or empty.kit.enriching or work.knowledge:
                         await self._prepare(stage, agent, work)
@@ -987,7 +965,6 @@ class Session:
         request = self._request(agent, empty.kit, partitions, self.view.shown, output, run)
         stage = empty.entered(run, request, output, partitions)
         self._meter.working = 0
-        self._latest = agent
         if agent.runtime.context.dashboard:
             follow(stage, run.entries)
         if self._meter.limit is not None:
@@ -995,8 +972,7 @@ class Session:
         if isinstance(work, Waiting):
             _take_up(stage, work)
         if stage.counted:
-            before = Spent(stage.usage.total_tokens, stage.cost or 0.0)
-            stage.purse = self._purse(agent, lambda words: run.say(Noticed(words, "warning")), before)
+            stage.purse = self._purse(agent, lambda words: run.say(Noticed(words, "warning")), stage.spent())
             stage.model = stage.watched(stage.model, agent.model)
         return stage
 
@@ -1059,7 +1035,7 @@ class Session:
             # what the model cannot take is refused here: in the conversation it would be sent ever again
             self._model(agent.model).encode(Request("", Conversation([message])))
         self.view.add(message)
-        self._meter.tail.append(message)
+        self._meter.added(message)
         run.say(MessageAdded(message))
         if work.told:
             run.say(Noticed(work.told, "warning"))
@@ -1154,30 +1130,36 @@ class Session:
     def _not_kept(self, run: Run, ending: "_Ending", refused: Exception) -> None:
         """The store refused the end of a run, which makes it a failure."""
         reason = refused.title if isinstance(refused, LoomError) else f"{type(refused).__name__}: {refused}"
+        fixes = first_of(refused.fixes if isinstance(refused, LoomError) else (), remedies("failed", "store"))
         ending.finished = msgspec.structs.replace(
-            ending.finished, status="failed", fault="store", reason=reason
+            ending.finished, status="failed", fault="store", reason=reason, fixes=fixes
         )
         run.entries[-1] = self._log.renote(ending.finished)
         ending.error = refused
 
     async def _tell_safely(self, ending: "_Ending") -> None:
-        """The end of a run as it may be told: its reason may be in the words of a server."""
+        """The end of a run as it may be told: its reason, and what helps, may be in the words of a server."""
         finished = ending.finished
         if self._redacting.asks and finished.reason:
             reason = "withheld: it was not seen whether it holds a secret"
+            fixes, known = finished.fixes, remedies(finished.status, finished.fault)
+            seen = "\n".join(fixes)
             try:
                 reason = await self._redacting.text(finished.reason)
+                looked_through = seen if fixes == known else await self._redacting.text(seen)
+                fixes = fixes if looked_through == seen else known
             except asyncio.CancelledError as stop:
-                ending.cancelled = stop
-            finished = msgspec.structs.replace(finished, reason=reason)
+                ending.cancelled, fixes = stop, known
+            finished = msgspec.structs.replace(finished, reason=reason, fixes=fixes)
         told = self._redacting.kept(finished)
         ending.finished = told if isinstance(told, RunFinished) else finished
 
     async def _empty_stage(self, agent: AgentDescription) -> Stage:
-        """What all runs of an agent in this session have in common; kept for the next one."""
+        """What all runs of an agent in this session have in common; kept for its next one."""
         model, kit = self._model(agent.model), await self._kit(agent)
         governance = agent.runtime.governance
-        stage = self._stages[id(agent)] = Stage(
+        self._latest = agent
+        stage = self._empty = Stage(
             session=self.id,
             model=model,
             kit=kit,
@@ -1191,13 +1173,12 @@ class Session:
             asking=self._asking,
             redacting=self._redacting,
             origins=self._origins,
-            tallies={"session": self._tally, "agent": agent.tally},
+            tally=self._tally,
+            agents=agent.tally,
             meter=self._meter,
             view=self.view,
-            window=agent.model.window,
             room=self._unseen(agent.runtime),
-            price=agent.model.cost,
-            priced=agent.model,
+            reference=agent.model,
             counted=self.store.durable or bool(agent.runtime.caps) or records(model),
             random=random.random,
             request=_NO_REQUEST,
@@ -1223,9 +1204,9 @@ class Session:
         if self._loop is not None:
             self._models.clear()
             self._kits.clear()
-            self._stages.clear()
+            self._empty = None
         self._loop = loop
-        self._deadlines = Deadlines(loop)
+        self._deadlines = deadlines_of(loop)
         self._fair = fair_queue(loop)
         self._turnstile = Turnstile(self._fair)
 
@@ -1239,16 +1220,15 @@ class Session:
         known = self._kits.get(id(agent))
         if known is None:
             while len(self._kits) >= MAX_KITS:  # runs queue: nobody uses another agent's tools now
-                first = next(iter(self._kits))
-                self._stages.pop(first, None)
-                _, oldest = self._kits.pop(first)
+                oldest = self._kits.pop(next(iter(self._kits)))
+                if self._empty is not None and self._empty.kit is oldest:
+                    self._empty = None
                 await oldest.close()
             opened = [(one.name, await one.open()) for one in agent.capabilities]
-            kit = Toolkit(agent.tools, opened, self._kept, self.view.withholds_result)
-            known = self._kits[id(agent)] = (agent, kit)
+            known = self._kits[id(agent)] = Toolkit(agent, opened, self._kept, self.view)
             if self.view.numbers:
-                known[1].offer(recall_tool(self.view))
-        return known[1]
+                known.offer(recall_tool(self.view))
+        return known
 
     async def _open(self) -> None:
         """Become the writer of the log and take over what it holds."""
@@ -1262,7 +1242,7 @@ class Session:
 
     def _take_over(self, past: Past) -> None:
         """Stand where the log ends, and make it whole."""
-        self._stages.clear()
+        self._empty = None
         self.conversation = past.conversation
         self._origins = Origins(past.conversation)
         self.view = View(past.conversation, plan=past.plan, planned=past.planned, notes=past.notes)
@@ -1297,7 +1277,7 @@ class Session:
 
     def _add(self, message: Message) -> None:
         self.view.add(message)
-        self._meter.tail.append(message)
+        self._meter.added(message)
 
 
 _NO_REQUEST = Request("", Conversation())
@@ -1321,7 +1301,7 @@ class _Beginning(msgspec.Struct, frozen=True):
         return self.message.text
 
 
-_CUT_OFF = RunFinished("stopped", reason="its task was cancelled")
+_CUT_OFF = RunFinished("stopped", reason="its task was cancelled", fixes=remedies("stopped"))
 
 
 class _Ending(msgspec.Struct):
@@ -1388,12 +1368,6 @@ def _first_message(
         goal += "\n".join(f"- {criterion}" for criterion in task.criteria)
     values = {**task.input, **(context.inputs if context is not None else {})}
     parts = (describe(name, value) for name, value in values.items())
-    for one in task.attachments:
-        if not isinstance(one, Part):
-            raise LoomUsageError(
-                f"RuntimeTask.attachments are parts, not {type(one).__name__}",
-                fixes=["attachments=(loom_nb.attach('photo.png'),)"],
-            )
     return cleaned(user(goal, *task.attachments, *parts))
 
 
@@ -1423,15 +1397,18 @@ def _take_up(stage: Stage, past: Waiting) -> None:
     for entry in past.entries:
         if isinstance(entry.event, TurnFinished):
             stage.turns += 1
+            played = entry.event.played
             for one in entry.event.discarded:
-                stage.spend(one.usage, one.model, aside=True)
-            stage.spend(entry.event.usage, entry.event.model)
+                stage.spend(one.usage, one.model, aside=True, played=played)
+            stage.spend(entry.event.usage, entry.event.model, played=played)
         elif isinstance(entry.event, QualityChecked):
             stage.spend(entry.event.usage)
         elif isinstance(entry.event, ContextCompacted) and entry.event.usage.total_tokens:
             stage.spend(entry.event.usage, aside=True)
         elif isinstance(entry.event, CallFinished) and entry.event.outcome == "denied":
-            stage.denied = (*stage.denied, entry.event.result.text)
+            result = entry.event.result
+            stage.denied = (*stage.denied, result.text)
+            stage.allowing = stage.allowing or remedies("denied", "denied", Known(tool=result.name))
 
 
 async def _tell_the_end(stage: Stage, run: Run, ending: _Ending) -> None:
@@ -1445,7 +1422,8 @@ async def _tell_the_end(stage: Stage, run: Run, ending: _Ending) -> None:
 def _settle(stage: Stage, run: Run, ending: "_Ending") -> None:
     """Bring the conversation to a valid point, where the run did not end at one."""
     stage.closed = True
-    stage.deadlines.close()
+    if run.task is not None:  # something that a tool has left behind may have set one
+        stage.deadlines.clear(run.task)
     if ending.finished.status not in ("completed", "denied"):
         for event in settle(stage):
             run.say(event)
@@ -1464,7 +1442,7 @@ def _stopped(stage: Stage | None, run: Run) -> RunFinished:
     """The end of a run that was told to end: its words so far are its output."""
     reason = run.stop_reason or "its task was cancelled"
     if stage is None:
-        return RunFinished("stopped", reason=reason)
+        return RunFinished("stopped", reason=reason, fixes=remedies("stopped"))
     if run.expired:
         seconds = stage.runtime.limits.timeout
         return stage.finished("limit", so_far(stage), "timeout", f"it took longer than {seconds:g} s")
@@ -1472,6 +1450,7 @@ def _stopped(stage: Stage | None, run: Run) -> RunFinished:
 
 
 def _failed(stage: Stage | None, failure: Exception) -> RunFinished:
+    fault: EndFault
     match failure:
         case LoomKeyError():
             fault = "key"
@@ -1479,6 +1458,10 @@ def _failed(stage: Stage | None, failure: Exception) -> RunFinished:
             fault = failure.fault
         case StoreError():
             fault = "store"
+        case ReplayDrift():
+            fault = "replay"
+        case CredentialError():
+            fault = "credential"
         case SetupError():
             fault = "setup"
         case LoomContextError():
@@ -1486,6 +1469,10 @@ def _failed(stage: Stage | None, failure: Exception) -> RunFinished:
         case _:
             fault = "internal"
     reason = failure.title if isinstance(failure, LoomError) else f"{type(failure).__name__}: {failure}"
+    status: Status = "limit" if fault == "context" else "failed"
+    fixes = failure.fixes if isinstance(failure, LoomError) else ()
+    if not (fixes and isinstance(failure, SetupError)):  # else it knows best
+        fixes = first_of(fixes, remedies(status, fault, stage.known() if stage is not None else Known()))
     if stage is None:
-        return RunFinished("failed", reason=reason, fault=fault)
-    return stage.finished("limit" if fault == "context" else "failed", so_far(stage), fault, reason)
+        return RunFinished("failed", reason=reason, fault=fault, fixes=fixes)
+    return stage.finished(status, so_far(stage), fault, reason, fixes=fixes)

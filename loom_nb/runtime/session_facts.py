@@ -88,9 +88,9 @@ def facts_of(row: SessionRow, landmarks: Iterable[LogEntry]) -> SessionFacts:
         runs=len(starts),
         status=_status(starts[-1][0], ends, bool(row.writer)) if starts else "",
         turns=sum(one.turns for one in finished),
-        tokens=sum(one.usage.total_tokens for one in finished),
+        tokens=sum(one.spent_tokens for one in finished),
         cost=sum(one.cost or 0.0 for one in finished),
-        unknown=sum(one.cost is None and one.usage.total_tokens > 0 for one in finished),
+        unknown=sum(one.cost is None and one.spent_tokens > 0 for one in finished),
         forked_from=str(metadata.get("forked_from", "")),
     )
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from loom_nb.checks import check, one_of, whole
 from loom_nb.errors import LoomUsageError
 from loom_nb.events import Change
 from loom_nb.messages import DataPart, Message, TextPart
@@ -22,6 +23,13 @@ _WORDS: dict[Kind, str] = {
     "transcript_only": "what was said",
     "window": "the latest exchanges",
     "runtime_state": "all of it",
+}
+
+_WANTED = {
+    "kind": one_of("none", "transcript_only", "window", "runtime_state"),
+    **dict.fromkeys(("max_transcripts", "max_messages"), whole(0, optional=True, such_as="20")),
+    "max_runtime_items": whole(0, optional=True, such_as="40"),
+    "max_chars": whole(0, optional=True, such_as="12_000"),
 }
 
 
@@ -38,7 +46,7 @@ class SessionRestorePolicy:
         max_chars: characters of all texts, calls and results together.
 
     Raises:
-        LoomUsageError: a limit is negative, or given to a kind that has none.
+        LoomUsageError: a limit is no number or negative, or given to a kind that has none.
     """
 
     kind: Kind = "runtime_state"
@@ -48,9 +56,8 @@ class SessionRestorePolicy:
     max_chars: int | None = None
 
     def __post_init__(self) -> None:
+        check(self, _WANTED)
         limits = [self.max_transcripts, self.max_messages, self.max_runtime_items, self.max_chars]
-        if any(limit is not None and limit < 0 for limit in limits):
-            raise LoomUsageError("the limits of a SessionRestorePolicy are 0 or more")
         if self.kind in ("none", "runtime_state") and any(limit is not None for limit in limits):
             raise LoomUsageError(f"SessionRestorePolicy.{self.kind}() has no limits")
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from loom_nb.errors import LoomUsageError, RunFailed, RunLimited, RunStopped, SetupError, StoreError
+from loom_nb.errors import EndFault, LoomUsageError, RunFailed, RunLimited, RunStopped, SetupError, StoreError
 from loom_nb.events import CallDelta, Delta
 from loom_nb.messages import Discarded, Usage
 from loom_nb.protocols import Book, LanguageModel, Reply, Request, Spent
@@ -95,27 +95,31 @@ def notebook_account(place: str) -> str:
 
 _NAMES: dict[Scope, str] = {"run": "this run", "notebook": "this notebook", "day": "today"}
 _FIXES: dict[Scope, str] = {
-    "run": "%%loom --budget {0}, or SpendingCaps(run={1})",
-    "notebook": "%loom budget notebook {0}, or SpendingCaps(notebook={1})",
-    "day": "%loom budget day {0}, or SpendingCaps(day={1})",
+    "run": "%%loom --budget {}",
+    "notebook": "%loom budget notebook {}",
+    "day": "%loom budget day {}",
 }
 
 
-def _more(cap: Cap, scope: Scope) -> str:
+def _more(cap: Cap, scope: Scope) -> list[str]:
     """How to raise a cap."""
     if cap.tokens is not None:
         twice = Cap(tokens=min(2 * cap.tokens, MOST_TOKENS))
     else:
         twice = Cap(dollars=min(2 * (cap.dollars or 0.0), sys.float_info.max))
     plain = twice.typed.replace(".", "", 1).isdecimal()
-    return _FIXES[scope].format(twice.typed, twice.typed if plain else f'"{twice.typed}"')
+    return _raised(scope, twice.typed, twice.typed if plain else f'"{twice.typed}"')
+
+
+def _raised(scope: Scope, typed: str, quoted: str) -> list[str]:
+    """A cap by the line of a notebook, and by that of a script."""
+    return [_FIXES[scope].format(typed), f"Runtime(caps=SpendingCaps({scope}={quoted}))   (a script)"]
 
 
 def _limited(cap: Cap, scope: Scope, told: str) -> RunLimited:
-    fault = "tokens" if cap.tokens is not None else "cost"
-    return RunLimited(
-        f"the budget of {_NAMES[scope]} is reached", reason=f"{told}; more: {_more(cap, scope)}", fault=fault
-    )
+    fault: EndFault = "tokens" if cap.tokens is not None else "cost"
+    title = f"the budget of {_NAMES[scope]} is reached"
+    return RunLimited(title, reason=told, fault=fault, fixes=_more(cap, scope))
 
 
 class Priced(Protocol):
@@ -188,9 +192,10 @@ class Purse:
         whose = f"of {self._blind}, which answered last," if self._blind else "of this model"
         told = (
             f"the budget of {_NAMES[scope]} is {cap}, and the price {whose} is not known, so that nothing "
-            f"was sent; tokens can be counted: {_FIXES[scope].format('20k', _QUOTED)}"
+            "was sent; tokens can be counted"
         )
-        return RunLimited(f"the budget of {_NAMES[scope]} cannot be counted", reason=told, fault="cost")
+        title, fixes = f"the budget of {_NAMES[scope]} cannot be counted", _raised(scope, "20k", _QUOTED)
+        return RunLimited(title, reason=told, fault="cost", fixes=fixes)
 
     async def begin(self, tokens: int, model: Priced) -> "Outlay":
         """Put down a request before it is sent.

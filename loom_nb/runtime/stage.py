@@ -3,12 +3,13 @@
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from loom_nb.border import clean
-from loom_nb.events import Delta, Kept, RunFinished, Status, StopReason, TextDelta, ThinkingDelta
+from loom_nb.errors import EndFault
+from loom_nb.events import Delta, Kept, Played, RunFinished, Status, StopReason, TextDelta, ThinkingDelta
 from loom_nb.messages import (
     MODEL,
     DataPart,
@@ -21,7 +22,8 @@ from loom_nb.messages import (
     ToolResultPart,
     Usage,
 )
-from loom_nb.protocols import Clock, LanguageModel, PartitionItem, Reply, Request
+from loom_nb.protocols import Clock, LanguageModel, PartitionItem, Reply, Request, Spent
+from loom_nb.remedies import Known, remedies
 from loom_nb.runtime.artifact_files import Files
 from loom_nb.runtime.asking import Asking
 from loom_nb.runtime.context import View
@@ -37,10 +39,31 @@ from loom_nb.runtime.policies import Runtime
 from loom_nb.runtime.products import Products
 from loom_nb.runtime.redacting import Redacting, ShownDeltas
 from loom_nb.runtime.run import Run
-from loom_nb.runtime.spending import Priced, Purse, Watched, at_most, weight
+from loom_nb.runtime.spending import Priced, Purse, Watched, at_most, plays, weight
 from loom_nb.runtime.tally import Tally
 from loom_nb.runtime.toolkit import Toolkit
 from loom_nb.tokens import estimate_message
+
+
+class ModelReference(Protocol):
+    """What a session needs of a Model."""
+
+    @property
+    def name(self) -> str:
+        """`vendor:model`."""
+        ...
+
+    def open(self) -> LanguageModel:
+        """Make a client."""
+        ...
+
+    def cost(self, usage: Usage, answered: str = "") -> float | None:
+        """US dollars, or None where the price is not known. `answered` is `Reply.model`."""
+        ...
+
+    def window(self) -> int | None:
+        """Tokens that it can take, request and answer together; None where that is not known."""
+        ...
 
 
 @dataclass(slots=True)
@@ -56,11 +79,11 @@ class Meter:
     """Tokens of the dashboard in the request, which is no part of the conversation."""
     sent: int = 0
     """Tokens of the last request that was answered."""
-    tail: list[Message] = field(default_factory=list)
+    tail: tuple[Message, ...] = ()
 
     def added(self, message: Message) -> None:
         """The conversation grew."""
-        self.tail.append(message)
+        self.tail += (message,)
 
     def counted_by_vendor(self, usage: Usage) -> None:
         """A reply, already added, told what its request and itself weighed."""
@@ -70,7 +93,7 @@ class Meter:
             self.counted = counted if counted > 0 else 0
             self.exact = True
             self.sent = sent
-            self.tail.clear()
+            self.tail = ()
         else:
             self.sent = self.weigh()
 
@@ -82,7 +105,7 @@ class Meter:
         """Tokens of the next request."""
         for message in self.tail:
             self.counted += estimate_message(message)
-        self.tail.clear()
+        self.tail = ()
         return self.counted + self.working
 
 
@@ -135,18 +158,17 @@ class _Setting(msgspec.Struct, eq=False, kw_only=True):
     redacting: Redacting
     """What takes secrets out of everything that is kept, shown or sent."""
     origins: Origins
-    tallies: Mapping[str, Tally]
+    tally: Tally
+    """The calls of this session,"""
+    agents: Tally
+    """and those of all sessions of the agent."""
     meter: Meter
     view: View
     """What of the conversation is sent."""
-    window: Callable[[], int | None]
-    """Tokens that the model can take, where that is known; the first look may take a while."""
     room: int
     """Tokens below which a request is known to fit."""
-    price: Callable[[Usage, str], float | None]
-    """What tokens cost; the second argument is `Reply.model`."""
-    priced: Priced
-    """The model, as far as its price goes."""
+    reference: ModelReference
+    """What is known of the model before it is opened: its price, and how much it can take."""
     counted: bool
     """Whether there is a cap on what it spends, or somebody else is to know of it."""
     random: Callable[[], float]
@@ -187,8 +209,8 @@ class Stage(_Setting, eq=False):
     """The texts of capabilities that are part of the instructions."""
     purse: Purse | None = None
     """What the run may spend; None where that is not counted."""
-    weighed: tuple[str, Sequence[Any], Any, int] | None = None
-    """Instructions, tools and form of an answer, with their tokens."""
+    weighed: int | None = None
+    """Tokens of what `view.headed` tells, once somebody asked again."""
     made: Products | None = None
     """What its calls made beside what they returned, once one did."""
     closed: bool = False
@@ -203,10 +225,14 @@ class Stage(_Setting, eq=False):
     """US dollars so far; None where a price is not known."""
     estimated: int = 0
     """Tokens of the usage that nobody counted, of calls that were cut off."""
+    played: Played = Played()
+    """What of it came from a recording."""
     results: list[ToolResultPart] = _NONE_YET
     """Results of the calls of the turn in progress; likewise."""
     denied: tuple[str, ...] = ()
     """Reasons of the calls that were refused in this run."""
+    allowing: tuple[str, ...] = ()
+    """What a person can do who wants the first of them to run."""
     course: Course | None = None
     """What the dashboard tells of this run; None where no request holds one."""
     streak: Streak | None = None
@@ -233,6 +259,15 @@ class Stage(_Setting, eq=False):
             partitions=partitions,
         )
 
+    def between_turns(self) -> None:
+        """No call is in progress: those of the last turn have their results in the conversation."""
+        self.results, self.started_calls = _NONE_YET, _NONE_BEGUN
+
+    @property
+    def tallies(self) -> Mapping[str, Tally]:
+        """Whose calls rules may count."""
+        return {"session": self.tally, "agent": self.agents}
+
     @property
     def products(self) -> Products:
         """What its calls make beside what they return. May be asked for from any thread."""
@@ -253,15 +288,12 @@ class Stage(_Setting, eq=False):
 
     def head(self) -> int:
         """`head_tokens` of the run's request: reckoned once for the same instructions, tools and form."""
-        request, known = self.request, self.weighed
-        if (
-            known is None
-            or known[0] is not request.system
-            or known[1] is not request.tools
-            or known[2] is not request.output
-        ):
-            known = self.weighed = (request.system, request.tools, request.output, request.head_tokens)
-        return known[3]
+        request, (system, tools, output, _) = self.request, self.view.headed
+        if request.system is not system or request.tools is not tools or request.output is not output:
+            return request.head_tokens  # the first time: the vendor's count is nearly always the next
+        if self.weighed is None:
+            self.weighed = request.head_tokens
+        return self.weighed
 
     def add(self, message: Message) -> None:
         """Append a message to the conversation."""
@@ -269,24 +301,53 @@ class Stage(_Setting, eq=False):
         view.add(message)
         if request.conversation is not view.shown:
             request.conversation = view.shown
-        self.meter.tail.append(message)
+        self.meter.tail += (message,)
 
     def finished(
-        self, status: Status, output: str = "", fault: str = "", reason: str = "", data: Any = None
+        self,
+        status: Status,
+        output: str = "",
+        fault: EndFault = "",
+        reason: str = "",
+        data: Any = None,
+        fixes: Sequence[str] = (),
     ) -> RunFinished:
-        """The run's last event."""
+        """The run's last event. `fixes` are those that are known better than by the fault."""
         seconds = self.clock.monotonic() - self.started
         if self.purse is None and self.run.deltas:  # else the purse has told of it
             written = int(sum(map(weight, self.run.deltas)))
-            self.estimate(Usage(self.size(self.request), written), self.priced)
+            again = plays(self.model, self.request)
+            self.estimate(Usage(self.size(self.request), written), self.reference, played=again)
+        played, cost = self.played, self.cost
+        if played.calls:
+            played = msgspec.structs.replace(played, whole=played.calls == self.paid)
+            if played.whole:
+                cost = 0.0
+            else:
+                cost = None if cost is None or played.cost is None else max(0.0, cost - played.cost)
         return RunFinished(
-            status, output, reason, fault, self.usage, self.cost, self.replies, seconds, data, self.estimated
+            status, output, reason, fault, self.usage, cost, self.replies, seconds, data, self.estimated,
+            () if status == "completed" else tuple(fixes) or remedies(status, fault, self.known()), played,
+        )  # fmt: skip
+
+    def known(self) -> Known:
+        """What is known of an end."""
+        limits = self.runtime.limits
+        return Known(
+            vendor=self.model.name.partition(":")[0],
+            turns=limits.max_iterations,
+            seconds=limits.timeout,
+            tokens=limits.max_tokens,
+            dollars=limits.max_cost,
+            repeats=limits.stuck,
         )
 
-    def estimate(self, usage: Usage, model: Priced) -> None:
+    def estimate(self, usage: Usage, model: Priced, *, played: bool = False) -> None:
         """Count a call that was cut off, so that nobody told what it came to."""
         cost, first = at_most(model, usage), not self.paid
         self.paid += 1
+        if played:
+            self._play(usage, cost)
         self.estimated += usage.total_tokens
         self.usage = self.usage + usage
         self.cost = cost if first else None if cost is None or self.cost is None else self.cost + cost
@@ -298,6 +359,7 @@ class Stage(_Setting, eq=False):
         price: Callable[[Usage, str], float | None] | None = None,
         *,
         aside: bool = False,
+        played: bool = False,
     ) -> float | None:
         """Count a reply, and give its cost. Each is priced by itself: a long request may cost more a token.
 
@@ -306,16 +368,32 @@ class Stage(_Setting, eq=False):
             answered: `Reply.model`: whose price counts, where the run's model is several.
             price: of the model that gave it, where it is not the run's own.
             aside: it is paid for and no step of the run: a handoff.
+            played: it came from a recording. It counts for the limits as it did then.
         """
-        cost, first = (price or self.price)(usage, answered), not self.paid
+        cost, first = (price or self.reference.cost)(usage, answered), not self.paid
         self.paid += 1
         self.replies += not aside
+        if played:
+            self._play(usage, cost)
         if first:
             self.usage, self.cost = usage, cost
             return cost
         self.usage = self.usage + usage
         self.cost = None if cost is None or self.cost is None else self.cost + cost
         return cost
+
+    def _play(self, usage: Usage, cost: float | None) -> None:
+        """Note what nothing was sent for."""
+        before = self.played
+        known = before.cost if before.calls else 0.0
+        whole = None if known is None or cost is None else known + cost
+        self.played = Played(before.calls + 1, before.usage + usage, whole)
+
+    def spent(self) -> Spent:
+        """What the run has come to so far, without what was played from a recording."""
+        cost, played = self.cost or 0.0, self.played
+        tokens = self.usage.total_tokens - played.usage.total_tokens
+        return Spent(tokens, max(0.0, cost - (played.cost or 0.0)) if played.calls else cost)
 
 
 def pay(
@@ -324,11 +402,12 @@ def pay(
     price: Callable[[Usage, str], float | None] | None = None,
     *,
     aside: bool = False,
+    played: bool = False,
 ) -> float | None:
     """Count a reply like `Stage.spend`, and before it those that were discarded for it."""
     for one in reply.discarded:
-        stage.spend(one.usage, one.model, price, aside=True)
-    return stage.spend(reply.usage, reply.model, price, aside=aside)
+        stage.spend(one.usage, one.model, price, aside=True, played=played)
+    return stage.spend(reply.usage, reply.model, price, aside=aside, played=played)
 
 
 def cleaned(message: Message) -> Message:
@@ -355,7 +434,7 @@ def _cleaned_part(part: Part) -> Part:
     return part
 
 
-def partial_message(deltas: list[Delta]) -> Message | None:
+def partial_message(deltas: Sequence[Delta]) -> Message | None:
     """What had arrived of a message whose stream was cut: its words, never its half-written calls."""
     thinking = "".join(delta.text for delta in deltas if isinstance(delta, ThinkingDelta))
     text = "".join(delta.text for delta in deltas if isinstance(delta, TextDelta))

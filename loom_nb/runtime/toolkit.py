@@ -1,54 +1,71 @@
 """Toolkit: the tools of an agent by name, with the text and the rules that came with them."""
 
 import difflib
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from loom_nb.errors import SetupError, ToolError
 from loom_nb.protocols import PartitionItem, Rule, Toolset
+from loom_nb.runtime.context import View
 from loom_nb.tools import Tool, tool
+
+_NOTHING: Mapping[str, str] = {}
+
+
+class Equipped(Protocol):
+    """Who has tools."""
+
+    @property
+    def tools(self) -> Sequence[Tool]:
+        """Those that no capability brings."""
+        ...
 
 
 class Toolkit:
     """Tools by name, made once for an agent; opened capabilities included."""
 
-    __slots__ = ("_by_name", "_kept", "_provided", "_toolsets", "enriching", "rules", "tools", "withholds")
+    __slots__ = ("_kept", "_provided", "_toolsets", "agent", "enriching", "rules", "tools", "view")
 
     def __init__(
         self,
-        tools: Iterable[Tool],
+        agent: Equipped,
         opened: Sequence[tuple[str, Toolset]],
         kept: dict[str, str],
-        withholds: Callable[[str], bool] = lambda _: False,
+        view: View,
     ) -> None:
-        self.tools: tuple[Tool, ...] = tuple(tools)
-        self._provided: dict[str, str] = {}
+        self.agent = agent
+        self.tools: tuple[Tool, ...] = tuple(agent.tools)
+        self._provided: Mapping[str, str] = _NOTHING
         toolsets = tuple(toolset for _, toolset in opened)
         for capability, toolset in opened:
             self.tools += tuple(toolset.tools)
             if not toolset.own:
-                self._provided.update((one.name, capability) for one in toolset.tools)
+                self._provided = {**self._provided, **{one.name: capability for one in toolset.tools}}
         self.rules: tuple[Rule, ...] = tuple(rule for toolset in toolsets for rule in toolset.rules)
         self._toolsets = toolsets
         self.enriching = tuple((name, one.enrich) for name, one in opened if one.enrich is not None)
         """What may add to the beginning of a run, by capability."""
         self._kept = kept
-        self.withholds = withholds
-        self._by_name: dict[str, Tool] = {}
+        self.view = view
+        """Knows what of what was kept the model is not to read."""
+        names: set[str] = set()
         for one in self.tools:
-            if one.name in self._by_name:
+            if one.name in names:
                 raise SetupError(
                     f"two tools are called '{one.name}'",
                     cause="a model could not tell them apart",
                     fixes=[f"rename one: tool(name='{one.name}_2')"],
                 )
-            self._by_name[one.name] = one
+            names.add(one.name)
         if kept:
             self.offer_reader()
 
     def get(self, name: str) -> Tool | None:
         """The tool of that name."""
-        return self._by_name.get(name)
+        for one in self.tools:
+            if one.name == name:
+                return one
+        return None
 
     def provided_by(self, name: str) -> str:
         """The capability that brought a tool; empty for a function that the user handed over."""
@@ -56,9 +73,10 @@ class Toolkit:
 
     def unknown(self, name: str) -> str:
         """What the model is told of a tool that does not exist."""
-        near = difflib.get_close_matches(name, self._by_name, 1)
+        names = [one.name for one in self.tools]
+        near = difflib.get_close_matches(name, names, 1)
         hint = f" Did you mean {near[0]}?" if near else ""
-        known = ", ".join(sorted(self._by_name)) or "none"
+        known = ", ".join(sorted(names)) or "none"
         return f"There is no tool '{name}'.{hint} Known: {known}."
 
     def partitions(self) -> tuple[PartitionItem, ...]:
@@ -77,7 +95,7 @@ class Toolkit:
 
     def offer_reader(self) -> Sequence[Tool]:
         """Offer `read_result` from now on, and give all tools."""
-        if "read_result" in self._by_name:
+        if self.get("read_result") is not None:
             return self.tools
         return self.offer(_result_reader(self, self._kept))
 
@@ -85,10 +103,8 @@ class Toolkit:
         """Offer one more tool of the runtime, in place of an earlier one of its own, and give all tools."""
         if self._provided.get(one.name) == "runtime":
             self.tools = tuple([one if known.name == one.name else known for known in self.tools])
-            self._by_name[one.name] = one
-        elif one.name not in self._by_name:
-            self._by_name[one.name] = one
-            self._provided[one.name] = "runtime"
+        elif self.get(one.name) is None:
+            self._provided = {**self._provided, one.name: "runtime"}
             self.tools = (*self.tools, one)
         return self.tools
 
@@ -115,9 +131,9 @@ def _result_reader(kit: Toolkit, kept: dict[str, str]) -> Tool:
             start: first character, counted from 0.
             length: number of characters, at most 20000.
         """
-        text = None if kit.withholds(call_id) else kept.get(call_id)
+        text = None if kit.view.withholds_result(call_id) else kept.get(call_id)
         if text is None:
-            known = ", ".join(name for name in kept if not kit.withholds(name)) or "none"
+            known = ", ".join(name for name in kept if not kit.view.withholds_result(name)) or "none"
             raise ToolError(f"No long result has the id '{call_id}'. Known: {known}.")
         if start < 0 or not 0 < length <= 20_000:
             raise ToolError("start must be 0 or more, length 1 to 20000")

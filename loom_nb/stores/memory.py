@@ -26,22 +26,12 @@ _LISTED = frozenset({RunStarted, RunFinished, RunInterrupted, QuestionAsked, Que
 
 
 class _Log:
-    __slots__ = (
-        "deleted", "ended", "entries", "fence", "holder", "known", "listed", "marks", "name", "starts",
-    )  # fmt: skip
+    __slots__ = ("deleted", "entries", "fence", "holder", "listed", "name")
 
     def __init__(self) -> None:
         self.entries: list[LogEntry] = []
-        self.starts: list[int] = []
-        """The numbers of the entries that start a run."""
-        self.marks: list[int] = []
-        """And of those that start or end one."""
-        self.ended: dict[str, str] = {}
-        """How runs ended."""
-        self.known = 0
-        """How many entries the listings know."""
-        self.listed: tuple[float, str] | None = None
-        """Where the listing of sessions has it."""
+        self.listed: _Listed | None = None
+        """What the listings know of it; made for the first of them."""
         self.fence = 0
         self.holder: weakref.ref[HeldLease] | None = None
         self.name = ""
@@ -50,6 +40,22 @@ class _Log:
     @property
     def held(self) -> bool:
         return self.holder is not None and self.holder() is not None
+
+
+class _Listed:
+    __slots__ = ("ended", "known", "marks", "place", "starts")
+
+    def __init__(self) -> None:
+        self.starts: list[int] = []
+        """The numbers of the entries that start a run."""
+        self.marks: list[int] = []
+        """And of those that start or end one."""
+        self.ended: dict[str, str] = {}
+        """How runs ended."""
+        self.known = 0
+        """How many entries the listings know."""
+        self.place = 0.0, ""
+        """Where the listing of sessions has it."""
 
 
 class MemoryStore:
@@ -134,9 +140,9 @@ class MemoryStore:
         with self._lock:
             self._catch_up()
             log = self._logs.get(session)
-            if log is None or not log.entries:
+            if log is None or log.listed is None:
                 return []
-            return [log.entries[seq - 1] for seq in dict.fromkeys((1, *log.marks))]
+            return [log.entries[seq - 1] for seq in dict.fromkeys((1, *log.listed.marks))]
 
     def rename(self, session: str, name: str) -> None:
         """Give a session a name for people. Raises `StoreError` where there is no such session."""
@@ -152,7 +158,7 @@ class MemoryStore:
             if log.deleted is None:
                 self._catch_up()
                 if log.listed is not None:
-                    del self._recent[bisect_left(self._recent, log.listed)]
+                    del self._recent[bisect_left(self._recent, log.listed.place)]
                 log.deleted = time.time()
                 log.fence += 1
                 self._gone[session] = None
@@ -166,7 +172,7 @@ class MemoryStore:
             log.deleted = None
             del self._gone[session]
             if log.listed is not None:
-                insort(self._recent, log.listed)
+                insort(self._recent, log.listed.place)
 
     def deleted(self, *, limit: int | None = None) -> list[SessionRow]:
         """The sessions that were deleted, the last deleted first."""
@@ -194,8 +200,8 @@ class MemoryStore:
                 places = [(name, seq) for _, name, seq in self._last_listed(self._starts, limit)]
             else:
                 log = self._logs.get(session)
-                starts = log.starts if log is not None and log.deleted is None else []
-                places = [(session, seq) for seq in _last(starts, limit)]
+                listed = log.listed if log is not None and log.deleted is None else None
+                places = [(session, seq) for seq in _last(listed.starts, limit)] if listed is not None else []
             return [_run_row(self._logs[name], self._logs[name].entries[seq - 1]) for name, seq in places]
 
     def questions(self, *, limit: int = 1000) -> list[LogEntry]:
@@ -215,19 +221,21 @@ class MemoryStore:
         """Bring the listing of sessions up to date: it costs what was appended since, not what there is."""
         for name in self._grown:
             log = self._logs[name]
-            for entry in log.entries[log.known :]:
-                if type(entry.event) in _LISTED:
-                    self._list(log, entry)
-            log.known = len(log.entries)
             if not log.entries:
                 continue
-            if log.listed is not None:
-                del self._recent[bisect_left(self._recent, log.listed)]
-            log.listed = log.entries[-1].time, name
-            insort(self._recent, log.listed)
+            if log.listed is None:
+                log.listed = _Listed()
+            else:
+                del self._recent[bisect_left(self._recent, log.listed.place)]
+            for entry in log.entries[log.listed.known :]:
+                if type(entry.event) in _LISTED:
+                    self._list(log.listed, entry)
+            log.listed.known = len(log.entries)
+            log.listed.place = log.entries[-1].time, name
+            insort(self._recent, log.listed.place)
         self._grown.clear()
 
-    def _list(self, log: _Log, entry: LogEntry) -> None:
+    def _list(self, log: _Listed, entry: LogEntry) -> None:
         place = (entry.time, entry.session, entry.seq)
         match entry.event:
             case RunStarted():
@@ -284,7 +292,8 @@ def _session_row(name: str, log: _Log) -> SessionRow:
 
 def _run_row(log: _Log, entry: LogEntry) -> RunRow:
     start = entry.event
-    status = log.ended.get(entry.run) or ("running" if log.held else "interrupted")
+    ended = log.listed.ended if log.listed is not None else {}
+    status = ended.get(entry.run) or ("running" if log.held else "interrupted")
     goal, model = (start.goal, start.model) if isinstance(start, RunStarted) else ("", "")
     return RunRow(entry.session, entry.run, entry.time, goal, model, status)
 

@@ -24,7 +24,7 @@ from typing import Any, Literal, Self
 
 from loom_nb.testing import wire_anthropic, wire_embeddings, wire_openai
 from loom_nb.testing.wire_rules import CHARS_PER_TOKEN, breach, too_large
-from loom_nb.testing.wire_script import Drop, Fail, Fixed, Hang, Raw, Step, WireReply
+from loom_nb.testing.wire_script import Drop, Fail, Fixed, Hang, Raw, Step, WireReply, checked_step
 
 Dialect = Literal["anthropic", "chat", "responses"]
 Outcome = Literal["running", "answered", "cut", "gone", "closed"]
@@ -36,6 +36,8 @@ _PATHS: dict[str, Dialect] = {
     "/responses": "responses",
 }
 _SERIAL = "~serial~"
+GIVEN_UP = 400
+"""The status of what no repetition mends: a script that has run out, a step that fails."""
 _SLICE = 32 * 1024
 
 
@@ -80,7 +82,8 @@ class WireServer:
 
     Args:
         script: the steps in order; or one function of the request, for any number of calls.
-        strict: leaving the ``with`` block raises AssertionError when steps are left over.
+        strict: leaving the ``with`` block raises AssertionError when steps are left over, or one failed: its
+            function, or what it made.
         key: the API key that clients must show; others get a 401. Empty: any will do.
         models: what ``/v1/models`` lists.
         window: tokens that the model takes, four characters of the body to a token; a larger request is
@@ -103,7 +106,10 @@ class WireServer:
         embedding: wire_embeddings.Embedding = wire_embeddings.bag_of_words,
     ) -> None:
         self._endless = script if callable(script) else None
-        self._steps: deque[Step] = deque(() if callable(script) else script)
+        self._steps: deque[Step] = deque()
+        if not callable(script):
+            given: Any = script
+            self.add(*([given] if isinstance(given, str) else given))
         self._strict = strict
         self._key = key
         self._models = tuple(models)
@@ -130,8 +136,8 @@ class WireServer:
         return tuple(self._steps)
 
     def add(self, *steps: Step) -> None:
-        """Append steps to the script."""
-        self._steps.extend(steps)
+        """Append steps to the script. Raises LoomUsageError for what is no step."""
+        self._steps.extend([checked_step(one) for one in steps])
 
     def start(self) -> Self:
         """Listen. Called by ``with``."""
@@ -164,7 +170,9 @@ class WireServer:
         if error is not None or not self._strict:
             return
         if self._step_error is not None:
-            raise AssertionError("a function in the wire server's script failed") from self._step_error
+            raise AssertionError(
+                f"a step of the wire server's script failed: {self._step_error!r}"
+            ) from self._step_error
         if self._steps:
             raise AssertionError(f"the wire server has {len(self._steps)} unused steps: {self.leftover!r}")
 
@@ -208,8 +216,19 @@ class WireServer:
             outcome = await self._answer(request, wire)
         except ConnectionError:
             outcome = "gone"
+        except Exception as error:  # noqa: BLE001  what a script holds: told to the client, raised at the end
+            outcome = await self._broken(request, wire, error)
         finally:
             request.end(outcome)
+
+    async def _broken(self, request: WireRequest, wire: "_Wire", error: Exception) -> Outcome:
+        """A step that cannot be played. Whoever sees it must not try again: the next step is not meant."""
+        told = self._failed(request, error)
+        return "cut" if wire.begun else await _fail(wire, request, told)
+
+    def _failed(self, request: WireRequest, error: Exception) -> Fail:
+        self._step_error = self._step_error or error
+        return Fail(GIVEN_UP, f"the step for request {request.number} failed: {error!r}")
 
     async def _answer(self, request: WireRequest, wire: "_Wire") -> Outcome:
         dialect = request.dialect
@@ -249,14 +268,16 @@ class WireServer:
     def _next(self, request: WireRequest) -> Fixed:
         step = self._endless or (self._steps.popleft() if self._steps else None)
         if step is None:
-            return Fail(500, f"the wire server's script has run out: request {request.number} has no step")
+            return Fail(
+                GIVEN_UP, f"the wire server's script has run out: request {request.number} has no step"
+            )
         if not callable(step):
             return step
         try:
-            return step(request)
+            made: Fixed = checked_step(step(request))
         except Exception as error:  # noqa: BLE001  foreign code: told to the client, raised at the end
-            self._step_error = error
-            return Fail(500, f"the step for request {request.number} failed: {error!r}")
+            return self._failed(request, error)
+        return made
 
 
 async def _play(
@@ -381,9 +402,12 @@ class _Wire:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self.begun = False
+        """Whether the head of an answer has gone out."""
 
     async def read_request(self, number: int) -> WireRequest | None:
         """The next request, or None when the client is done."""
+        self.begun = False
         try:
             head = await self._reader.readuntil(b"\r\n\r\n")
         except asyncio.IncompleteReadError:
@@ -409,13 +433,16 @@ class _Wire:
     ) -> Outcome:
         """An answer in one piece."""
         told = {"content-type": "application/json", **_ids(request), **(headers or {})}
-        self._writer.write(_head(status, {**told, "content-length": str(len(body))}) + body)
+        answer = _head(status, {**told, "content-length": str(len(body))}) + body
+        self.begun = True
+        self._writer.write(answer)
         await self._writer.drain()
         return "answered"
 
     async def begin(self, request: WireRequest) -> None:
         """The head of a streamed answer."""
         told = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
+        self.begun = True
         self._writer.write(_head(200, {**told, **_ids(request), "transfer-encoding": "chunked"}))
         await self._writer.drain()
 

@@ -21,6 +21,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from loom_nb.checks import check, checked, several, shown, text, whole
+from loom_nb.errors import LoomUsageError
 from loom_nb.messages import Usage
 
 if TYPE_CHECKING:
@@ -29,6 +31,12 @@ if TYPE_CHECKING:
 CutHow = Literal["close", "reset", "clean", "hang"]
 """How a stream is cut: the connection is closed, or reset; or the HTTP answer ends properly but its
 last events are missing; or nothing more comes and the connection stays open."""
+
+
+_TEXT = text(such_as='"Hello"')
+_NAME = text(filled=True, such_as='"add"')
+_DELTAS = whole(1, such_as="3")
+_WORDS = {"text": _TEXT, "deltas": whole(1, optional=True, such_as="3")}
 
 
 class _Answer:
@@ -84,6 +92,9 @@ class Say(_Answer):
     text: str
     deltas: int | None = None
 
+    def __post_init__(self) -> None:
+        check(self, _WORDS)
+
     @property
     def pieces(self) -> list[str]:
         """The text in its deltas."""
@@ -104,6 +115,9 @@ class Think(_Answer):
     redacted: str = ""
     deltas: int | None = None
 
+    def __post_init__(self) -> None:
+        check(self, {**_WORDS, "signature": _TEXT, "redacted": _TEXT})
+
     @property
     def pieces(self) -> list[str]:
         """The text in its deltas."""
@@ -115,15 +129,37 @@ class Think(_Answer):
         return WireReply((self,))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class WireCall:
-    """One tool call. `arguments` is JSON text, sent as it is, also where it is broken."""
+    """One tool call. `arguments` is JSON text, sent as it is, also where it is broken.
+
+    Args:
+        name: of the tool.
+        arguments: a mapping becomes its JSON.
+        id: empty: the server makes a new one.
+        fragments: deltas in which the arguments come.
+
+    Raises:
+        LoomUsageError: the arguments are neither, or hold what JSON has not.
+    """
 
     name: str
     arguments: str
-    id: str = ""
-    """Empty: the server makes a new one."""
-    fragments: int = 3
+
+    id: str
+    fragments: int
+
+    def __init__(
+        self,
+        name: str,
+        arguments: Mapping[str, Any] | str,
+        id: str = "",  # noqa: A002  the word of the vendors
+        fragments: int = 3,
+    ) -> None:
+        object.__setattr__(self, "name", checked("WireCall", "name", name, _NAME))
+        object.__setattr__(self, "arguments", _as_json(name, arguments))
+        object.__setattr__(self, "id", checked("WireCall", "id", id, _TEXT))
+        object.__setattr__(self, "fragments", checked("WireCall", "fragments", fragments, _DELTAS))
 
     @property
     def pieces(self) -> list[str]:
@@ -151,6 +187,8 @@ class Calls(_Answer):
 
 ReplyPart: TypeAlias = Say | Think | Calls
 
+_PARTS = several((Say, Think, Calls), "Say(…), Think(…) and Calls(…)", such_as='(Say("Hello"),)')
+
 
 @dataclass(frozen=True, slots=True)
 class WireReply(_Answer):
@@ -166,6 +204,9 @@ class WireReply(_Answer):
     cut_how: CutHow = "close"
     inserted: tuple[int, bytes] | None = None
     failure: tuple[int, str, str] | None = None
+
+    def __post_init__(self) -> None:
+        check(self, {"parts": _PARTS})
 
     @property
     def calls(self) -> tuple[WireCall, ...]:
@@ -236,10 +277,48 @@ Step: TypeAlias = Fixed | Callable[["WireRequest"], Fixed]
 
 
 def _call(call: "WireCall | tuple[str, Mapping[str, Any] | str]") -> WireCall:
-    if isinstance(call, WireCall):
-        return call
-    name, arguments = call
-    return WireCall(name, arguments if isinstance(arguments, str) else json.dumps(arguments))
+    match call:
+        case WireCall():
+            return call
+        case (name, arguments):
+            return WireCall(name, arguments)
+    raise LoomUsageError(
+        f"Calls({shown(call)})",
+        cause="a call is a name with its arguments",
+        fixes=['Calls(("add", {"a": 1, "b": 2}))', "Calls(WireCall(…))"],
+    )
+
+
+def _as_json(name: str, arguments: Any) -> str:
+    if isinstance(arguments, str):
+        return arguments
+    wrong = "arguments are a mapping, or JSON text"
+    if isinstance(arguments, Mapping):
+        try:
+            return json.dumps(dict(arguments), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            wrong = str(error)
+    raise LoomUsageError(
+        f"WireCall({shown(name)}, {shown(arguments)})",
+        cause=wrong,
+        fixes=['WireCall("add", {"a": 1, "b": 2})'],
+    )
+
+
+def checked_step(step: Any) -> Any:
+    """A step of a script, or what a function of one gave.
+
+    Raises:
+        LoomUsageError: it is none.
+    """
+    if isinstance(step, _Answer | Fail | Raw | Drop | Hang) or callable(step):
+        return step
+    said = f"Say({step[:40]!r})" if isinstance(step, str) else 'Say("Hello")'
+    raise LoomUsageError(
+        f"{shown(step)} is no step of a wire server's script",
+        cause="a step is an answer (Say, Think, Calls), Fail, Raw, Drop, Hang, or a function of the request",
+        fixes=[said],
+    )
 
 
 def _words(text: str) -> list[str]:

@@ -4,7 +4,7 @@ import pytest
 from measure import interleaved
 
 from loom_nb.capabilities.skills.choosing import best
-from loom_nb.capabilities.skills.guard import _checked, check
+from loom_nb.capabilities.skills.guard import _REPORTS, check
 from loom_nb.capabilities.skills.places import Place
 from loom_nb.capabilities.skills.shelf import Known, Shelf
 from tests.capabilities.skills.corpus import samples
@@ -42,7 +42,7 @@ def test_the_guard_reads_an_ordinary_skill_in_a_few_milliseconds():
     skills = [one.texts for half in "ab" for one in samples(f"benign_{half}")]
 
     def look():
-        _checked.cache_clear()
+        _REPORTS.clear()
         return [check(texts) for texts in skills]
 
     (seconds,) = interleaved(look)

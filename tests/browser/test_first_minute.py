@@ -3,8 +3,9 @@
 import re
 
 import pytest
+from playwright.sync_api import Locator, expect
 
-from tests.browser.lab import Lab, Notebook
+from tests.browser.lab import THEMES, Lab, Notebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.usefixtures("whole_lab")]
 
@@ -39,12 +40,28 @@ def test_from_load_ext_to_restart_and_run_all(lab: Lab):
     assert re.search(r"demo · \d+ steps · [\d,.k]+→[\d,.k]+ tok · \$0", answer)
     nb.screenshot("minute-2-answer")
 
-    # 40 s: a question about a value, handed over with the prompt
+    # 25 s: a question about a value, handed over with the prompt
     about = nb.append("%%loom\nhow many rows has {df}?")
     told = nb.play(about)
     assert re.search(r"\b4\b", told)
     assert "used" in told.lower()
     assert "df" in told
+
+    # 40 s: what the next request is made of: a bar, its parts and every item; nothing is hidden
+    context = nb.append("%loom context")
+    nb.run(context).wait(context)
+    ledger = nb.output(context).locator(".loom-table")
+    ledger.locator("tr[data-row]").first.wait_for(timeout=30_000)
+    bar = ledger.get_by_role("img").get_attribute("aria-label")
+    assert re.search(r"system [\d,]+ tokens.*tools [\d,]+ tokens.*history [\d,]+ tokens", bar or "")
+    expect(ledger.locator("tr[data-row]").filter(has_text="notebook:df")).to_have_count(1)
+    assert "0 messages hidden, 0 pinned" in ledger.inner_text()
+    items = named(ledger)
+    for theme in THEMES:
+        nb.theme(theme)
+        nb.output(context).scroll_into_view_if_needed()
+        nb.screenshot(f"minute-3-context-{theme}")
+    nb.theme(next(iter(THEMES)))
 
     # 50 s: real values, and completion on them
     assert "df" in nb.play(nb.append("print(run.output)"))
@@ -62,7 +79,10 @@ def test_from_load_ext_to_restart_and_run_all(lab: Lab):
     nb.wait(last)
     assert timeless(nb.output_text(2)) == timeless(answer)
     assert timeless(nb.output_text(about)) == timeless(told)
-    nb.screenshot("minute-3-again")
+    nb.output(context).scroll_into_view_if_needed()
+    expect(ledger.locator("tr[data-row]")).to_have_count(len(items))
+    assert named(ledger) == items
+    nb.screenshot("minute-4-again")
 
 
 MESSY = """import pandas as pd
@@ -87,17 +107,22 @@ def test_the_first_act_is_asked_about_once_and_can_be_taken_back(lab: Lab):
     told = nb.wait(2).output_text(2)
     assert "DataFrame 4×2" in told
     assert "a1 allowed" in told
-    nb.screenshot("minute-4-cleaned")
+    nb.screenshot("minute-5-cleaned")
     assert nb.play(3).strip() == "2"
     assert "rolled back" in nb.play(4)
     assert nb.play(5).strip() == "4"
-    nb.screenshot("minute-5-rolled-back")
+    nb.screenshot("minute-6-rolled-back")
 
     # 60 s: an unchanged call that was allowed in this notebook is not asked about again
     nb.restart_and_run_all()
     nb.wait(5)
     assert "a1 allowed it before" in nb.output_text(2)
     assert nb.output_text(5).strip() == "4"
+
+
+def named(ledger: Locator) -> list[str]:
+    """What each row of the ledger begins with: the item."""
+    return [row.inner_text().split()[0] for row in ledger.locator("tr[data-row]").all()]
 
 
 def timeless(text: str) -> str:

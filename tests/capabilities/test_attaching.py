@@ -211,7 +211,7 @@ async def test_what_a_model_cannot_take_is_refused_before_anything_is_sent_or_sa
 
 
 async def test_an_attachment_that_is_no_part_is_named_with_what_makes_one():
-    with pytest.raises(LoomUsageError, match="not str") as caught:
+    with pytest.raises(LoomUsageError, match="photo.png") as caught:
         await Agent(session_store=MemoryStore()).run(RuntimeTask("x", attachments=("photo.png",)))
     assert "loom_nb.attach('photo.png')" in caught.value.fixes[0]
 

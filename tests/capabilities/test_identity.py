@@ -277,6 +277,33 @@ async def test_no_other_tool_changes_the_files_or_their_record(home, call):
     assert (home / "identity" / "SOUL.md").read_text() == WORDS
 
 
+@pytest.mark.parametrize(
+    "calls",
+    [
+        [Call("move_file", {"source": "own/me", "target": "old"})],
+        [Call("move_file", {"source": "own", "target": "old"})],
+        [Call("delete_file", {"path": "own"})],
+        [Call("move_file", {"source": "records", "target": "old"})],
+    ],
+)
+async def test_no_other_tool_moves_the_folder_in_which_a_file_or_the_record_lies(tmp_path, calls):
+    for folder in ("own/me", "records"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "own" / "me" / "SOUL.md").write_text(WORDS)
+    spec = Agent(
+        Model.scripted([*calls, "done"]),
+        capabilities=[
+            IdentityCapability(folder=tmp_path / "own" / "me", home=tmp_path / "records"),
+            Capability.files(str(tmp_path), read_only=False),
+        ],
+        runtime=Runtime(governance=GovernancePolicy(mode="all")),
+        session_store=MemoryStore(),
+    )
+    result, _ = await played(spec)
+    assert [use.outcome for use in result.tools] == ["denied"]
+    assert (tmp_path / "own" / "me" / "SOUL.md").read_text() == WORDS
+
+
 async def test_files_beside_the_users_own_are_not_in_the_way_of_other_tools(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "SOUL.md").write_text(WORDS)

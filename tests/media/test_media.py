@@ -9,10 +9,11 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from loom_nb.errors import LoomUsageError
+from loom_nb.media import measures
 from loom_nb.media.counting import anthropic_tokens, file_tokens, image_tokens, openai_tokens
 from loom_nb.media.kinds import kind_of
 from loom_nb.media.limits import ANTHROPIC, OPENAI_CHAT, OPENAI_RESPONSES, why_not
-from loom_nb.media.measures import is_locked, measured, pages, pixels, seconds
+from loom_nb.media.measures import is_locked, measured, packed_lists, pages, pixels, seconds
 from loom_nb.media.pictures import LONGEST, MOST_BYTES, fitted, thumbnail
 from loom_nb.media.stripping import orientation, without_metadata
 
@@ -100,6 +101,27 @@ def test_lengths_pages_and_locks_are_read():
     assert not is_locked(pdf(extra=b"(the word /Encrypted)"))
 
 
+@pytest.mark.parametrize("ends", [b"\nendstream endobj\n", b" no end "])
+def test_no_byte_of_a_pdf_is_unpacked_twice(ends):
+    one = b"5 0 obj << /Type /ObjStm >> stream\n" + zlib.compress(random.Random(1).randbytes(500)) + ends
+    data = b"%PDF-1.5\n" + one * 300 + b"9 0 obj << /Type /Pages /Count 12 >> endobj"
+    assert sum(map(len, packed_lists(data))) <= len(data)
+    assert pages(data) == 12
+
+
+def test_a_list_of_a_pdf_that_unpacks_to_much_is_read_in_part():
+    bomb = zlib.compress(bytes(2**26) + b"<< /Type /Pages /Count 99 >>")
+    data = b"%PDF-1.5\n" + b"/ObjStm >> stream\n" + bomb + b"\nendstream\n"
+    assert pages(data * 20) is None
+
+
+def test_the_pages_of_a_file_are_counted_once_and_no_file_is_kept():
+    for number in range(1, 600):
+        assert pages(pdf(number)) == number
+    assert pages(pdf(3)) == 3
+    assert all(len(key) == 32 for key in measures._PAGES) and len(measures._PAGES) <= measures._MOST_KNOWN
+
+
 def test_sizes_are_told_as_people_say_them():
     assert measured(drawn("PNG", (1200, 800)), "image/png") == "1,200 × 800 px"
     assert measured(pdf(1), "application/pdf") == "1 page"
@@ -177,6 +199,52 @@ def test_what_a_camera_writes_beside_a_picture_is_dropped_and_the_picture_is_the
         assert before.convert("RGB").tobytes() == after.convert("RGB").tobytes()
 
 
+def _with_owner(kind="JPEG", **options):
+    exif = Image.Exif()
+    exif[0x010E] = "owner: Jane Roe"
+    exif.get_ifd(0x8825)[1] = "N"
+    return noise((64, 64), kind, exif=exif.tobytes(), **options)
+
+
+def _with_another_inside(data):
+    """Exif and a comment between two scans, where no camera writes them."""
+    place = data.rindex(b"\xff\xda")
+    size = lambda text: (len(text) + 2).to_bytes(2, "big") + text  # noqa: E731
+    return (
+        data[:place]
+        + b"\xff\xe1"
+        + size(b"Exif\0\0Jane Roe")
+        + b"\xff\xfe"
+        + size(b"Jane Roe")
+        + data[place:]
+    )
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        noise((64, 64), "JPEG") + _with_owner(),
+        noise((64, 64), "JPEG", progressive=True) + b"\0" * 100 + _with_owner(),
+        _with_owner("MPO", save_all=True, append_images=[Image.open(io.BytesIO(_with_owner()))]),
+        _with_another_inside(noise((64, 64), "JPEG", progressive=True)),
+        noise((64, 64), "JPEG")[:2] + b"\xff\xe0\x00\x10JFXX\0Jane Roe\0" + noise((64, 64), "JPEG")[2:],
+    ],
+)
+def test_nothing_of_a_second_image_behind_or_within_a_photograph_is_sent(data):
+    assert b"Jane Roe" in data
+    sent = fitted(data, "a.jpg").data
+    assert b"Jane Roe" not in sent and sent.endswith(b"\xff\xd9") and sent.count(b"\xff\xd8\xff") == 1
+    assert Image.open(io.BytesIO(sent)).tobytes() == Image.open(io.BytesIO(data)).tobytes()
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"progressive": True}, {"restart_marker_rows": 1}, {"optimize": True}]
+)
+def test_every_scan_of_a_photograph_is_kept_to_the_byte(options):
+    data = noise((200, 150), "JPEG", **options)
+    assert without_metadata(data, "image/jpeg") == data
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_a_photograph_that_lies_on_its_side_is_turned(order):
     exif = Image.Exif()
@@ -238,6 +306,15 @@ def test_a_damaged_image_is_refused_by_name():
     for data in (whole[: len(whole) // 2], _png_of(10, 10)):
         with pytest.raises(LoomUsageError, match=r"x\.png is a damaged PNG"):
             fitted(data, "x.png")
+
+
+def test_a_file_that_is_damaged_where_its_frames_are_counted_is_refused_by_name():
+    data = drawn("TIFF")
+    link = 10 + 12 * int.from_bytes(data[8:10], "little")  # to the next frame, behind the list of the first
+    spoilt = data[:link] + len(data).to_bytes(4, "little") + data[link + 4 :] + bytes(6)
+    with pytest.raises(LoomUsageError, match="scan.tif is a damaged TIFF"):
+        fitted(spoilt, "scan.tif")
+    assert thumbnail(spoilt) is None
 
 
 def test_a_thumbnail_is_small_and_there_for_what_can_be_drawn():

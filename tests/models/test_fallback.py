@@ -428,7 +428,7 @@ def test_a_chain_of_what_is_no_model_is_refused(name: str):
     [
         (lambda: Model.fallback("offline"), "at least two models"),
         (lambda: Model.fallback("offline", "offline", on=["overload"]), "no fault 'overload'"),
-        (lambda: Model.fallback("offline", "offline", cool_down=-1), "not less than 0"),
+        (lambda: Model.fallback("offline", "offline", cool_down=-1), "cool_down=-1"),
         (lambda: Model.fallback("offline", 3), "not a int"),  # type: ignore[arg-type]
     ],
 )

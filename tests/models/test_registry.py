@@ -72,6 +72,11 @@ def test_spaces_and_capitals_around_a_name_do_not_matter():
         ("MiniMax-M2", "minimax:MiniMax-M2"),
         ("compatible:x", 'Model.compatible("name", base_url="http://localhost:8000/v1")'),
         ("", "one of anthropic, openai, gemini, qwen, deepseek, minimax, ollama, offline"),
+        ("vllm:qwen3", 'Model.compatible("qwen3", base_url="http://localhost:8000/v1")'),
+        ("vLLM", 'Model.compatible("name", base_url="http://localhost:8000/v1")'),
+        ("LM-Studio:gemma", 'Model.compatible("gemma", base_url="http://localhost:1234/v1")'),
+        ("llama.cpp:x", 'Model.compatible("x", base_url="http://localhost:8080/v1")'),
+        ("olama:x", "ollama:x"),
         ("xyzzy:plugh", "one of anthropic, openai, gemini, qwen, deepseek, minimax, ollama, offline"),
     ],
 )

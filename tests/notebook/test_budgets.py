@@ -8,7 +8,8 @@ from loom_nb.errors import LoomUsageError
 from loom_nb.notebook.budgets import Budgets, Line, bars_html, bars_text
 from loom_nb.notebook.card import Card
 from loom_nb.protocols import Spent
-from loom_nb.settings import Cap, read
+from loom_nb.settings import Cap, money, read
+from loom_nb.testing import Say, WireServer
 from tests.notebook.kernels import kernel
 from tests.notebook.shells import facts, offered, typed
 
@@ -39,7 +40,7 @@ def test_a_cap_counts_from_the_next_cell_on_and_can_be_taken_off(shell):
     done = shell.run_cell(ASK)
     assert not done.success
     assert type(done.error_in_exec).__name__ == "RunLimited"
-    assert "more: %loom budget day 400tok" in str(done.error_in_exec)
+    assert "Fix    %loom budget day 400tok\n" in str(done.error_in_exec)
     assert "budget, today" in facts(typed(shell, ""))
 
     typed(shell, "budget day off")
@@ -197,3 +198,36 @@ def test_what_stands_behind_off_is_not_passed_over(shell):
     with pytest.raises(LoomUsageError, match="no budget"):
         typed(shell, "budget cell off please")
     assert bench_of(shell).budgets.cell == Cap(tokens=20_000)
+
+
+def test_after_a_replay_every_card_says_that_nothing_was_spent(shell, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("REPLAYED_KEY", "sk-replayed-0123456789abcdef")
+    with WireServer([Say("It is 4.")]) as server:
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
+        shell.user_ns["tape"] = str(tmp_path / "tape.json")
+        shell.run_cell(
+            "from loom_nb import Model\n"
+            "real = Model.anthropic('claude-sonnet-4-5', key_env='REPLAYED_KEY')\n"
+            "m = Model.cassette(tape, real, 'record')"
+        )
+        assert shell.run_cell("%%loom -m m -o first\nwhat is 2 + 2?").success
+    first = shell.user_ns["first"]
+    asked = facts(typed(shell, ""))
+    before = " ".join(str(typed(shell, "budget")).split())
+    capsys.readouterr()
+
+    shell.run_cell("again = Model.cassette(tape, real, 'strict')")
+    assert shell.run_cell("%%loom -m again --new -o second\nwhat is 2 + 2?").success
+    footer = " ".join(capsys.readouterr().out.split())
+
+    assert first.cost > 0
+    assert shell.user_ns["second"].cost == 0
+    recorded = f"(recorded: {money(first.cost)})"
+    assert f"· replayed from recording · 1 step · 10→2 tok · $0 {recorded} ·" in footer
+    told = facts(typed(shell, ""))
+    assert (told["spent here"], told["tokens here"]) == (asked["spent here"], asked["tokens here"])
+    after = " ".join(str(typed(shell, "budget")).split())
+    assert "last cell 12 tokens, <$0.0001; no cap" in before
+    assert "last cell nothing, replayed from recording; no cap" in after
+    assert "today 12 tokens, <$0.0001; no cap" in before
+    assert "today 12 tokens, <$0.0001; no cap" in after

@@ -137,7 +137,9 @@ def test_restart_and_run_all_gives_the_same_from_the_recording_and_drift_is_told
     recording = home / "notebook.loom-replay.json"
     assert len(json.loads(recording.read_text())["interactions"]) == 2
     again = play([], ["which colour is the sky?", "why?"], LOOM_NB_REPLAY="strict")
-    assert [cell.text for cell in again] == [cell.text for cell in first]
+    badge = " · replayed from recording"
+    assert [cell.text.count(badge) for cell in again] == [1, 1]
+    assert [cell.text.replace(badge, "") for cell in again] == [cell.text for cell in first]
     drift = play([], ["which colour is the sea?"], LOOM_NB_REPLAY="strict")[0]
     assert drift.status == "error" and "ReplayDrift" in drift.error
     assert "sky" in drift.error and "sea" in drift.error
@@ -151,6 +153,11 @@ def test_the_way_of_recording_is_set_for_a_notebook_or_a_cell(home):
         one.run("%%loom -m m --new --replay off\nsay it")
         assert "replay: auto" in one.run("%loom replay auto").text
         assert "one" in one.run("%%loom -m m --new\nsay it").text
+        assert "other.json, not there yet" in one.run("%loom replay auto takes/other.json").text
+        one.run("m = Model.scripted(['four'])")
+        assert "four" in one.run("%%loom -m m --new\nsay it").text
+        assert len(json.loads((home / "takes" / "other.json").read_text())["interactions"]) == 1
+        assert "other.json" in one.run("%loom replay strict").text, "the file stays"
         wrong = one.run("%loom replay perhaps")
         assert wrong.status == "error" and "no way 'perhaps'" in wrong.error
 

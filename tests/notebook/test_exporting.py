@@ -111,6 +111,17 @@ def test_every_kind_has_prompt_code_calls_and_answer_in_order(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_what_the_runtime_told_the_model_is_not_put_into_the_mouth_of_the_user(kind):
+    ours = Origin("system", "schema")
+    mend = MessageAdded(Message("user", (TextPart("This does not fit the schema: x", ours),)))
+
+    text = export(log(mend), kind).replace("**", "").lower()
+
+    assert "does not fit the schema" in text
+    assert not re.search(r"you:? *this does not fit", text)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_same_run_gives_the_same_text(kind):
     assert export(log(*ran("x = 1")), kind) == export(log(*ran("x = 1")), kind)
 

@@ -322,5 +322,8 @@ def test_completion_offers_flags_and_variables_and_no_python(auto):
     assert "%%loom -m openai:gpt-5.1" in offered("%%loom -m openai:")
     assert offered("%%loom -t fra") == ["%%loom -t framed"]
     assert "%%loom\nsee {frame_of_mine" in offered("%%loom\nsee {fra")
+    auto.run("of_mine = {'two words': {'deep': 1}}")
+    assert offered("%%loom\nsee {of_mine['tw") == ["%%loom\nsee {of_mine['two words']"]
+    assert offered("%%loom\nsee {of_mine['two words'][") == ["%%loom\nsee {of_mine['two words']['deep']"]
     assert offered("%%loom\nimport os; os.pa") == ["%%loom\nimport os; os.pa"]
     assert offered("%loom doc") == ["%loom doctor"]

@@ -9,6 +9,7 @@ import socket
 import pytest
 
 from loom_nb.errors import LoomUsageError, NotBuiltError, SessionBusy, SetupError
+from loom_nb.notebook import cell as cells
 from loom_nb.notebook import line_magics
 from loom_nb.notebook.card import Card, Table
 from loom_nb.notebook.extension import awaiting_cell
@@ -54,10 +55,85 @@ def test_a_loom_cell_awaits_with_its_text_as_typed(text, line, body):
 
 
 @pytest.mark.parametrize(
-    "text", ["%%loom?", "%%loom_other\nx", "x = 1\n%%loom", "%loom doctor", "", "# only a comment"]
+    "text",
+    [
+        "%%loom?",
+        "%%loom_other\nx",
+        "%loom doctor",
+        "",
+        "# only a comment",
+        "x = 1\n%%loom_other",
+        "x = 1\n%%loom?",
+        "x = 1\n# %%loom\ny = 2",
+        'how = """\n%%loom\nwhat\'s here?\n"""',
+        "%%bash\necho\n%%loom\n",
+        "x = (5\n%%loom\n)",
+    ],
 )
 def test_any_other_cell_is_left_alone(text):
     assert transformed(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x = 1\n%%loom\nwhich column of {x} is empty?",
+        "%load_ext loom_nb\n\n%%loom\nwhat's here, and \"why",
+        "!echo it's\n%%loom -q\nhello",
+        "x = 1\n%%loom\nhello\n%%loom\nhello again",
+        "x = 1\nx?\n  \n%%loom\n",
+        "if True:\n    %%loom -n\n    hello",
+    ],
+)
+def test_a_loom_line_below_other_code_says_where_it_belongs_and_nothing_runs(shell, text, capsys):
+    done = shell.run_cell(f"before = 'ran'\n{text}")
+    assert isinstance(done.error_before_exec or done.error_in_exec, LoomUsageError)
+    told = capsys.readouterr()
+    assert "%%loom has to be the first line of its cell" in told.out
+    assert "nothing of this cell has run" in told.out
+    assert "not found" not in told.out + told.err
+    assert "before" not in shell.user_ns
+
+
+def test_a_loom_line_in_the_cell_that_loads_the_extension_says_where_it_belongs(shell, capsys):
+    shell.run_cell("%unload_ext loom_nb")
+    done = shell.run_cell("%load_ext loom_nb\n\n%%loom\nwhich column of {df} has missing values?")
+    assert done.error_in_exec.title == "%%loom has to be the first line of its cell"
+    told = capsys.readouterr()
+    assert "what stands above it in this cell has run" in told.out
+    assert "not found" not in told.out + told.err
+    assert "%loom" not in set(shell.magics_manager.magics["cell"])
+
+
+def test_a_timed_cell_with_a_loom_line_in_it_says_where_that_belongs(shell, capsys):
+    shell.run_cell("%%time\nx = 1\n%%loom\nhello")
+    assert "%%loom has to be the first line of its cell" in capsys.readouterr().out
+
+
+def test_a_second_loom_in_a_prompt_is_refused_and_nothing_is_sent(shell, capsys):
+    done = shell.run_cell("%%loom\nwhat is 2 + 2?\n\n%%loom -q\nand 3 + 3?")
+    assert done.error_in_exec.title == "a second %%loom in one cell"
+    assert "--raw" in capsys.readouterr().out
+    assert shell.loom_workbench.results == []
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "what does a cell with %%loom do?",
+        "explain this:\n```\n%%loom\nhello\n```\nin a word",
+        "explain this:\n~~~ipython\n%%loom\nhello",
+        "explain this:\n\n    %%loom\n    hello",
+        "`%%loom`\nis a magic",
+        "%%loom_other\nis none",
+    ],
+)
+def test_a_prompt_may_speak_of_loom(prompt):
+    assert cells.parse("", prompt).prompt == prompt
+
+
+def test_a_raw_prompt_may_begin_a_line_with_loom():
+    assert cells.parse("--raw", "one\n%%loom\ntwo").prompt == "one\n%%loom\ntwo"
 
 
 def test_the_transformer_is_not_called_while_one_types():
@@ -96,6 +172,7 @@ def test_nothing_that_listens_for_ollama_asks_whether_it_runs(shell, monkeypatch
         error = shell.run_cell("%%loom -m ollama:llama3.2\nhello").error_in_exec
     assert error.fault == "connection"
     assert error.fixes[0] == "is `ollama serve` running?"
+    assert len(set(error.fixes)) == len(error.fixes) == 3
 
 
 def test_a_quiet_cell_shows_no_answer(shell, capsys):
@@ -431,7 +508,7 @@ def test_functions_are_offered_by_name_by_path_and_by_pattern(shell):
 def test_a_name_that_is_no_function_says_which_there_are(shell):
     shell.run_cell("def double(x: int) -> int:\n    return 2 * x\nn = 1")
     assert refused(shell, "dubble").fixes == ("%%loom -t double",)
-    assert refused(shell, "nope").cause == "functions here: double"
+    assert refused(shell, "nope").cause.startswith("functions here: double; -t knows files, ")
     assert refused(shell, "nope*").cause == "functions here: double"
     assert "int cannot be called" in refused(shell, "n").title
 

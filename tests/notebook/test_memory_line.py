@@ -1,9 +1,11 @@
 """`%loom memory`: notes are found, added, edited, pinned, forgotten and brought back by typing."""
 
+import os
 import time
 
 import pytest
 
+from loom_nb.capabilities.memory.mirror import Mirror
 from loom_nb.capabilities.memory.notes import NoteNotFound
 from loom_nb.errors import LoomUsageError
 from tests.notebook.kernels import kernel
@@ -127,6 +129,24 @@ def test_a_forgotten_note_says_what_that_changes_and_comes_back(shell):
     assert not shell.loom_workbench.memory.get(coffee).pinned
 
 
+def test_a_card_says_undo_only_where_that_takes_back_what_it_tells_of(shell):
+    (note,) = noted(shell, COFFEE)
+    typed(shell, f"memory edit {note} text likes tea")
+    card = typed(shell, f"memory undo {note}")
+    assert dict(card.steps)[f"%loom memory undo {note}"] == "takes back the change before it"
+    card = typed(shell, f"memory undo {note}")
+    assert card.title.endswith(f"the addition of {note}") and not card.steps
+    ids = noted(shell, THEME, COFFEE)
+    typed(shell, f"memory pin {ids[0]}")
+    card = typed(shell, f"memory pin {ids[0]}")
+    assert "pinned already" in card.title and "undo" not in str(card)
+    typed(shell, f"memory pin {' '.join(ids)}")
+    card = typed(shell, f"memory unpin {' '.join(ids)}")
+    assert ("%loom memory undo", "takes it back") in card.steps
+    typed(shell, "memory undo")
+    assert all(shell.loom_workbench.memory.get(one).pinned for one in ids)
+
+
 def test_why_tells_of_each_recall_and_what_stands_in_the_conversation(shell):
     coffee, theme = noted(shell, COFFEE, THEME)
     ask(shell)
@@ -177,3 +197,33 @@ def test_what_one_kernel_remembers_another_one_knows(tmp_path):
         cell = two.run("%%loom -t memory -m model\nwhich theme has the editor?")
         assert "recalled 1 note" in cell.text and THEME in cell.text
         assert "1 note remembered" in two.run("%loom memory").text
+
+
+def test_what_a_file_said_and_lost_is_in_why_and_undo_brings_it_back(shell, tmp_path):
+    store = shell.loom_workbench.memory
+    (note,) = noted(shell, COFFEE)
+    mirror = Mirror(tmp_path / "notes", store)
+    mirror.sync()
+    assert "its file said" not in str(typed(shell, f"memory why {note}"))
+    (file,) = mirror.folder.glob("*.md")
+    file.write_text(file.read_text().replace("black", "white"))
+    os.utime(file, (1, 1))
+    store.edit(note, "text", "likes tea")
+    assert mirror.sync().conflicts == [note]
+
+    card = typed(shell, f"memory why {note}")
+    assert facts(card)["its file said"].startswith("text: likes white coffee in the morning – ")
+    assert f"%loom memory undo {note}" in str(card)
+    assert (
+        typed(shell, f"memory undo {note}").title == f"taken back: the loss of what the file said of {note}"
+    )
+    card = typed(shell, f"memory why {note}")
+    assert "likes white coffee" in str(card) and "its file said" not in str(card)
+
+
+def test_what_the_store_of_keys_knows_does_not_become_a_note(shell, monkeypatch):
+    monkeypatch.setenv("LOOM_SECRET_KEY", "ab" * 32)
+    shell.loom_workbench.secrets.put("gate", "api_key", {"value": "tulip-orchid-93715-basalt"})
+    typed(shell, 'memory add "the gate code is tulip-orchid-93715-basalt"')
+    (hit,) = shell.loom_workbench.memory.page().rows
+    assert hit.note.text == "the gate code is [secret gate]"

@@ -1,9 +1,11 @@
 """The live table of `%loom memory`: its pages, edits and undo as values, and its messages in a real kernel."""
 
 import asyncio
+from contextlib import closing
 
 import pytest
 
+from loom_nb.capabilities.memory.store import NoteStore
 from loom_nb.errors import LoomUsageError
 from loom_nb.notebook.memory_table import AS_OF, BROWSED, COLUMNS, PLACES, MemoryRows
 from loom_nb.notebook.table import MOST_ROWS, PagedSource, Query, Stale, head
@@ -126,6 +128,45 @@ def test_an_edit_of_another_version_is_refused_with_what_stands_there_now(rows):
     assert raised.value.now.text == "likes milk"
     now(rows.edit(note, "text", "likes tea", raised.value.now.version))  # the person keeps theirs
     assert rows.store.get(note).text == "likes tea"
+
+
+def test_an_edit_in_the_middle_of_which_another_process_writes_is_refused(rows):
+    note = named(rows, "coffee")
+    with closing(NoteStore(rows.store.path)) as other:
+        value = now(rows.value(note, "text"))
+
+        class Late(str):
+            """Words that take so long to be read that another process is faster."""
+
+            def strip(self, *_):
+                return str(self)
+
+            def __str__(self):
+                other.edit(note, "text", "likes milk, and is allergic to nuts")
+                return "likes tea"
+
+        with pytest.raises(Stale):
+            now(rows.edit(note, "text", Late("likes tea"), value.version))
+    assert rows.store.get(note).text == "likes milk, and is allergic to nuts"
+
+
+def test_notes_are_pinned_together_and_only_what_was_changed_is_taken_back(rows):
+    ids = [row.id for row in look(rows).rows]
+    rows.store.pin(ids[0])
+    receipt = now(rows.act("pin", ids, ""))
+    now(receipt.undo())
+    assert [rows.store.get(one).pinned for one in ids] == [True, False, False]
+    assert rows.store.get(ids[0]).text in TEXTS
+    assert now(rows.act("pin", ids[:1], "")).undo is None
+
+
+def test_of_notes_that_are_to_be_forgotten_some_may_be_gone_already(rows):
+    ids = [row.id for row in look(rows).rows]
+    rows.store.forget(ids[1])
+    receipt = now(rows.act("forget", ids, ""))
+    assert look(rows).matching == 0
+    now(receipt.undo())
+    assert {row.id for row in look(rows).rows} == {ids[0], ids[2]}
 
 
 def test_notes_are_forgotten_together_and_come_back_together(rows):

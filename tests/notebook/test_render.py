@@ -43,7 +43,7 @@ from loom_nb.messages import (
     user,
 )
 from loom_nb.notebook import render
-from loom_nb.notebook.transcript import Transcript
+from loom_nb.notebook.transcript import Notice, Prompt, Transcript
 
 PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010804000000b51c0c020000000b4944415478da6364f80f0001050101270"
@@ -283,6 +283,51 @@ def test_all_surfaces_state_the_same_calls_tokens_and_status(name, only_ascii):
     assert facts_of_markdown(bundle["text/markdown"]) == expected
     assert facts_of_llm(bundle["text/llm+plain"]) == expected
     assert facts_of_html(bundle["text/html"]) == expected
+
+
+def of_the_runtime() -> list[Event]:
+    """A run whose answer had to be mended, and was attempted once more."""
+    schema, attempt = Origin("system", "schema"), Origin("system", "attempt")
+    wrong = TextPart("x: not an *integer*\n# you", Origin("model"))
+    mend = (TextPart("This does not fit the schema: ", schema), wrong, TextPart("\nOnly JSON.", schema))
+    critique = DataPart("critique", "say it in kelvin", Origin("model", "judge"), "what to do better")
+    again = (TextPart("Your answer was not accepted.", attempt), critique)
+    return [
+        RunStarted("scripted", "how warm is it?"),
+        MessageAdded(user("how warm is it?")),
+        TurnStarted(1),
+        MessageAdded(Message("assistant", (TextPart('{"x": "warm"}', Origin("model")),))),
+        MessageAdded(Message("user", mend)),
+        TurnStarted(2),
+        MessageAdded(Message("assistant", (TextPart('{"x": 14}', Origin("model")),))),
+        MessageAdded(Message("user", again)),
+        TurnStarted(3),
+        MessageAdded(Message("assistant", (TextPart('{"x": 287}', Origin("model")),))),
+        RunFinished("completed", '{"x": 287}', turns=3),
+    ]
+
+
+def test_what_the_runtime_tells_the_model_is_a_notice_on_every_surface_and_no_words_of_the_user():
+    transcript = Transcript.of(of_the_runtime())
+    bundle = render.bundle(transcript)
+    record = json.dumps(bundle[render.RECORD_TYPE])
+
+    prompts = [block for block in transcript.blocks if isinstance(block, Prompt)]
+    notices = [block.text for block in transcript.blocks if isinstance(block, Notice)]
+    assert [prompt.text for prompt in prompts] == ["how warm is it?"]
+    assert notices == [
+        "told the model: This does not fit the schema: x: not an *integer* # you Only JSON.",
+        "told the model: Your answer was not accepted. (with critique)",
+    ]
+    assert "(i) told the model: This does not fit the schema: x: not an *integer*" in bundle["text/plain"]
+    assert "you:" not in bundle["text/plain"]
+    assert "told the model: This does not fit the schema: x: not an \\*integer\\*" in bundle["text/markdown"]
+    assert "**You" not in bundle["text/markdown"]
+    assert "told the model: This does not fit the schema" in bundle["text/html"]
+    assert ">You" not in bundle["text/html"]
+    assert "[info: told the model: This does not fit the schema" in bundle["text/llm+plain"]
+    assert "[user]" not in bundle["text/llm+plain"].split("how warm is it?", 1)[-1]
+    assert "does not fit" not in record and "not accepted" not in record
 
 
 @pytest.mark.parametrize("name", RUNS)

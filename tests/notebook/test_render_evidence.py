@@ -8,6 +8,7 @@ import pytest
 from loom_nb.capabilities.knowledge.graph_search import Edge, Node, Subgraph
 from loom_nb.events import (
     EvidenceFound,
+    LogEntry,
     MessageAdded,
     Passage,
     RunFinished,
@@ -57,6 +58,18 @@ def test_a_citation_leads_to_its_passage_with_title_place_score_and_words():
     assert "Found and not cited: [2] Bees, page 2; [3] Cats" in listed
 
 
+def test_two_answers_to_the_same_question_lead_to_passages_of_their_own():
+    def anchors(run, model="scripted:x", passages=PASSAGES):
+        told = [RunStarted(model, "where?"), *events("So [1].", passages)[1:]]
+        log = [LogEntry("any", number, run, 0.0, event) for number, event in enumerate(told, 1)]
+        return re.findall(r'id="(loom-[^"]+)"', bundle(Transcript.of(log))["text/html"])
+
+    first = anchors("r1")
+    assert first == anchors("r1") and len(first) == 1
+    others = [anchors("r2"), anchors("r1", "scripted:y"), anchors("r1", passages=PASSAGES[:1])]
+    assert len({one for found in (first, *others) for one in found}) == 4
+
+
 @pytest.mark.parametrize("surface", ["text/plain", "text/markdown", "text/html", "text/llm+plain"])
 def test_an_invented_citation_is_flagged_in_words_on_every_surface(surface):
     shown = surfaces("Surely [7].")[surface]
@@ -79,6 +92,15 @@ def test_a_number_told_earlier_in_the_conversation_is_no_invention():
 
     assert "not in the evidence" not in shown["text/plain"]
     assert "told earlier in this conversation" in shown["text/html"]
+
+
+@pytest.mark.parametrize("answer", ["In April[7].", "As [7]: so.", "The report (2024)[7].", "So [7, p. 3]."])
+def test_an_invention_is_flagged_however_it_is_attached(answer):
+    shown = surfaces(answer)
+
+    assert "not in the evidence" in shown["text/plain"]
+    assert '<span style="text-decoration:line-through">7</span>' in shown["text/html"]
+    assert ("(p. 3)" in shown["text/html"]) == ("p. 3" in answer)
 
 
 def test_code_and_links_are_left_alone():

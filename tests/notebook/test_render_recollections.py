@@ -69,8 +69,12 @@ def test_what_was_remembered_says_how_to_take_it_back():
         MemoryChanged("ab12cd3", "added", "the theme is dark"),
         MemoryChanged("ab12cd3", "edited", "the theme is light", "the theme is dark"),
         MemoryChanged("ab12cd3", "forgotten", "the theme is light"),
+        MemoryChanged("zz12cd3", "restored", "the theme was grey"),
+        MemoryChanged("yy12cd3", "edited", "the theme is blue", undoable=False),
     )
     text = " ".join(surfaces(*facts)["text/plain"].split())
     assert "remembered: the theme is dark · %loom memory undo ab12cd3 takes it back" in text
     assert "remembered anew: the theme is light (it said: the theme is dark)" in text
     assert "forgot: the theme is light" in text
+    assert "remembers again: the theme was grey" in text and "remembered anew: the theme is blue" in text
+    assert "undo zz12cd3" not in text and "undo yy12cd3" not in text

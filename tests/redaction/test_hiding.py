@@ -4,6 +4,7 @@ import pytest
 
 from loom_nb.redaction.hiding import Hiding
 from loom_nb.redaction.known import KnownSecrets
+from loom_nb.redaction.redactor import _in_characters
 
 FORM = "sk-ant-api03-" + "A1b2C3d4" * 12
 KNOWN = "quite-a-long-canary-7781"
@@ -36,3 +37,28 @@ def test_a_text_without_secrets_is_itself(hide):
     text = "nothing to see 漢"
 
     assert hide(text) is text
+
+
+def test_many_secrets_among_other_letters_are_covered_where_they_stand(hide):
+    line = f"é 漢 {KNOWN} 🍣 \ud800 {FORM}\n"
+    hidden = line.replace(KNOWN, "*" * len(KNOWN)).replace(FORM, "*" * len(FORM))
+
+    assert hide(line * 50) == hidden * 50
+
+
+def test_each_byte_is_read_once_to_count_characters():
+    read = 0
+
+    class Bytes(bytes):
+        def __getitem__(self, at):
+            nonlocal read
+            piece = bytes(self)[at]
+            read += len(piece)
+            return piece
+
+    data = Bytes("é secret".encode() * 500)
+    places = [(at, at + 6) for at in range(3, len(data), 9)]
+    found = _in_characters(places, data)
+
+    assert [(at, end) for at, end in found[:2]] == [(2, 8), (10, 16)]
+    assert read <= len(data)

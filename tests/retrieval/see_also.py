@@ -9,7 +9,7 @@ from pathlib import Path
 from text_tables import table_of
 
 from loom_nb.retrieval.full_text import search
-from loom_nb.retrieval.fusion import by_vector, by_words, reciprocal, weighted
+from loom_nb.retrieval.fusion import by_vector, by_words, weighted
 from loom_nb.retrieval.lsa import DIMENSION, LEAST_LIFT, LatentSemantics
 from loom_nb.retrieval.vectors import VectorIndex
 
@@ -71,15 +71,12 @@ class Collection:
     def vector(self, question):
         return list(self.near(question).cosines)
 
-    def both(self, question, gated=True, fuse=weighted):
+    def both(self, question, gated=True):
         hits, near = self.hits(question), self.near(question)
         parts = [by_words(hits), by_vector(near, least=LEAST_LIFT)]
         if not gated:
             parts = [by_words(hits, least=0.0), by_vector(near, least=0.0)]
-        return [one.id for one in fuse(parts)]
-
-    def by_ranks(self, question):
-        return self.both(question, gated=False, fuse=reciprocal)
+        return [one.id for one in weighted(parts)]
 
     def measured(self, ranking, half):
         """Mean recall@5 and nDCG@10 over the questions of one half."""

@@ -1,11 +1,27 @@
 """Words of a text and of a question: the same reading for both."""
 
+import unicodedata
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from text_tables import table_of
 
-from loom_nb.retrieval.analysis import MAX_TERMS, index_text, match, stems, terms, words
+from loom_nb.retrieval.analysis import (
+    MAX_TERMS,
+    index_text,
+    placed_words,
+    query_terms,
+    stems,
+    stream_safe,
+    terms,
+    words,
+)
+
+
+def match(query, *, any_of=True):
+    """The question as an expression of FTS5; None where there is nothing to look for."""
+    return (" OR " if any_of else " AND ").join(term.expression for term in query_terms(query)) or None
 
 
 def found(query, *texts, any_of=True):
@@ -28,6 +44,42 @@ def test_names_of_code_are_found_whole_and_by_their_parts():
     ]  # fmt: skip
     assert found("HTTPServer", "our http server", "an HTTPServer", "http only") == [1, 2]
     assert found("read the file", "call readTheFile()") == [1]
+
+
+@pytest.mark.parametrize(
+    "heap",
+    ["\u0315" * 3_000 + "\u0300" * 3_000, ("\u0315" * 30 + "\uff9e") * 200, "\u0315\u0f73" * 3_000],
+)
+def test_of_a_heap_of_marks_some_are_read(heap):
+    text = f"Fische{heap} und Käse"
+    kept = stream_safe(text)
+    nfkd = unicodedata.normalize("NFKD", kept)
+    assert (
+        max(len(run) for run in "".join(" M"[unicodedata.combining(one) > 0] for one in nfkd).split()) < 100
+    )
+    assert words(text) == words(kept)
+    assert "kase" in words(text) and words(text)[0].startswith("fische")
+
+
+def test_texts_as_people_write_them_are_read_with_all_their_marks():
+    for text in ("Käse e\u0301te\u0323\u0302", "हिन्दी में", "-" * 100 + "é" + "=" * 99, "🍣" * 50, "ｶﾞｷﾞ"):
+        assert stream_safe(text) == text
+
+
+TEXTS = [
+    "Käse aus Köln, readTheFile() and read_csv; C++ or C# at 3.5",
+    "東京都の天気は晴れです。ｶﾞｷﾞ２０２４年 ﬁne हिन्दी में ตลาดน้ำ",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_words_are_placed_where_they_stand(text):
+    placed = list(placed_words(text))
+    assert {word for _, word in placed} >= set(words(text)) - {"カ", "キ"}
+    for at, word in placed:
+        assert words(text[at : at + 70])[: len(words(text))].count(word), (at, word)
+    named, written = ("天気", "天気") if "天" in text else ("koln", "Köln")
+    assert text[{word: at for at, word in placed}[named] :].startswith(written)
 
 
 def test_languages_with_signs_in_their_names_are_words():

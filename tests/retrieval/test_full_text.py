@@ -75,6 +75,26 @@ def test_the_sum_is_that_of_fts5_where_its_weights_are_positive():
     assert ours.bm25 == pytest.approx(theirs * weight)
 
 
+def test_a_name_of_code_whose_parts_most_texts_have_says_little_and_does_not_outweigh_the_rest():
+    texts = [f"the data in a frame: {'row ' * (n % 5)}" for n in range(100)]
+    texts[50] = "DataFrame is a class of pandas"
+    texts[51] = "how to drop duplicate rows of a data frame by some of its columns"
+    first, *others = search(table_of(*texts), "texts", "DataFrame drop duplicate rows")
+
+    assert first.rowid == 52 and first.answered > 0.6
+    assert max(hit.bm25 for hit in others) < 0.1 * first.bm25
+
+
+@pytest.mark.parametrize("having", [1, 30, 55, 90, 100])
+def test_a_name_of_code_counts_at_most_as_a_word_that_stands_there_often(having):
+    texts = [f"{'readFile' if n % 2 else 'please read this file'}" for n in range(having)]
+    hits = search(table_of(*texts, *["nothing"] * (100 - having)), "texts", "readFile", limit=100)
+
+    assert len(hits) == having
+    weight = math.log1p((100 - having + 0.5) / (having + 0.5))
+    assert all(weight * (1 - 1e-9) <= hit.bm25 <= weight * 2.2 * (1 + 1e-9) for hit in hits)
+
+
 def test_columns_have_weights():
     db = sqlite3.connect(":memory:")
     db.execute(f"CREATE VIRTUAL TABLE texts USING fts5(title, body, {TOKENIZE})")

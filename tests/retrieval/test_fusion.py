@@ -10,9 +10,6 @@ from loom_nb.retrieval.fusion import (
     by_vector,
     by_words,
     lifted,
-    recency,
-    reciprocal,
-    salience,
     weighted,
 )
 from loom_nb.retrieval.vectors import Near
@@ -57,32 +54,9 @@ def test_a_view_that_is_missing_does_not_pull_scores_down():
     assert weighted([WORDS])[0].score == pytest.approx(1.0)
 
 
-def test_ranks_are_fused_by_reciprocal_rank():
-    vector = by_vector(Near({2: 0.9, 1: 0.8}), weight=1.0, least=0.4)
-    first, second = reciprocal([WORDS, vector], k=60)
-    assert first.score == second.score == pytest.approx((61 / 61 + 61 / 62) / 2)
-    assert ids([first, second]) == [1, 2]
-    assert reciprocal([WORDS])[0].score == pytest.approx(1.0)
-
-
 def test_cosines_are_measured_from_what_is_usual():
     assert lifted({1: 0.85, 2: 0.7, 3: 0.5}, 0.7) == {1: pytest.approx(0.5), 2: 0.0, 3: 0.0}
     assert lifted({1: 0.5}, -0.3) == {1: 0.5}
-
-
-def test_recency_halves_and_the_future_is_now():
-    assert recency(0, 10) == 1.0
-    assert recency(20, 10) == pytest.approx(0.25)
-    assert recency(-5, 10) == 1.0
-
-
-def test_salience_is_full_for_what_is_pinned_and_grows_slowly_with_use():
-    assert salience(0.0, pinned=True) == 1.0
-    assert salience(0.0) == 0.0
-    assert salience(1.0) == pytest.approx(0.7)
-    first, tenth, hundredth = (salience(0.5, uses) for uses in (1, 10, 100))
-    assert first < tenth < hundredth < 1.0
-    assert tenth - first > hundredth - tenth
 
 
 VALUES = st.dictionaries(st.integers(0, 20), st.floats(0, 1), max_size=20)
@@ -95,8 +69,8 @@ def test_scores_are_bounded_sorted_and_only_of_what_belongs(words, vector, salie
         Component("vector", vector, 0.6, frozenset(key for key, value in vector.items() if value > 0.5)),
         Component("salience", salient, 0.1),
     ]
-    for ranking in (weighted(parts), reciprocal(parts)):
-        assert {one.id for one in ranking} == parts[0].lets_in | parts[1].lets_in
-        assert [one.score for one in ranking] == sorted((one.score for one in ranking), reverse=True)
-        assert all(0 <= one.score <= 1 + 1e-9 for one in ranking)
-        assert all(set(one.components) == {"words", "vector", "salience"} for one in ranking)
+    ranking = weighted(parts)
+    assert {one.id for one in ranking} == parts[0].lets_in | parts[1].lets_in
+    assert [one.score for one in ranking] == sorted((one.score for one in ranking), reverse=True)
+    assert all(0 <= one.score <= 1 + 1e-9 for one in ranking)
+    assert all(set(one.components) == {"words", "vector", "salience"} for one in ranking)

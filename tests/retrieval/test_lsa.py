@@ -1,10 +1,12 @@
 """A space of meaning from the user's own texts: the same each time, and honest about what it does not know."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from loom_nb.errors import EmbeddingError
-from loom_nb.retrieval.lsa import LEAST_LIFT, LatentEmbedder, LatentSemantics
+from loom_nb.retrieval.lsa import LEAST_LIFT, LatentEmbedder, LatentSemantics, _spread
 from loom_nb.retrieval.vectors import VectorIndex
 
 TOPICS = (
@@ -91,6 +93,17 @@ def test_the_work_tells_how_far_it_is_and_can_be_ended():
         LatentSemantics.fit(TEXTS, 12, stop)
 
 
+@pytest.mark.parametrize("count", [60, 100, 101, 199, 250, 999])
+def test_of_too_many_texts_as_many_are_read_as_it_is_fitted_on_evenly_spread(count):
+    texts = [f"common{number % 7} word{number}" for number in range(count)]
+    read = _spread(texts, 100)
+    at = [texts.index(text) for text in read]
+    assert len(read) == min(count, 100)
+    assert at == sorted(at) and at[0] == 0 and at[-1] >= count - 1 - count // 100
+    gaps = {after - before for before, after in pairwise(at)}
+    assert max(gaps) - min(gaps) <= 1
+
+
 def test_the_basis_is_that_of_the_singular_vectors():
     """Against the SVD of the whole matrix."""
     space = LatentSemantics.fit(TEXTS, 6)
@@ -115,6 +128,6 @@ async def test_as_an_embedder_it_finds_what_is_said_in_other_words_and_nothing_f
     index = VectorIndex(space.dimension)
     index.add(range(len(TEXTS)), await embedder.embed(TEXTS))
     (query, stranger) = await embedder.embed(["automobile", "xyzzyplugh quux"], kind="query")
-    found = [TEXTS[key] for key, _ in index.search(query, 20)]
+    found = [TEXTS[key] for key in index.near(query, 20).cosines]
     assert any(text.startswith("car") for text in found)
-    assert index.search(stranger, 5) == []
+    assert not index.near(stranger, 5).cosines

@@ -82,3 +82,23 @@ async def test_a_batch_of_blank_texts_takes_the_dimension_of_the_others():
     embedder, _ = around(Flaky(), batch=1)
     assert (await embedder.embed(["", "a"])).tolist() == [[0.0, 0.0], [0.5, 0.5]]
     assert (await embedder.embed([])).shape == (0, 0)
+
+
+async def test_batches_of_different_dimensions_are_refused_and_blank_ones_fit_any():
+    class Growing(Flaky):
+        async def embed(self, texts, *, kind="document"):
+            self.asked.append(texts)
+            return np.ones((len(texts), len(self.asked) * 4 if any(texts) else 0), np.float32)
+
+    assert (await Retrying(Growing(), RetryPolicy(), batch=2).embed(["", "", "a"])).shape == (3, 8)
+    with pytest.raises(EmbeddingError) as refused:
+        await Retrying(Growing(), RetryPolicy(), batch=2).embed(["a", "b", "c"])
+    assert "4 numbers" in refused.value.cause and "8" in refused.value.cause
+
+
+async def test_rows_need_be_no_array():
+    class Lists(Flaky):
+        async def embed(self, texts, *, kind="document"):
+            return [[1.0, 0.0] for _ in texts]
+
+    assert (await Retrying(Lists(), RetryPolicy(), batch=2).embed(["a", "b", "c"])).shape == (3, 2)

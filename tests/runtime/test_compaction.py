@@ -238,7 +238,7 @@ def test_the_ladder_is_checked_for_order():
         ContextProtocol(ladder=(Step(0.8, Snip()), Step(0.7, Micro())))
     with pytest.raises(LoomUsageError, match="between 0 and the first step"):
         ContextProtocol(target=0.9)
-    with pytest.raises(LoomUsageError, match="500 tokens"):
+    with pytest.raises(LoomUsageError, match="a whole number from 500 on"):
         ContextProtocol(budget=10)
 
 

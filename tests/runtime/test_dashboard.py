@@ -282,7 +282,7 @@ def test_nothing_is_told_of_what_a_person_keeps_from_the_model(how):
     denied = [CallJudged("c9", "rm", "deny", by="rule"), *turn(fails("rm", "", "denied", call="c9"))]
     events += denied
     view = view_of(events, plan=(PlanItem("a secret step"),), planned=1)
-    view.notes.append((1, NotesWritten("a secret note")))
+    view.notes = ((1, NotesWritten("a secret note")),)
     shown = told(dashboard_of(Course.of(events), view, around()))
     assert {"goal", "notes", "plan", "errors", "evidence", "risks"} <= shown.keys()
 
@@ -322,7 +322,7 @@ def test_failures_of_an_earlier_attempt_that_is_not_shown_are_no_streak():
 
 def test_a_note_that_was_replaced_by_a_withheld_one_stands_again():
     view = View(Conversation([user("go"), user("on")]))
-    view.notes += [(0, NotesWritten("first")), (1, NotesWritten("second", "replace"))]
+    view.notes = ((0, NotesWritten("first")), (1, NotesWritten("second", "replace")))
     assert view.scratchpad == [(1, "second")]
 
     view.take(ContextMarked(1, "hidden"))

@@ -517,8 +517,9 @@ async def test_a_leave_kept_before_leaves_had_an_end_ends_after_a_month_too():
 
     clock = ManualClock()
     for days, expected in [(29, "a1"), (31, "")]:
-        kept = [entry(days * DAY)]
-        assert Asking(clock, "t", "n", lambda kept=kept: kept).granted(Grant("key", "n")) == expected
+        store = MemoryStore()
+        store.append(store.acquire("s"), [entry(days * DAY)])
+        assert Asking(clock, "t", "n", store).granted(Grant("key", "n")) == expected
 
 
 async def test_an_end_that_makes_no_sense_is_no_answer():

@@ -76,8 +76,8 @@ def session_of(model: Model, *tools: Any, store: Any = None, **given: Any) -> Se
 
 
 KNOWN = [
-    pytest.param(lambda: {"secrets": KnownSecrets({"THE_KEY": CANARY})}, id="this process"),
-    pytest.param(lambda: {"redaction": Elsewhere(THE_KEY=CANARY)}, id="elsewhere"),
+    pytest.param(lambda: {"redacting": Redacting(KnownSecrets({"THE_KEY": CANARY}))}, id="this process"),
+    pytest.param(lambda: {"redacting": Redacting(others=Elsewhere(THE_KEY=CANARY))}, id="elsewhere"),
 ]
 
 
@@ -145,7 +145,7 @@ async def test_how_many_were_taken_out_is_told():
         return f"{CANARY} and {CANARY}"
 
     async with session_of(
-        Model.scripted([Call("leak"), "ok"]), leak, secrets=KnownSecrets({"A_KEY": CANARY})
+        Model.scripted([Call("leak"), "ok"]), leak, redacting=Redacting(KnownSecrets({"A_KEY": CANARY}))
     ) as session:
         result = await session.run("go")
 
@@ -160,7 +160,7 @@ async def test_a_result_is_redacted_before_it_is_shortened():
         return "x" * 60 + CANARY + "y" * 500
 
     async with session_of(
-        Model.scripted([Call("long"), "ok"]), long, secrets=KnownSecrets({"A_KEY": CANARY})
+        Model.scripted([Call("long"), "ok"]), long, redacting=Redacting(KnownSecrets({"A_KEY": CANARY}))
     ) as session:
         await session.run("go")
         data = to_json([entry.event for entry in session.events()])
@@ -271,7 +271,7 @@ async def test_what_the_model_says_is_redacted_whole_and_as_it_comes(known: Any)
     assert seen == [{"text": "[secret THE_KEY]"}]
     assert [entry.event.arguments for entry in result.events if isinstance(entry.event, CallStarted)] == seen
     assert not holds_canary(data)
-    if "secrets" in given:  # what somebody else knows never came near the model
+    if given["redacting"].known.redactor is not None:  # what somebody else knows never came near the model
         streamed = "".join(event.text for event in shown if isinstance(event, TextDelta))
         assert streamed == "I send [secret THE_KEY] nowsent [secret THE_KEY]."
 
@@ -279,7 +279,9 @@ async def test_what_the_model_says_is_redacted_whole_and_as_it_comes(known: Any)
 async def test_a_known_secret_in_the_prompt_is_taken_out_and_the_user_is_told():
     requests: list[bytes] = []
     script = [lambda messages: requests.append(to_json(messages)) or "ok"]
-    async with session_of(Model.scripted(script), secrets=KnownSecrets({"THE_KEY": CANARY})) as session:
+    async with session_of(
+        Model.scripted(script), redacting=Redacting(KnownSecrets({"THE_KEY": CANARY}))
+    ) as session:
         request, _ = await session.preview(f"use {CANARY}")
         result = await session.run(f"use {CANARY}")
         data = to_json([entry.event for entry in session.events()])
@@ -381,18 +383,22 @@ async def test_questions_and_artifacts_hold_no_secret(known: Any):
 @pytest.mark.parametrize("known", KNOWN)
 async def test_the_end_of_a_run_that_failed_tells_no_secret(known: Any):
     def fail(messages: list[Any]) -> str:
-        raise LoomError(f"the server said: bad key {CANARY}")
+        raise LoomError(f"the server said: bad key {CANARY}", fixes=[f"renew {CANARY}"])
 
     async with session_of(Model.scripted([fail]), **known()) as session:
         result = await session.run("go")
 
     assert result.status == "failed"
+    assert result.fixes
+    assert not holds_canary("\n".join(result.fixes).encode())
     assert result.reason == "the server said: bad key [secret THE_KEY]"
 
 
 async def test_instructions_hold_no_known_secret():
     agent = Agent(model=Model.scripted(["ok"]), instructions=f"the key is {CANARY}")
-    session = Session(agent, SessionConfig("s"), MemoryStore(), secrets=KnownSecrets({"THE_KEY": CANARY}))
+    session = Session(
+        agent, SessionConfig("s"), MemoryStore(), redacting=Redacting(KnownSecrets({"THE_KEY": CANARY}))
+    )
     async with session:
         await session.run("go")
         request, _ = await session.preview("go")
@@ -408,7 +414,9 @@ async def test_where_nobody_can_say_what_a_text_holds_it_is_withheld():
         elsewhere.broken = True
         return CANARY
 
-    async with session_of(Model.scripted([Call("leak"), "ok"]), leak, redaction=elsewhere) as session:
+    async with session_of(
+        Model.scripted([Call("leak"), "ok"]), leak, redacting=Redacting(others=elsewhere)
+    ) as session:
         result = await session.run("go")
 
     assert result.tools[0].result.startswith("[withheld: ")
@@ -423,7 +431,9 @@ async def test_while_no_secret_was_used_nobody_is_asked():
     def look() -> str:
         return "nothing"
 
-    async with session_of(Model.scripted([Call("look"), "ok"]), look, redaction=elsewhere) as session:
+    async with session_of(
+        Model.scripted([Call("look"), "ok"]), look, redacting=Redacting(others=elsewhere)
+    ) as session:
         await session.run("go")
 
     assert elsewhere.asked == []
@@ -497,7 +507,7 @@ def test_a_database_of_a_redacted_run_is_whole(tmp_path: Path):
 
     async def go() -> None:
         async with Session(
-            agent, SessionConfig("s"), store, secrets=KnownSecrets({"A_KEY": CANARY})
+            agent, SessionConfig("s"), store, redacting=Redacting(KnownSecrets({"A_KEY": CANARY}))
         ) as session:
             await session.run("go")
 
@@ -560,7 +570,9 @@ async def test_a_run_that_is_stopped_while_its_answer_is_looked_through_keeps_th
             return await super().redact(text)
 
     slow = Slow(THE_KEY=CANARY)
-    async with session_of(Model.scripted([f"the answer is {CANARY}"]), redaction=slow) as session:
+    async with session_of(
+        Model.scripted([f"the answer is {CANARY}"]), redacting=Redacting(others=slow)
+    ) as session:
         run = session.start("ask")
         await begun.wait()
         run.stop("enough")

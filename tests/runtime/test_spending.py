@@ -99,8 +99,11 @@ async def test_a_request_that_a_cap_does_not_cover_is_not_sent():
 
     assert (result.status, result.fault, result.turns, asked(spec)) == ("limit", "tokens", 0, 0)
     assert result.reason == (
-        "the budget of this run does not cover this request of about 5,004 tokens: it is 1,000 tokens; "
-        'more: %%loom --budget 2k, or SpendingCaps(run="2k")'
+        "the budget of this run does not cover this request of about 5,004 tokens: it is 1,000 tokens"
+    )
+    assert result.finished.fixes == (
+        "%%loom --budget 2k",
+        'Runtime(caps=SpendingCaps(run="2k"))   (a script)',
     )
     assert spent(spec.session_store) == Spent()
 
@@ -113,7 +116,7 @@ async def test_a_run_ends_before_the_call_that_its_cap_does_not_cover():
     assert 0 < result.cost <= 0.5
     assert result.turns == asked(spec) > 1
     assert "of $0.50 are spent" in result.reason
-    assert "%%loom --budget 1," in result.reason
+    assert result.finished.fixes[0] == "%%loom --budget 1"
 
 
 @pytest.mark.parametrize("scope", ["notebook", "day"])
@@ -130,7 +133,7 @@ async def test_a_cap_counts_what_other_sessions_spent(scope):
     assert (result.status, result.fault, asked(spec)) == ("limit", "tokens", 0)
     name = {"notebook": "this notebook", "day": "today"}[scope]
     assert result.reason.startswith(f"the budget of {name} is spent: ")
-    assert f"%loom budget {scope} 1k" in result.reason
+    assert result.finished.fixes[0] == f"%loom budget {scope} 1k"
 
 
 async def test_without_any_cap_a_store_that_forgets_is_told_nothing_and_the_model_is_called_as_it_is():
@@ -145,7 +148,10 @@ async def test_dollars_are_never_counted_by_guesses():
     result = await session_of(spec).run("go")
     assert (result.status, result.fault, asked(spec)) == ("limit", "cost", 0)
     assert "the price of this model is not known, so that nothing was sent" in result.reason
-    assert '%loom budget day 20k, or SpendingCaps(day="20k")' in result.reason
+    assert result.finished.fixes == (
+        "%loom budget day 20k",
+        'Runtime(caps=SpendingCaps(day="20k"))   (a script)',
+    )
 
     counted = agent("fine", each=None, caps=SpendingCaps(day="5k"))
     assert (await session_of(counted).run("go")).status == "completed"

@@ -11,9 +11,12 @@ import anthropic
 import openai
 import pytest
 
+from loom_nb import Agent, MemoryStore, Model
+from loom_nb.errors import LoomUsageError
 from loom_nb.testing import Calls, Drop, Fail, Hang, Raw, Say, Think, WireCall, WireRequest, WireServer
 
 ASKED = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+TOLD = {"include_usage": True}
 STREAMED = json.dumps({**ASKED, "stream": True}).encode()
 EVERYTHING = Think("hm hm").then(Say("Hello to you"), Calls(("add", {"a": 1}), ("sub", {"b": 2})))
 EVERYTHING = EVERYTHING.with_usage(
@@ -211,10 +214,10 @@ def test_one_function_answers_any_number_of_requests():
 
 
 def test_a_function_that_fails_is_told_to_the_client_and_raised_at_the_end():
-    with pytest.raises(AssertionError, match="function") as caught, WireServer([lambda _: 1 / 0]) as server:
+    with pytest.raises(AssertionError, match="step") as caught, WireServer([lambda _: 1 / 0]) as server:
         status, _, body = post(server, "/v1/messages", ASKED)
 
-    assert status == 500
+    assert status == 400
     assert b"ZeroDivisionError" in body
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
@@ -223,8 +226,87 @@ def test_a_script_that_has_run_out_says_so():
     with WireServer([]) as server:
         status, _, body = post(server, "/v1/messages", ASKED)
 
-    assert status == 500
+    assert status == 400
     assert b"run out" in body
+
+
+@pytest.mark.parametrize("make", [Model.anthropic, Model.openai], ids=["anthropic", "openai"])
+@pytest.mark.parametrize(
+    "step", [(), (lambda _: 1 / 0,), (lambda _: None,)], ids=["none", "fails", "no step"]
+)
+async def test_what_no_repetition_mends_is_asked_for_once(make, step, monkeypatch):
+    """A step that cannot be played does not use up the one behind it."""
+    monkeypatch.setenv("WIRE_KEY", "k")
+    with WireServer([*step, Say("not for this request")] if step else [], strict=False) as server:
+        async with Agent(
+            make("m", base_url=server.url, key_env="WIRE_KEY"), session_store=MemoryStore()
+        ).session() as chat:
+            result = await chat.run("go")
+
+    assert result.status == "failed"
+    assert len(server.requests) == 1
+    assert server.leftover == ((Say("not for this request"),) if step else ())
+
+
+def test_arguments_of_a_call_may_be_a_mapping():
+    assert WireCall("add", {"a": 1}) == WireCall("add", '{"a": 1}') == Calls(("add", {"a": 1})).calls[0]
+    with WireServer([Calls(WireCall("add", {"a": 1}, id="c1"))]) as server:
+        _, _, body = post(server, "/v1/chat/completions", ASKED)
+
+    call = json.loads(body)["choices"][0]["message"]["tool_calls"][0]
+    assert (call["id"], call["function"]) == ("c1", {"name": "add", "arguments": '{"a": 1}'})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: WireCall("add", 5),
+        lambda: WireCall("add", ["a"]),
+        lambda: WireCall("add", {"a": object()}),
+        lambda: WireCall("add", {"a": float("nan")}),
+        lambda: WireCall(5, {}),
+        lambda: WireCall("add", {}, fragments="3"),
+        lambda: Calls("add"),
+        lambda: Calls(("add",)),
+        lambda: Calls(("add", 5)),
+        lambda: Say(5),
+        lambda: Say("a", deltas=0),
+        lambda: Think(None),
+        lambda: Say("a").then("b"),
+        lambda: WireServer(["hello"]),
+        lambda: WireServer("hello"),
+        lambda: WireServer([("add", {"a": 1})]),
+        lambda: WireServer().add(5),
+    ],
+)
+def test_what_no_script_can_hold_is_refused_when_it_is_written(wrong):
+    with pytest.raises(LoomUsageError) as raised:
+        wrong()
+
+    assert raised.value.fixes
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions", "/v1/responses"])
+def test_what_fails_while_a_step_is_written_out_is_raised_at_the_end(path, streamed):
+    broken = Say("a").with_usage(input_tokens="many")  # type: ignore[arg-type]
+    with pytest.raises(AssertionError, match="Error") as caught, WireServer([broken, Say("b")]) as server:
+        status, _, body = post(server, path, {**ASKED, "stream": streamed, "stream_options": TOLD})
+
+    assert (status, len(server.leftover)) == (400, 1)
+    assert b"the step for request 1 failed" in body
+    assert caught.value.__cause__ is not None
+
+
+def test_embeddings_that_fail_are_raised_at_the_end_as_well():
+    with pytest.raises(AssertionError, match="boom"), WireServer(embedding=fails) as server:
+        status, _, _ = post(server, "/v1/embeddings", {"model": "m", "input": ["a"]})
+
+    assert status == 400
+
+
+def fails(texts):
+    raise RuntimeError("boom")
 
 
 def test_steps_that_were_not_used_are_an_error_unless_allowed():

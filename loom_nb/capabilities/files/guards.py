@@ -17,7 +17,8 @@ _OBEYED = {
     "the editor": ".vscode .idea .zed .fleet .devcontainer .devcontainer.json .vimrc .exrc .nvimrc .nvim.lua"
     " .emacs .emacs.d .dir-locals.el",
     "direnv": ".envrc .direnv",
-    "an agent": ".mcp.json mcp.json .cursor .claude .codex .gemini skill.md agents.md claude.md",
+    "an agent": ".mcp.json mcp.json .cursor .claude .codex .gemini skill.md agents.md claude.md"
+    " soul.md identity.md user.md",
     "loom": "loom.toml .loom",
     "Jupyter": ".ipython .jupyter ipython_config.py",
     "Python": "sitecustomize.py usercustomize.py .venv site-packages",

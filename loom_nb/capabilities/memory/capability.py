@@ -1,24 +1,29 @@
 """MemoryCapability: lets an agent keep notes, and begins each run with those that fit its task."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from loom_nb import settings
-from loom_nb.capabilities.memory.choosing import shown
+from loom_nb.capabilities.memory.choosing import Chosen, shown
 from loom_nb.capabilities.memory.finding import Query
 from loom_nb.capabilities.memory.notes import SCOPES, Provenance, Scope, Viewer
 from loom_nb.capabilities.memory.ranking import Hit, MemoryWeights
 from loom_nb.capabilities.memory.store import THRESHOLD, TOKENS, NoteStore
 from loom_nb.capabilities.memory.tools import MemoryTools, recalled
-from loom_nb.capabilities.memory.vectors import embed_notes, embedded_query
+from loom_nb.capabilities.memory.upkeep import WAIT, Upkeep
+from loom_nb.credentials.kept_secrets import KeptSecrets
 from loom_nb.errors import LoomError, LoomUsageError, StoreError
 from loom_nb.events import Kept, Noticed
 from loom_nb.protocols import Enquiry, Enrichment, Toolset
 from loom_nb.redaction.key_forms import without_key_forms
 from loom_nb.redaction.known import KnownSecrets
 from loom_nb.retrieval.embedding import Embedder
+from loom_nb.wording import counted
+
+_TOLD = 3
+"""Files of the folder beside the notes of which a run tells what went wrong; the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -52,20 +57,27 @@ class MemoryCapability:
                 "Capability.memory: embedder has an `embed`; see loom_nb.retrieval.embedding"
             )
 
-    def store(self) -> NoteStore:
-        """The notes, for a face."""
+    def store(self, kept: Callable[[str], str] | None = None) -> NoteStore:
+        """The notes, for a face.
+
+        Args:
+            kept: as for `NoteStore`; by default the secrets that this user keeps are taken out.
+        """
         return NoteStore(
             store_path(self.path, self.mirror),
             weights=self.weights,
             threshold=self.threshold,
             clean=Cleaning(),
+            kept=kept or KeptSecrets(),
         )
 
     async def open(self) -> Toolset:
-        """Open the notes, and bring what of the folder beside them was changed."""
+        """Open the notes. What was changed in the folder beside them comes with the first run."""
         opened = OpenedMemory(self, self.store())
-        await opened.in_step()
-        tools = MemoryTools(opened.store, self.scope, max(self.tokens, 1), opened.query, opened.changed)
+        tools = MemoryTools(
+            opened.store, self.scope, max(self.tokens, 1), opened.query, opened.changed,
+            faced=opened.store.path == store_path(),
+        )  # fmt: skip
         return Toolset(tools=tools.tools(), enrich=opened.enrich, close=opened.close)
 
 
@@ -97,13 +109,21 @@ class Cleaning:
 
 
 class OpenedMemory:
-    """A memory in use: its store, the folder that mirrors it, and who embeds."""
+    """A memory in use: its store, the folder that mirrors it, and who embeds.
 
-    def __init__(self, described: MemoryCapability, store: NoteStore) -> None:
+    Args:
+        described: what it is to be.
+        store: the notes.
+        wait: seconds that a run waits for vectors of notes.
+    """
+
+    def __init__(self, described: MemoryCapability, store: NoteStore, wait: float = WAIT) -> None:
         self.store = store
         self._described = described
         self._mirror = None
         self._turn = asyncio.Lock()
+        self._looked = False
+        self._upkeep = Upkeep(store, described.embedder, wait) if described.embedder is not None else None
         if described.mirror is not None:
             from loom_nb.capabilities.memory.mirror import Mirror
 
@@ -111,6 +131,7 @@ class OpenedMemory:
 
     async def in_step(self) -> tuple[str, ...]:
         """Bring folder and notes together; what of it went wrong, in words."""
+        self._looked = True
         if self._mirror is None:
             return ()
         try:
@@ -118,29 +139,38 @@ class OpenedMemory:
                 report = await asyncio.to_thread(self._mirror.sync)
         except LoomError as error:  # the notes are there without their folder, too
             return (f"{error.title}: notes and folder are not in step",)
-        return report.problems
+        told, more = report.problems[:_TOLD], len(report.problems) - _TOLD
+        return (*told, f"and {counted(more, 'other file')} of {self._mirror.folder}") if more > 0 else told
 
     async def changed(self) -> None:
-        """After a change by a tool: the folder follows, and the vectors; what fails is made good later."""
+        """After a change by a tool: folder and vectors follow; the next run tells what fails."""
         await self.in_step()
-        if self._described.embedder is not None:
-            try:
-                await embed_notes(self.store, self._described.embedder, most=8)
-            except LoomError:
-                return  # the next run makes them, and tells where it cannot
+        if self._upkeep is not None:
+            self._upkeep.begin()
 
     async def query(self, text: str) -> Query:
         """A query with its vector; without, where the embedder fails: words find, too."""
+        if not self._looked:  # a run that goes on where another process left off
+            await self.in_step()
+        words = self.store.clean(text)
+        if self._upkeep is None:
+            return Query(words)
         try:
-            return await embedded_query(self._described.embedder, self.store.clean(text))
-        except LoomError:
-            return Query(text)
+            return await self._upkeep.query(words)
+        except (LoomError, TimeoutError):
+            return Query(words)
 
     async def enrich(self, enquiry: Enquiry) -> Enrichment | None:
-        """What a run that begins is shown, within the budget, and the fact that it was."""
-        facts: list[Kept] = [Noticed(words, "warning") for words in await self.in_step()]
-        query, failed = await self._asked(enquiry)
-        facts += [failed] if failed else []
+        """What a run that begins is shown, within the budget, and the fact that it was.
+
+        A preview changes no file and no note and asks no embedder: notes are looked for by their words.
+        """
+        facts: list[Kept] = []
+        query = Query(self.store.clean(enquiry.text))
+        if not enquiry.preview:
+            facts += [Noticed(words, "warning") for words in await self.in_step()]
+            query, told = await self._asked(query)
+            facts += told
         viewer = Viewer(enquiry.session, enquiry.notebook)
         chosen = await asyncio.to_thread(
             lambda: self.store.choose(query, viewer=viewer, tokens=self._described.tokens, seen=enquiry.seen)
@@ -152,7 +182,17 @@ class OpenedMemory:
             facts.append(
                 recalled(chosen.hits, enquiry.text, "enrichment", chosen.left_out, tokens=chosen.tokens)
             )
+        facts += self._without_room(chosen)
         return Enrichment(tuple(map(shown, chosen.hits)), tuple(facts)) if facts else None
+
+    def _without_room(self, chosen: Chosen) -> list[Noticed]:
+        """That all notes were left out, or some that a person counts on; of others their number is told."""
+        most = self._described.tokens
+        left, kind = (chosen.pinned_out, "pinned note") if chosen.pinned_out else (chosen.left_out, "note")
+        if not most or not left or (chosen.hits and not chosen.pinned_out):
+            return []
+        told = f"{counted(left, kind)} had no room in {most:,} tokens and {'was' if left == 1 else 'were'}"
+        return [Noticed(f"{told} not shown: shorten it, or Capability.memory(tokens=…)", "warning")]
 
     def _counted(self, hits: Sequence[Hit], enquiry: Enquiry) -> Noticed | None:
         """Write down what a run is shown; where that fails, it is shown all the same."""
@@ -164,15 +204,25 @@ class OpenedMemory:
         return None
 
     async def close(self) -> None:
-        """Let go of the file."""
-        self.store.close()
-
-    async def _asked(self, enquiry: Enquiry) -> tuple[Query, Noticed | None]:
-        embedder = self._described.embedder
+        """Let go of the file, and of the embedder where no other memory uses it."""
         try:
-            if embedder is not None:
-                await embed_notes(self.store, embedder)
-            return await embedded_query(embedder, self.store.clean(enquiry.text)), None
+            if self._upkeep is not None:
+                await self._upkeep.close()
+        finally:
+            self.store.close()
+
+    async def _asked(self, query: Query) -> tuple[Query, list[Noticed]]:
+        """A query with its vector, where somebody embeds; and what is to be told of it."""
+        if self._upkeep is None:
+            return query, []
+        try:
+            is_whole = await self._upkeep.caught_up()
+            made = await self._upkeep.query(query.text)
+        except TimeoutError:
+            why = "the embedder takes too long"
         except LoomError as error:
-            told = f"Notes were looked for by their words alone: {error.title}"
-            return Query(enquiry.text), Noticed(told, "warning")
+            why = error.title
+        else:
+            rest = "The vectors of some notes are still being made: these are found by their words alone"
+            return made, [] if is_whole else [Noticed(rest)]
+        return query, [Noticed(f"Notes were looked for by their words alone: {why}", "warning")]

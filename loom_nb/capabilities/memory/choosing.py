@@ -1,19 +1,20 @@
 """What of the notes a run is shown: pinned ones first, then what is relevant, within a budget of tokens."""
 
-import re
+import hashlib
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
-from loom_nb.capabilities.memory.notes import Note
-from loom_nb.capabilities.memory.ranking import Hit
+from loom_nb.capabilities.memory.notes import Note, id_of
+from loom_nb.capabilities.memory.ranking import Hit, is_beginning
 from loom_nb.capabilities.memory.stems import stem
 from loom_nb.messages import DataPart, Origin, fenced
+from loom_nb.retrieval.analysis import placed_words
 from loom_nb.tokens import estimate
 
 EXCERPT = 1_600
 """Characters of a note that are shown at once; the passage in which it has most of what was asked."""
-_WORD = re.compile(r"\w+")
 
 
 class Chosen(msgspec.Struct, frozen=True):
@@ -21,7 +22,9 @@ class Chosen(msgspec.Struct, frozen=True):
 
     hits: tuple[Hit, ...] = ()
     left_out: int = 0
-    """Relevant notes for which the budget had no room."""
+    """Notes for which the budget had no room, pinned ones among them."""
+    pinned_out: int = 0
+    """How many of these are pinned."""
     tokens: int = 0
     """Of what is shown, estimated."""
 
@@ -62,7 +65,7 @@ def chosen(pinned: Iterable[Note], hits: Sequence[Hit], tokens: int, seen: Colle
     found = {hit.note.id: hit for hit in hits}
     first = [found.get(note.id, Hit(note)) for note in pinned]
     names = set(seen)
-    taken, used, left = [], 0, 0
+    taken, used, left, pinned_out = [], 0, 0, 0
     for hit in {hit.note.id: hit for hit in (*first, *hits)}.values():
         part = shown(hit)
         if part.name in names:
@@ -70,15 +73,20 @@ def chosen(pinned: Iterable[Note], hits: Sequence[Hit], tokens: int, seen: Colle
         cost = estimate(fenced(part))
         if used + cost > tokens:
             left += 1
+            pinned_out += hit.note.pinned
         else:
             taken.append(hit)
             used += cost
-    return Chosen(tuple(taken), left, used)
+    return Chosen(tuple(taken), left, pinned_out, used)
 
 
 def part_name(note: Note) -> str:
-    """By which it is known in a conversation what stands there: other words have another name."""
-    return f"note:{note.id}" if note.version == 1 else f"note:{note.id}.{note.version}"
+    """By which it is known in a conversation what stands there: other words have another name, a note that
+    was pinned, weighed or filed otherwise has not.
+    """
+    if note.id == id_of(note.text):
+        return f"note:{note.id}"
+    return f"note:{note.id}.{hashlib.sha256(note.text.encode('utf-8', 'surrogatepass')).hexdigest()[:6]}"
 
 
 def shown(hit: Hit) -> DataPart:
@@ -110,13 +118,7 @@ def excerpt(text: str, terms: Collection[str], most: int = EXCERPT) -> str:
     """
     if len(text) <= most:
         return text
-    wanted = set(terms)
-    places = [
-        (found.start(), stem(found.group().casefold()))
-        for found in _WORD.finditer(text)
-        if stem(found.group().casefold()) in wanted
-    ]
-    start = max((at for at, _ in places), key=lambda at: _kinds(places, at, most), default=0)
+    start = _fullest(_places(text, terms), most * 3 // 4)
     start = max(0, min(start - most // 4, len(text) - most))
     if start:
         blank = text.find(" ", start, start + 80)
@@ -125,6 +127,31 @@ def excerpt(text: str, terms: Collection[str], most: int = EXCERPT) -> str:
     return f"{'… ' if start else ''}{text[start:end].strip()}{' …' if end < len(text) else ''}"
 
 
-def _kinds(places: Sequence[tuple[int, str]], start: int, most: int) -> tuple[int, int]:
-    """How many different terms stand in a window, and that an earlier window is taken among equals."""
-    return len({term for at, term in places if start <= at < start + most * 3 // 4}), -start
+def _places(text: str, terms: Collection[str]) -> list[tuple[int, str]]:
+    """Where terms stand in a text, in order; long ones also at the beginning of longer words."""
+    wanted = set(terms)
+    begins = tuple([term for term in terms if is_beginning(term)])
+    found = []
+    for at, word in placed_words(text):
+        stemmed = stem(word)
+        if stemmed in wanted:
+            found.append((at, stemmed))
+        elif begins and stemmed.startswith(begins):
+            found.append((at, next(term for term in begins if stemmed.startswith(term))))
+    return sorted(found)
+
+
+def _fullest(places: Sequence[tuple[int, str]], size: int) -> int:
+    """Where the window begins that has most of the different terms; of equals the first."""
+    best, most, last = 0, 0, 0
+    inside: Counter[str] = Counter()
+    for start, term in places:
+        while last < len(places) and places[last][0] < start + size:
+            inside[places[last][1]] += 1
+            last += 1
+        if len(inside) > most:
+            best, most = start, len(inside)
+        inside[term] -= 1
+        if not inside[term]:
+            del inside[term]
+    return best

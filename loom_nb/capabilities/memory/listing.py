@@ -93,7 +93,8 @@ def ordered(hits: Sequence[Hit], sort: str) -> list[Hit]:
         return list(hits)
 
     def value(hit: Hit) -> Any:
-        return getattr(hit.note, key)
+        found = getattr(hit.note, key)
+        return found.casefold() if key == "text" else found
 
     return sorted(hits, key=value, reverse=falls)
 

@@ -5,7 +5,8 @@
 - A file that was edited changes its note; one that was added becomes a note, with the dates that it says, or
   those of the file; one that was deleted forgets its note, which can be undone.
 - A note that was changed elsewhere is written into its file, whole or not at all.
-- Where both changed, the later one wins, and what lost is kept as a version of the note.
+- Where both changed, each field is what the one who changed it made of it. Of a field that both changed the
+  later one wins; that is told, what lost is a version of the note, and an undo brings it back.
 
 A file is left as its writer made it, byte for byte, until its note is changed elsewhere. What cannot be read
 is told and left alone. Files are written within a transaction of the store, so that of several processes one
@@ -13,26 +14,28 @@ writes at a time; `files` in the store says how file and note were when they las
 the next `sync` goes on from there. Notes of a session or notebook have no files.
 """
 
+import errno
 import hashlib
 import os
 import re
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from loom_nb.border import clean
 from loom_nb.capabilities.memory import tables
 from loom_nb.capabilities.memory.front_matter import MOST_BYTES, FileNote, parsed, rendered
+from loom_nb.capabilities.memory.merging import content, merged
 from loom_nb.capabilities.memory.notes import Note, Provenance, id_of
 from loom_nb.capabilities.memory.store import NoteStore
-from loom_nb.errors import LoomUsageError, SetupError
+from loom_nb.errors import LoomError, LoomUsageError, SetupError, StoreError
 from loom_nb.wording import counted
 
 if TYPE_CHECKING:
@@ -47,6 +50,8 @@ _MANY = 3
 _RACY = 2.0
 """Seconds in which a file may have been changed twice within one tick of its clock."""
 _TMP = re.compile(r"\.loom-[0-9a-f]{16}\.tmp")
+_NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EMLINK, errno.ENXIO)
+"""What is no file of ours to read: gone, a link, a socket."""
 _FILE = Provenance("file")
 _T = TypeVar("_T")
 
@@ -63,9 +68,9 @@ class SyncReport:
     """Paths of files."""
     removed: list[str] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
-    """Ids of notes that were changed in both places."""
+    """Ids of notes of which a field was changed in both places."""
     problems: tuple[str, ...] = ()
-    """What could not be read or written, in words."""
+    """What could not be read or written, and what lost in a conflict, in words."""
 
     def __bool__(self) -> bool:
         return any((self.added, self.edited, self.forgotten, self.written, self.removed, self.conflicts))
@@ -114,17 +119,18 @@ class Mirror:
         fresh = not self.folder.is_dir()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            files = _with_plain_names(dict(_scan(self.folder)), problems)
+            there = _scan(self.folder)
         except OSError as error:
             raise SetupError(
                 f"the folder of the notes, {self.folder}, cannot be used", cause=str(error.strerror)
             ) from None
+        files = _with_plain_names(there.files, problems)
+        problems += [f"{path} cannot be read: {why}" for path, why in there.closed.items()]
         with self._store.writing() as db:
             rows = {row.path: row for row in self._rows(db)}
-            versions = dict(db.execute("SELECT id, version FROM notes WHERE place = ''"))
-            self._tidy()
+            self._tidy(there.debris)
         looks = [path for path, found in files.items() if self._differs(found, rows.get(path))]
-        gone = [row for path, row in rows.items() if path not in files]
+        gone = [row for path, row in rows.items() if path not in files and _is_gone(self.folder / path)]
         lost = fresh or (len(gone) >= _MANY and len(gone) == len(rows) and not looks)
         if lost and gone:
             problems.append(
@@ -139,7 +145,7 @@ class Mirror:
         stale = [one for one, at in versions.items() if one not in rows or rows[one].version != at]
         self._each(stale, lambda db, note_id: self._write(db, note_id, report, problems))
         dead = [row for one, row in rows.items() if one not in versions]
-        self._each(dead, lambda db, row: self._unlink(db, row, report))
+        self._each(dead, lambda db, row: self._unlink(db, row, report, problems))
         report.problems = tuple(problems)
         return report
 
@@ -147,7 +153,11 @@ class Mirror:
 
     def _look(self, db: "Connection", path: str, report: SyncReport, problems: list[str]) -> None:
         """Take over a file that is new or other than it was."""
-        found = self._read(path)
+        try:
+            found = self._read(path)
+        except OSError as error:
+            problems.append(f"{path} is not taken over: {error.strerror}")
+            return
         if found is None:
             return
         data, status = found
@@ -159,38 +169,72 @@ class Mirror:
         try:
             told = parsed(data)
             self._refuse_secret(told)
-        except LoomUsageError as error:
+        except StoreError:
+            raise
+        except LoomError as error:
             problems.append(f"{path} is not taken over: {error.title}")
             return
         row = row or self._moved(db, told, sha)
-        self._take(db, path, told, row, sha, status, report)
+        clash = self._take(db, path, told, row, sha, status, report)
+        problems += [clash] if clash else []
 
     def _take(
         self, db: "Connection", path: str, told: FileNote, row: _Row | None, sha: str, status: os.stat_result,
         report: SyncReport,
-    ) -> None:  # fmt: skip
+    ) -> str:  # fmt: skip
+        """Make a note of what a file says, or of both; what of it was lost, in words."""
         note_id = row.note if row else ""
         if row is None and told.id and not self._rows(db, note=told.id):
             note_id = told.id  # a file of another checkout, or one that was put back
         note = tables.read(db, note_id) if note_id else None
+        if note is not None and note.place and row is None:  # of a session or notebook: no file bears its id
+            note_id, note = "", None
+        version, clash = 0, ""
         if note is None:
             note = self._new(db, told, note_id, status)
             report.added.append(note.id)
-        elif _content(note) != _content(new := msgspec.structs.replace(note, **told.fields)):
-            if row is None or row.version != note.version:
-                stale = _was(db, new)
-                if not stale:
-                    report.conflicts.append(note.id)
-                if stale or status.st_mtime <= note.updated:
-                    if not stale:
-                        self._keep_aside(db, note, new)
-                    self._agree(db, path, note.id, 0, sha, status)  # and is written over next
-                    return
-            note = self._edited(db, new, status)
-            report.edited.append(note.id)
+            version = note.version
+        elif content(note) == content(msgspec.structs.replace(note, **told.fields)):
+            version = note.version
+        else:  # where the file is not yet what the note is, it is written next
+            version, clash = self._both(db, path, note, told, row, status, report)
         if row is not None and row.path != path:
             db.execute("DELETE FROM files WHERE folder = ? AND path = ?", (self._key, row.path))
-        self._agree(db, path, note.id, note.version, sha, status)
+        self._agree(db, path, note.id, version, sha, status)
+        return clash
+
+    def _both(
+        self, db: "Connection", path: str, note: Note, told: FileNote, row: _Row | None,
+        status: os.stat_result, report: SyncReport,
+    ) -> tuple[int, str]:  # fmt: skip
+        """Take what a file says otherwise into its note; the version that it is, and what was lost, in words.
+
+        The version is the one that file and note had last where the file is to be written again.
+        """
+        agreed = row.version if row is not None else 0
+        told_now = msgspec.structs.replace(note, **told.fields)
+        versions = _versions(db, note.id)
+        base = next((one for one in versions if one.version == agreed), None)
+        if agreed != note.version and any(
+            one.version > agreed and content(one) == content(told_now) for one in versions
+        ):
+            return agreed, ""  # nobody edited the file, which only was not written since
+        made = merged(base, note, told.fields, is_later=status.st_mtime > note.updated)
+        if content(made.note) != content(note):
+            note = self._edited(db, made.note, status)
+            report.edited.append(note.id)
+        if made.lost is not None:
+            lost = msgspec.structs.replace(made.lost, version=note.version)
+            tables.version(db, lost, "conflict", self._now(), _FILE)
+        clash = ""
+        if made.clashes:
+            report.conflicts.append(note.id)
+            later, other = ("the note", "file") if made.lost is not None else ("the file", "note")
+            clash = (
+                f"{path} and its note {note.id} were both changed, {later} later, whose "
+                f"{' and '.join(made.clashes)} holds: an undo of the note brings back what the {other} said"
+            )
+        return (note.version if content(note) == content(told_now) else agreed), clash
 
     def _new(self, db: "Connection", told: FileNote, note_id: str, status: os.stat_result) -> Note:
         salt = 0
@@ -212,22 +256,18 @@ class Mirror:
 
     def _edited(self, db: "Connection", note: Note, status: os.stat_result) -> Note:
         note = msgspec.structs.replace(
-            note, version=note.version + 1, updated=min(status.st_mtime, self._now()), by=_FILE
-        )
+            note, version=note.version + 1, updated=max(note.updated, min(status.st_mtime, self._now())),
+            by=_FILE,
+        )  # fmt: skip
         tables.write(db, note)
         tables.version(db, note, "edited", self._now(), _FILE)
         return note
-
-    def _keep_aside(self, db: "Connection", note: Note, lost: Note) -> None:
-        tables.version(
-            db, msgspec.structs.replace(lost, version=note.version), "conflict", self._now(), _FILE
-        )
 
     def _gone(
         self, db: "Connection", row: _Row, report: SyncReport, batch: list[int], lost: bool
     ) -> None:  # fmt: skip
         """Forget the note of a file that was deleted, unless it was changed elsewhere meanwhile."""
-        if self._row(db, row.path) != row or os.path.lexists(self.folder / row.path):
+        if self._row(db, row.path) != row or not _is_gone(self.folder / row.path):
             return
         db.execute("DELETE FROM files WHERE folder = ? AND path = ?", (self._key, row.path))
         note = tables.read(db, row.note)
@@ -239,11 +279,13 @@ class Mirror:
     def _moved(self, db: "Connection", told: FileNote, sha: str) -> _Row | None:
         """The row of a file that lay elsewhere before: of this id, or of these very bytes, and gone there."""
         rows = self._rows(db, note=told.id) if told.id else self._rows(db, sha256=sha)
-        return next((row for row in rows if not os.path.lexists(self.folder / row.path)), None)
+        return next((row for row in rows if _is_gone(self.folder / row.path)), None)
 
     def _refuse_secret(self, told: FileNote) -> None:
-        words = " ".join((told.fields["text"], told.fields["category"], *told.fields["tags"]))
-        if self._store.clean(words) != words:
+        fields = told.fields
+        words = (fields["text"], fields["category"], *fields["tags"], *_words_in(fields["extra"]))
+        whole = " ".join(words)
+        if any(self._store.clean(one) != one for one in words) or self._store.without_secrets(whole) != whole:
             raise LoomUsageError("it holds what is a secret, or looks like one")
 
     # -- into the folder ---------------------------------------------------------------------------------
@@ -258,12 +300,12 @@ class Mirror:
         if row is not None and row.version == note.version:
             return
         path = row.path if row else self._free(note)
-        if row is not None and os.path.lexists(self.folder / path):
-            there = self._read(path)
-            if there is None or hashlib.sha256(there[0]).hexdigest() != row.sha256:
-                return
         data = rendered(note)
         try:
+            if row is not None and not _is_gone(self.folder / path):
+                there = self._read(path)
+                if there is None or hashlib.sha256(there[0]).hexdigest() != row.sha256:
+                    return
             status = _put(self.folder / path, data)
         except OSError as error:
             problems.append(f"{path} was not written: {error.strerror}")
@@ -271,18 +313,24 @@ class Mirror:
         self._agree(db, path, note_id, note.version, hashlib.sha256(data).hexdigest(), status)
         report.written.append(path)
 
-    def _unlink(self, db: "Connection", row: _Row, report: SyncReport) -> None:
-        """Take away the file of a note that was forgotten, unless somebody changed it since."""
+    def _unlink(self, db: "Connection", row: _Row, report: SyncReport, problems: list[str]) -> None:
+        """Take away the file of a note that was forgotten, unless somebody changed it since.
+
+        Where that cannot be done, the next `sync` tries again.
+        """
         note = tables.read(db, row.note)
         if self._row(db, row.path) != row or (note is not None and not note.place):
             return
-        found = self._read(row.path)
-        if found is not None:
-            if hashlib.sha256(found[0]).hexdigest() != row.sha256:
-                return
-            with suppress(FileNotFoundError):
-                (self.folder / row.path).unlink()
-            report.removed.append(row.path)
+        try:
+            found = self._read(row.path)
+            if found is not None:
+                if hashlib.sha256(found[0]).hexdigest() != row.sha256:
+                    return
+                (self.folder / row.path).unlink(missing_ok=True)
+                report.removed.append(row.path)
+        except OSError as error:
+            problems.append(f"{row.path} was not removed: {error.strerror}")
+            return
         db.execute("DELETE FROM files WHERE folder = ? AND path = ?", (self._key, row.path))
 
     def _free(self, note: Note) -> str:
@@ -324,39 +372,82 @@ class Mirror:
         return abs(self._now() - found.st_mtime) < _RACY
 
     def _read(self, path: str) -> tuple[bytes, os.stat_result] | None:
-        """The bytes of a file within the folder; None where it is gone, a link, or no file."""
+        """The bytes of a file within the folder; None where it is gone, a link, or no file.
+
+        Raises OSError where it cannot be read.
+        """
         place = self.folder / path
         if not place.parent.resolve().is_relative_to(self.folder):
             return None
         try:
             fd = os.open(place, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-        except OSError:
-            return None
+        except OSError as error:
+            if error.errno in _NO_FILE:
+                return None
+            raise
         with open(fd, "rb") as file:  # noqa: PTH123  by its number: what was opened is what is read
             status = os.fstat(fd)
             return (file.read(MOST_BYTES + 1), status) if stat.S_ISREG(status.st_mode) else None
 
-    def _tidy(self) -> None:
-        """Remove what a crash left behind. Within a transaction: nobody else writes files now."""
-        with os.scandir(self.folder) as entries:
-            for entry in entries:
-                if _TMP.fullmatch(entry.name):
-                    with suppress(OSError):
-                        Path(entry.path).unlink()
+    def _tidy(self, debris: Iterable[str]) -> None:
+        """Remove what a crash left behind. Within a transaction: nobody else writes files now, and what was
+        being written when the folder was looked through has its own name by now.
+        """
+        for path in debris:
+            with suppress(OSError):
+                (self.folder / path).unlink()
 
 
-def _scan(folder: Path, inside: str = "", depth: int = 0) -> Iterator[tuple[str, os.stat_result]]:
-    """The Markdown files of a folder by path, hidden ones and links left out."""
+@dataclass(slots=True)
+class _There:
+    """What lies in a folder, by path."""
+
+    files: dict[str, os.stat_result] = field(default_factory=dict)
+    """Markdown, hidden ones and links left out."""
+    debris: list[str] = field(default_factory=list)
+    """What a crash left behind, or is being written just now."""
+    closed: dict[str, str] = field(default_factory=dict)
+    """Folders and files of which nothing is known, with the reason."""
+
+
+def _scan(folder: Path) -> _There:
+    """What lies in a folder. Raises OSError where the folder itself cannot be read."""
+    found = _There()
+    _into(found, folder, "", 0)
+    return found
+
+
+def _into(found: _There, folder: Path, inside: str, depth: int) -> None:
     with os.scandir(folder / inside) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             path = f"{inside}{entry.name}"
-            if entry.name.startswith("."):
+            try:
+                _enter(found, folder, entry, path, depth)
+            except FileNotFoundError:
                 continue
-            if entry.is_dir(follow_symlinks=False) and depth < _DEEP:
-                yield from _scan(folder, f"{path}/", depth + 1)
-            elif entry.name.endswith(".md") and entry.is_file(follow_symlinks=False):
-                with suppress(FileNotFoundError):
-                    yield path, entry.stat(follow_symlinks=False)
+            except OSError as error:
+                found.closed[clean(path)] = str(error.strerror)
+
+
+def _enter(found: _There, folder: Path, entry: "os.DirEntry[str]", path: str, depth: int) -> None:
+    if _TMP.fullmatch(entry.name):
+        found.debris.append(path)
+    elif entry.name.startswith("."):
+        return
+    elif entry.is_dir(follow_symlinks=False):
+        if depth < _DEEP:
+            _into(found, folder, f"{path}/", depth + 1)
+    elif entry.name.endswith(".md") and entry.is_file(follow_symlinks=False):
+        found.files[path] = entry.stat(follow_symlinks=False)
+
+
+def _is_gone(place: Path) -> bool:
+    """Whether it is certain that nothing lies there: a folder that cannot be looked into may hold it."""
+    try:
+        place.lstat()
+    except OSError as error:
+        return error.errno in (errno.ENOENT, errno.ENOTDIR)
+    return False
 
 
 def _with_plain_names(files: dict[str, os.stat_result], problems: list[str]) -> dict[str, os.stat_result]:
@@ -392,15 +483,21 @@ def _put(place: Path, data: bytes) -> os.stat_result:
     return status
 
 
-def _was(db: "Connection", note: Note) -> bool:
-    """Whether a note said this once: then nobody edited its file, which only was not written since."""
-    rows = db.execute("SELECT body FROM versions WHERE note = ?", (note.id,))
-    told = (tables.decoded(body) for (body,) in rows)
-    return any(one is not None and _content(one) == _content(note) for one in told)
+def _versions(db: "Connection", note_id: str) -> list[Note]:
+    """What a note said at any time, the latest first; what lost in a conflict was never said."""
+    find = "SELECT body FROM versions WHERE note = ? AND change <> 'conflict' ORDER BY seq DESC"
+    told = (tables.decoded(body) for (body,) in db.execute(find, (note_id,)))
+    return [one for one in told if one is not None]
 
 
-def _content(note: Note) -> tuple[object, ...]:
-    return (*note.said, note.extra)
+def _words_in(value: Any) -> Iterator[str]:
+    """All names and values of some front matter."""
+    if isinstance(value, dict):
+        yield from (one for pair in value.items() for part in pair for one in _words_in(part))
+    elif isinstance(value, list):
+        yield from (one for part in value for one in _words_in(part))
+    elif value is not None:
+        yield str(value)
 
 
 def _real(folder: Path) -> str:

@@ -44,6 +44,18 @@ class NoteNotFound(LoomUsageError):
     code = "L-MEM-01"
 
 
+class NoteChanged(LoomUsageError):
+    """A note is not what it was when it was looked at."""
+
+    code = "L-MEM-02"
+
+
+class RunNotKnown(LoomUsageError):
+    """Nothing is known of a run by whose beginning notes were to be looked at."""
+
+    code = "L-MEM-03"
+
+
 class Provenance(msgspec.Struct, frozen=True, omit_defaults=True):
     """Who wrote something down, and in the middle of what."""
 
@@ -127,7 +139,7 @@ class Viewer(msgspec.Struct, frozen=True):
         return self.everything or note.place == self.place(note.scope)
 
     def place(self, scope: Scope) -> str:
-        """Where a new note of this scope lies. Raises `LoomUsageError` where there is no such place."""
+        """Where a new note of this scope lies; empty where everybody sees it, or there is no such place."""
         if scope == "session":
             return self.session
         return self.working if scope == "working" else ""
@@ -215,7 +227,9 @@ def _tags(value: Any) -> tuple[str, ...]:
 def _label(value: Any, field: str, *, empty: bool = False) -> str:
     if not isinstance(value, str):
         raise LoomUsageError(f"{field}: {value!r:.80} is no word")
-    label = " ".join(unicodedata.normalize("NFC", clean(value)).split())
+    label = " ".join(clean(value).split())
+    if len(label) <= 4 * MOST_TAG:  # no form of Unicode is longer; of more marks, time would be quadratic
+        label = unicodedata.normalize("NFC", label)
     if len(label) > MOST_TAG or (not label and not empty):
         raise LoomUsageError(f"{field}: 1 to {MOST_TAG} characters")
     return label

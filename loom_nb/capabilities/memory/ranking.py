@@ -16,8 +16,10 @@ what is relevant; nothing comes back for being new or important.
   of a store with N notes, n of which have the term; N counts as 10 at least, so that in a memory that has
   just begun a word says something, too. A word that only begins like a term counts 0.7. Of long queries the
   twelve terms that weigh most are what a note could get at most.
-- vector: the cosine of the nearest piece of the note, from `vector_floor` (nothing) to 1; 0 without an
-  embedder, and its weight does not count then.
+- vector: how far the cosine of the nearest piece of the note lies above what is usual, to 1. Usual is the
+  median of all pieces, where they are twenty or more, and at least `vector_floor`: embedders differ in the
+  cosine that they give to strangers, from 0 to 0.8. A note that no word speaks for comes back only from
+  what the embedder says is near (`least`). 0 without an embedder, and its weight does not count then.
 - salience: 0.5 · importance + 0.3 if pinned + 0.2 · min(1, ln(1 + uses) / ln 21).
 - recency: ½ ^ (days since it was written or last recalled / half-life of its scope); 1 in scope semantic.
 """
@@ -32,6 +34,8 @@ import msgspec
 from loom_nb.capabilities.memory.notes import Note
 from loom_nb.capabilities.memory.stems import shorter
 from loom_nb.errors import LoomUsageError
+from loom_nb.retrieval.fusion import lifted
+from loom_nb.retrieval.vectors import Near
 
 K1, B = 1.2, 0.75
 FEWEST = 10
@@ -72,7 +76,7 @@ class MemoryWeights:
     """Of notes of scope persistent and session."""
     working_half_life_days: float = 1.0
     vector_floor: float = 0.1
-    """The cosine that texts without anything in common have, for the embedder that is used."""
+    """The cosine that texts without anything in common have at least, for the embedder that is used."""
 
     def __post_init__(self) -> None:
         weights = (self.words, self.vector, self.salience, self.recency)
@@ -96,11 +100,14 @@ class Hit(msgspec.Struct, frozen=True):
     """`words`, `vector`, `salience`, `recency`, each 0 to 1; empty where nothing was looked for."""
     terms: tuple[str, ...] = ()
     """The stems of the query that stand in it."""
+    least: float = 0.0
+    """What `vector` has to be to say that it belongs to the query; that of the embedder."""
 
     @property
     def relevance(self) -> float:
         """What is held against the threshold."""
-        return max(self.components.get("words", 0.0), self.components.get("vector", 0.0))
+        vector = self.components.get("vector", 0.0)
+        return max(self.components.get("words", 0.0), vector if vector >= self.least else 0.0)
 
     def why(self) -> str:
         """In a line: "words 0.62 (coffee, milk) · salience 0.25 · recency 0.98"."""
@@ -152,7 +159,7 @@ def words_score(
             times = min(counts[part] for part in made_of)
         if not times and term == typed and (f" {term}" in stems or any(counts[one] for one in shorter(term))):
             times = BEGINS
-        if not times and len(term) >= SHORTEST_BEGINNING and f" {term}" in stems:
+        if not times and is_beginning(term) and f" {term}" in stems:
             times = BEGINS
         if times:
             found.append(term)
@@ -160,9 +167,14 @@ def words_score(
     return min(1.0, total / most), tuple(found)
 
 
-def vector_score(cosine: float, weights: MemoryWeights) -> float:
-    """The component `vector`."""
-    return min(1.0, max(0.0, (cosine - weights.vector_floor) / (1 - weights.vector_floor)))
+def is_beginning(term: str) -> bool:
+    """Whether longer words are found by a term."""
+    return len(term) >= SHORTEST_BEGINNING and term.isalpha()
+
+
+def vector_scores(near: Near, weights: MemoryWeights) -> dict[int, float]:
+    """The component `vector`, by what was found."""
+    return lifted(near.cosines, max(near.usual, weights.vector_floor))
 
 
 def salience(note: Note) -> float:
@@ -181,8 +193,9 @@ def recency(note: Note, now: float, weights: MemoryWeights) -> float:
 
 
 def ranked(
-    note: Note, words: float, vector: float | None, terms: tuple[str, ...], now: float, weights: MemoryWeights
-) -> Hit:
+    note: Note, words: float, vector: float | None, terms: tuple[str, ...], now: float,
+    weights: MemoryWeights, least: float = 0.0,
+) -> Hit:  # fmt: skip
     """A hit with its score and components, rounded so that they read the same everywhere.
 
     Args:
@@ -192,6 +205,7 @@ def ranked(
         terms: that it has.
         now: seconds since the epoch.
         weights: what counts how much.
+        least: what `vector` has to be to count as relevant.
     """
     parts: dict[str, float] = {
         "words": words,
@@ -203,7 +217,7 @@ def ranked(
     sum_of_weights = sum(getattr(weights, name) for name in parts)
     score = sum(getattr(weights, name) * value for name, value in parts.items()) / sum_of_weights
     shown: dict[str, float] = {name: round(parts[name], 4) for name in COMPONENTS if name in parts}
-    return Hit(note, round(score, 4), shown, terms)
+    return Hit(note, round(score, 4), shown, terms, least)
 
 
 def in_order(hits: Sequence[Hit]) -> list[Hit]:

@@ -1,8 +1,8 @@
 """Whether a text says what notes say already, so that a memory does not grow by copying itself.
 
 Two notes are the same if their words are, whatever their case, punctuation and articles. A text is told
-already if all its words stand in the notes nearest to it, and nearly all of them in the same order: so a
-number that changed makes it news, and what was recalled and is said again does not.
+already if it is a piece of one note, word for word, or made of whole notes and nothing else: so a number that
+changed or names that changed places make it news, and what was recalled and is said again is none.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from loom_nb.retrieval.analysis import words
 
 _FILLER_WORDS = """
-    a an the that this is are was were to of and please remember note der die das dass ein eine ist sind
+    a an the that this is are to of and please remember note der die das dass ein eine ist sind
     und le la les un une est sont et que el los las es son y"""
 _FILLERS = frozenset(_FILLER_WORDS.split())
 _NEGATIONS = frozenset(
@@ -33,9 +33,8 @@ _NEGATIONS = frozenset(
     )
 )
 _CHINESE_NO = re.compile("[不没無无非未别]")
-_RUN = 3
-_SHARE = 0.8
-"""Of the runs of three words that have to be known."""
+_LEAST = 3
+"""Words of a note that a longer text may take the place of."""
 
 
 def said(text: str) -> list[str]:
@@ -55,27 +54,31 @@ def is_told(text: str, notes: Sequence[str]) -> bool:
     if not new:
         return False
     known = [said(note) for note in notes]
-    if not set(new) <= {word for note in known for word in note} or _denials(new, text) != max(
-        (_denials(old, note) for old, note in zip(known, notes, strict=True) if set(old) & set(new)),
-        default=0,
+    if any(
+        _holds(new, old) and _denials(new, text) == _denials(old, note)
+        for old, note in zip(known, notes, strict=True)
     ):
-        return False
-    size = min(_RUN, len(new))
-    runs = _runs(new, size)
-    stand = {run for note in known for run in _runs(note, size)}
-    return len(runs & stand) >= _SHARE * len(runs)
+        return True
+    rest = _line(new)
+    for old in sorted(filter(None, known), key=len, reverse=True):
+        rest = rest.replace(_line(old), "  ")
+    return not rest.strip()
 
 
 def extends(text: str, note: str) -> bool:
     """Whether a text says all that a note says, in the same words, and more."""
     new, old = said(text), said(note)
-    if len(old) < _RUN or len(new) <= len(old):
-        return False
-    return any(new[at : at + len(old)] == old for at in range(len(new) - len(old) + 1))
+    return _LEAST <= len(old) < len(new) and _holds(old, new)
 
 
-def _runs(said: Sequence[str], size: int) -> set[tuple[str, ...]]:
-    return {tuple(said[at : at + size]) for at in range(len(said) - size + 1)}
+def _holds(part: Sequence[str], whole: Sequence[str]) -> bool:
+    """Whether words stand in others one behind the other."""
+    return _line(part) in _line(whole)
+
+
+def _line(said: Sequence[str]) -> str:
+    """Words with blanks around each, to be looked for as a text: in C, and in linear time."""
+    return f" {' '.join(said)} "
 
 
 def _denials(said: Sequence[str], text: str) -> int:

@@ -8,8 +8,10 @@ on how many notes there are. What faces build on, all of it synchronous and safe
     get(id) -> Note                             history(id) -> (NoteVersion, …), the oldest first
     add(text, *, category, tags, pinned, importance, scope, viewer, by) -> Added(note, how, similar)
     edit(id, field, value, by=PERSON) -> Note   change(id, by=PERSON, **fields) -> Note
-    pin(id, on=True, by=PERSON) -> Note         forget(id, by=PERSON) -> Note
-    undo(id=None, by=PERSON) -> Undone          why(id, run=None, limit=20, session="") -> (Recall, …)
+    pin(id, on=True, by=PERSON) -> Note         pin_all(ids, on=True, by=PERSON) -> (Note, …)
+    forget(id, by=PERSON) -> Note               forget_all(ids, by=PERSON) -> (Note, …)
+    undo(id=None, by=PERSON) -> Undone          undo_all({id: version}, by=PERSON) -> (Note, …)
+    undoable(id) -> NoteVersion or None         why(id, run=None, limit=20, session="") -> (Recall, …)
     as_of(seconds or run, query, sort, offset, limit, session="") -> Page
     choose(query, …) -> Chosen                  would_change(id, query, …) -> WouldChange
     last_change() -> int                        grows with each change: whether to look again
@@ -31,16 +33,19 @@ from loom_nb.capabilities.memory.finding import Finder, Place, Query
 from loom_nb.capabilities.memory.listing import Page, Recall
 from loom_nb.capabilities.memory.notes import (
     EVERYTHING,
-    FIELDS,
+    MOST_TAGS,
     NOBODY,
     PERSON,
     Change,
     Note,
+    NoteChanged,
     NoteNotFound,
     NoteVersion,
     Provenance,
+    RunNotKnown,
     Scope,
     Viewer,
+    Who,
     checked,
     id_of,
     place_of,
@@ -91,6 +96,8 @@ class NoteStore:
         weights: of the ranking.
         threshold: what counts as relevant, 0 to 1.
         clean: takes secrets out of all words before they are kept.
+        kept: takes out of what a person writes, and of files, the secrets that somebody else knows. It may
+            take a moment and raise: then nothing is written. What an agent writes has passed its gates.
         busy_seconds: how long to wait while another process writes.
 
     Every method raises `StoreError` where the file cannot be read or written.
@@ -104,6 +111,7 @@ class NoteStore:
         weights: MemoryWeights | None = None,
         threshold: float = THRESHOLD,
         clean: Callable[[str], str] = lambda text: text,
+        kept: Callable[[str], str] = lambda text: text,
         busy_seconds: float = 10.0,
     ) -> None:
         if not 0 <= threshold <= 1:
@@ -113,6 +121,7 @@ class NoteStore:
         self.threshold = threshold
         self._now = now
         self.clean = clean
+        self._kept = kept
         self._database = Database(self.path, tables.SCHEMA, busy_seconds)
         self._finder = Finder()
 
@@ -139,12 +148,13 @@ class NoteStore:
 
         Raises:
             LoomUsageError: a value is none that its field takes.
+            LoomError: it cannot be said whether it holds a secret.
         """
         given = {
             "text": text, "category": category, "tags": tags, "pinned": pinned, "importance": importance,
             "scope": scope,
         }  # fmt: skip
-        fields = self._fields(given)
+        fields = self._fields(given, by)
         fields["place"] = place_of(fields["scope"], viewer)
         with self.writing() as db:
             old, similar = self._alike(db, fields, viewer)
@@ -164,20 +174,33 @@ class NoteStore:
         with self._database.transaction() as db:
             return _found(db, note_id)
 
-    def edit(self, note_id: str, field: str, value: Any, by: Provenance = PERSON) -> Note:
+    def edit(
+        self, note_id: str, field: str, value: Any, by: Provenance = PERSON, *, expected: int | None = None
+    ) -> Note:
         """Change one field of a note. Raises as `change`."""
-        return self.change(note_id, by, **{field: value})
+        return self.change(note_id, by, expected=expected, **{field: value})
 
-    def change(self, note_id: str, by: Provenance = PERSON, viewer: Viewer = NOBODY, **fields: Any) -> Note:
+    def change(
+        self, note_id: str, by: Provenance = PERSON, viewer: Viewer = NOBODY, *,
+        expected: int | None = None, **fields: Any,
+    ) -> Note:  # fmt: skip
         """Change fields of a note: text, category, tags, pinned, importance, scope.
+
+        Args:
+            note_id: of the note.
+            by: who does it.
+            viewer: for whom, where the scope becomes that of a session or a notebook.
+            expected: the version that the note must have; None: any.
+            fields: by name, what they are to be.
 
         Raises:
             NoteNotFound: there is none of this id.
+            NoteChanged: it has another version.
             LoomUsageError: there is no such field, or it does not take this value.
         """
-        fields = self._fields(fields)
+        fields = self._fields(fields, by)
         with self.writing() as db:
-            old = _found(db, note_id)
+            old = _found(db, note_id, expected)
             if fields.get("scope", old.scope) != old.scope:
                 fields["place"] = place_of(fields["scope"], viewer)
             new = msgspec.structs.replace(old, **fields)
@@ -187,38 +210,84 @@ class NoteStore:
         """Show a note in every run, or no longer. Raises `NoteNotFound`."""
         return self.change(note_id, by, pinned=on)
 
-    def forget(self, note_id: str, by: Provenance = PERSON) -> Note:
-        """Let a note go; `undo` brings it back. Raises `NoteNotFound`."""
+    def pin_all(self, note_ids: Iterable[str], on: bool = True, by: Provenance = PERSON) -> tuple[Note, ...]:
+        """Show notes in every run, or no longer: one change. Those of them that are there and were not so."""
         with self.writing() as db:
-            note = _found(db, note_id)
+            notes = (tables.read(db, note_id) for note_id in dict.fromkeys(note_ids))
+            moment, batch, done = self._now(), 0, []
+            for old in notes:
+                if old is not None and old.pinned != on:
+                    note = msgspec.structs.replace(
+                        old, pinned=on, updated=moment, version=old.version + 1, by=by
+                    )
+                    tables.write(db, note)
+                    batch = tables.version(db, note, "edited", moment, by, batch)
+                    done.append(note)
+            return tuple(done)
+
+    def forget(self, note_id: str, by: Provenance = PERSON, *, expected: int | None = None) -> Note:
+        """Let a note go; `undo` brings it back. Raises `NoteNotFound`, and `NoteChanged` as `change`."""
+        with self.writing() as db:
+            note = _found(db, note_id, expected)
             tables.remove(db, note_id)
             tables.version(db, note, "forgotten", self._now(), by)
             return note
 
-    def undo(self, note_id: str | None = None, by: Provenance = PERSON) -> Undone:
+    def forget_all(self, note_ids: Iterable[str], by: Provenance = PERSON) -> tuple[Note, ...]:
+        """Let notes go: one change. Those of them that were there."""
+        with self.writing() as db:
+            notes = [tables.read(db, note_id) for note_id in dict.fromkeys(note_ids)]
+            there, moment, batch = [note for note in notes if note is not None], self._now(), 0
+            for note in there:
+                tables.remove(db, note.id)
+                batch = tables.version(db, note, "forgotten", moment, by, batch)
+            return tuple(there)
+
+    def undoable(self, note_id: str) -> NoteVersion | None:
+        """What `undo` would take back of a note; None where there is nothing."""
+        return next((one for one in reversed(self.history(note_id)) if not one.undone), None)
+
+    def undo(
+        self, note_id: str | None = None, by: Provenance = PERSON, *, only_by: Who | None = None,
+        expected: int | None = None,
+    ) -> Undone:  # fmt: skip
         """Take back the last change that is not taken back yet, of one note or of all.
+
+        Where that is words of a file that lost against those of the note, they are what it says now.
+
+        Args:
+            note_id: of the note; None: whichever was changed last.
+            by: who does it.
+            only_by: who must have made that change; None: anybody.
+            expected: the number of that change, as `undoable` gives it; None: any.
 
         Raises:
             LoomUsageError: there is none.
+            NoteChanged: it was made by somebody else, or is another one.
         """
-        where, values = ("AND note = ?", (note_id,)) if note_id is not None else ("", ())
         with self.writing() as db:
-            last = db.execute(
-                f"""SELECT batch, change FROM versions WHERE NOT undone AND change <> 'conflict' {where}
-                ORDER BY seq DESC LIMIT 1""", values,  # noqa: S608
-            ).fetchone()  # fmt: skip
-            if last is None:
-                raise LoomUsageError("there is nothing to undo" + (f" of {note_id}" if note_id else ""))
-            rows = db.execute(
-                f"SELECT note, min(seq) FROM versions WHERE batch = ? {where} GROUP BY note",  # noqa: S608
-                (last[0], *values),
-            ).fetchall()
-            db.execute(f"UPDATE versions SET undone = 1 WHERE batch = ? {where}", (last[0], *values))  # noqa: S608
-            batch, notes = 0, []
-            for one, first in rows:
-                note, batch = self._back(db, one, first, batch, by)
-                notes += [note] if note else []
-            return Undone(last[1], tuple(notes))
+            return self._undo(db, note_id, by, only_by, expected)
+
+    def undo_all(self, versions: Mapping[str, int], by: Provenance = PERSON) -> tuple[Note, ...]:
+        """Take back the last change of each of some notes, of all or of none.
+
+        Args:
+            versions: of the notes by id, as they must be; 0: it is gone.
+            by: who does it.
+
+        Raises:
+            NoteChanged: one of them has another version.
+            LoomUsageError: there is nothing to undo of one of them.
+        """
+        with self.writing() as db:
+            for note_id, version in versions.items():
+                note = tables.read(db, note_id)
+                if (note.version if note is not None else 0) != version:
+                    raise NoteChanged(
+                        f"{note_id} was changed otherwise since", fixes=[f"%loom memory why {note_id}"]
+                    )
+            undone = [self._undo(db, note_id, by) for note_id in versions]
+            return tuple(note for one in undone for note in one.notes)
 
     def history(self, note_id: str) -> tuple[NoteVersion, ...]:
         """All versions of a note, the oldest first, those of a forgotten one, too."""
@@ -299,8 +368,10 @@ class NoteStore:
             session: of the run; the latest run of that id where it is empty.
 
         Raises:
-            LoomUsageError: nothing is known of this run, or there is no such sort.
+            RunNotKnown: nothing is known of this run.
+            LoomUsageError: there is no such sort.
         """
+        offset, limit = max(0, offset), max(0, limit)
         with self._database.transaction() as db:
             seq, moment = _moment(db, when, session)
             notes = [note for note in listing.as_it_was(db, seq) if viewer.sees(note)]
@@ -438,14 +509,19 @@ class NoteStore:
     def _place(self, viewer: Viewer) -> Place:
         return Place(viewer, self._now(), self.weights)
 
-    def _fields(self, given: dict[str, Any]) -> dict[str, Any]:
+    def without_secrets(self, text: str) -> str:
+        """Words of a person or a file as they may be kept. Raises LoomError where that cannot be said."""
+        return self._kept(self.clean(text))
+
+    def _fields(self, given: dict[str, Any], by: Provenance) -> dict[str, Any]:
         """Checked values without secrets."""
+        clean = self.clean if by.who == "agent" else self.without_secrets
         fields = {name: checked(name, value) for name, value in given.items()}
         for name in ("text", "category"):
             if name in fields:
-                fields[name] = checked(name, self.clean(fields[name]))
+                fields[name] = checked(name, clean(fields[name]))
         if "tags" in fields:
-            fields["tags"] = checked("tags", [self.clean(tag) for tag in fields["tags"]])
+            fields["tags"] = checked("tags", [clean(tag) for tag in fields["tags"]])
         return fields
 
     def _alike(
@@ -492,13 +568,43 @@ class NoteStore:
         tables.version(db, note, "edited", moment, by)
         return note
 
+    def _undo(
+        self, db: "Connection", note_id: str | None, by: Provenance, only_by: Who | None = None,
+        expected: int | None = None,
+    ) -> Undone:  # fmt: skip
+        where, values = ("AND note = ?", (note_id,)) if note_id is not None else ("", ())
+        find = (
+            f"SELECT {tables.VERSION}, batch FROM versions WHERE NOT undone {where} ORDER BY seq DESC LIMIT 1"  # noqa: S608
+        )
+        last = db.execute(find, values).fetchone()
+        of = f" of {note_id}" if note_id else ""
+        if last is None:
+            raise LoomUsageError(f"there is nothing to undo{of}")
+        seq, change, batch = last[0], last[1], last[-1]
+        if expected not in (None, seq):
+            raise NoteChanged(f"the last change{of} is another one by now")
+        if only_by is not None:
+            version = tables.version_of(last[:-1])
+            if version is None or version.by.who != only_by:
+                raise NoteChanged(f"the last change{of} was made by somebody else")
+        rows = db.execute(
+            f"SELECT note, min(seq) FROM versions WHERE batch = ? {where} GROUP BY note",  # noqa: S608
+            (batch, *values),
+        ).fetchall()
+        db.execute(f"UPDATE versions SET undone = 1 WHERE batch = ? {where}", (batch, *values))  # noqa: S608
+        batch, notes = 0, []
+        for one, first in rows:
+            note, batch = self._back(db, one, first, batch, by, lost=change == "conflict")
+            notes += [note] if note else []
+        return Undone(change, tuple(notes))
+
     def _back(
-        self, db: "Connection", note_id: str, before: int, batch: int, by: Provenance
+        self, db: "Connection", note_id: str, before: int, batch: int, by: Provenance, *, lost: bool = False
     ) -> tuple[Note | None, int]:
-        """Make a note what it was before a change; gives it, and the batch of what was done."""
+        """Make a note what it was before a change, or what lost in it; gives it, and its batch."""
+        which = "seq = ?" if lost else "seq < ? AND change <> 'conflict'"
         row = db.execute(
-            f"""SELECT {tables.VERSION} FROM versions
-            WHERE note = ? AND seq < ? AND change <> 'conflict' ORDER BY seq DESC LIMIT 1""",  # noqa: S608
+            f"SELECT {tables.VERSION} FROM versions WHERE note = ? AND {which} ORDER BY seq DESC LIMIT 1",  # noqa: S608
             (note_id, before),
         ).fetchone()
         was = tables.version_of(row) if row else None
@@ -520,10 +626,12 @@ class NoteStore:
         return note, tables.version(db, note, change, moment, by, batch, undone=True)
 
 
-def _found(db: "Connection", note_id: str) -> Note:
+def _found(db: "Connection", note_id: str, expected: int | None = None) -> Note:
     note = tables.read(db, note_id) if isinstance(note_id, str) else None
     if note is None:
         raise NoteNotFound(f"there is no note {note_id!r:.80}", fixes=["%loom memory"])
+    if expected not in (None, note.version):
+        raise NoteChanged(f"the note {note_id} was changed meanwhile, by {note.by}")
     return note
 
 
@@ -538,7 +646,7 @@ def _merged(old: Note, fields: dict[str, Any]) -> Note:
         old,
         text=text,
         category=old.category or fields["category"],
-        tags=checked("tags", tuple(dict.fromkeys((*old.tags, *fields["tags"])))[: len(FIELDS) * 5]),
+        tags=checked("tags", tuple(dict.fromkeys((*old.tags, *fields["tags"])))[:MOST_TAGS]),
         pinned=old.pinned or fields["pinned"],
         importance=max(old.importance, fields["importance"]),
     )
@@ -553,15 +661,19 @@ def _moment(db: "Connection", when: float | str, session: str) -> tuple[int, flo
         """SELECT seq, moment FROM runs WHERE run = ? AND (? = '' OR session = ?)
         ORDER BY moment DESC LIMIT 1""", (when, session, session),
     ).fetchone()  # fmt: skip
-    row = (
-        row
-        or db.execute(
-            "SELECT min(seq) - 1, min(moment) FROM versions WHERE run = ? HAVING count(*)", (when,)
-        ).fetchone()
-    )
     if row is None:
-        raise LoomUsageError(
+        row = _first_change(db, when, session)
+    if row is None:
+        raise RunNotKnown(
             f"the memory knows nothing of a run {when!r:.80}",
             fixes=["%loom runs", "as_of(seconds since 1970)"],
         )
     return int(row[0]), float(row[1])
+
+
+def _first_change(db: "Connection", run: str, session: str) -> tuple[int, float] | None:
+    """The same of a run that was shown nothing, by the first note that it changed."""
+    find = f"SELECT {tables.VERSION} FROM versions WHERE run = ? ORDER BY seq"  # noqa: S608  our own words
+    changes = map(tables.version_of, db.execute(find, (run,)))
+    first = next((one for one in changes if one is not None and session in ("", one.by.session)), None)
+    return (first.seq - 1, first.moment) if first is not None else None

@@ -11,15 +11,15 @@ from typing import Any, Literal
 
 from loom_nb.capabilities.memory.choosing import shown
 from loom_nb.capabilities.memory.finding import Query
-from loom_nb.capabilities.memory.notes import Note, NoteNotFound, Provenance, Scope, Viewer
+from loom_nb.capabilities.memory.notes import Note, NoteNotFound, NoteVersion, Provenance, Scope, Viewer
 from loom_nb.capabilities.memory.ranking import Hit
-from loom_nb.capabilities.memory.store import NoteStore, Undone
-from loom_nb.errors import LoomUsageError, ToolError
+from loom_nb.capabilities.memory.store import NoteStore
+from loom_nb.errors import LoomUsageError, StoreError, ToolError
 from loom_nb.events import MemoryChanged, NotesRecalled, RecalledNote
 from loom_nb.messages import Origin, TextPart
 from loom_nb.protocols import current_call
 from loom_nb.tokens import estimate
-from loom_nb.tools import Assessment, Tool, tool
+from loom_nb.tools import Assessment, Effect, Tool, tool
 from loom_nb.wording import counted, one_line
 
 LINE = 200
@@ -28,6 +28,7 @@ MOST_READ = 12_000
 """Characters of a note that are read at once."""
 
 MOST_PASSED_OVER = 1_000_000_000
+_WRITES: frozenset[Effect] = frozenset({"writes"})
 
 Find = Callable[[str], Any]
 """An awaitable `Query` of a text: with its vector, where somebody embeds."""
@@ -42,16 +43,20 @@ class MemoryTools:
         store: the notes.
         scope: of what is remembered, where the model says none.
         tokens: of the notes that a search gives.
+        faced: whether these are the notes that `%loom memory` shows.
         find: makes a query of a text.
         changed: called after each change.
     """
 
-    def __init__(self, store: NoteStore, scope: Scope, tokens: int, find: Find, changed: Changed) -> None:
+    def __init__(
+        self, store: NoteStore, scope: Scope, tokens: int, find: Find, changed: Changed, *, faced: bool = True
+    ) -> None:
         self._store = store
         self._scope: Scope = scope
         self._tokens = tokens
         self._find = find
         self._changed = changed
+        self._faced = faced
 
     def tools(self) -> tuple[Tool, ...]:
         """As a capability brings them."""
@@ -94,7 +99,7 @@ class MemoryTools:
         except LoomUsageError as error:
             raise ToolError(error.title, cause=error.cause) from None
         if added.how != "known":
-            _say(added.note, "added" if added.how == "added" else "edited")
+            self._say(added.note, "added" if added.how == "added" else "edited")
             await self._changed()
         told = {
             "added": f"remembered as {added.note.id}",
@@ -122,7 +127,11 @@ class MemoryTools:
         hits, parts = self._fitting(found)
         if not hits:
             return [TextPart("no note fits this", Origin("tool", "search_memory"))]
-        await asyncio.to_thread(self._store.used, hits, how="search", query=query, by=by)
+        try:
+            await asyncio.to_thread(self._store.used, hits, how="search", query=query, by=by)
+        except StoreError as error:
+            failed = f"(that they were shown is not written down: {error.title})"
+            parts.append(TextPart(failed, Origin("tool", "search_memory")))
         context = current_call.get()
         if context is not None:
             context.say(recalled(hits, query, "search", len(found) - len(hits), context.call_id))
@@ -186,12 +195,14 @@ class MemoryTools:
         fields: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         before = await asyncio.to_thread(self._seen, note_id)
         try:
-            note = await asyncio.to_thread(lambda: self._store.change(note_id, by, **fields))
+            note = await asyncio.to_thread(
+                lambda: self._store.change(note_id, by, expected=before.version, **fields)
+            )
         except LoomUsageError as error:
             raise ToolError(error.title, cause=error.cause) from None
         if note.version == before.version:
             return f"the note {note_id} is as it was"
-        _say(note, "edited", before.text)
+        self._say(note, "edited", before.text)
         await self._changed()
         return f"the note {note_id} was changed"
 
@@ -200,18 +211,18 @@ class MemoryTools:
 
         Args:
             note_id: of the note, as a search gives it.
-            undo: bring it back instead, or take back the last change of it.
+            undo: take back the last change of it instead: one that was forgotten comes back, one that was
+                changed says what it said before, one that was remembered is gone.
         """
         by, viewer = _here()
         try:
             if undo:
-                undone: Undone = await asyncio.to_thread(self._taken_back, note_id, by, viewer)
-                _say(undone.notes[0], "restored")
-                told = f"the last change of the note {note_id} was taken back"
+                last = await asyncio.to_thread(self._last, note_id, viewer)
+                told = await asyncio.to_thread(self._take_back, last, by)
             else:
                 note = await asyncio.to_thread(self._seen, note_id)
-                await asyncio.to_thread(self._store.forget, note_id, by)
-                _say(note, "forgotten")
+                await asyncio.to_thread(lambda: self._store.forget(note_id, by, expected=note.version))
+                self._say(note, "forgotten")
                 told = f"the note {note_id} is forgotten; forget(id, undo=true) brings it back"
         except LoomUsageError as error:
             raise ToolError(error.title, cause=error.cause) from None
@@ -244,37 +255,81 @@ class MemoryTools:
             raise ToolError(f"there is no note {note_id!r:.80}", fixes=["search_memory finds notes"])
         return note
 
-    def _taken_back(self, note_id: str, by: Provenance, viewer: Viewer) -> Undone:
+    def _last(self, note_id: str, viewer: Viewer) -> NoteVersion:
+        """The change of a note that an undo takes back. Raises ToolError where an agent may not."""
         history = self._store.history(note_id)
         if not history or not viewer.sees(history[-1].note):
             raise ToolError(f"there is no note {note_id!r:.80}")
-        last = next((one for one in reversed(history) if not one.undone and one.change != "conflict"), None)
-        if last is not None and last.by.who != "agent":
+        last = next((one for one in reversed(history) if not one.undone), None)
+        if last is None:
+            raise ToolError(f"there is nothing to undo of {note_id}")
+        if last.by.who != "agent":
             raise ToolError(
                 f"the last change of the note {note_id} is not yours to take back",
                 cause="a person made it, who can say `%loom memory undo`",
             )
-        return self._store.undo(note_id, by)
+        return last
+
+    def _take_back(self, last: NoteVersion, by: Provenance) -> str:
+        """Take back a change, unless another one came; what became of the note."""
+        note_id = last.note.id
+        undone = self._store.undo(note_id, by, only_by="agent", expected=last.seq)
+        note = undone.notes[0]
+        if last.change == "added":
+            self._say(note, "forgotten", undoes=True)
+            return f"that the note {note_id} was remembered is taken back: it is gone"
+        if last.change == "forgotten":
+            self._say(note, "restored", undoes=True)
+            return f"the note {note_id} is back: that it was forgotten is taken back"
+        self._say(note, "edited", last.note.text, undoes=True)
+        words = f"it says again: {one_line(note.text, LINE)}"
+        return f"the last change of the note {note_id} is taken back; " + (
+            words if note.text != last.note.text else "its words are the same"
+        )
+
+    def _say(
+        self, note: Note, change: Literal["added", "edited", "forgotten", "restored"], before: str = "",
+        *, undoes: bool = False,
+    ) -> None:  # fmt: skip
+        context = current_call.get()
+        if context is not None:
+            words, was = one_line(note.text, LINE), one_line(before, LINE)
+            is_undoable = self._faced and not undoes
+            context.say(
+                MemoryChanged(note.id, change, words, was, note.version, context.call_id, is_undoable)
+            )
 
     def _about_remember(self, text: str, **_: object) -> Assessment:
-        return Assessment(frozenset({"writes"}), reasons=("adds to the memory",), preview=text)
+        return Assessment(_WRITES, reasons=("adds to the memory",), preview=text)
 
     def _about_update(self, note_id: str, text: str = "", **_: object) -> Assessment:
         return self._about(note_id, "changes a note", text and f"\n→ {text}")
 
     def _about_forget(self, note_id: str, undo: bool = False) -> Assessment:
-        if undo:
-            return Assessment(frozenset({"writes"}), reasons=("brings a note back",))
-        return self._about(note_id, "forgets a note", "")
+        if not undo:
+            return self._about(note_id, "forgets a note", "")
+        try:
+            last = self._last(note_id, _here()[1])
+        except ToolError as error:
+            return Assessment(_WRITES, failure=error.title)
+        reason, preview = {
+            "added": ("takes back that a note was remembered", last.note.text),
+            "forgotten": ("brings a note back", last.note.text),
+        }.get(last.change, ("takes back the last change of a note", self._before(last)))
+        return Assessment(_WRITES, reasons=(reason,), preview=preview, seal=f"undo {last.seq}")
+
+    def _before(self, last: NoteVersion) -> str:
+        """A note as it is and, where that is otherwise, as it was before its last change."""
+        earlier = [one for one in self._store.history(last.note.id) if one.seq < last.seq]
+        was = next((one.note.text for one in reversed(earlier) if one.change != "conflict"), "")
+        return last.note.text + (f"\n→ {was}" if was != last.note.text else "")
 
     def _about(self, note_id: str, reason: str, after: str) -> Assessment:
         try:
             note = self._seen(note_id)
         except ToolError as error:
-            return Assessment(frozenset({"writes"}), failure=error.title)
-        return Assessment(
-            frozenset({"writes"}), reasons=(reason,), preview=note.text + after, seal=str(note.version)
-        )
+            return Assessment(_WRITES, failure=error.title)
+        return Assessment(_WRITES, reasons=(reason,), preview=note.text + after, seal=str(note.version))
 
 
 def recalled(
@@ -299,13 +354,6 @@ def _here() -> tuple[Provenance, Viewer]:
         return Provenance("agent"), Viewer()
     by = Provenance("agent", call.session, call.run, call.notebook, call.cell, call.agent)
     return by, Viewer(call.session, call.notebook)
-
-
-def _say(note: Note, change: Literal["added", "edited", "forgotten", "restored"], before: str = "") -> None:
-    context = current_call.get()
-    if context is not None:
-        words, was = one_line(note.text, LINE), one_line(before, LINE)
-        context.say(MemoryChanged(note.id, change, words, was, note.version, context.call_id))
 
 
 def _labelled(note: Note) -> str:

@@ -1,10 +1,18 @@
-"""Vectors of notes: made piece by piece, so that the end of a long note counts as much as its beginning."""
+"""Vectors of notes: made piece by piece, so that the end of a long note counts as much as its beginning.
+
+What an embedder does not know, such as words in a script of which it learnt nothing, has a vector of zeros:
+near to nothing, and asked for no more.
+"""
 
 from typing import TYPE_CHECKING
 
 from loom_nb.capabilities.memory.finding import Query
 from loom_nb.capabilities.memory.store import NoteStore
+from loom_nb.capabilities.memory.tables import vector_key
+from loom_nb.retrieval.analysis import query_terms
 from loom_nb.retrieval.embedding import Embedder, vectors_of
+from loom_nb.retrieval.retrying import Retrying
+from loom_nb.runtime.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from loom_nb.retrieval.embedding import Vectors
@@ -14,6 +22,8 @@ PIECE = 900
 OVERLAP = 150
 BATCH = 64
 """Pieces that are embedded at once."""
+PATIENCE = RetryPolicy(max_attempts=2, first_delay=0.5, longest_retry_after=2.0)
+"""With an embedder that is busy: a run that begins waits for it, and words find, too."""
 
 
 def pieces(text: str, size: int = PIECE, overlap: int = OVERLAP) -> list[str]:
@@ -29,29 +39,65 @@ def pieces(text: str, size: int = PIECE, overlap: int = OVERLAP) -> list[str]:
     return [*found, text[start:]]
 
 
-async def embed_notes(store: NoteStore, embedder: Embedder, most: int = 256) -> int:
+async def embed_notes(
+    store: NoteStore, embedder: Embedder, most: int = 256, dimension: int | None = None
+) -> int:
     """Make the vectors of notes that have none yet, `most` notes at most; how many were made.
+
+    Words leave for the embedder without what is known as a secret by now. Where the embedder has come to
+    give vectors of another dimension, those that it gave before are forgotten, and made anew.
+
+    Args:
+        store: the notes.
+        embedder: who is asked.
+        most: notes, in one call.
+        dimension: of its vectors, where that is known: that of a query.
 
     Raises:
         ModelError, LoomKeyError, EmbeddingError: the embedder failed; what was made before is kept.
     """
-    done = 0
+    embedder, done = Retrying(embedder, PATIENCE), 0
+    if dimension is not None:
+        _forget_others(store, embedder.name, dimension)
     while done < most and (missing := store.without_vectors(embedder.name, min(BATCH, most - done))):
-        texts = [(number, piece) for number, text in missing for piece in pieces(text)]
+        texts = [
+            (number, piece)
+            for number, text in missing
+            for piece in pieces(store.clean(text))
+            if not piece.isspace()
+        ]
         rows: dict[int, list[Vectors]] = {number: [] for number, _ in missing}
         for start in range(0, len(texts), BATCH):
             some = texts[start : start + BATCH]
-            made = await vectors_of(embedder, [piece for _, piece in some], "document")
+            made = await vectors_of(embedder, [piece for _, piece in some], "document", dimension, zeros=True)
+            dimension = made.shape[1]
             for (number, _), row in zip(some, made, strict=True):
                 rows[number].append(row)
         store.keep_vectors(embedder.name, rows)
+        if not done and dimension is not None:
+            _forget_others(store, embedder.name, dimension)
         done += len(missing)
     return done
 
 
 async def embedded_query(embedder: Embedder | None, text: str) -> Query:
-    """A query with its vector, where somebody embeds. Raises as `embed_notes`."""
-    if embedder is None or not text.strip():
+    """A query with its vector, where somebody embeds and there is something to look for.
+
+    Raises as `embed_notes`.
+    """
+    if embedder is None or not query_terms(text):
         return Query(text)
-    made = await vectors_of(embedder, [text], "query")
-    return Query(text, made[0], embedder.name)
+    patient = Retrying(embedder, PATIENCE)
+    made = await vectors_of(patient, [text], "query", zeros=True)
+    return Query(text, made[0], patient.name, patient.least)
+
+
+def _forget_others(store: NoteStore, model: str, dimension: int) -> None:
+    """Let vectors of a model go that have another dimension, so that their notes count as without any."""
+    key, size = vector_key(model), 4 * dimension
+    ends = """SELECT 1 WHERE EXISTS (SELECT 1 FROM (SELECT vector FROM vectors WHERE model = :key
+        ORDER BY seq LIMIT 1) WHERE length(vector) <> :size) OR EXISTS (SELECT 1 FROM (SELECT vector FROM
+        vectors WHERE model = :key ORDER BY seq DESC LIMIT 1) WHERE length(vector) <> :size)"""
+    with store.writing() as db:
+        if db.execute(ends, {"key": key, "size": size}).fetchone():
+            db.execute("DELETE FROM vectors WHERE model = ? AND length(vector) <> ?", (key, size))

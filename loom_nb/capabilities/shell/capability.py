@@ -21,9 +21,10 @@ from typing import Any
 from loom_nb import settings
 from loom_nb.capabilities.shell.command import QUIET_ENVIRONMENT, assess_command
 from loom_nb.capabilities.shell.tasks import Task, Tasks
+from loom_nb.checks import check, flag, number, one_of, path_of, whole
 from loom_nb.errors import LoomUsageError, SetupError, ToolError
 from loom_nb.protocols import Toolset, current_call
-from loom_nb.sandbox import Child, Finished, Sandbox, Walls, Wanted, child_environment, choose
+from loom_nb.sandbox import WANTED, Child, Finished, Sandbox, Walls, Wanted, child_environment, choose
 from loom_nb.tools import Assessment, Effect, Tool, tool
 
 MAX_TIMEOUT = 3_600.0
@@ -33,6 +34,14 @@ MAX_COMMAND = 100_000
 MAX_WAIT = 60.0
 """Seconds that task_output waits at most."""
 _CLOSING = 2.0
+
+_SETTINGS = {
+    "root": path_of(such_as='"data"'),
+    "sandbox": one_of(*WANTED),
+    "network": flag(),
+    "timeout": number(above=0, most=MAX_TIMEOUT, unit="a number of seconds", such_as="120"),
+    "max_output": whole(1_000, such_as="200_000"),
+}
 
 
 @dataclass(frozen=True)
@@ -62,16 +71,10 @@ class ShellCapability:
     name: str = field(default="shell", init=False)
 
     def __post_init__(self) -> None:
-        if not 0 < self.timeout <= MAX_TIMEOUT:
-            raise LoomUsageError(
-                f"Capability.shell: timeout is a number of seconds up to {MAX_TIMEOUT:g}",
-                fixes=["Capability.shell(timeout=120)", "start_command runs longer ones in the background"],
-            )
-        if self.max_output < 1_000:
-            raise LoomUsageError("Capability.shell: max_output is a number of bytes, 1000 or more")
+        check(self, _SETTINGS, called="Capability.shell")
         for name in ("env", "hidden"):
             value = getattr(self, name)
-            if isinstance(value, str):
+            if isinstance(value, str) or not isinstance(value, Iterable):
                 raise LoomUsageError(f"Capability.shell: {name} is a list", fixes=[f"{name}=[{value!r}]"])
             object.__setattr__(self, name, tuple(value))
 

@@ -6,7 +6,8 @@ trusted is decided by the folder in which it lies. See `places`, `guard` and `li
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from loom_nb import settings
 from loom_nb.capabilities.skills.choosing import best, line, within
 from loom_nb.capabilities.skills.limits import AskAboutSkills, OnlyAllowedTools, SkillsStayTheUsers
 from loom_nb.capabilities.skills.places import Place, agent_folder, usual_places
+from loom_nb.capabilities.skills.seen import Seen
 from loom_nb.capabilities.skills.shelf import Shelf, Skill
 from loom_nb.capabilities.skills.tools import Finding
 from loom_nb.errors import LoomUsageError
@@ -33,14 +35,14 @@ class SkillsCapability:
     """The tools list_skills, activate_skill, deactivate_skill and read_skill_file, and skill_manage.
 
     Args:
-        folders: folders of skills that are the user's own, before all other places.
+        folders: a folder of skills that are the user's own, or some, before all other places.
         write: whether the agent may write skills of its own, each change asked about.
         listed: tokens that names and descriptions may take in a request.
         home: of settings; None for the one in force.
         here: the folder of the project; None for the working directory.
     """
 
-    folders: Sequence[str] = ()
+    folders: str | Path | Iterable[str | Path] = ()
     write: bool = False
     listed: int = LISTED
     home: Path | None = None
@@ -48,38 +50,49 @@ class SkillsCapability:
     name: str = field(default="skills", init=False)
 
     def __post_init__(self) -> None:
-        if isinstance(self.folders, str):
+        one_of = (self.folders,) if isinstance(self.folders, str | Path) else self.folders
+        given = tuple(one_of) if isinstance(one_of, Iterable) else (None,)
+        if not all(isinstance(one, str | Path) for one in given):
             raise LoomUsageError(
-                "Capability.skills: folders is a list", fixes=[f"folders=[{self.folders!r}]"]
+                f"Capability.skills: folders is a folder, or a list of them, not {self.folders!r:.80}",
+                fixes=['folders="my-skills"', 'folders=["my-skills", Path("more")]'],
             )
         if isinstance(self.listed, bool) or not isinstance(self.listed, int) or self.listed < 0:
             raise LoomUsageError("Capability.skills: listed is a number of tokens, 0 or more")
-        object.__setattr__(self, "folders", tuple(str(one) for one in self.folders))
+        object.__setattr__(self, "folders", tuple(str(one) for one in given))
+
+    @property
+    def _own(self) -> tuple[str, ...]:
+        return self.folders if isinstance(self.folders, tuple) else ()
 
     @property
     def places(self) -> tuple[Place, ...]:
         """Where it looks for skills."""
         home = self.home if self.home is not None else settings.load().home
-        return usual_places(home, self.here or Path.cwd(), self.folders)
+        return usual_places(home, self.here or Path.cwd(), self._own)
 
     async def open(self) -> Toolset:
         """Look which skills there are; what is damaged is left aside and blocks nothing."""
         shelf = Shelf(self.places)
         skills = await asyncio.to_thread(shelf.usable)
         told, told_all = catalogue(skills, self.listed)
-        tools = Finding(shelf).tools()
+        home = self.home if self.home is not None else settings.load().home
+        seen = Seen(home / "skills.db", time.time_ns())
+        tools = Finding(shelf, seen).tools()
         if self.write:
             from loom_nb.capabilities.skills.writing import Writing, desk_at
 
-            home = self.home if self.home is not None else settings.load().home
             tools = (*tools, *Writing(desk_at(agent_folder(home))).tools())
         items = (PartitionItem("skills", told, "skill"),) if told else ()
 
         async def enrich(enquiry: Enquiry) -> Enrichment | None:
             return await asyncio.to_thread(fitting, shelf, enquiry, told_all, self.listed)
 
+        async def close() -> None:
+            seen.close()
+
         rules = (OnlyAllowedTools(), AskAboutSkills(), SkillsStayTheUsers(shelf.places))
-        return Toolset(tools=tools, partitions=lambda: items, enrich=enrich, rules=rules)
+        return Toolset(tools=tools, partitions=lambda: items, enrich=enrich, rules=rules, close=close)
 
 
 def catalogue(skills: Sequence[Skill], budget: int) -> tuple[str, frozenset[str]]:

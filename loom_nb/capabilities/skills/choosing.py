@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 
 from loom_nb.capabilities.skills.shelf import Skill
 from loom_nb.retrieval.analysis import stem, stems, terms
@@ -29,6 +30,13 @@ def within(skills: Sequence[Skill], budget: int) -> list[Skill]:
     return kept
 
 
+@lru_cache(maxsize=10_000)
+def _words(text: str) -> tuple[frozenset[str], int]:
+    """The stems of a text, and of how many words it is: each run asks about the same descriptions."""
+    found = list(stems(text))
+    return frozenset(found), len(found)
+
+
 def best(skills: Sequence[Skill], text: str, most: int = 20) -> list[Skill]:
     """The skills that share words with a text, the best first; none where none does.
 
@@ -43,19 +51,16 @@ def best(skills: Sequence[Skill], text: str, most: int = 20) -> list[Skill]:
     asked = {stem(word) for word in terms(text)}
     if not asked:
         return []
-    bags = [Counter(stems(one.description)) for one in skills]
-    names = [set(stems(one.name)) for one in skills]
-    spread = Counter(
-        word for bag, name in zip(bags, names, strict=True) for word in asked & (bag.keys() | name)
-    )
+    read = [(_words(one.description), _words(one.name)[0]) for one in skills]
+    spread = Counter(word for (bag, _), name in read for word in asked & (bag | name))
     scored = []
-    for skill, bag, name in zip(skills, bags, names, strict=True):
-        found = asked & (bag.keys() | name)
+    for skill, ((bag, length), name) in zip(skills, read, strict=True):
+        found = asked & (bag | name)
         weight = sum(
             math.log(1 + len(skills) / spread[word]) * (_NAME_WEIGHT if word in name else 1.0)
             for word in found
         )
         if found:
-            scored.append((-weight / (1 + math.log(1 + sum(bag.values()))), skill.name, skill))
+            scored.append((-weight / (1 + math.log(1 + length)), skill.name, skill))
     scored.sort(key=lambda one: one[:2])
     return [skill for score, _, skill in scored[:most] if score <= _LEAST * scored[0][0]]

@@ -1,19 +1,22 @@
 """The guard of skills: looks for attempts on the agent, its user and the machine in what a skill says.
 
-Pure: texts in, findings out; nothing is run, fetched or kept. It reads as an attacker writes: what is hidden,
-encoded or spelled with other alphabets is read too; and as a reviewer reads: what is quoted, tabled or warned
-of is not what is said. A guard is no proof: what it passes is still data to the agent, and every act is
-judged.
+Texts in, findings out; nothing is run or fetched, and only findings are kept. It reads as an attacker writes:
+what is hidden, encoded or spelled with other alphabets is read too; and as a reviewer reads: what is quoted,
+tabled or warned of is not what is said. A guard is no proof: what it passes is still data to the agent, and
+every act is judged.
 """
 
+import hashlib
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Literal, TypeAlias
 from urllib.parse import urlsplit
 
+from loom_nb.border import clean
 from loom_nb.capabilities.skills.code_dangers import Deed, deeds, language_of
+from loom_nb.capabilities.skills.contents import Unread
 from loom_nb.capabilities.skills.disguises import decoded, turned, unmask
 from loom_nb.capabilities.skills.front_matter import NotASkill, read_yaml, split
 from loom_nb.capabilities.skills.markup import Segment, Sentence, quoted, segments, sentences
@@ -32,6 +35,10 @@ Verdict: TypeAlias = Literal["pass", "ask", "block"]
 MAX_FINDINGS = 40
 MAX_LOOKED = 60_000
 """Characters of a file: of a longer one a person decides."""
+MAX_TOGETHER = 300_000
+"""Characters of all files of a skill, likewise."""
+MAX_REPORTS = 512
+"""That are kept in memory."""
 MAX_LINE = 2_000
 """Characters of a line of code, likewise."""
 MAX_PIECES = 400
@@ -77,18 +84,63 @@ class Report:
         return str(self.findings[0]) if self.findings else ""
 
 
-def check(texts: Sequence[tuple[str, str]]) -> Report:
+def check(texts: Sequence[tuple[str, str]], unread: Sequence[Unread] = ()) -> Report:
     """What speaks against a skill.
 
     Args:
         texts: its files by name with what is in them; `SKILL.md` is read as one, others as Markdown or code.
+        unread: what nobody looked at.
     """
-    return _checked(tuple(texts))
+    key = _key(texts, unread)
+    with _LOCK:
+        report = _REPORTS.get(key)
+    if report is None:
+        report = _report([*_findings(texts), *_unread(unread)])
+        with _LOCK:
+            while len(_REPORTS) >= MAX_REPORTS:
+                _REPORTS.pop(next(iter(_REPORTS)))
+            _REPORTS[key] = report
+    return report
 
 
-@lru_cache(maxsize=256)
-def _checked(texts: tuple[tuple[str, str], ...]) -> Report:
-    found = [finding for name, text in texts for finding in _file(name, text)]
+_LOCK = threading.Lock()
+_REPORTS: dict[bytes, Report] = {}
+"""By the hash of what was looked at: the texts themselves may be large."""
+
+
+def _key(texts: Sequence[tuple[str, str]], unread: Sequence[Unread]) -> bytes:
+    whole = hashlib.sha256()
+    for part in (*(part for pair in texts for part in pair), *map(repr, unread)):
+        data = part.encode("utf-8", "surrogateescape")
+        whole.update(len(data).to_bytes(8) + data)
+    return whole.digest()
+
+
+def _findings(texts: Sequence[tuple[str, str]]) -> Iterator[Finding]:
+    """Of file after file, SKILL.md and code before others, until as much was read as is read of one skill."""
+    left = MAX_TOGETHER
+    for name, text in sorted(texts, key=lambda one: (one[0] != _HEAD, not language_of(*one))):
+        length = min(len(text), MAX_LOOKED)
+        if length > left:
+            why = f"nobody looked at it: of one skill {MAX_TOGETHER:,} characters are looked at"
+            yield Finding("size", "medium", why, name, 1)
+            return
+        left -= length
+        yield from _file(name, text)
+
+
+def _unread(unread: Sequence[Unread]) -> Iterator[Finding]:
+    """One finding for each reason."""
+    by_reason: dict[tuple[str, bool], list[str]] = {}
+    for one in unread:
+        by_reason.setdefault((one.why, one.harmless), []).append(one.path)
+    for (why, harmless), paths in by_reason.items():
+        more = f" ({len(paths):,} of them)" if len(paths) > 1 else ""
+        reason = f"has files that nobody looked at{more}: {why}"
+        yield Finding("unread", "low" if harmless else "medium", reason, clean(paths[0]) or ".", 1)
+
+
+def _report(found: list[Finding]) -> Report:
     found = _together(found)
     kept: dict[tuple[str, str, int, str], Finding] = {}
     for one in sorted(found, key=lambda one: (-SEVERITIES.index(one.severity), one.file, one.line)):

@@ -1,11 +1,12 @@
 """The rules that come with skills: which tools an active one may use, and which skills are asked about."""
 
 import fnmatch
-import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+from loom_nb.capabilities.files.home_rule import meets
 from loom_nb.capabilities.skills.places import Place
 from loom_nb.events import SkillActivated
 from loom_nb.protocols import Call, Layer, Verdict
@@ -75,13 +76,12 @@ class SkillsStayTheUsers:
     decision: Literal["deny"] = "deny"
 
     def judge(self, call: Call) -> Verdict | None:
-        """Deny a call that changes such a folder or something in it."""
+        """Deny a call that changes such a folder, something in it, or one in which it lies."""
         if call.provided_by != "files" or call.read_only or call.assessment is None:
             return None
-        roots = [os.path.realpath(one.path) for one in self.places if one.trusted or one.tier == "agent"]
-        for path in map(os.path.realpath, call.assessment.paths):
-            if any(path == root or path.startswith(f"{root}{os.sep}") for root in roots):
-                return Verdict("deny", "agents change no skills that are trusted", self.name)
+        roots = [str(one.path) for one in self.places if one.trusted or one.tier == "agent"]
+        if any(meets(path, roots) for path in call.assessment.paths):
+            return Verdict("deny", "agents change no skills that are trusted", self.name)
         return None
 
     def __str__(self) -> str:
@@ -120,6 +120,17 @@ def _runs_only(command: str, pattern: str) -> bool:
     return bool(seen.programs) and all(list(one[: len(wanted)]) == wanted for one in seen.programs)
 
 
+_CHANGED = "the skill has changed since it was activated: activate_skill again"
+
+
+def _is_as_activated(active: SkillActivated, call: Call) -> bool:
+    """Whether what would be read is the very skill that was looked at, from the same place."""
+    now = call.assessment
+    if now is None or now.failure:
+        return now is not None  # the tool tells why there is nothing to be read
+    return now.seal == active.sha256 and now.paths == (str(Path(active.place, active.name)),)
+
+
 @dataclass(frozen=True, slots=True)
 class AskAboutSkills:
     """Asks before a skill is activated that agents wrote, that came with a project or that looks odd."""
@@ -129,16 +140,16 @@ class AskAboutSkills:
     decision: Literal["ask"] = "ask"
 
     def judge(self, call: Call) -> Verdict | None:
-        """Ask by what the tool told of the skill; deny files of a skill that is not active."""
+        """Ask by what the tool told of the skill; deny files of one that is not active, or another by now."""
         if call.provided_by != "skills":
             return None
         if call.name == "read_skill_file":
             wanted = str(call.arguments.get("name", ""))
-            if any(one.name == wanted for one in call.scene.skills):
-                return None
-            return Verdict(
-                "deny", f"the skill {wanted!r:.80} is not active: activate_skill comes first", self.name
-            )
+            active = next((one for one in call.scene.skills if one.name == wanted), None)
+            if active is None:
+                told = f"the skill {wanted!r:.80} is not active: activate_skill comes first"
+                return Verdict("deny", told, self.name)
+            return None if _is_as_activated(active, call) else Verdict("deny", _CHANGED, self.name)
         if call.name != "activate_skill" or call.assessment is None or not call.assessment.reasons:
             return None
         reasons = [one.replace(";", ",") for one in call.assessment.reasons]

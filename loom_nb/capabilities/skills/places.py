@@ -49,7 +49,7 @@ def usual_places(home: Path, here: Path, named: Sequence[str | Path] = ()) -> tu
         here: the folder of the project.
         named: folders that the user named: what lies there is the user's.
     """
-    own = [Place((here / Path(one).expanduser()).resolve(), "user") for one in named]
+    own = [Place((here / Path(one).expanduser()).absolute(), "user") for one in named]
     project = [Place(here / "skills", "project"), Place(here / ".loom" / "skills", "project")]
     shared = [Place(home / "skills", "user"), Place(builtin_folder(), "builtin")]
     places = [*own, *project, *shared, Place(agent_folder(home), "agent")]

@@ -12,17 +12,13 @@ from typing import TypeAlias
 
 from loom_nb.border import clean
 from loom_nb.capabilities.files.folder import FILE_FLAGS, FOLDER_FLAGS, Folder
+from loom_nb.capabilities.skills.contents import HEAD, MAX_RESOURCE, Unread, contents
 from loom_nb.capabilities.skills.front_matter import MAX_FILE, FrontMatter, NotASkill, is_name, parse
 from loom_nb.capabilities.skills.places import Place
 from loom_nb.errors import LoomError, ToolError
 
 MAX_SKILLS = 5_000
 """Folders of one place that are looked at."""
-MAX_RESOURCES = 200
-"""Files of one skill that are told of."""
-MAX_RESOURCE = 256 * 1024
-"""Bytes of one of them that are read."""
-HEAD = "SKILL.md"
 
 Stamp: TypeAlias = tuple[int, int, int]
 
@@ -75,18 +71,23 @@ class Opened:
     files: tuple[str, ...] = ()
     """Its resources and scripts, by their paths."""
     texts: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    """The readable ones with what is in them, SKILL.md first."""
+    """What is looked at, SKILL.md first: all that can be, hidden or not."""
+    unread: tuple[Unread, ...] = ()
+    """What nobody looks at."""
+    marks: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """(path, what stands for its content) of everything in its folder."""
+    sha256: str = ""
+    """Stands for all of that: another one is another skill."""
+    changed: int = 0
+    """When the last of it was changed, in nanoseconds since the epoch."""
 
-    @property
-    def sha256(self) -> str:
-        """Stands for all that was read: another one is another skill."""
-        whole = hashlib.sha256()
-        for name in self.files:
-            whole.update(name.encode("utf-8", "surrogateescape") + b"\0")
-        for name, text in self.texts:
-            data = text.encode("utf-8", "surrogateescape")
-            whole.update(f"{name}\0{len(data)}\0".encode("utf-8", "surrogateescape") + data)
-        return whole.hexdigest()
+
+def _sealed(marks: Sequence[tuple[str, str]]) -> str:
+    whole = hashlib.sha256()
+    for part in (part for mark in marks for part in mark):
+        data = part.encode("utf-8", "surrogateescape")
+        whole.update(len(data).to_bytes(8) + data)
+    return whole.hexdigest()
 
 
 class Known:
@@ -238,7 +239,7 @@ class Shelf:
 
 
 def read_skill(skill: Skill) -> Opened:
-    """Read a skill and its readable files, nothing outside of its folder.
+    """Read a skill and what lies beside it, nothing outside of its folder.
 
     Raises:
         ToolError: it cannot be read.
@@ -246,15 +247,14 @@ def read_skill(skill: Skill) -> Opened:
     try:
         text = read_head(str(skill.folder))
         matter, body = parse(text, skill.name)
-        files = tuple(files_of(skill.folder))
+        beside = contents(skill.folder, text)
     except OSError as error:
         raise ToolError(f"the skill {skill.name} cannot be read: {error.strerror or error}") from None
-    texts = [(HEAD, text)]
-    for name in files:
-        part = read_resource(skill.folder, name)
-        if part is not None:
-            texts.append((name, part))
-    return Opened(skill, matter, text, body, files, tuple(texts))
+    texts = ((HEAD, text), *beside.texts)
+    marks = ((HEAD, hashlib.sha256(text.encode()).hexdigest()), *beside.marks)
+    return Opened(
+        skill, matter, text, body, beside.files, texts, beside.unread, marks, _sealed(marks), beside.changed
+    )
 
 
 def read_resource(root: Path, path: str) -> str | None:
@@ -271,23 +271,3 @@ def read_resource(root: Path, path: str) -> str | None:
         return None
     finally:
         folder.close()
-
-
-def files_of(root: Path) -> Iterator[str]:
-    """The files of a skill but its SKILL.md, by their paths, links left out."""
-    waiting, count = [""], 0
-    while waiting:
-        inner = waiting.pop(0)
-        with os.scandir(root / inner) as entries:
-            found = sorted(entries, key=lambda one: one.name)
-        for entry in found:
-            path = f"{inner}{entry.name}"
-            if entry.name.startswith(".") or path == HEAD:
-                continue
-            if entry.is_dir(follow_symlinks=False) and path.count("/") < 4:
-                waiting.append(f"{path}/")
-            elif entry.is_file(follow_symlinks=False):
-                count += 1
-                if count > MAX_RESOURCES:
-                    return
-                yield path

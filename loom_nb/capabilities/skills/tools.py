@@ -1,12 +1,14 @@
 """The tools by which a model finds, loads and puts away skills."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from loom_nb.capabilities.skills.activating import MAX_ARGUMENTS, Ready, look_at, told
 from loom_nb.capabilities.skills.choosing import best, line
-from loom_nb.capabilities.skills.shelf import HEAD, Shelf, Skill, read_resource
+from loom_nb.capabilities.skills.contents import HEAD
+from loom_nb.capabilities.skills.seen import Seen
+from loom_nb.capabilities.skills.shelf import Shelf, Skill
 from loom_nb.errors import ToolError
 from loom_nb.events import SkillActivated
 from loom_nb.messages import Origin, TextPart
@@ -19,9 +21,17 @@ _READS: frozenset[Effect] = frozenset({"reads"})
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The tools over a shelf."""
+    """The tools over a shelf.
+
+    Args:
+        shelf: the skills.
+        seen: what was used before.
+    """
 
     shelf: Shelf
+    seen: Seen
+    looked: dict[str, str] = field(default_factory=dict)
+    """The hash of each skill as it was told of last: nothing else is given."""
 
     def tools(self) -> tuple[Tool, ...]:
         """As the capability brings them."""
@@ -31,7 +41,7 @@ class Finding:
             looks(self.list_skills),
             dataclasses.replace(acts(self.activate_skill), assess=self.assess, idempotent=False),
             acts(self.deactivate_skill),
-            looks(self.read_skill_file),
+            dataclasses.replace(looks(self.read_skill_file), assess=self.assess_reading),
         )
 
     def list_skills(self, query: str = "", limit: int = 20) -> list[TextPart]:
@@ -60,6 +70,11 @@ class Finding:
             raise ToolError(f"arguments has {len(arguments):,} characters, {MAX_ARGUMENTS:,} are the limit")
         ready = self._ready(name)
         context = current_call.get()
+        if self.looked.get(name, ready.opened.sha256) != ready.opened.sha256:
+            raise ToolError(f"the skill {name} changed just now", fixes=["activate_skill again"])
+        approved = context is not None and bool(context.approved)
+        if approved or not ready.news:
+            self.seen.keep(ready.opened, approved=approved)
         if context is not None:
             context.say(activated(ready, context.call_id))
         return [TextPart(told(ready, arguments), origin_of(ready.opened.skill))]
@@ -83,14 +98,16 @@ class Finding:
             path: of the file, as the skill lists it.
             start: the first character, counted from 0.
         """
-        skill = self.shelf.get(name)
-        text = read_resource(skill.folder, path)
+        opened = self.shelf.open(self.shelf.get(name))
+        if self.looked.get(name, opened.sha256) != opened.sha256:
+            raise ToolError(f"the skill {name} changed just now", fixes=["activate_skill again"])
+        text = dict(opened.texts).get("/".join(one for one in path.split("/") if one not in ("", ".")))
         if text is None:
             raise ToolError(f"the skill {name} has no readable file {path!r:.120}")
         part = text[max(start, 0) : max(start, 0) + 40_000]
         left = len(text) - max(start, 0) - len(part)
         more = f"\n[… {left:,} more characters: start={max(start, 0) + len(part)}]" if left > 0 else ""
-        return [TextPart(f"{path}\n\n{part}{more}", origin_of(skill))]
+        return [TextPart(f"{path}\n\n{part}{more}", origin_of(opened.skill))]
 
     def assess(self, name: str, arguments: str = "") -> Assessment:
         """What activating it comes to: who wrote it, and what the guard finds."""
@@ -99,7 +116,7 @@ class Finding:
             ready = self._ready(name)
         except ToolError as error:
             return Assessment(_READS, failure=error.title)
-        sha256 = ready.opened.sha256
+        sha256 = self.looked[name] = ready.opened.sha256
         doubts = ready.doubts
         return Assessment(
             _READS,
@@ -113,8 +130,20 @@ class Finding:
             seal=sha256,
         )
 
+    def assess_reading(self, name: str, path: str = HEAD, start: int = 0) -> Assessment:
+        """Which skill it is that would be read, as it is now: the rule knows which one was activated."""
+        del path, start
+        try:
+            opened = self.shelf.open(self.shelf.get(name))
+        except ToolError as error:
+            return Assessment(_READS, failure=error.title)
+        self.looked[name] = opened.sha256
+        return Assessment(_READS, paths=(str(opened.skill.folder),), seal=opened.sha256)
+
     def _ready(self, name: str) -> Ready:
-        return look_at(self.shelf.open(self.shelf.get(name)))
+        opened = self.shelf.open(self.shelf.get(name))
+        news, approved = self.seen.doubt(opened), self.seen.approved(opened)
+        return dataclasses.replace(look_at(opened), news=news, approved=approved)
 
 
 def origin_of(skill: Skill) -> Origin:

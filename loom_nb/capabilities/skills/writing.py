@@ -5,8 +5,10 @@ The guard reads a skill as it would be before anything is written.
 """
 
 import dataclasses
+import os
+import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,13 +16,15 @@ from typing import Any, Literal, TypeAlias
 
 from loom_nb.capabilities.files import moving, rewriting, undoing
 from loom_nb.capabilities.files.folder import Folder
+from loom_nb.capabilities.files.guards import TRASH, folded
 from loom_nb.capabilities.files.history import History, Moved, Wrote
 from loom_nb.capabilities.files.paths import Refused, amount
 from loom_nb.capabilities.files.plans import WORST
+from loom_nb.capabilities.skills.contents import HEAD
 from loom_nb.capabilities.skills.front_matter import is_name, parse
 from loom_nb.capabilities.skills.guard import Report, check
 from loom_nb.capabilities.skills.places import Place
-from loom_nb.capabilities.skills.shelf import HEAD, Shelf, Skill, known_here, read_skill
+from loom_nb.capabilities.skills.shelf import Shelf, Skill, known_here, read_skill
 from loom_nb.errors import ToolError
 from loom_nb.events import SkillChanged
 from loom_nb.protocols import current_call
@@ -34,6 +38,9 @@ MAX_TEXT = 64 * 1024
 """Bytes of one file."""
 MAX_TOGETHER = 512 * 1024
 """Bytes of all files of one skill."""
+
+MAX_DELETED = 100
+"""Deletions that are kept: more than can be undone."""
 
 Action: TypeAlias = Literal["create", "edit", "patch", "delete", "write_file", "remove_file", "undo"]
 Done: TypeAlias = Literal["created", "changed", "deleted", "undone"]
@@ -53,8 +60,8 @@ class Wish:
 
     @property
     def file(self) -> str:
-        """The file it is about, from the folder of the skill."""
-        return self.path or HEAD
+        """The file it is about, from the folder of the skill, in its one spelling."""
+        return "/".join(part for part in self.path.split("/") if part not in ("", ".")) or HEAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +110,8 @@ class Desk:
                 raise Refused(refused(wish.name, ready.report))
             name = wish.name or _skill_of(self.history)
             told: str = ready.plan.carry_out(folder, self.history)
+            if wish.action in ("delete", "remove_file"):
+                thin_out(self.root / TRASH)
         return told.replace("undo_change brings it back", "the action undo brings it back"), name
 
     @contextmanager
@@ -158,6 +167,16 @@ class Desk:
         return dict(read_skill(Skill(name, Place(self.root, "agent"), matter)).texts)
 
 
+def thin_out(trash: Path) -> None:
+    """Drop for good what was deleted before the last `MAX_DELETED` deletions: nobody else does."""
+    if trash.is_symlink():
+        return
+    with suppress(OSError), os.scandir(trash) as entries:
+        boxes = sorted(one.name for one in entries if one.is_dir(follow_symlinks=False))  # by their time
+        for box in boxes[:-MAX_DELETED]:
+            shutil.rmtree(trash / box, ignore_errors=True)
+
+
 @cache
 def desk_at(root: Path) -> Desk:
     """One for each folder in this process: what one session wrote, `%loom skills undo` takes back."""
@@ -167,11 +186,11 @@ def desk_at(root: Path) -> Desk:
 def _check_wish(wish: Wish) -> None:
     if not is_name(wish.name):
         raise ToolError(f"{wish.name!r:.80} is no name for a skill: 1 to 64 of a-z, 0-9 and single hyphens")
-    if wish.action in ("write_file", "remove_file"):
-        parts = wish.path.split("/")
-        if not wish.path or wish.path.casefold() == HEAD.casefold():
+    if wish.action in ("write_file", "remove_file") or (wish.action == "patch" and wish.file != HEAD):
+        parts = wish.file.split("/")
+        if not wish.path or folded(wish.file) == folded(HEAD):
             raise ToolError("path names a file beside SKILL.md, which edit and patch change")
-        if any(not part or part.startswith(".") for part in parts) or len(parts) > 4:
+        if wish.path.startswith("/") or len(parts) > 4 or any(part.startswith(".") for part in parts):
             raise ToolError("path has one to four names, none of which is empty or begins with a dot")
     elif wish.path and wish.action != "patch":
         raise ToolError(f"path: {wish.action} is about the whole skill")

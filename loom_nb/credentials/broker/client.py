@@ -205,6 +205,10 @@ class Broker:
         """The text without any secret that was used, in any encoding."""
         return await self._asked(operations.Redact(text), str)
 
+    def without_secrets(self, text: str) -> str:
+        """The text without any secret that is kept, in any encoding. Raises `SecretsLocked`."""
+        return self._ask(operations.Redact(text, kept=True), str)
+
     async def ssh_call(self, use: Use, command: str, *, seconds: float, raw: bool = False) -> Ran:
         """Run a command on the machine that a secret is bound to; to cancel this ends it there.
 

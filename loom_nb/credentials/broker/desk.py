@@ -50,7 +50,7 @@ class Desk:
             operations.Log: lambda asked: self.store.log(asked.scope, limit=asked.limit),
             operations.Rule: lambda asked: self.store.ruling(asked.use),
             operations.Find: self._find,
-            operations.Redact: lambda asked: self._redacted(asked.text),
+            operations.Redact: lambda asked: self._redacted(asked.text, kept=asked.kept),
             operations.Change: self._change,
             operations.Revoke: lambda asked: self.store.revoke(asked.scope),
             operations.Facts: lambda asked: self.store.facts(asked.scope),
@@ -180,22 +180,29 @@ class Desk:
         self._before = tuple(locked)
         return self.used.redactor
 
-    def _redacted(self, text: str) -> str:
-        """A text without all that was used. Raises `SecretsLocked` where some of it cannot be looked for."""
+    def _redacted(self, text: str, *, kept: bool = False) -> str:
+        """A text without all that was used, or without all there is.
+
+        Raises `SecretsLocked` where some of it cannot be looked for.
+        """
         redactor = self._known()
         if self._before:
             raise SecretsLocked(
                 "secrets that were used cannot be looked for while they are locked",
                 fixes=("%loom key unlock",),
             )
-        return redactor.text(text)
+        text = redactor.text(text)
+        return self._all().text(text) if kept else text
 
-    def _find(self, asked: operations.Find) -> list[tuple[int, str]]:
+    def _all(self) -> Redactor:
         values = {}
         for facts in self.store.list():
             with contextlib.suppress(SecretDamaged, ScopeNotFound):
                 values[facts.scope] = self.store.get(facts.scope)[1].hidden()
-        redactor = Redactor(values)
+        return Redactor(values)
+
+    def _find(self, asked: operations.Find) -> list[tuple[int, str]]:
+        redactor = self._all()
         return [
             (number, name)
             for number, text in enumerate(asked.texts)

@@ -134,6 +134,8 @@ class Redact(_Operation, frozen=True):
     """A text without the secrets that were used."""
 
     text: str
+    kept: bool = False
+    """Without all that are kept, too."""
 
 
 class Exchange(_Operation, frozen=True):

@@ -15,6 +15,7 @@ from loom_nb.models.offline.about_data import INSPECT, LIST, about_data, asks_ov
 from loom_nb.models.offline.acting import acting, orders
 from loom_nb.models.offline.arithmetic import Number, expression, numbers, value_of
 from loom_nb.models.offline.choice import Choice, Clause, choose, clauses
+from loom_nb.models.offline.conversion import conversion, takes_unit, unit_asked
 from loom_nb.models.offline.direct import BY_RULE
 from loom_nb.models.offline.fill import answer as answer_for
 from loom_nb.models.offline.fill import fill
@@ -157,6 +158,9 @@ def _ask_again(task: Task) -> Plan:
 
 def _act(task: Task, found: list[Clause]) -> Plan:
     """Tools, arithmetic, the last call again, the notebook's data: what fits first."""
+    in_unit = _in_unit(task)
+    if in_unit is not None:
+        return (yield from in_unit)
     plain = replace(task, text=without_tex(task.text))
     data = about_data(plain)
     formula = _formula(plain)
@@ -379,6 +383,27 @@ def _last_number(task: Task) -> Number | None:
             if isinstance(value, int | float) and not isinstance(value, bool):
                 return value
     return None
+
+
+def _in_unit(task: Task) -> Plan | None:
+    """The last figure in another unit, by a tool that converts: "and in miles?"."""
+    unit = unit_asked(task.text)
+    last = _last_call(task) if unit and not task.exchange.parts else None
+    if last is None:
+        return None
+    made_by = task.tool(last.name)
+    if made_by is not None and takes_unit(made_by, unit):
+        return None
+    clause = conversion(unit, last, made_by, task.tools)
+    if clause is not None:
+        return use_tools(task, [clause], task.given)
+    return None if made_by is None else _says(_beyond(task))
+
+
+def _says(answer: Answer) -> Plan:
+    """An answer without a call."""
+    yield from ()
+    return answer
 
 
 def _again(task: Task) -> Plan | None:

@@ -6,6 +6,8 @@ clocks, no durations. So a saved notebook can be compared with a new one.
 
 from typing import Any
 
+import msgspec
+
 from loom_nb.notebook.cited import Evidence
 from loom_nb.notebook.render.live import Look, document
 from loom_nb.notebook.render.llm import llm
@@ -73,6 +75,7 @@ def record(transcript: Transcript, *, times: bool = False) -> dict[str, Any]:
             "reasoning_tokens": usage.reasoning_tokens,
         },
         "cost": transcript.cost,
+        **_played(transcript),
         "calls": [_call(card, times=times) for card in transcript.cards],
         "text": transcript.text,
     }
@@ -99,6 +102,11 @@ def record(transcript: Transcript, *, times: bool = False) -> dict[str, Any]:
     if times:
         facts |= {"run": transcript.run, "seconds": transcript.seconds}
     return facts
+
+
+def _played(transcript: Transcript) -> dict[str, Any]:
+    """What of it came from a recording, where anything did."""
+    return {"played": msgspec.to_builtins(transcript.played)} if transcript.played.calls else {}
 
 
 def _call(card: Card, *, times: bool) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from loom_nb.border import parse
 from loom_nb.errors import BorderError
 from loom_nb.notebook.render.strict_markdown import visible
 from loom_nb.notebook.transcript import Card, Picture, Prompt, Retry, Transcript, Used
+from loom_nb.remedies import remedies
 from loom_nb.runtime.artifacts import size_in_words
 from loom_nb.runtime.compaction import calls_in_words
 from loom_nb.settings import money
@@ -19,6 +20,8 @@ from loom_nb.wording import counted, percent
 
 MODE_ALL = "mode all: nothing is asked"
 """The badge of a run in which whatever no rule denies runs unasked."""
+REPLAYED = "replayed from recording"
+"""The badge of a run for which nothing was sent."""
 THINKING_SHOWN = 20_000
 """Characters of one stretch of thinking that are shown; the record has all."""
 
@@ -229,13 +232,14 @@ def footer_items(transcript: Transcript, marks: Glyphs, *, times: bool) -> list[
     """The last line of a transcript. A completed run does not say so; every other does."""
     items: list[str] = [] if transcript.status == "completed" else [transcript.status]
     items += [model_label(transcript)] if model_label(transcript) else []
+    items += [replayed(transcript)] if replayed(transcript) else []
     items += [counted(transcript.turns, "step")] if transcript.turns else []
     items += [tokens_item(transcript, marks)] if transcript.usage.total_tokens else []
     calls, written = transcript.compacting
     items += [calls_in_words(calls, written, marks.arrow)] if calls else []
     items += [cached(transcript)] if transcript.usage.cache_read_tokens else []
     if transcript.cost is not None:
-        items.append(money(transcript.cost))
+        items.append(money(transcript.cost) + recorded_cost(transcript))
     if pressure(transcript):
         items.append(f"context {pressure(transcript)}")
     if transcript.mode == "all":
@@ -245,6 +249,17 @@ def footer_items(transcript: Transcript, marks: Glyphs, *, times: bool) -> list[
     if times and transcript.run:
         items.append(one_line(transcript.run))
     return items
+
+
+def replayed(transcript: Transcript) -> str:
+    """The badge of a run whose answers came from a recording; empty for any other."""
+    played = transcript.played
+    return REPLAYED if played.whole else f"{counted(played.calls, 'call')} {REPLAYED}" if played.calls else ""
+
+
+def recorded_cost(transcript: Transcript) -> str:
+    """`` (recorded: $0.02)``: what the played answers had cost; empty where that is nothing or not known."""
+    return f" (recorded: {money(transcript.played.cost)})" if transcript.played.cost else ""
 
 
 def cached(transcript: Transcript) -> str:
@@ -294,17 +309,6 @@ _TITLES = {
     "failed": "The run failed",
     "interrupted": "The run was interrupted",
 }
-_FIXES = {
-    ("failed", "key"): ("%loom doctor", "%%loom -m offline"),
-    ("failed", "auth"): ("%loom doctor",),
-    ("failed", "billing"): ("look at your account at the vendor",),
-    ("failed", "model_not_found"): ("%loom models",),
-    ("failed", "context_overflow"): ("%loom compact", "%%loom --new"),
-    ("limit", "context"): ("%loom context", "%%loom --new"),
-    ("limit", "turns"): ("%%loom --max-steps 50",),
-    ("limit", "timeout"): ("%%loom --timeout 600",),
-}
-_PASSING = ("rate_limit", "overloaded", "server_error", "timeout", "connection", "cut_stream")
 
 
 def failure(transcript: Transcript) -> Failure | None:
@@ -312,11 +316,9 @@ def failure(transcript: Transcript) -> Failure | None:
     if not transcript.finished or transcript.status == "completed" or transcript.raises:
         return None
     status, fault = transcript.status, transcript.fault
-    fixes = _FIXES.get((status, fault), ())
-    if status == "failed" and fault in _PASSING:
-        fixes = ("run the cell again",)
+    fixes = transcript.fixes or remedies(status, fault)
     title = _TITLES[status] + (f" ({fault})" if fault and status != "stopped" else "")
-    return Failure(one_line(title), one_line(transcript.reason), fixes)
+    return Failure(one_line(title), one_line(transcript.reason), tuple(map(visible, fixes)))
 
 
 def seconds(value: float) -> str:

@@ -6,7 +6,7 @@ mark and a word, never a colour alone.
 """
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from msgspec import structs
 
@@ -35,6 +35,7 @@ from loom_nb.notebook.transcript import (
     Variables,
     Words,
 )
+from loom_nb.remedies import typed_and_why
 from loom_nb.wording import counted
 
 RESULT_LINES = 200
@@ -549,9 +550,11 @@ def failure(transcript: Transcript) -> str:
     rows = [f'<div style="margin:0.2em 0">{escape(shown.cause)}</div>'] if shown.cause else []
     for number, fix in enumerate(shown.fixes):
         label = "Try" if number == 0 else "or"
+        typed, why = typed_and_why(fix)
+        note = f' <span style="{_MUTED}">{escape(why)}</span>' if why else ""
         rows.append(
             f'<div style="margin:0.2em 0"><span style="{_MUTED}">{label}</span> '
-            f"<code>{escape(fix)}</code></div>"
+            f"<code>{escape(typed)}</code>{note}</div>"
         )
     return (
         f'<div style="margin:0.5em 0;padding:0.4em 0.8em;border:1px solid {colour};'
@@ -572,8 +575,17 @@ def activity(transcript: Transcript) -> str:
 
 def footer(transcript: Transcript, *, times: bool = False) -> str:
     """The last line: model, steps, tokens, cost."""
-    return _small(" · ".join(facts.footer_items(transcript, UNICODE, times=times)))
+    items = facts.footer_items(transcript, UNICODE, times=times)
+    return _small_of(_chip(one) if facts.REPLAYED in one else escape(one) for one in items)
+
+
+def _chip(text: str) -> str:
+    return f'<span style="padding:0 0.5em;border:1px solid {_EDGE};border-radius:4px">{escape(text)}</span>'
 
 
 def _small(text: str) -> str:
-    return f'<footer style="margin:0.5em 0 0 0;font-size:0.85em;{_MUTED}">{escape(text)}</footer>\n'
+    return _small_of([escape(text)])
+
+
+def _small_of(items: Iterable[str]) -> str:
+    return f'<footer style="margin:0.5em 0 0 0;font-size:0.85em;{_MUTED}">{" · ".join(items)}</footer>\n'

@@ -31,6 +31,7 @@ from loom_nb.notebook.transcript import (
     Variables,
     Words,
 )
+from loom_nb.remedies import typed_and_why
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
@@ -299,7 +300,8 @@ def _failure(transcript: Transcript) -> str:
         return ""
     lines = [f"> **{escaped(shown.title)}**"]
     lines += [f"> {escaped(shown.cause)}"] if shown.cause else []
-    lines += [f"> {'Try' if n == 0 else 'or'} {code(fix)}" for n, fix in enumerate(shown.fixes)]
+    for number, (typed, why) in enumerate(map(typed_and_why, shown.fixes)):
+        lines.append(f"> {'Try' if number == 0 else 'or'} {code(typed)} {escaped(why)}".rstrip())
     return "\n>\n".join(lines)
 
 

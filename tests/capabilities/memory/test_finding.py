@@ -1,20 +1,25 @@
 """Questions find the notes that they mean, and nothing where nothing fits."""
 
+import hashlib
+import sys
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from loom_nb.capabilities.memory import tables
 from loom_nb.capabilities.memory.choosing import EXCERPT, excerpt
 from loom_nb.capabilities.memory.finding import Query
 from loom_nb.capabilities.memory.notes import Note, Viewer
 from loom_nb.capabilities.memory.ranking import MemoryWeights, ranked, recency, salience
 from loom_nb.capabilities.memory.store import NoteStore
 from loom_nb.capabilities.memory.vectors import embed_notes, embedded_query, pieces
-from loom_nb.errors import EmbeddingError, LoomUsageError
+from loom_nb.errors import EmbeddingError, LoomUsageError, ModelError
 from tests.capabilities.memory.pairs import FAR, HELD_OUT, HELD_OUT_NOTHING, NOTES, NOTHING, PAIRS
 
 DAY = 86_400.0
+DIGITS = str.maketrans("0123456789", "uvwxyzabcd")
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +90,49 @@ def test_the_end_of_a_long_note_is_found_and_shown(tmp_path):
     assert len(excerpt(hit.note.text, hit.terms)) <= EXCERPT + 4
 
 
+@pytest.mark.parametrize(
+    ("question", "passage"),
+    [
+        ("東京の会議室", "東京の会議室は三階です。"),
+        ("Büro Köln Nummer", "Das Büro in Köln hat die Nummer 42. "),
+        ("max_retry_count", "Set max_retry_count to 7. "),
+        ("config file", "See readConfigFile(). "),
+        ("confer room", "All conferences are in the room upstairs. "),
+    ],
+)
+def test_of_a_long_note_the_passage_is_shown_that_the_index_found(tmp_path, question, passage):
+    with closing(NoteStore(tmp_path / "m.db")) as store:
+        store.add(f"Begin. {'lorem ipsum こんにちは世界。' * 200}{passage}{'sit amet. ' * 50}")
+        (hit,) = store.search(question)
+        assert passage.strip() in excerpt(hit.note.text, hit.terms)
+
+
+def test_the_passage_is_that_with_most_of_the_terms_and_the_first_of_equals():
+    text = f"tea {'x ' * 2_000}tea milk {'x ' * 2_000}milk tea {'x ' * 2_000}"
+    assert "tea milk" in excerpt(text, ("tea", "milk"))
+    assert excerpt(text, ("tea",)).startswith("tea")
+    assert excerpt(text, ("sugar",)).startswith("tea")
+
+
+def test_the_passage_is_found_in_time_that_grows_with_the_text_alone():
+    def steps(count):
+        seen = 0
+
+        def trace(frame, event, _):
+            nonlocal seen
+            seen += 1
+            return trace
+
+        sys.settrace(trace)
+        try:
+            excerpt("coffee " * count, ("cof",))
+        finally:
+            sys.settrace(None)
+        return seen
+
+    assert steps(2_000) < 3 * steps(1_000)
+
+
 def test_why_a_note_was_found_can_be_read(notes):
     store, _ = notes
     (hit, *_) = store.search("espresso with sugar")
@@ -92,6 +140,20 @@ def test_why_a_note_was_found_can_be_read(notes):
     assert set(hit.components) == {"words", "salience", "recency"}
     assert all(0 <= value <= 1 for value in hit.components.values())
     assert "espresso" in hit.why() and hit.why().startswith("words ")
+
+
+@pytest.mark.parametrize("words", [2, 300])
+def test_a_beginning_that_hundreds_of_notes_have_finds_among_the_latest_and_is_not_ranked_among_all(
+    tmp_path, words
+):
+    with closing(NoteStore(tmp_path / "m.db")) as store:
+        with store.writing() as db:
+            for number in range(700):
+                word = f"inter{'abcdefghij'[number % 10]}{'klmnopqrst'[number // 10 % 10]}{number % words}"
+                note = Note(id=f"n{number}", text=f"{word.translate(DIGITS)} rest", updated=float(number))
+                tables.write(db, note)
+        assert {int(hit.note.id[1:]) for hit in store.search("inter", limit=50)} == set(range(652, 700))
+        assert [hit.note.id for hit in store.search(f"{word.translate(DIGITS)}", limit=1)] == ["n699"]
 
 
 # -- the formula ---------------------------------------------------------------------------------------
@@ -263,7 +325,6 @@ def test_pieces_overlap_and_leave_nothing_out():
     [
         lambda n: np.full((n, 4), np.nan),
         lambda n: np.full((n + 1, 4), 1.0),
-        lambda n: np.zeros((n, 4)),
         lambda n: [[1.0], [1.0, 2.0]],
     ],
 )
@@ -273,6 +334,132 @@ async def test_vectors_that_cannot_be_used_are_refused_and_words_still_find(tmp_
         with pytest.raises(EmbeddingError):
             await embed_notes(store, Broken(made))
         assert [hit.note.id for hit in store.search("kayak")] == [note.id]
+
+
+class Latin:
+    """Knows nothing of other scripts: their vectors are zeros. Gives vectors of as many numbers as told."""
+
+    name = "test:latin"
+    least = 0.3
+
+    def __init__(self, size=4):
+        self.size = size
+        self.asked = []
+
+    async def embed(self, texts, *, kind="document"):
+        self.asked += texts
+        rows = np.zeros((len(texts), self.size), np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            row[len(text.split()) % self.size] = any(char.isascii() and char.isalpha() for char in text)
+        return rows
+
+
+async def test_words_that_the_embedder_does_not_know_are_near_to_nothing_and_stop_no_others(tmp_path):
+    with closing(NoteStore(tmp_path / "m.db")) as store:
+        for text in ("likes coffee", "日本語のメモ", "works in Berlin", f"begins {' ' * 3_000} ends"):
+            store.add(text)
+        embedder = Latin()
+
+        assert await embed_notes(store, embedder) == 4
+        assert store.without_vectors(embedder.name) == []
+        assert not any(text.isspace() for text in embedder.asked)
+        query = await embedded_query(embedder, "日本語のメモ")
+        assert query.vector is not None and not query.vector.any()
+        assert [hit.note.text for hit in store.search(query)] == ["日本語のメモ"]  # by words
+
+
+class Lofty:
+    """Gives all texts a cosine of 0.75, and 1 to those that are equal, as some common models nearly do."""
+
+    name = "test:lofty"
+    least = 0.3
+
+    async def embed(self, texts, *, kind="document"):
+        seeds = [int.from_bytes(hashlib.sha256(text.strip().encode()).digest()[:4]) for text in texts]
+        rows = np.array([np.random.default_rng(seed).standard_normal(64) for seed in seeds])
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        return np.sqrt(0.75) / 8 + np.sqrt(0.25) * rows
+
+
+async def test_cosines_that_an_embedder_gives_to_strangers_bring_no_note(tmp_path):
+    with closing(NoteStore(tmp_path / "m.db")) as store:
+        for number in range(30):
+            store.add(f"fact {hashlib.sha256(bytes([number])).hexdigest()}")
+        await embed_notes(store, Lofty())
+
+        stranger = await embedded_query(Lofty(), "recommend a laptop for video editing")
+        assert store.search(stranger) == ()
+        meant = store.page().rows[7].note
+        (hit,) = store.search(await embedded_query(Lofty(), meant.text))
+        assert hit.note.id == meant.id and hit.components["vector"] > 0.9
+
+
+async def test_what_the_embedder_says_is_not_near_is_not_relevant_whatever_the_threshold(tmp_path):
+    with closing(NoteStore(tmp_path / "m.db")) as store:
+        store.add("Plays the cello.")
+        ((number, _),) = store.without_vectors("m")
+        store.keep_vectors("m", {number: [np.array([0.5, 0.75**0.5], np.float32)]})
+        query = Query("instrument", np.array([1.0, 0.0], np.float32), "m", least=0.3)
+        assert len(store.search(query)) == 1
+        assert store.search(replace(query, least=0.6), threshold=0.1) == ()
+
+
+async def test_an_embedder_is_not_asked_of_what_asks_for_nothing():
+    embedder = Latin()
+    for text in ("hi", "thanks a lot!", "what is it?", "🙂🙂", ""):
+        assert (await embedded_query(embedder, text)).vector is None
+    assert embedder.asked == []
+
+
+async def test_an_embedder_that_is_busy_for_a_moment_is_asked_again(tmp_path):
+    class Busy(Latin):
+        failures = 2
+
+        async def embed(self, texts, *, kind="document"):
+            if self.failures and (kind == "query") == (self.failures == 1):
+                self.failures -= 1
+                raise ModelError("busy", fault="overloaded", retry_after=0.0)
+            return await super().embed(texts, kind=kind)
+
+    with closing(NoteStore(tmp_path / "m.db")) as store:
+        store.add("likes coffee")
+        embedder = Busy()
+        assert await embed_notes(store, embedder) == 1
+        assert (await embedded_query(embedder, "coffee?")).vector is not None
+        assert embedder.failures == 0
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_vectors_are_made_anew_where_the_embedder_has_come_to_give_others(tmp_path, known):
+    with closing(NoteStore(tmp_path / "m.db")) as store:
+        store.add("likes coffee")
+        await embed_notes(store, Latin(4))
+        later = Latin(8)
+        if not known:  # then it shows when a note is embedded
+            store.add("works in Berlin")
+
+        assert await embed_notes(store, later, dimension=8 if known else None) == (1 if known else 2)
+        query = await embedded_query(later, "likes coffee")
+        hits = store.search(query, threshold=0.0)
+        assert hits[0].note.text == "likes coffee" and hits[0].components["vector"] == 1.0
+
+
+async def test_what_has_become_known_as_a_secret_does_not_leave_for_the_embedder(tmp_path):
+    secrets = []
+
+    def clean(text):
+        for secret in secrets:
+            text = text.replace(secret, "[secret]")
+        return text
+
+    with closing(NoteStore(tmp_path / "m.db", clean=clean)) as store:
+        store.add(f"filler {'word ' * 170} of staging is hunterhunter22 for all {'word ' * 200}")
+        secrets.append("hunterhunter22")
+        embedder = Latin()
+        await embed_notes(store, embedder)
+
+    assert "[secret]" in " ".join(embedder.asked)
+    assert "hunter" not in " ".join(embedder.asked)
 
 
 async def test_vectors_of_another_dimension_or_model_are_kept_apart(tmp_path):

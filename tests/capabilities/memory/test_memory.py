@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 from loom_nb import Agent, Capability, GovernancePolicy, MemoryStore, Model, Runtime
-from loom_nb.capabilities.memory.capability import Cleaning
-from loom_nb.capabilities.memory.notes import Provenance
+from loom_nb.capabilities.memory.capability import Cleaning, OpenedMemory
+from loom_nb.capabilities.memory.choosing import part_name
+from loom_nb.capabilities.memory.mirror import Mirror
+from loom_nb.capabilities.memory.notes import Provenance, id_of
 from loom_nb.capabilities.memory.store import NoteStore
-from loom_nb.errors import LoomUsageError, NotBuiltError
+from loom_nb.capabilities.memory.tools import MemoryTools
+from loom_nb.errors import LoomUsageError, NotBuiltError, SecretsLocked
 from loom_nb.events import (
     CallFinished,
     CallJudged,
@@ -241,6 +244,61 @@ async def test_the_judge_is_told_what_would_be_changed(path, store):
     assert tools["remember"].assess(text="new words").preview == "new words"
 
 
+async def test_the_judge_is_told_what_an_undo_would_take_back_and_no_other_change_is(path, store):
+    by = Provenance("agent")
+    note = store.add(REX, by=by).note
+    (forget,) = [tool for tool in (await Capability.memory(path=path).open()).tools if tool.name == "forget"]
+
+    def about():
+        told = forget.assess(note_id=note.id, undo=True)
+        return told.failure or (told.reasons[0], told.preview)
+
+    assert about() == ("takes back that a note was remembered", REX)
+    seal = forget.assess(note_id=note.id, undo=True).seal
+    store.edit(note.id, "text", "The dog is called Max.", by)
+    assert forget.assess(note_id=note.id, undo=True).seal != seal
+    assert about() == ("takes back the last change of a note", f"The dog is called Max.\n→ {REX}")
+    store.forget(note.id, by)
+    assert about() == ("brings a note back", "The dog is called Max.")
+    store.undo(note.id)
+    store.edit(note.id, "pinned", True)
+    assert "not yours" in about()
+
+
+async def test_an_undo_says_what_became_of_the_note(path, store):
+    note_id = id_of(REX)
+    back = Call("forget", {"note_id": note_id, "undo": True})
+    result, _ = await ran(
+        path,
+        Call("remember", {"text": REX}),
+        Call("update_memory", {"note_id": note_id, "text": "The dog is called Max."}),
+        Call("forget", {"note_id": note_id}),
+        back,
+        back,
+        back,
+        back,
+    )
+    told = [one.result.text for one in of(result, CallFinished)][3:]
+    assert "is back" in told[0] and f"says again: {REX}" in told[1]
+    assert "it is gone" in told[2] and "nothing to undo" in told[3]
+    assert store.page().total == 0
+    changes = [(one.change, one.words, one.before, one.undoable) for one in of(result, MemoryChanged)][3:]
+    assert changes == [
+        ("restored", "The dog is called Max.", "", False),
+        ("edited", REX, "The dog is called Max.", False),
+        ("forgotten", REX, "", False),
+    ]
+
+
+async def test_a_line_that_takes_a_change_back_is_told_of_notes_that_lines_know_alone(
+    path, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("LOOM_NB_HOME", str(tmp_path / "home"))
+    for given, known in ((path, False), (None, True)):
+        result, _ = await ran(given, Call("remember", {"text": REX}))
+        assert [one.undoable for one in of(result, MemoryChanged)] == [known]
+
+
 async def test_no_secret_gets_into_a_note(path, store, monkeypatch):
     monkeypatch.setenv("LOOM_TEST_API_KEY", "quite-a-long-canary-7781")
     token = "ghp_" + "a1B2c3D4e5" * 4
@@ -297,7 +355,58 @@ async def test_pinned_notes_are_always_there_and_nothing_is_said_twice(path, sto
         await session.run("and my dog again?")
         parts = data(session.view.conversation.messages)
 
-    assert [part.name for part in parts] == [f"note:{pinned.id}", f"note:{dog.id}", f"note:{pinned.id}.2"]
+    anew = part_name(store.get(pinned.id))
+    assert anew.startswith(f"note:{pinned.id}.")
+    assert [part.name for part in parts] == [f"note:{pinned.id}", f"note:{dog.id}", anew]
+
+
+async def test_a_note_that_was_weighed_or_pinned_otherwise_is_not_said_again_nor_brought_back(path, store):
+    note = store.add(REX).note
+    agent = Agent(
+        Model.scripted(["x"] * 9), capabilities=[Capability.memory(path=path)], session_store=MemoryStore()
+    )
+    async with agent.session() as session:
+        await session.run("my dog?")
+        for change in ({"importance": 0.9}, {"pinned": True}, {"tags": ["dog"]}):
+            store.change(note.id, **change)
+            await session.run("my dog?")
+        assert len(data(session.view.shown)) == 1
+        messages = session.conversation.messages
+        await session.mark(next(at for at, one in enumerate(messages) if data([one])), "hidden")
+        store.change(note.id, pinned=False)
+        await session.run("my dog?")
+        assert data(session.view.shown) == []
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+async def test_notes_that_have_no_room_are_told(path, store, pinned):
+    for n in range(2):
+        store.add(f"lantern {n} is on shelf {n}: " + "mind the step " * 100, pinned=pinned)
+    result, messages = await ran(path, goal="where is lantern 0?", tokens=20)
+    (told,) = of(result, Noticed)
+    assert data(messages) == [] and told.level == "warning"
+    assert told.text.startswith("2 pinned notes had no room" if pinned else "2 notes had no room")
+    result, _ = await ran(path, goal="where is lantern 0?", tokens=0)
+    assert of(result, Noticed) == []
+
+
+async def test_a_pinned_note_that_has_no_room_is_told_though_others_are_shown(path, store):
+    store.add("Mind the step. " * 100, pinned=True)
+    store.add(REX)
+    result, messages = await ran(path, goal="what is my dog called?", tokens=100)
+    assert len(data(messages)) == 1
+    assert [one.text[:24] for one in of(result, Noticed)] == ["1 pinned note had no roo"]
+
+
+async def test_a_search_gives_what_it_found_though_that_cannot_be_written_down(path, store):
+    store.add(REX)
+    opened = OpenedMemory(Capability.memory(path=path), NoteStore(path, busy_seconds=0.01))
+    tools = MemoryTools(opened.store, "persistent", 1_000, opened.query, opened.changed)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        found, told = await tools.search_memory("what is my dog called?")
+    assert "Rex" in found.text and "is not written down" in told.text
+    await opened.close()
 
 
 async def test_a_preview_uses_nothing_and_gives_the_same_as_the_run(path, store):
@@ -310,6 +419,69 @@ async def test_a_preview_uses_nothing_and_gives_the_same_as_the_run(path, store)
     after = await opened.enrich(Enquiry(**enquiry, run="r1"))
 
     assert before.parts == after.parts and store.page().rows[0].note.uses == 1
+    await opened.close()
+
+
+class Vendor:
+    """Counts what it is sent."""
+
+    name, least = "test:vendor", 0.3
+
+    def __init__(self):
+        self.sent = []
+
+    async def embed(self, texts, *, kind="document"):
+        self.sent += texts
+        return np.ones((len(texts), 3))
+
+
+async def test_a_preview_sends_nothing_and_changes_no_file_and_no_note(path, store, tmp_path):
+    store.add(REX)
+    folder, vendor = tmp_path / "notes", Vendor()
+    told = Capability.memory(path=path, mirror=folder, embedder=vendor)
+    opened = await told.open()
+    await opened.enrich(Enquiry("what is my dog called", run="r1"))
+    sent, (file,) = list(vendor.sent), folder.glob("*.md")
+    file.unlink()
+    (folder / "new.md").write_text("a note of the folder")
+    store.add("the cat is called Tom")
+
+    again = await told.open()
+    found = await again.enrich(Enquiry("what is my dog called", preview=True))
+
+    assert "Rex" in found.parts[0].text and sent and vendor.sent == sent
+    assert [one.name for one in folder.iterdir()] == ["new.md"]
+    assert {hit.note.text for hit in store.page().rows} == {REX, "the cat is called Tom"}
+    await again.close()
+    await opened.close()
+
+
+async def test_the_tools_of_a_run_that_goes_on_see_what_was_changed_in_the_folder(path, tmp_path):
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "new.md").write_text("the gauge is at Niederau")
+    opened = await Capability.memory(path=path, mirror=folder).open()
+    search = next(tool for tool in opened.tools if tool.name == "search_memory")
+    (part,) = await search.function(query="gauge")
+    assert "Niederau" in part.text
+    await opened.close()
+
+
+class Slow(Vendor):
+    """Vectors of notes take longer than any test."""
+
+    async def embed(self, texts, *, kind="document"):
+        if kind == "document":
+            await asyncio.Event().wait()
+        return await super().embed(texts, kind=kind)
+
+
+async def test_a_slow_embedder_keeps_no_note_from_being_found_by_its_words(path, store):
+    store.add(REX)
+    opened = OpenedMemory(Capability.memory(path=path, embedder=Slow()), NoteStore(path), wait=0)
+    found = await opened.enrich(Enquiry("what is my dog called", run="r1"))
+    assert "Rex" in found.parts[0].text
+    assert ["still being made" in one.text for one in found.facts if isinstance(one, Noticed)] == [True]
     await opened.close()
 
 
@@ -429,3 +601,38 @@ async def test_runs_of_one_memory_at_once_do_not_disturb_each_other(path, store,
     )
     assert store.page().total == 6 and store.check() == []
     assert len(list((tmp_path / "n").glob("*.md"))) == 6
+
+
+def kept_elsewhere(text):
+    if "locked" in text:
+        raise SecretsLocked("secrets are locked")
+    return text.replace("tulip", "[secret gate]")
+
+
+def test_what_a_person_keeps_as_a_secret_is_taken_out_of_what_they_write(path, tmp_path):
+    told = Capability.memory(path=path)
+    with closing(told.store(kept_elsewhere)) as store:
+        note = store.add("the code is tulip", category="tulip", tags=["tulip"]).note
+        assert (note.text, note.category, note.tags) == (
+            "the code is [secret gate]",
+            "[secret gate]",
+            ("[secret gate]",),
+        )
+        assert store.edit(note.id, "text", "it was tulip").text == "it was [secret gate]"
+        with pytest.raises(SecretsLocked):
+            store.edit(note.id, "text", "locked away")
+        agent = Provenance("agent")  # whose words have passed the gates of its session
+        assert store.add("a locked drawer", by=agent).note.text == "a locked drawer"
+
+        folder = tmp_path / "notes"
+        mirror = Mirror(folder, store)
+        mirror.sync()
+        for name, words in (("a", "a tulip"), ("b", "is locked"), ("c", "a rose")):
+            (folder / f"{name}.md").write_text(words)
+        report = mirror.sync()
+
+    assert len(report.added) == 1 and store.get(report.added[0]).text == "a rose"
+    assert sorted(report.problems) == [
+        "a.md is not taken over: it holds what is a secret, or looks like one",
+        "b.md is not taken over: secrets are locked",
+    ]

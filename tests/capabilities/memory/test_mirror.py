@@ -7,11 +7,15 @@ from contextlib import closing
 
 import pytest
 
+from loom_nb.capabilities.memory.capability import MemoryCapability
 from loom_nb.capabilities.memory.front_matter import parsed, rendered
 from loom_nb.capabilities.memory.mirror import Mirror, folder_key
 from loom_nb.capabilities.memory.notes import Note, Provenance, Viewer
 from loom_nb.capabilities.memory.store import NoteStore
 from loom_nb.errors import LoomUsageError
+from loom_nb.events import Noticed
+from loom_nb.protocols import Enquiry
+from tests.usual_user import usual_user
 
 START = 1_700_000_000.0
 
@@ -182,6 +186,84 @@ def test_where_both_changed_the_later_one_wins_and_the_other_is_kept(at):
         "the original words", "words of the agent at one", "the words of the file at two",
         "words of the agent at six", "the words of the file at five",
     ]  # fmt: skip
+
+
+def test_an_edit_of_a_file_and_another_of_another_field_elsewhere_both_hold(at):
+    note = at.store.add("Ann likes tea").note
+    at.sync()
+    (name,) = at.files()
+    at.later(3)
+    at.write(name, (at.folder / name).read_text().replace("tea", "tea, and is allergic to milk"), hours=2)
+    at.store.edit(note.id, "importance", 0.9)
+
+    report = at.sync()
+
+    now = at.store.get(note.id)
+    assert (now.text, now.importance) == ("Ann likes tea, and is allergic to milk", 0.9)
+    assert not report.conflicts and not report.problems and report.written == [name]
+    assert "importance: 0.9" in (at.folder / name).read_text()
+
+
+def test_a_file_that_says_what_its_note_said_long_ago_is_an_edit_where_they_had_agreed_since(at):
+    note = at.store.add("Ann likes tea", importance=0.4).note
+    at.sync()
+    (name,) = at.files()
+    first = (at.folder / name).read_text()
+    at.store.edit(note.id, "importance", 0.9)
+    at.sync()
+    at.later(3)
+    at.write(name, first, hours=2)
+    at.store.edit(note.id, "pinned", True)
+
+    at.sync()
+
+    assert (at.store.get(note.id).importance, at.store.get(note.id).pinned) == (0.4, True)
+
+
+def test_what_a_file_lost_is_told_and_an_undo_brings_it_back(at):
+    note = at.store.add("Ann likes tea").note
+    at.sync()
+    (name,) = at.files()
+    at.write(name, (at.folder / name).read_text().replace("tea", "milk"), hours=1)
+    at.later(2)
+    at.store.change(note.id, text="Ann likes cocoa", pinned=True)
+
+    report = at.sync()
+
+    (told,) = report.problems
+    assert all(word in told for word in (name, note.id, "note later", "whose text holds", "undo"))
+    assert at.store.get(note.id).text == "Ann likes cocoa"
+    undone = at.store.undo(note.id)
+    at.sync()
+    assert (undone.change, undone.notes[0].text) == ("conflict", "Ann likes milk")
+    assert at.store.get(note.id).text == "Ann likes milk" and at.store.get(note.id).pinned
+    assert "Ann likes milk" in (at.folder / name).read_text()
+    at.store.undo(note.id)
+    assert at.store.get(note.id).text == "Ann likes tea"
+
+
+def test_a_file_with_the_id_of_a_note_of_a_session_is_a_note_of_its_own(at):
+    here = Viewer("s1", "a.ipynb")
+    note = at.store.add("of the session alone", scope="session", viewer=here).note
+    file = at.write("mine.md", f"---\nid: {note.id}\n---\nfor everybody", hours=9)
+
+    (added,) = at.sync().added
+
+    assert at.store.get(note.id) == note and added != note.id
+    assert at.store.get(added).text == "for everybody" and file.exists()
+
+
+def test_a_file_of_a_note_that_became_one_of_a_session_gives_it_its_words_and_goes(at):
+    note = at.store.add("of everybody").note
+    at.sync()
+    (name,) = at.files()
+    at.write(name, (at.folder / name).read_text().replace("everybody", "everybody else"), hours=9)
+    at.store.change(note.id, viewer=Viewer("s1"), scope="session")
+
+    at.sync()
+
+    now = at.store.get(note.id)
+    assert (now.text, now.scope, now.place) == ("of everybody else", "session", "s1") and at.files() == []
 
 
 def test_a_file_that_a_crash_left_behind_is_no_edit_of_a_person(at):
@@ -374,9 +456,13 @@ def test_a_secret_in_a_file_becomes_no_note(tmp_path):
     mirror.folder.mkdir()
     (mirror.folder / "a.md").write_text("the password is hunter22")
 
+    for n, name in enumerate(("key: hunter22", "hunter22: key", "deep: [{a: x hunter22 y}]")):
+        (mirror.folder / f"b{n}.md").write_text(f"---\n{name}\n---\nwords")
+
     report = mirror.sync()
 
-    assert "secret" in report.problems[0] and store.page().total == 0
+    assert len(report.problems) == 4 and all("secret" in one for one in report.problems)
+    assert store.page().total == 0
     assert b"hunter22" not in (tmp_path / "m.db").read_bytes()
 
 
@@ -462,3 +548,87 @@ def agrees(store, mirror):
     notes = sorted(hit.note.text for hit in store.page(limit=10_000).rows)
     assert sorted(files.values()) == notes
     assert not list(mirror.folder.glob(".loom-*"))
+
+
+# -- what may not be read or written -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def shut():
+    """A store and its folder in a place that everybody may enter, and folders and files of it are shut."""
+    with usual_user() as place:
+        made, was = At(place), []
+
+        def shut(*paths, mode=0o555):
+            for path in paths:
+                was.append((path, path.stat().st_mode))
+                path.chmod(mode)
+
+        made.shut = shut
+        with closing(made.store):
+            yield made
+            for path, mode in reversed(was):
+                path.chmod(mode)
+
+
+def test_a_folder_that_cannot_be_written_is_told_and_made_good_later(shut):
+    gone, changed = shut.store.add("goes away").note, shut.store.add("is changed").note
+    shut.sync()
+    shut.shut(shut.folder)
+    shut.store.forget(gone.id)
+    shut.store.edit(changed.id, "text", "was changed")
+    for _ in range(2):
+        report = shut.mirror.sync()
+        assert not report and len(report.problems) == 2
+        assert "not written" in report.problems[0] and "not removed" in report.problems[1]
+    assert shut.texts() == ["was changed"]
+
+    shut.folder.chmod(0o755)
+    report = shut.sync()
+    assert len(report.written) == len(report.removed) == 1 and not report.problems
+
+
+def test_a_folder_or_file_that_cannot_be_read_is_told_and_its_notes_stay(shut):
+    folder = shut.write("inner/deep.md", "in the inner folder", hours=-1).parent
+    file = shut.write("plain.md", "in a file", hours=-1)
+    shut.write("other.md", "in another file", hours=-1)
+    shut.sync()
+    os.utime(file, (START,) * 2)
+    shut.shut(folder, file, mode=0)
+
+    report = shut.mirror.sync()
+
+    assert not report and sorted(words.partition(":")[0] for words in report.problems) == [
+        "inner cannot be read",
+        "plain.md is not taken over",
+    ]
+    assert len(shut.texts()) == 3
+
+
+def test_what_a_crash_left_behind_is_cleared_away_in_every_folder(at):
+    at.write("inner/deep.md", "in the inner folder", hours=-1)
+    for place in (at.folder, at.folder / "inner"):
+        (place / ".loom-0123456789abcdef.tmp").write_text("half a no")
+
+    at.sync()
+
+    assert not list(at.folder.rglob(".loom-*"))
+
+
+async def test_a_folder_that_cannot_be_written_takes_no_tool_and_no_run_away(shut):
+    told = MemoryCapability(path=shut.store.path, mirror=shut.folder)
+    names = [shut.store.add(f"lantern {n} is on shelf {n}").note.id for n in range(9)]
+    shut.sync()
+    shut.shut(shut.folder)
+    tools = await told.open()
+    assert tools.enrich is not None and tools.close is not None
+    forget = next(tool for tool in tools.tools if tool.name == "forget")
+    for name in names[1:]:
+        assert "is forgotten" in str(await forget.function(note_id=name))
+
+    shown = await tools.enrich(Enquiry("where is lantern 0?", run="r1"))
+
+    await tools.close()
+    assert shown is not None and "lantern 0" in shown.parts[0].text
+    words = [fact.text for fact in shown.facts if isinstance(fact, Noticed)]
+    assert len(words) == 4 and words[3] == f"and 5 other files of {shut.folder}"

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loom_nb.capabilities.memory.notes import EVERYTHING, MOST_TEXT, NoteNotFound, Provenance, Viewer
+from loom_nb.capabilities.memory.notes import (
+    EVERYTHING,
+    MOST_TEXT,
+    NoteChanged,
+    NoteNotFound,
+    Provenance,
+    RunNotKnown,
+    Viewer,
+)
 from loom_nb.capabilities.memory.store import NoteStore
 from loom_nb.errors import LoomUsageError, StoreError
 
@@ -29,8 +37,13 @@ class Ticks:
 
 
 @pytest.fixture
-def store(tmp_path):
-    with closing(NoteStore(tmp_path / "memory.db", now=Ticks())) as store:
+def clock():
+    return Ticks()
+
+
+@pytest.fixture
+def store(tmp_path, clock):
+    with closing(NoteStore(tmp_path / "memory.db", now=clock)) as store:
         yield store
 
 
@@ -101,6 +114,12 @@ def test_a_value_that_a_field_does_not_take_is_refused_and_nothing_changes(store
         with pytest.raises(LoomUsageError, match=said):
             store.add(**{"text": "another", field: value})
     assert store.get(note.id) == note and store.page().total == 1
+
+
+def test_the_letters_of_a_label_count_as_they_are_read_and_heaps_of_marks_are_none(store):
+    assert store.add("a note", category="e\u0302\u0301" * 80).note.category == "\u1ebf" * 80
+    with pytest.raises(LoomUsageError, match="1 to 80"):
+        store.add("another", category="e" + "\u0315\u0300" * 10_000)
 
 
 def test_a_note_that_is_not_there_is_an_error_that_says_so(store):
@@ -195,6 +214,40 @@ def test_a_number_that_changed_or_a_not_makes_it_news_and_the_note_beside_it_is_
     assert [note.id for note in added.similar] == [old.note.id]
 
 
+@pytest.mark.parametrize(
+    ("old", "news"),
+    [
+        (
+            "Deploy uploads to the staging server at port 8080 first, then to the production server at port 9090.",
+            "Deploy uploads to the staging server at port 9090 first, then to the production server at port 9090.",
+        ),
+        (
+            "Anna is responsible for the billing service, and Ben is responsible for the login service.",
+            "Ben is responsible for the billing service, and Ben is responsible for the login service.",
+        ),
+        (
+            "Anna is responsible for the billing service. Ben is responsible for the login service.",
+            "Ben is responsible for the billing service.",
+        ),
+        (
+            "Likes coffee in the morning and does not like tea in the evening.",
+            "Does not like coffee in the morning and likes tea in the evening.",
+        ),
+        ("Anna is the manager of the team.", "Anna was the manager of the team."),
+        ("Meeting with Alice on 3 May and with Bob on 4 May.", "Meeting with Alice on 4 May and with Bob on 4 May."),
+    ],
+)  # fmt: skip
+def test_words_that_stand_in_a_note_at_other_places_are_news(store, old, news):
+    store.add(old)
+    assert store.add(news).how == "added"
+
+
+def test_what_two_notes_say_of_two_is_news_of_one(store):
+    store.add("Anna is responsible for the billing service.")
+    store.add("Ben is responsible for the login service.")
+    assert store.add("Ben is responsible for the billing service.").how == "added"
+
+
 def test_recalled_notes_said_again_together_are_not_stored_anew(store):
     store.add("Rex the dog is afraid of thunder and hides in the bathtub.")
     store.add("Clara the sister lives in Lisbon near the old aqueduct.")
@@ -232,6 +285,53 @@ def test_each_change_is_a_version_with_time_and_run_and_can_be_taken_back_in_tur
     with pytest.raises(LoomUsageError, match="nothing to undo"):
         store.undo()
     assert store.check() == []
+
+
+def test_a_change_of_a_note_that_was_changed_meanwhile_is_refused(store):
+    note = store.add("first words").note
+    store.edit(note.id, "text", "second words")
+    for late in (
+        lambda: store.edit(note.id, "text", "late words", expected=1),
+        lambda: store.forget(note.id, expected=1),
+        lambda: store.undo_all({note.id: 1}),
+    ):
+        with pytest.raises(NoteChanged):
+            late()
+    assert store.get(note.id).text == "second words"
+    assert store.edit(note.id, "text", "third words", expected=2).version == 3
+
+
+def test_an_undo_can_be_bound_to_one_change_and_to_who_made_it(store):
+    note = store.add("first words", by=AGENT).note
+    store.edit(note.id, "text", "second words", AGENT)
+    last = store.undoable(note.id)
+    store.edit(note.id, "pinned", True)
+    with pytest.raises(NoteChanged, match="somebody else"):
+        store.undo(note.id, only_by="agent")
+    with pytest.raises(NoteChanged, match="another one"):
+        store.undo(note.id, expected=last.seq)
+    assert store.get(note.id).pinned and store.get(note.id).text == "second words"
+    store.undo(note.id)
+    assert store.undo(note.id, AGENT, only_by="agent", expected=last.seq).change == "edited"
+    assert store.get(note.id).text == "first words"
+    store.undo(note.id)
+    assert store.undoable(note.id) is None
+
+
+def test_what_is_done_with_several_notes_is_one_change(store):
+    a, b, c = (store.add(f"thing {name} of the shed", pinned=name == "a").note.id for name in "abc")
+    assert [note.id for note in store.pin_all([a, b, c, "nothere", b])] == [b, c]
+    assert {note.id for note in store.undo().notes} == {b, c}
+    assert [store.get(one).pinned for one in (a, b, c)] == [True, False, False]
+
+    assert [note.id for note in store.forget_all([a, "nothere", c])] == [a, c]
+    store.undo_all({a: 0, c: 0})
+    assert store.page().total == 3
+    store.forget_all([a, c])
+    store.undo(a)
+    with pytest.raises(NoteChanged):
+        store.undo_all({c: 0, a: 0})
+    assert store.page().total == 2 and store.check() == []
 
 
 def test_the_undo_of_one_note_leaves_later_changes_of_others(store):
@@ -281,6 +381,36 @@ def test_the_store_can_be_looked_at_as_it_was(store):
     assert store.as_of("r7", limit=1, offset=1).total == 2
     with pytest.raises(LoomUsageError, match="r99"):
         store.as_of("r99")
+
+
+def test_a_run_is_found_by_its_name_and_session_though_the_clock_was_set_back(store, clock):
+    first = store.add("first fact", by=AGENT).note
+    store.used((), how="enrichment", query="", by=Provenance("agent", session="s9", run="r1"), begins=True)
+    clock.time -= 5_000
+    later = store.add("later fact", by=Provenance("agent", session="s8", run="r7")).note
+
+    def ids(*run, session=""):
+        return {hit.note.id for hit in store.as_of(*run, session=session).rows}
+
+    assert ids("r1", session="s9") == {first.id}
+    assert ids("r7", session="s8") == {first.id} and ids(1e12) == {first.id, later.id}
+    with pytest.raises(RunNotKnown):
+        ids("r7", session="s9")
+
+
+def test_notes_that_are_found_are_sorted_as_those_that_are_listed(store):
+    for words in ("apple cat", "Banana cat", "cherry cat", "Date cat"):
+        store.add(words)
+    listed, found = store.page("", "text"), store.page("cat", "text")
+    assert [hit.note.text for hit in listed.rows] == [hit.note.text for hit in found.rows]
+    assert len(store.as_of(1e12, offset=-2).rows) == len(store.page(offset=-2).rows) == 4
+
+
+def test_a_note_with_many_tags_loses_none_when_it_is_said_again(store):
+    tags = [f"tag{n}" for n in range(32)]
+    note = store.add("the kayak is in the shed", tags=tags).note
+    again = store.add("the kayak is in the shed", tags=["another"], importance=0.9).note
+    assert again.id == note.id and list(again.tags) == tags
 
 
 def test_a_page_is_sorted_counted_and_cut(store):

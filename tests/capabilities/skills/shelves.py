@@ -1,5 +1,6 @@
 """Skills on a disk for tests, and agents that use them."""
 
+import os
 from pathlib import Path
 
 from loom_nb import Agent, GovernancePolicy, MemoryStore, Model, Runtime
@@ -18,6 +19,17 @@ def put(
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text)
     return path
+
+
+def without_a_way_in(folder: Path) -> None:
+    """Makes a folder within that cannot be listed, whoever asks: its path is longer than a path may be."""
+    here = os.open(folder, os.O_RDONLY)
+    for _ in range(17):
+        os.mkdir("n" * 250, dir_fd=here)
+        inner = os.open("n" * 250, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(here)
 
 
 def skills_in(tmp_path: Path, **given) -> SkillsCapability:

@@ -9,10 +9,12 @@ from loom_nb.events import (
     event_from_json,
     event_to_json,
 )
-from loom_nb.messages import ToolResultPart
+from loom_nb.messages import Conversation, Message, Origin, TextPart, ToolCallPart, ToolResultPart, user
 from loom_nb.models.scripted import Call
-from loom_nb.runtime.active_skills import with_skill
+from loom_nb.runtime.active_skills import bodies_of_skills, with_skill
+from loom_nb.runtime.context import View
 from loom_nb.runtime.restore import read_past
+from loom_nb.tokens import estimate_message
 from loom_nb.tools import tool
 from tests.capabilities.skills.shelves import agent_with, put, skills_in
 
@@ -87,6 +89,22 @@ def test_the_latest_word_on_a_skill_counts():
 
     assert with_skill(active, SkillActivated("one", active=False)) == (other,)
     assert with_skill(active, SkillActivated("one", "user")) == (other, SkillActivated("one", "user"))
+
+
+def test_of_many_active_skills_the_latest_are_kept_that_take_half_of_a_request():
+    talk, skills = Conversation([user("go")]), []
+    for number, words in enumerate((1_500, 1_500, 9_000, 1_500, 1_500)):
+        told = TextPart("word " * words, Origin("skill", f"s{number}"))
+        talk.add(Message("assistant", (ToolCallPart(f"c{number}", "activate_skill", {}),)))
+        talk.add(Message("tool", (ToolResultPart(f"c{number}", "activate_skill", (told,)),)))
+        skills.append(SkillActivated(f"s{number}", call_id=f"c{number}"))
+    view = View(talk, skills=tuple(skills))
+    size = estimate_message(talk.messages[2])
+
+    assert bodies_of_skills(view, 4 * size) == {8, 10}  # two quarters; the third is larger than one
+    assert bodies_of_skills(view, 8 * size) == {2, 4, 8, 10}
+    assert bodies_of_skills(view, 4 * size - 4) == frozenset()
+    assert bodies_of_skills(View(talk), 8 * size) == frozenset()
 
 
 async def test_the_log_says_what_was_active_and_a_replay_of_it_reads_the_same(tmp_path):

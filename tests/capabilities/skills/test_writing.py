@@ -10,7 +10,7 @@ import pytest
 
 from loom_nb.capabilities.skills.places import Place
 from loom_nb.capabilities.skills.shelf import Known, Shelf
-from loom_nb.capabilities.skills.writing import MAX_FILES, MAX_TEXT, Desk, Wish, Writing
+from loom_nb.capabilities.skills.writing import MAX_DELETED, MAX_FILES, MAX_TEXT, Desk, Wish, Writing
 from loom_nb.errors import ToolError
 from loom_nb.events import CallFinished, CallJudged, SkillChanged
 from loom_nb.models.scripted import Call
@@ -148,6 +148,19 @@ def test_changes_are_taken_back_one_by_one(tmp_path):
         made.carry_out(Wish("undo"))
 
 
+def test_the_trash_keeps_the_last_deletions_and_an_undo_finds_its_own(tmp_path):
+    made = desk(tmp_path, CREATE)
+    trash = made.root / ".loom-trash"
+    for number in range(MAX_DELETED + 20):
+        (trash / f"20000101-{number:06}-abcdef" / "old").mkdir(parents=True)
+    made.carry_out(Wish("delete", "note-taking"))
+
+    left = sorted(one.name for one in trash.iterdir() if one.is_dir())
+    assert len(left) == MAX_DELETED and left[0] == "20000101-000021-abcdef"
+    made.carry_out(Wish("undo"))
+    assert (made.root / "note-taking" / "SKILL.md").read_text() == TEXT
+
+
 def test_what_somebody_else_changed_since_is_not_taken_back(tmp_path):
     made = desk(tmp_path, CREATE)
     (made.root / "note-taking" / "SKILL.md").write_text(TEXT + "mine")
@@ -167,6 +180,11 @@ def test_what_somebody_else_changed_since_is_not_taken_back(tmp_path):
         (Wish("edit", "no-such", TEXT), "no agent has written"),
         (Wish("patch", "note-taking", old_text="absent", new_text="x"), "does not stand in"),
         (Wish("patch", "note-taking", old_text="name: note-taking", new_text="x: y"), "name"),
+        *((Wish("patch", "note-taking", path=path, old_text="name: note-taking", new_text="x: y"), told)
+          for path, told in (("./SKILL.md", "name"), (".//SKILL.md", "name"), ("SKILL.MD", "beside SKILL.md"),
+                             ("\uff33KILL.md", "beside SKILL.md"), ("/SKILL.md", "name"), ("x/../SKILL.md", "dot"),
+                             ("../note-taking/SKILL.md", "dot"))),
+        (Wish("write_file", "note-taking", "x", "./SKILL.md"), "beside SKILL.md"),
         (Wish("write_file", "note-taking", "x", "../../x"), "dot"),
         (Wish("write_file", "note-taking", "x", "/etc/x"), "empty"),
         (Wish("write_file", "note-taking", "x", "skill.md"), "beside SKILL.md"),
