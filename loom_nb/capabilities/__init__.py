@@ -344,7 +344,7 @@ class Capability:
         """
         from loom_nb.capabilities.skills import SkillsCapability
 
-        return SkillsCapability(folders if isinstance(folders, str) else tuple(folders), write, listed)
+        return SkillsCapability(folders, write, listed)
 
     skill = skills
     """Another name of it."""

@@ -14,6 +14,7 @@ from loom_nb.border import clean
 from loom_nb.capabilities.knowledge.converting import converted, kind_of, of_row, of_text
 from loom_nb.capabilities.knowledge.documents import Document
 from loom_nb.capabilities.secret_names import looks_secret
+from loom_nb.checks import checked, path_of
 from loom_nb.errors import LoomUsageError, SetupError, ToolError, Unreadable
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ class KnowledgeSource:
             exclude: patterns of paths under the folder.
             name: by default that of the folder.
         """
+        path = checked("KnowledgeSource.folder", "path", path, path_of(such_as='"papers"'))
         root = Path(path).expanduser().absolute()
         options = {"root": str(root), "pattern": pattern, "exclude": _texts("exclude", exclude)}
         return cls("folder", name or root.name or "folder", options)

@@ -6,7 +6,7 @@ trusted is decided by the folder in which it lies. See `places`, `guard` and `li
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,7 +48,7 @@ class SkillsCapability:
     name: str = field(default="skills", init=False)
 
     def __post_init__(self) -> None:
-        if isinstance(self.folders, str):
+        if isinstance(self.folders, str) or not isinstance(self.folders, Iterable):
             raise LoomUsageError(
                 "Capability.skills: folders is a list", fixes=[f"folders=[{self.folders!r}]"]
             )
