@@ -40,7 +40,7 @@ class SkillsCapability:
         here: the folder of the project; None for the working directory.
     """
 
-    folders: Sequence[str] = ()
+    folders: Iterable[str] = ()
     write: bool = False
     listed: int = LISTED
     home: Path | None = None
@@ -60,7 +60,7 @@ class SkillsCapability:
     def places(self) -> tuple[Place, ...]:
         """Where it looks for skills."""
         home = self.home if self.home is not None else settings.load().home
-        return usual_places(home, self.here or Path.cwd(), self.folders)
+        return usual_places(home, self.here or Path.cwd(), tuple(self.folders))
 
     async def open(self) -> Toolset:
         """Look which skills there are; what is damaged is left aside and blocks nothing."""
