@@ -18,6 +18,7 @@ _TASK = {
     ),
 }
 _CONTEXT = {"inputs": _VALUES}
+_STOP = {"reason": text(such_as='"I have seen enough"')}
 _CONFIG = {"id": text(such_as='"study-7"'), "metadata": mapping(such_as='{"ticket": 7}')}
 
 
@@ -73,6 +74,9 @@ class Stop:
     """Ask a run to end now; what had been done is kept."""
 
     reason: str = "stopped by the caller"
+
+    def __post_init__(self) -> None:
+        check(self, _STOP)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import cast, get_args
 
 import msgspec
 
-from loom_nb.checks import checked
+from loom_nb.checks import checked, texts
 from loom_nb.checks import number as a_number
 from loom_nb.errors import Fault, LoomKeyError, LoomUsageError, ModelError
 from loom_nb.events import Delta
@@ -69,7 +69,8 @@ class FallbackPolicy:
         cls, on: Collection[str] | None, cool_down: float, patience: float, clock: Clock | None
     ) -> "FallbackPolicy":
         """A policy of what a user wrote. Raises LoomUsageError for a fault that there is not."""
-        faults = FAULTS if on is None else frozenset((on,) if isinstance(on, str) else on)
+        words = texts(alone=True, such_as='["rate_limit"]')
+        faults = FAULTS if on is None else frozenset(checked("Model.fallback", "on", on, words))
         if unknown := sorted(faults - set(get_args(Fault))):
             raise LoomUsageError(
                 f"there is no fault '{unknown[0]}'", fixes=[f"one of {', '.join(get_args(Fault))}"]

@@ -11,6 +11,7 @@ from typing import Any
 
 from loom_nb.errors import LoomError, LoomUsageError
 from loom_nb.events import EvidenceFound, Kept, MessageAdded, Noticed
+from loom_nb.inputs import RunContext
 from loom_nb.messages import DataPart, Message
 from loom_nb.protocols import Enquiry, Enrich, Enrichment
 from loom_nb.runtime.redacting import Redacting
@@ -69,8 +70,11 @@ async def _asked(capability: str, enquiry: Enquiry, enrich: Enrich) -> Enrichmen
     return Noticed(f"Nothing was added from {capability}: {why}", "warning")
 
 
-def checked_knowledge(knowledge: Any) -> tuple[Any, ...]:
-    """What `RunContext.knowledge` may hold. Raises LoomUsageError for anything else."""
+def knowledge_of(context: RunContext | None) -> tuple[Any, ...]:
+    """What `RunContext.knowledge` holds. Raises LoomUsageError for what cannot be in one."""
+    if context is None:
+        return ()
+    knowledge: Any = context.knowledge
     given = tuple(knowledge) if isinstance(knowledge, tuple | list) else (knowledge,)
     for one in given:
         if not callable(getattr(one, "enrich", None)):

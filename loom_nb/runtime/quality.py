@@ -5,14 +5,14 @@ contradicts itself is none: whoever cannot read it cannot take it for a yes.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 
 from loom_nb.border import clean, parse_object
-from loom_nb.checks import check, one_of, whole
+from loom_nb.checks import check, one_of, shown, whole
 from loom_nb.errors import BorderError, LoomUsageError
 from loom_nb.events import Finding
 from loom_nb.inputs import RuntimeTask
@@ -182,8 +182,8 @@ class QualityGate:
 
 
 def _several(criteria: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(criteria, str):
-        raise LoomUsageError("criteria are a list of texts, not one text", fixes=[f'["{criteria[:60]}"]'])
+    if isinstance(criteria, str) or not isinstance(criteria, Iterable):
+        raise LoomUsageError("criteria are a list of texts, not one text", fixes=[f"[{shown(criteria)}]"])
     return tuple(criteria)
 
 

@@ -89,7 +89,7 @@ from loom_nb.runtime.compaction import chosen, make_room, tried
 from loom_nb.runtime.context import LEFT_OUT, Fact, View, copy_of, grown
 from loom_nb.runtime.dashboard import Course, Dashboard, dashboard_of
 from loom_nb.runtime.deadlines import Deadlines, deadlines_of
-from loom_nb.runtime.enriching import checked_knowledge, enrich, enriched, seen_in
+from loom_nb.runtime.enriching import enrich, enriched, knowledge_of, seen_in
 from loom_nb.runtime.fairness import FairQueue, fair_queue
 from loom_nb.runtime.fork import fork, messages_of
 from loom_nb.runtime.hooks import Hooks
@@ -318,7 +318,7 @@ class Session:
         if self._closed:
             self._refuse_if_closed()
         message = _first_message(task, context, self._describe)
-        knowledge = checked_knowledge(context.knowledge) if context is not None else ()
+        knowledge = knowledge_of(context)
         metadata = {} if isinstance(task, str) else _plain_metadata(task)
         output = OutputType(schema) if schema is not None else None
         if loop is not self._loop:
@@ -369,7 +369,7 @@ class Session:
         output = OutputType(schema) if schema is not None else None
         async with self._opened():
             kit = await self._kit(agent)
-            knowledge = checked_knowledge(context.knowledge) if context is not None else ()
+            knowledge = knowledge_of(context)
             known = await self._known_of(agent, kit, message, knowledge)
             request, _ = self._first_request(agent, kit, kit.partitions(), (message, *known), output, after)
             return request, self._model(agent.model).encode(request)
@@ -1366,6 +1366,8 @@ def _first_message(
     if task.criteria:
         goal += "\n\nThe result must meet these criteria:\n"
         goal += "\n".join(f"- {criterion}" for criterion in task.criteria)
+    if context is not None and not isinstance(context, RunContext):
+        raise LoomUsageError("context is a RunContext", fixes=["context=RunContext(inputs={…})"])
     values = {**task.input, **(context.inputs if context is not None else {})}
     parts = (describe(name, value) for name, value in values.items())
     return cleaned(user(goal, *task.attachments, *parts))

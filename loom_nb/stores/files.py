@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from loom_nb.checks import checked, path_of
 from loom_nb.database import INSIDE
 from loom_nb.errors import StoreError
 from loom_nb.events import LogEntry, RunFinished, RunStarted
@@ -73,6 +74,7 @@ class FileSessionStore:
         now: Callable[[], float] = time.time,
         host: str | None = None,
     ) -> None:
+        path = checked("FileSessionStore", "path", path, path_of(such_as='"runs"'))
         self.path = Path(os.path.realpath(Path(path).expanduser()))
         self._sessions = self.path / "sessions"
         self._busy_seconds = busy_seconds

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
+from loom_nb.checks import checked, path_of
 from loom_nb.database import Database
 from loom_nb.errors import StoreDamaged, StoreError
 from loom_nb.events import LogEntry, RunFinished, RunInterrupted, RunStarted, event_from_json
@@ -119,6 +120,7 @@ class SqliteStore:
         now: Callable[[], float] = time.time,
         host: str | None = None,
     ) -> None:
+        path = checked("SqliteStore", "path", path, path_of("a file", such_as='"runs.db"'))
         self.path = Path(os.path.realpath(Path(path).expanduser()))
         self._database = Database(self.path, SCHEMA, busy_seconds)
         self._now = now

@@ -12,6 +12,7 @@ from loom_nb.capabilities.knowledge.converting import of_row, of_text
 from loom_nb.capabilities.knowledge.documents import Document
 from loom_nb.capabilities.knowledge.folder_files import in_folder, of_files
 from loom_nb.capabilities.knowledge.found import Found, Listing, Look, Raw, is_address
+from loom_nb.checks import checked, path_of
 from loom_nb.errors import LoomUsageError, ToolError, Unreadable
 from loom_nb.redaction.hiding import Hiding
 
@@ -57,6 +58,7 @@ class KnowledgeSource:
             exclude: patterns of paths under the folder.
             name: by default that of the folder.
         """
+        path = checked("KnowledgeSource.folder", "path", path, path_of(such_as='"papers"'))
         root = Path(path).expanduser().absolute()
         options = {"root": str(root), "pattern": pattern, "exclude": _texts("exclude", exclude)}
         return cls("folder", name or root.name or "folder", options)

@@ -33,6 +33,7 @@ import msgspec
 
 from loom_nb.capabilities.memory.notes import Note
 from loom_nb.capabilities.memory.stems import shorter
+from loom_nb.checks import check, number
 from loom_nb.errors import LoomUsageError
 from loom_nb.retrieval.fusion import lifted
 from loom_nb.retrieval.vectors import Near
@@ -59,6 +60,15 @@ DAY = 86_400.0
 _MOST_USES = math.log(21)
 
 
+_NUMBERS = {
+    **dict.fromkeys(("words", "vector", "salience", "recency"), number(0, such_as="0.5")),
+    **dict.fromkeys(
+        ("half_life_days", "working_half_life_days"), number(above=0, unit="a number of days", such_as="30")
+    ),
+    "vector_floor": number(0, such_as="0.1"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class MemoryWeights:
     """What counts how much when notes are ranked; see `loom_nb.capabilities.memory.ranking`.
@@ -79,14 +89,13 @@ class MemoryWeights:
     """The cosine that texts without anything in common have at least, for the embedder that is used."""
 
     def __post_init__(self) -> None:
+        check(self, _NUMBERS)
         weights = (self.words, self.vector, self.salience, self.recency)
         if not all(0 <= one < math.inf for one in weights) or not self.words + self.vector > 0:
             raise LoomUsageError(
                 "MemoryWeights: weights are numbers from 0 on, and words or vector counts",
                 fixes=["MemoryWeights(words=1, vector=1, salience=0.2, recency=0.1)"],
             )
-        if not (0 < self.half_life_days < math.inf and 0 < self.working_half_life_days < math.inf):
-            raise LoomUsageError("MemoryWeights: a half-life is a positive number of days")
         if not 0 <= self.vector_floor < 1:
             raise LoomUsageError("MemoryWeights: vector_floor is from 0 to below 1")
 
