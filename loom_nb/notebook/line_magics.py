@@ -603,7 +603,7 @@ _SAYS = {
     "memory": "what is remembered, and WORDS finds; add, edit ID FIELD VALUE, pin, unpin or forget ID, undo, "
     "why ID [RUN], --as-of RUN",
     "knowledge": "the documents of this notebook (-t knowledge), and what WORDS find in them; add PATH|URL, "
-    "rm NAME, index, search WORDS, show or uses DOCUMENT or CHUNK, graph [NAME]; --of VARIABLE",
+    "rm NAME, index, search WORDS, show or uses DOCUMENT or CHUNK, graph [NAME], graph build; --of VARIABLE",
     "resume": "go on with a run whose kernel ended before it did",
     "fork": "go on from a run in a copy of its conversation",
     "replay": "answers recorded beside the notebook, or in FILE: auto, record, strict or off, as --replay",

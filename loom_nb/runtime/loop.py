@@ -31,7 +31,6 @@ from loom_nb.runtime.large_requests import ready
 from loom_nb.runtime.limits import Streak
 from loom_nb.runtime.output import OutputType
 from loom_nb.runtime.pressure import overflowed
-from loom_nb.runtime.spending import plays
 from loom_nb.runtime.stage import Stage, cleaned, pay, so_far
 from loom_nb.runtime.working import draw
 
@@ -116,7 +115,8 @@ async def _turn(stage: Stage) -> Reply:
     stage.say(TurnStarted(stage.turns, tokens, stage.budget, stage.meter.working))
     if stage.hooks.given:
         await tell(stage, "before_llm", iteration=stage.turns, model=stage.model.name)
-    started, played = stage.clock.monotonic(), plays(stage.model, stage.request)
+    started = stage.clock.monotonic()
+    played = stage.recorded is not None and stage.recorded(stage.request)
     note_head(stage)
     reply: Reply | None = None
     try:

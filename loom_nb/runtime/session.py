@@ -106,7 +106,7 @@ from loom_nb.runtime.redacting import Redacting
 from loom_nb.runtime.restore import Past, Waiting, form_to_keep, settle
 from loom_nb.runtime.restored import keeping_the_question, restoring
 from loom_nb.runtime.run import GRACE_SECONDS, MOMENT, Run, RunResult
-from loom_nb.runtime.spending import Purse, Watched, records
+from loom_nb.runtime.spending import Purse, Watched, recording_of, records
 from loom_nb.runtime.stage import Meter, ModelReference, Stage, cleaned, so_far
 from loom_nb.runtime.tally import Tally
 from loom_nb.runtime.toolkit import Toolkit
@@ -1179,6 +1179,7 @@ class Session:
             view=self.view,
             room=self._unseen(agent.runtime),
             reference=agent.model,
+            recorded=recording_of(model),
             counted=self.store.durable or bool(agent.runtime.caps) or records(model),
             random=random.random,
             request=_NO_REQUEST,

@@ -569,8 +569,14 @@ async def _within(
 
 def plays(model: LanguageModel, request: Request) -> bool:
     """Whether the answer is one that was recorded, so that nothing is sent."""
-    known: Callable[[Request], bool] | None = getattr(model, "plays", None)  # of a recording alone
+    known = recording_of(model)
     return known is not None and known(request)
+
+
+def recording_of(model: LanguageModel) -> Callable[[Request], bool] | None:
+    """What tells whether a request is answered from a recording; None for a model that has none."""
+    known: Callable[[Request], bool] | None = getattr(model, "plays", None)
+    return known
 
 
 def broke_off(model: LanguageModel, request: Request, shown: Sequence[Delta], end: RunFailed) -> None:

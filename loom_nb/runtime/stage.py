@@ -39,7 +39,7 @@ from loom_nb.runtime.policies import Runtime
 from loom_nb.runtime.products import Products
 from loom_nb.runtime.redacting import Redacting, ShownDeltas
 from loom_nb.runtime.run import Run
-from loom_nb.runtime.spending import Priced, Purse, Watched, at_most, plays, weight
+from loom_nb.runtime.spending import Priced, Purse, Watched, at_most, weight
 from loom_nb.runtime.tally import Tally
 from loom_nb.runtime.toolkit import Toolkit
 from loom_nb.tokens import estimate_message
@@ -169,6 +169,8 @@ class _Setting(msgspec.Struct, eq=False, kw_only=True):
     """Tokens below which a request is known to fit."""
     reference: ModelReference
     """What is known of the model before it is opened: its price, and how much it can take."""
+    recorded: Callable[[Request], bool] | None
+    """Whether a request is answered from a recording; None where there is none. See `plays`."""
     counted: bool
     """Whether there is a cap on what it spends, or somebody else is to know of it."""
     random: Callable[[], float]
@@ -316,7 +318,7 @@ class Stage(_Setting, eq=False):
         seconds = self.clock.monotonic() - self.started
         if self.purse is None and self.run.deltas:  # else the purse has told of it
             written = int(sum(map(weight, self.run.deltas)))
-            again = plays(self.model, self.request)
+            again = self.recorded is not None and self.recorded(self.request)
             self.estimate(Usage(self.size(self.request), written), self.reference, played=again)
         played, cost = self.played, self.cost
         if played.calls:
