@@ -352,7 +352,12 @@ async def _budget(bench: "Workbench", words: list[str]) -> Card:
         return Card("no budget is set: what the model can take counts, where it is known")
     if told:
         tokens = _tokens(told)
-        ContextProtocol(budget=tokens)  # refuses what is out of range
+        try:
+            ContextProtocol(budget=tokens)
+        except LoomUsageError as error:
+            raise LoomUsageError(
+                f"a budget of {told} tokens", cause=error.cause, fixes=["%loom context budget 20k"]
+            ) from None
         bench.context_budget = tokens
     now = bench.context_budget
     if now is None:

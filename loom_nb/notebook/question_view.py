@@ -106,7 +106,7 @@ class Way:
 
 _WAYS = (
     Way("once", "o", "once", "Allow once"),
-    Way("call", "n", "notebook", "Allow this exact call again in this notebook"),
+    Way("call", "a", "again", "Allow this exact call again in this notebook"),
     Way("tool", "s", "session", "Allow this tool in this session"),
     Way("edit", "e", "edit", "Edit the arguments"),
     Way("deny", "d", "deny", "Deny, and tell the agent"),

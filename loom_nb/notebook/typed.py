@@ -77,7 +77,8 @@ async def _approval(approval: Approval, lines: Lines) -> Entries | None:
     offered = views.ways(approval)
     menu = " / ".join(f"[{way.key}]{way.word[1:]}" for way in offered)
     typed, _, rest = (await lines.ask(f"{menu} / [?]: ")).strip().partition(" ")
-    way = next((way for way in offered if typed.lower() in (way.key, way.word)), None)
+    word = "deny" if typed.lower() in ("n", "no") else typed.lower()
+    way = next((way for way in offered if word in (way.key, way.word)), None)
     if way is None:
         lines.write("\n".join(f"  {way.key}  {way.label}" for way in offered))
         return None

@@ -147,7 +147,7 @@ def test_a_call_is_allowed_by_the_keyboard_alone(lab: Lab):
         keys.press("Enter")
         keys.press("?")
         assert shown.locator("details").get_attribute("open") is not None
-        for key in ("n", "s", "o"):
+        for key in ("a", "s", "o"):
             keys.press(key)
             assert shown.locator("input:checked").get_attribute("aria-keyshortcuts") == key
         nb.screenshot("approval-keys")

@@ -166,12 +166,14 @@ async def test_the_model_writes_it_when_it_is_asked_for_and_only_then():
 
 
 async def test_the_runtime_gets_its_handoff_from_the_model():
-    reply = await ask_for(OfflineModel(), Generation(), ContinuityPolicy(), 8_000, TEXT)
+    reply, played = await ask_for(OfflineModel(), Generation(), ContinuityPolicy(), 8_000, TEXT)
+    assert not played
     assert "fact 17" in reply.message.text
     assert tuple(sections(reply.message.text)) == HEADINGS
     assert reply.stop_reason == "end"
     other = ContinuityPolicy(("Goal", "Weather"))
-    found = sections((await ask_for(OfflineModel(), Generation(), other, 8_000, TEXT)).message.text)
+    reply, _ = await ask_for(OfflineModel(), Generation(), other, 8_000, TEXT)
+    found = sections(reply.message.text)
     assert list(found) == ["Goal"]
 
 
@@ -190,7 +192,8 @@ async def shortened(messages: list[Message], compaction: Auto | Collapse) -> lis
     view = View(Conversation(messages))
 
     async def summarise(text: str) -> str:
-        return (await ask_for(OfflineModel(), Generation(), ContinuityPolicy(), 4_000, text)).message.text
+        reply, _ = await ask_for(OfflineModel(), Generation(), ContinuityPolicy(), 4_000, text)
+        return reply.message.text
 
     situation = ContextProtocol(keep_turns=1).situation(view, 4_000, summarise)
     await make_room(situation, [Step(0.5, compaction)], view.tokens, 1, "a test")

@@ -188,7 +188,7 @@ def test_a_project_file_that_is_refused_does_not_loosen_what_the_environment_say
 
 # --- typed -------------------------------------------------------------------------------------------
 
-MENU = "[o]nce / [n]otebook / [s]ession / [e]dit / [d]eny / [?]: "
+MENU = "[o]nce / [a]gain / [s]ession / [e]dit / [d]eny / [?]: "
 
 
 def test_once_is_for_one_call_and_the_next_one_asks_again(one, home):
@@ -259,9 +259,9 @@ def test_an_interrupt_while_it_asks_ends_the_run_and_the_next_cell_works(one, ho
 
 def test_a_leave_that_was_taken_back_stays_so_in_the_next_conversation_and_kernel(tmp_path):
     with at_work(tmp_path, JPY_SESSION_NAME=str(tmp_path / "mine.ipynb")) as running:
-        assert answered(running, asking(running, call(path="a")), "n")[0] == [MENU]
+        assert answered(running, asking(running, call(path="a")), "a")[0] == [MENU]
         card(running, "approvals forget r1/a1")
-        assert answered(running, asking(running, call(path="a")), "n")[0] == [MENU]
+        assert answered(running, asking(running, call(path="a")), "a")[0] == [MENU]
         card(running, "approvals forget r2/a1")
         os.kill(running.manager.provisioner.process.pid, signal.SIGKILL)
         running.restart()
@@ -274,7 +274,7 @@ def test_a_leave_that_was_taken_back_stays_so_in_the_next_conversation_and_kerne
 def test_what_is_allowed_for_the_notebook_is_not_asked_again_until_it_changes(tmp_path):
     named = {"JPY_SESSION_NAME": str(tmp_path / "mine.ipynb")}
     with at_work(tmp_path, **named) as running:
-        assert answered(running, asking(running, call(path="a")), "n")[0] == [MENU]
+        assert answered(running, asking(running, call(path="a")), "a")[0] == [MENU]
         assert answered(running, asking(running, call(path="a")))[1].status == "ok"
         assert done(tmp_path, "a") == "xx"
         running.restart()
@@ -545,8 +545,8 @@ def test_what_the_agents_code_did_is_rolled_back_and_the_agent_is_told(one):
 
 
 def test_a_leave_for_the_notebook_can_be_taken_back(one, home):
-    assert answered(one, asking(one, call(path="leave")), "n")[0] == [MENU]
-    assert answered(one, asking(one, call(path="other"), flags="-t save"), "n")[0] == [MENU]
+    assert answered(one, asking(one, call(path="leave")), "a")[0] == [MENU]
+    assert answered(one, asking(one, call(path="other"), flags="-t save"), "a")[0] == [MENU]
     assert answered(one, asking(one, call(path="other"), flags="-t save"))[1].status == "ok"
     rows = card(one, "approvals")
     name = re.search(r"(a\d+) +(r\d+) +allowed for this exact call", rows)

@@ -102,7 +102,7 @@ def test_a_question_whose_words_are_foreign_says_so():
 
 
 def test_only_ways_that_are_offered_are_shown():
-    assert [way.key for way in views.ways(approval().approval)] == ["o", "n", "s", "e", "d"]
+    assert [way.key for way in views.ways(approval().approval)] == ["o", "a", "s", "e", "d"]
     assert [way.key for way in views.ways(approval(scopes=("once",), arguments={}).approval)] == ["o", "d"]
 
 
@@ -252,7 +252,9 @@ async def typed(question, *lines):
     ("lines", "decision"),
     [
         (["o"], Decision("allow")),
-        (["NOTEBOOK"], Decision("allow", "call")),
+        (["AGAIN"], Decision("allow", "call")),
+        (["n", ""], Decision("deny")),
+        (["no wrong folder"], Decision("deny", reason="wrong folder")),
         (["?", "what", "s"], Decision("allow", "tool")),
         (["d wrong folder"], Decision("deny", reason="wrong folder")),
         (["deny", "wrong folder"], Decision("deny", reason="wrong folder")),
@@ -263,7 +265,7 @@ async def typed(question, *lines):
 async def test_an_approval_is_typed(lines, decision):
     value, script = await typed(approval(), *lines)
     assert value == decision
-    assert script.prompts[0] == ("[o]nce / [n]otebook / [s]ession / [e]dit / [d]eny / [?]: ", False)
+    assert script.prompts[0] == ("[o]nce / [a]gain / [s]ession / [e]dit / [d]eny / [?]: ", False)
 
 
 @pytest.mark.parametrize(
@@ -533,7 +535,7 @@ def test_a_plain_cell_asks_below_itself_and_goes_on_meanwhile(plain):
     request = plain.submit(save(plain))
     asked = answer_stdin(plain, "o")
     shown = plain.collect(request)
-    assert asked == {"prompt": "[o]nce / [n]otebook / [s]ession / [e]dit / [d]eny / [?]: ", "password": False}
+    assert asked == {"prompt": "[o]nce / [a]gain / [s]ession / [e]dit / [d]eny / [?]: ", "password": False}
     assert shown.status == "ok"
     assert "save(" in shown.text
     assert plain.run(TOLD).text.strip() == "['a']"

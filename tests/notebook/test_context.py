@@ -115,7 +115,7 @@ def test_a_budget_counts_from_the_next_cell_on_and_can_be_taken_off(talk):
     assert bench.plain_agent() is before
     for wrong, told in (
         ("lots", "is no number of tokens"),
-        ("40", "500 tokens at least"),
+        ("40", "500 on"),
         ("-3k", "no number"),
     ):
         with pytest.raises(LoomUsageError, match=told):

@@ -12,7 +12,7 @@ pexpect = pytest.importorskip("pexpect", reason="there are no pseudo terminals o
 
 pytestmark = pytest.mark.slow
 ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_=>])|\r")
-MENU = "[o]nce / [n]otebook / [e]dit / [d]eny / [?]: "
+MENU = "[o]nce / [a]gain / [e]dit / [d]eny / [?]: "
 SUBMIT = "\x1b\r"
 """Esc and Enter: the cell is complete."""
 WORK = """

@@ -33,7 +33,8 @@ def test_the_card_of_every_command_is_at_most_100_columns_wide_and_has_tables(ta
         except LoomError:
             assert name in NOTHING_TO_TELL or not words, "it has to be told something"
             continue
-        wide = [line for line in str(card).splitlines() if columns(line) > WIDTH]
+        lines = str(card).replace(str(tmp_path), "~").splitlines()  # the path of a test is no person's
+        wide = [line for line in lines if columns(line) > WIDTH]
         assert wide == []
         assert name in VERBATIM or "<pre" not in html_of(card)
 

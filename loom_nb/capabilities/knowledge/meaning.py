@@ -10,7 +10,9 @@ from loom_nb.database import Database
 from loom_nb.errors import EmbeddingError, LoomUsageError
 from loom_nb.retrieval.embedding import LEAST_LIFT, Embedder, vectors_of
 from loom_nb.retrieval.lsa import LatentEmbedder, LatentSemantics
+from loom_nb.retrieval.retrying import Retrying
 from loom_nb.retrieval.vectors import VectorIndex, to_bytes
+from loom_nb.runtime.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -67,10 +69,11 @@ class Meaning:
         self.changed = self.changed or bool(missing)
         size = LATENT_BATCH if self._reader == "lsa" else BATCH
         dimension = await asyncio.to_thread(self._dimension, embedder.name)
+        patient = embedder if self._reader == "lsa" else Retrying(embedder, RetryPolicy())
         for first in range(0, len(missing), size):
             some = missing[first : first + size]
             texts = [text for _, text in some]
-            vectors = await vectors_of(embedder, texts, "document", dimension, zeros=True)
+            vectors = await vectors_of(patient, texts, "document", dimension, zeros=True)
             dimension = vectors.shape[1]
             await asyncio.to_thread(self._keep, embedder.name, [one for one, _ in some], vectors)
             yield first + len(some), len(missing)

@@ -124,7 +124,7 @@ class MemoryTools:
         found = await asyncio.to_thread(
             self._store.search, wanted, viewer=viewer, limit=max(1, min(limit, 50))
         )
-        hits, parts = self._fitting(found)
+        hits, parts = await asyncio.to_thread(self._fitting, found)
         if not hits:
             return [TextPart("no note fits this", Origin("tool", "search_memory"))]
         try:

@@ -40,6 +40,8 @@ class Upkeep:
         self._embedder = embedder
         self._wait = wait
         self._patience = patience
+        self._dimension: int | None = None
+        """Of the vectors that it gives now, once it was asked for one."""
         self._work: asyncio.Task[LoomError | None] | None = None
         _OPEN[id(embedder)] += 1
 
@@ -65,7 +67,10 @@ class Upkeep:
     async def query(self, text: str) -> Query:
         """A query with its vector. Raises LoomError as `embed_notes`, and TimeoutError."""
         async with asyncio.timeout(self._patience):
-            return await embedded_query(self._embedder, text)
+            query = await embedded_query(self._embedder, text)
+        if query.vector is not None:
+            self._dimension = len(query.vector)
+        return query
 
     async def close(self) -> None:
         """End the work, what was made is kept; and let go of connections where nobody else uses them."""
@@ -84,7 +89,7 @@ class Upkeep:
         try:
             while True:
                 began = time.monotonic()
-                if await embed_notes(self._store, self._embedder, most=size) < size:
+                if await embed_notes(self._store, self._embedder, size, self._dimension) < size:
                     return None
                 is_fast = time.monotonic() - began < 1
                 size = min(BATCH, size * 2) if is_fast else max(1, size // 2)

@@ -101,3 +101,25 @@ async def test_an_embedder_is_closed_by_the_last_who_uses_it(store):
     assert embedder.closed == 0
     await other.close()
     assert embedder.closed == 1
+
+
+async def test_vectors_of_another_dimension_are_made_anew_once_a_query_has_told(store):
+    embedder = Gated(free=1_000)
+    upkeep = Upkeep(store, embedder)
+    assert await upkeep.caught_up()
+    embedder.embed = Wider(free=1_000).embed
+
+    await upkeep.query("lantern")
+
+    assert await upkeep.caught_up() and missing(store, embedder) == 0
+    with store.writing() as db:
+        sizes = db.execute("SELECT DISTINCT length(vector) FROM vectors").fetchall()
+    assert sizes == [(4 * Wider.dimension,)]
+    await upkeep.close()
+
+
+class Wider(Gated):
+    dimension = 5
+
+    async def embed(self, texts, *, kind="document"):
+        return np.ones((len(texts), self.dimension))
