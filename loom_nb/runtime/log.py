@@ -30,6 +30,7 @@ class Log:
     def __init__(self, session: str, store: Store, clock: Clock, redacting: Redacting | None = None) -> None:
         self.session = session
         self.redacting = redacting or Redacting()
+        self.known = self.redacting.known
         self.pending: list[LogEntry] = []
         """What was said and is not durable yet."""
         self._writing: asyncio.Future[None] | None = None
@@ -76,7 +77,7 @@ class Log:
 
     def note(self, run: str, event: Kept) -> LogEntry:
         """Say a fact, as it may be kept. It is durable after the next `commit`."""
-        if self.redacting.known.redactor is not None or type(event) is VariablesChanged:
+        if self.known.redactor is not None or type(event) is VariablesChanged:
             event = self.redacting.kept(event)
         self.seq = seq = self.seq + 1
         entry = LogEntry(self.session, seq, run, self.now(), event)

@@ -353,7 +353,7 @@ class Run(msgspec.Struct, eq=False, weakref=True):
     def say(self, event: Kept) -> None:
         """Keep a fact in the log and show it."""
         log = self._log  # as `Log.note` does it: every fact of every run comes by here
-        if log.redacting.known.redactor is not None:
+        if log.known.redactor is not None:
             event = log.redacting.kept(event)
         log.seq = seq = log.seq + 1
         entry = LogEntry(log.session, seq, self.id, log.now(), event)

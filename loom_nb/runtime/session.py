@@ -318,7 +318,7 @@ class Session:
         if self._closed:
             self._refuse_if_closed()
         message = _first_message(task, context, self._describe)
-        knowledge = knowledge_of(context)
+        knowledge = knowledge_of(context) if context is not None else ()
         metadata = {} if isinstance(task, str) else _plain_metadata(task)
         output = OutputType(schema) if schema is not None else None
         if loop is not self._loop:
