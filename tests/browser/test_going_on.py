@@ -241,6 +241,7 @@ def test_a_background_run_goes_on_in_its_cell_and_the_cell_keeps_its_number(lab:
     assert nb.prompt(1) == "[2]:"
     Path(ground.gate).touch()
     nb.wait_for_text(1, "3 steps")
+    nb.wait_for_text(1, "said by the tool")  # sent behind the whole, and no end of the cell is waited for
     is_whole_and_once(nb)
 
 

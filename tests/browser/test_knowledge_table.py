@@ -121,7 +121,8 @@ def test_a_question_is_asked_as_one_types_by_the_keyboard_alone(lab: Lab):
     assert nb.count() == cells  # no key reached the notebook
 
 
-def test_a_document_opens_at_its_link_and_the_graph_is_a_picture(lab: Lab):
+def test_a_document_opens_at_its_link_and_the_graph_is_a_picture(whole_lab: Lab):
+    lab = whole_lab  # it opens in JupyterLab's editor
     graph = """base = get_ipython().loom_workbench.equipment.knowledge.base()
 chunk = base.scores("quokkas")[0].chunk.id
 def write(db):
