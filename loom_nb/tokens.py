@@ -50,7 +50,10 @@ def estimate_message(message: Message) -> int:
     """Tokens of a whole message, its calls, results and images included."""
     total = MESSAGE_TOKENS
     for part in message.parts:
-        total += estimate(part.text) if type(part) is TextPart else estimate_part(part)
+        if type(part) is TextPart and part.text.isascii():  # as `estimate` has it: nearly all are
+            total += len(part.text) // CHARS_PER_TOKEN or (1 if part.text else 0)
+        else:
+            total += estimate_part(part)
     return total
 
 

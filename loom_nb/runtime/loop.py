@@ -106,13 +106,14 @@ async def _finish_turn(stage: Stage) -> None:
 
 async def _turn(stage: Stage) -> Reply:
     """One model call, its failures retried where they may pass."""
+    say = stage.say
     if stage.run.stop_reason is not None:  # should a tool have swallowed the news
         raise asyncio.CancelledError
     tokens = _weight(stage)
     if tokens >= stage.room:
         tokens = await ready(stage, tokens)
     stage.turns += 1
-    stage.say(TurnStarted(stage.turns, tokens, stage.budget, stage.meter.working))
+    say(TurnStarted(stage.turns, tokens, stage.budget, stage.meter.working))
     if stage.hooks.given:
         await tell(stage, "before_llm", iteration=stage.turns, model=stage.model.name)
     started = stage.clock.monotonic()
@@ -133,14 +134,14 @@ async def _turn(stage: Stage) -> Reply:
     if message is not reply.message:
         reply = msgspec.structs.replace(reply, message=message)
     stage.add(message)
-    stage.say(MessageAdded(message))
+    say(MessageAdded(message))
     cost = (
         pay(stage, reply, played=played)
         if reply.discarded
         else stage.spend(reply.usage, reply.model, played=played)
     )
     stage.meter.counted_by_vendor(reply.usage)
-    stage.say(
+    say(
         TurnFinished(
             stage.turns,
             reply.usage,

@@ -356,7 +356,8 @@ class Run(msgspec.Struct, eq=False, weakref=True):
         if log.known.redactor is not None:
             event = log.redacting.kept(event)
         log.seq = seq = log.seq + 1
-        entry = LogEntry(log.session, seq, self.id, log.now(), event)
+        now = log.now  # called by a name of its own, an attribute of an instance is found sooner
+        entry = LogEntry(log.session, seq, self.id, now(), event)
         log.pending.append(entry)
         self.entries.append(entry)
         if self.sinks:

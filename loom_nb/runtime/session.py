@@ -1035,7 +1035,7 @@ class Session:
             # what the model cannot take is refused here: in the conversation it would be sent ever again
             self._model(agent.model).encode(Request("", Conversation([message])))
         self.view.add(message)
-        self._meter.added(message)
+        self._meter.tail += (message,)
         run.say(MessageAdded(message))
         if work.told:
             run.say(Noticed(work.told, "warning"))
