@@ -53,7 +53,8 @@ async def turns(stage: Stage) -> RunFinished:
         if stage.resumed is not None and (ended := await _take_up(stage)) is not None:
             return ended
         while True:
-            exceeded = stage.runtime.limits.exceeded(stage.turns, stage.usage, stage.cost)
+            limits = stage.runtime.limits
+            exceeded = limits.exceeded(stage.turns, stage.usage, stage.cost) if stage.turns else None
             if exceeded is not None:
                 return stage.finished("limit", fault=exceeded[0], reason=exceeded[1])
             reply = await _turn(stage)
@@ -65,7 +66,8 @@ async def turns(stage: Stage) -> RunFinished:
             else:
                 answers += 1
                 wrong = None if stage.output is None else _schema_problem(stage.output, reply)
-                ended = _accept(stage, reply, wrong, repair=answers <= MAX_REPAIRS)
+                repair = wrong is not None and answers <= MAX_REPAIRS
+                ended = _to_mend(stage, wrong or "") if repair else _ending(stage, reply, wrong)
             if ended is not None:
                 return ended
             if stage.commit is not None:
@@ -109,7 +111,8 @@ async def _turn(stage: Stage) -> Reply:
     say = stage.say
     if stage.run.stop_reason is not None:  # should a tool have swallowed the news
         raise asyncio.CancelledError
-    tokens = _weight(stage)
+    tokens = stage.meter.weigh() if stage.course is None else draw(stage)  # of the next request
+    tokens = tokens if stage.meter.exact else tokens + stage.head()
     if tokens >= stage.room:
         tokens = await ready(stage, tokens)
     stage.turns += 1
@@ -186,12 +189,6 @@ async def _reply(stage: Stage) -> Reply:
             stage.shown.end()
 
 
-def _weight(stage: Stage) -> int:
-    """Tokens of the next request; its dashboard, where it has one, is drawn for that."""
-    tokens = stage.meter.weigh() if stage.course is None else draw(stage)
-    return tokens if stage.meter.exact else tokens + stage.head()
-
-
 async def _ask_again(stage: Stage) -> Reply:
     """The reply after a failure. Raises the last one, where none passes."""
     attempt = 1
@@ -232,10 +229,8 @@ def _take_in(
     return stage.finished("limit", fault="stuck", reason=stuck) if stuck else None
 
 
-def _accept(stage: Stage, reply: Reply, wrong: str | None, *, repair: bool) -> RunFinished | None:
-    """The end of the run, unless its answer is to be mended, which the model is told."""
-    if wrong is None or not repair:
-        return _ending(stage, reply, wrong)
+def _to_mend(stage: Stage, wrong: str) -> RunFinished | None:
+    """No end yet: the model is told to mend its answer."""
     _add(stage, _mend(wrong))
     return None
 

@@ -870,7 +870,8 @@ class Session:
                 try:
                     if not self._log.is_open:
                         await self._open()
-                    watches = self._watch(run, agent.runtime.limits.timeout)
+                    limit = agent.runtime.limits.timeout
+                    watches = self._watch(run, limit) if self.store.durable or limit is not None else ()
                     if (careful := self._set_out(run, work, agent)) is not None:
                         work = await careful
                     known = self._empty if agent is self._latest else None
@@ -923,8 +924,6 @@ class Session:
 
     def _watch(self, run: Run, limit: float | None) -> Sequence[_Watch]:
         """Beside a run, until cancelled: its time limit, and the word to others that its writer lives."""
-        if limit is None and not self.store.durable:
-            return ()
         watches: list[_Watch] = []
         if limit is not None:
             watches.append(asyncio.get_running_loop().call_later(limit, run.expire))
@@ -1089,7 +1088,10 @@ class Session:
         """Do what `_end` does, where nothing of it takes time; whether that was so."""
         if stage is None or run.unless is not None or stage.hooks.given:
             return False
-        if self.store.durable or self._redacting.at_work or run.id == self._given_up:
+        redacting = self._redacting  # not `at_work`: it is asked here each time
+        if redacting.known.redactor is not None or redacting.others.in_use:
+            return False
+        if self.store.durable or run.id == self._given_up:
             return False
         _settle(stage, run, ending)
         run.entries.append(self._log.note(run.id, ending.finished))
