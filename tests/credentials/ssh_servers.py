@@ -193,6 +193,7 @@ async def shells(
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
             await child.wait()
+            child._transport.close()  # it may be told of the end of its pipes only after that of the loop
 
 
 # -- OpenSSH -----------------------------------------------------------------------------------------
