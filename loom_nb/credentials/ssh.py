@@ -250,6 +250,13 @@ def killing(pid: int, *signals: str) -> str:
     return f"sh -c '{steps}; exit 0'"
 
 
+def _not_known(facts: SecretFacts) -> ToolError:
+    return ToolError(
+        f"{destination(facts).authority} broke off as the command was sent",
+        cause="whether it was started is not known",
+    )
+
+
 def hang_up(ear: Ear) -> None:
     """Close a channel."""
     if ear.channel is not None:
@@ -345,9 +352,10 @@ class Ssh:
                 await self._opened(link, ear, command)
             except asyncssh.ChannelOpenError as error:
                 self.links.give_back(link)
-                if error.code == asyncssh.OPEN_REQUEST_SESSION_FAILED:
-                    break
-                if link.alive and link.used == 0:
+                asked = error.code == asyncssh.OPEN_REQUEST_SESSION_FAILED
+                if asked and not link.alive:  # it went before it answered
+                    raise _not_known(facts) from None
+                if asked or (link.alive and link.used == 0):
                     break
                 link.room = max(link.used, 1)  # it takes no more than these
             except BaseException as error:
@@ -355,10 +363,7 @@ class Ssh:
                     self.in_background(self.end(link, ear), link)
                 self.links.give_back(link)
                 if isinstance(error, TimeoutError | OSError | asyncssh.Error):
-                    raise ToolError(
-                        f"{destination(facts).authority} broke off as the command was sent",
-                        cause="whether it was started is not known",
-                    ) from None
+                    raise _not_known(facts) from None
                 raise
             else:
                 return link
@@ -368,7 +373,7 @@ class Ssh:
         )
 
     async def _opened(self, link: Link, ear: Ear, command: str) -> None:
-        """Start a command. Raises `asyncssh.ChannelOpenError` where it was not started for sure."""
+        """Start a command. Raises `asyncssh.ChannelOpenError` where nobody said that it was started."""
         async with asyncio.timeout(self.limits.connect):
             await link.connection.create_session(
                 lambda: ear,

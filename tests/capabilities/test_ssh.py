@@ -190,7 +190,7 @@ async def test_what_is_revoked_or_rotated_ends_the_sessions_that_were_opened_wit
         await broker.ssh_send(use, "echo $X", session=ran.session, seconds=5)
     assert (await broker.ssh_send(use, "echo again", seconds=5)).out == "again\n"
     running = asyncio.ensure_future(broker.ssh_call(use, "sleep 60", seconds=60))
-    while not any("sleep 60" in command for command in server.commands):
+    while not any("sleep 60" in command for command in server.started):
         await asyncio.sleep(0.01)
     await asyncio.to_thread(broker.revoke, "prod.db")
     assert (await running).ended == "lost"

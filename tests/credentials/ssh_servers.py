@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from loom_nb.credentials.secrets import Secret, secret
 
 PASSWORD = "Canary-9f3b!kT7-passw0rd"
 USER = "deploy"
+
+Session = Callable[[], asyncssh.SSHServerSession[bytes]]
 
 
 def facts(
@@ -59,6 +61,8 @@ class Shells:
     environments: list[dict[str, str]] = field(default_factory=list)
     connections: set[asyncssh.SSHServerConnection] = field(default_factory=set)
     children: list[asyncio.subprocess.Process] = field(default_factory=list)
+    started: list[str] = field(default_factory=list)
+    """The commands that run, and of which who asked for them was told so."""
 
     @property
     def fingerprint(self) -> str:
@@ -89,6 +93,7 @@ class Shells:
             start_new_session=True,
         )
         self.children.append(child)
+        self.started.append(command)
         assert child.stdin and child.stdout and child.stderr
         says = (
             asyncio.ensure_future(_pump(child.stdout, process.stdout)),
@@ -138,8 +143,9 @@ async def _hear(line: asyncssh.SSHReader[bytes], child: asyncio.StreamWriter) ->
 class _Door(asyncssh.SSHServer):
     """Lets the one user in, with the password or with a key."""
 
-    def __init__(self, to: Shells, authorized: asyncssh.SSHKey | None) -> None:
+    def __init__(self, to: Shells, authorized: asyncssh.SSHKey | None, session: Session | None) -> None:
         self._to = to
+        self.session_requested = session or super().session_requested
         self._authorized = authorized and authorized.convert_to_public()
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
@@ -166,19 +172,45 @@ class _Door(asyncssh.SSHServer):
         return username == USER and key == self._authorized
 
 
+class Refuses(asyncssh.SSHServerSession[bytes]):
+    """Takes no command."""
+
+    def exec_requested(self, command: str) -> bool:
+        """No."""
+        return False
+
+
+class Goes(asyncssh.SSHServerSession[bytes]):
+    """Is gone before it says whether it takes a command."""
+
+    def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
+        self._chan = chan
+
+    def exec_requested(self, command: str) -> bool:
+        """Nobody hears the answer."""
+        self._chan.get_connection().abort()
+        return True
+
+
 @contextlib.asynccontextmanager
 async def shells(
-    *, host_key: asyncssh.SSHKey | None = None, authorized: asyncssh.SSHKey | None = None
+    *,
+    host_key: asyncssh.SSHKey | None = None,
+    authorized: asyncssh.SSHKey | None = None,
+    session: Session | None = None,
 ) -> AsyncIterator[Shells]:
-    """A server that runs what it is given in a shell, each command in a process group of its own."""
+    """A server that runs what it is given in a shell, each command in a process group of its own.
+
+    Where a session is given, that one is asked instead.
+    """
     key = host_key or asyncssh.generate_private_key("ssh-ed25519")
     made = Shells(0, key)
     acceptor = await asyncssh.listen(
         "127.0.0.1",
         0,
         server_host_keys=[key],
-        server_factory=lambda: _Door(made, authorized),
-        process_factory=made.run,
+        server_factory=lambda: _Door(made, authorized, session),
+        process_factory=None if session else made.run,
         encoding=None,
         allow_pty=False,
     )

@@ -16,7 +16,7 @@ from loom_nb.credentials.ssh import Limits, Ssh
 from loom_nb.credentials.ssh_login import HostKey
 from loom_nb.errors import CredentialError, HostKeyRefused, LoomError, ToolError
 from loom_nb.redaction.forms import forms
-from tests.credentials.ssh_servers import PASSWORD, facts, lives, password, private_key, shells
+from tests.credentials.ssh_servers import PASSWORD, Goes, Refuses, facts, lives, password, private_key, shells
 
 
 @pytest.fixture
@@ -129,12 +129,26 @@ async def test_a_call_that_is_cancelled_ends_its_command(ssh, server, tmp_path):
 
 async def test_a_server_that_dies_in_the_middle_is_told_as_not_known(ssh, server):
     running = asyncio.ensure_future(run(ssh, server, "echo begun; sleep 60"))
-    while not server.commands:
+    while not server.started:
         await asyncio.sleep(0.01)
     server.hang_up()
     assert (await running).ended == "lost"
     assert (await run(ssh, server, "echo again")).out == "again\n"  # over a new connection
     assert len(server.logins) == 2
+
+
+@pytest.mark.parametrize(
+    ("session", "told"),
+    [
+        (Refuses, "did not start the command\n.*takes no commands from this user"),
+        (Goes, "broke off as the command was sent\n.*whether it was started is not known"),
+    ],
+)
+async def test_that_a_command_was_not_started_is_said_only_where_it_is_known(ssh, session, told):
+    async with shells(session=session) as server:
+        with pytest.raises(ToolError, match=told):
+            await run(ssh, server, "echo said")
+        assert len(server.logins) == 1  # it was not tried again
 
 
 async def test_a_host_that_does_not_answer_is_given_up(ssh):
@@ -364,7 +378,7 @@ async def test_a_secret_that_was_changed_does_not_use_the_old_connection(ssh, se
 
 async def test_to_forget_a_secret_closes_its_connections_at_once(ssh, server):
     running = asyncio.ensure_future(run(ssh, server, "sleep 60"))
-    while not server.commands:
+    while not server.started:
         await asyncio.sleep(0.01)
     ssh.forget("another")
     assert len(ssh.links) == 1
