@@ -13,6 +13,7 @@ from loom_nb.messages import MODEL, Message, TextPart, ToolCallPart, Usage
 from loom_nb.models.scripted import Call
 from loom_nb.protocols import Reply
 from loom_nb.runtime.fairness import STEPS, FairQueue, fair_queue
+from tests.runtime.own_models import OwnModel
 
 
 @tool(read_only=True)
@@ -120,7 +121,7 @@ async def test_runs_that_begin_at_once_begin_in_parts_in_their_order(iterations)
     assert max(Counter(at for at, _ in started).values()) <= STEPS
 
 
-class AnswersAllAtOnce:
+class AnswersAllAtOnce(OwnModel):
     """A model that answers nobody before so many have asked; first it calls `note`, then it is done."""
 
     name = "test:at-once"
@@ -128,22 +129,11 @@ class AnswersAllAtOnce:
     def __init__(self, runs: int) -> None:
         self._asked = asyncio.Barrier(runs)
 
-    def open(self):
-        return self
-
-    def window(self):
-        return None
-
-    def cost(self, usage, answered=""):
-        return None
-
     async def reply(self, request, emit):
         await self._asked.wait()
         if len(request.conversation) == 1:
             return Reply(Message("assistant", (ToolCallPart("c1", "note", "{}"),)), Usage(1, 1), "tool_calls")
         return Reply(Message("assistant", (TextPart("done", MODEL),)), Usage(1, 1), "end")
-
-    async def close(self): ...
 
 
 async def test_replies_that_come_at_once_are_followed_up_in_parts(iterations):

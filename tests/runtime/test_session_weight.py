@@ -11,6 +11,7 @@ from loom_nb.messages import MODEL, Message, TextPart, ToolCallPart, Usage
 from loom_nb.protocols import Reply
 from loom_nb.runtime.redacting import Redacting
 from loom_nb.runtime.session import Session
+from tests.runtime.own_models import OwnModel
 
 SESSIONS = 100
 
@@ -21,7 +22,7 @@ async def add(a: int, b: int) -> int:
     return a + b
 
 
-class Held:
+class Held(OwnModel):
     """A model that asks for a tool `rounds` times, and lets nobody go on who has asked so often."""
 
     name = "held:model"
@@ -32,15 +33,6 @@ class Held:
         self.all_asked = asyncio.Event()
         self.go_on = asyncio.Event()
 
-    def open(self):
-        return self
-
-    def window(self):
-        return None
-
-    def cost(self, usage, answered=""):
-        return None
-
     async def reply(self, request, emit):
         if len(request.conversation.messages) // 2 < self.rounds:
             call = ToolCallPart("c", "add", '{"a":1,"b":2}')
@@ -50,8 +42,6 @@ class Held:
             self.all_asked.set()
         await self.go_on.wait()
         return Reply(Message("assistant", (TextPart("done", MODEL),)), Usage(10, 5), "end", "m")
-
-    async def close(self): ...
 
 
 async def weights(rounds: int) -> dict[str, float]:

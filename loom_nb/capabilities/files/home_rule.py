@@ -1,7 +1,7 @@
 """The tools for files change nothing that loom lives by: its home, with skills, keys and who the agent is."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -27,11 +27,8 @@ class HomeStaysTheUsers:
 
     def judge(self, call: Call) -> Verdict | None:
         """Deny a call that changes, moves or deletes such a place."""
-        if call.provided_by != "files" or call.read_only or call.assessment is None:
-            return None
         home = str(self.home)
-        places = [home, *(f"{home}/{inner}" for inner in _OBEYED)]
-        found = next((path for path in call.assessment.paths if meets(path, places)), None)
+        found = touched(call, [home, *(f"{home}/{inner}" for inner in _OBEYED)])
         if found is None:
             return None
         why = f"{Path(found).name} is, holds or lies in the home of loom: agents obey what stands there"
@@ -43,6 +40,18 @@ class HomeStaysTheUsers:
 
 _OBEYED = ("identity", "identity/SOUL.md", "identity/IDENTITY.md", "identity/USER.md", "skills")
 """What may lie elsewhere, with a link in the home that leads there."""
+
+
+def touched(call: Call, places: Sequence[str]) -> str | None:
+    """The path by which a tool for files would change one of these places; None where none would.
+
+    Args:
+        call: with what its tool says of it.
+        places: see `meets`.
+    """
+    if call.provided_by != "files" or call.read_only or call.assessment is None:
+        return None
+    return next((path for path in call.assessment.paths if meets(path, places)), None)
 
 
 def meets(path: str, places: Iterable[str]) -> bool:

@@ -470,18 +470,14 @@ def _passing_path() -> Path:
     return Path(tempfile.mkdtemp(prefix="loom-knowledge-"), "knowledge.db")
 
 
-def mark_of(
-    sources: Sequence[KnowledgeSource],
-    reader: Reader = "lsa",
-    form: Form = Form(CHUNK_TOKENS, OVERLAP_TOKENS),  # noqa: B008  a frozen value
-) -> str:
+_USUAL = Form(CHUNK_TOKENS, OVERLAP_TOKENS)
+
+
+def mark_of(sources: Sequence[KnowledgeSource], reader: Reader = "lsa", form: Form = _USUAL) -> str:
     """The same for the same sources that are read and cut alike: others would undo each other's work."""
     told: list[object] = [(one.kind, one.name, _plain(one)) for one in sources]
     name = reader if isinstance(reader, str) or reader is None else reader.name
-    if (name, form) != (
-        "lsa",
-        Form(CHUNK_TOKENS, OVERLAP_TOKENS),
-    ):  # files that were made so keep their names
+    if (name, form) != ("lsa", _USUAL):  # files that were made so keep their names
         told.append((name, form.size, form.overlap))
     return hashlib.sha256(repr(told).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from loom_nb.capabilities.files.home_rule import meets
+from loom_nb.capabilities.files.home_rule import touched
 from loom_nb.capabilities.skills.places import Place
 from loom_nb.events import SkillActivated
 from loom_nb.protocols import Call, Layer, Verdict
@@ -77,10 +77,8 @@ class SkillsStayTheUsers:
 
     def judge(self, call: Call) -> Verdict | None:
         """Deny a call that changes such a folder, something in it, or one in which it lies."""
-        if call.provided_by != "files" or call.read_only or call.assessment is None:
-            return None
         roots = [str(one.path) for one in self.places if one.trusted or one.tier == "agent"]
-        if any(meets(path, roots) for path in call.assessment.paths):
+        if touched(call, roots) is not None:
             return Verdict("deny", "agents change no skills that are trusted", self.name)
         return None
 
