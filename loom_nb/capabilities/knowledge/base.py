@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from loom_nb.capabilities.knowledge import listing
 from loom_nb.capabilities.knowledge.chunking import CHUNK_TOKENS, OVERLAP_TOKENS
 from loom_nb.capabilities.knowledge.graph_search import Subgraph, subgraph, traced
-from loom_nb.capabilities.knowledge.indexing import PASSES, Form, OvertakenError, Pass, forget_others
-from loom_nb.capabilities.knowledge.meaning import Meaning, Reader, Vectors, check_reader
+from loom_nb.capabilities.knowledge.indexing import PASSES, Form, OvertakenError, Pass, count_up, forget_others
+from loom_nb.capabilities.knowledge.meaning import Meaning, Reader, Vectors, check_reader, forget_learnt
 from loom_nb.capabilities.knowledge.query import Evidence, KnowledgeQuery
 from loom_nb.capabilities.knowledge.rows import (
     BaseState,
@@ -374,7 +374,8 @@ class KnowledgeBase:
     def compact(self) -> None:
         """Let the words of what is gone be gone from the file, too, and not only from what is found.
 
-        While another process reads, the last of it goes later.
+        What latent semantics had learnt goes with it, as words of what is gone are among that: the next look
+        learns it anew from what is there. While another process reads, the last of it goes later.
 
         Raises:
             StoreError: the file cannot be used.
@@ -382,12 +383,15 @@ class KnowledgeBase:
         names = [one.name for one in self.described]
         with self._database.transaction("IMMEDIATE") as db:
             forget_others(db, names)
+            forget_learnt(db)
+            count_up(db)  # who has vectors in memory lets go of them
             db.execute("DELETE FROM uses WHERE chunk NOT IN (SELECT id FROM chunks)")
             db.execute("INSERT INTO words (words) VALUES ('optimize')")  # segments keep words of deleted rows
         with self._database.transaction() as db:
             db.execute("COMMIT")  # VACUUM is no part of a transaction
             db.execute("VACUUM")
         self._database.overwrite()
+        self._looked = None
 
     def close(self) -> None:
         """Let go of the file; the next use opens it again. One of this process alone is deleted."""

@@ -406,7 +406,7 @@ class Pass:
             )
             _forget(db, {row[0] for row in abandoned})
             if gone or new or self.meaning.changed:
-                _count_up(db, self.now())
+                count_up(db)
             self.meaning.serve(db)
             counts = _counts(db)
         return *counts, len(gone) - len(replaced)
@@ -535,7 +535,8 @@ def _counts(db: "Connection") -> tuple[int, int]:
     return documents, chunks
 
 
-def _count_up(db: "Connection", now: float) -> None:
+def count_up(db: "Connection") -> None:
+    """Another state is served from now on."""
     row = db.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()
     generation = int(row[0]) + 1 if row is not None else 1
     db.execute("INSERT OR REPLACE INTO meta VALUES ('generation', ?)", (str(generation),))

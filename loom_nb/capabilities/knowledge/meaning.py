@@ -199,6 +199,13 @@ def _at_hand(db: "Connection", reader: Reader, name: str) -> Embedder | None:
         return None
 
 
+def forget_learnt(db: "Connection") -> None:
+    """Let go of latent semantics, which hold stems of the texts that they were fitted on."""
+    db.execute("DELETE FROM spaces")
+    db.execute("DELETE FROM vectors WHERE embedder LIKE 'lsa:%'")
+    db.execute("UPDATE meta SET value = '' WHERE key = 'embedder' AND value LIKE 'lsa:%'")
+
+
 def _meta(db: "Connection", key: str) -> str:
     row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
     return "" if row is None else str(row[0])

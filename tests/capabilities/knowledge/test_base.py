@@ -227,6 +227,28 @@ async def test_what_a_search_tells_is_a_piece_of_the_document(base, folder):
             assert text[chunk.start : chunk.end] == chunk.text
 
 
+async def test_a_base_that_is_compacted_holds_no_word_of_what_is_gone_and_learns_meaning_anew(tmp_path):
+    stays = KnowledgeSource.texts({f"{n}": f"word{n} of text {n % 7} and rain {n % 11}" for n in range(60)})
+    goes = KnowledgeSource.texts({f"{n}": f"A zyzzyvas eats palm {n}." for n in range(5)}, "beetles")
+    before = KnowledgeBase([stays, goes], path=tmp_path / "k.db")
+    await before.index()
+    base = KnowledgeBase([stays], path=tmp_path / "k.db")
+    await base.index()
+    learnt = base.state().embedder
+    assert "vector" in (await before.search("text of rain"))[0].components
+
+    base.compact()
+
+    assert b"zyzzyva" not in b"".join(one.read_bytes() for one in tmp_path.glob("k.db*"))
+    assert "vector" not in (await before.search("text of rain"))[0].components
+    before.close()
+    report = await base.refresh()
+    assert report is not None and report.embedded == 60
+    assert base.state().embedder not in ("", learnt)
+    assert "vector" in (await base.search("text of rain"))[0].components
+    base.close()
+
+
 async def test_the_embedder_is_asked_once_for_each_text(tmp_path, folder):
     embedder = Counting()
     base = KnowledgeBase([KnowledgeSource.folder(folder)], path=tmp_path / "k.db", embedder=embedder)
