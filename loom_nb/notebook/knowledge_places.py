@@ -152,11 +152,11 @@ class KnowledgePlaces:
         if not self._path(owner).exists():
             return
         base = self.base() if sources else KnowledgeBase((), path=self._path(owner), embedder=None)
-        if base.state().indexed is not None:
-            await base.index(everything=False)
+        try:
             await asyncio.to_thread(base.compact)
-        if not sources:
-            base.close()
+        finally:
+            if not sources:
+                base.close()
 
     def _path(self, owner: str) -> Path:
         mark = hashlib.sha256(owner.encode("utf-8", "surrogatepass")).hexdigest()[:16]

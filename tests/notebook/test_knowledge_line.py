@@ -149,6 +149,32 @@ def test_of_a_source_that_is_removed_no_word_stays_in_the_file(here, others):
     assert (b"quokka" in words) is others
 
 
+@pytest.mark.parametrize("others", [True, False])
+def test_of_a_source_whose_indexing_broke_off_no_word_stays_in_the_file_once_it_is_removed(
+    here, papers, others
+):
+    trees = papers.parent / "trees"
+    trees.mkdir()
+    for number in range(40):
+        (trees / f"{number}.md").write_text(f"Plumtree {number} was planted by Ermintrude.")
+    if others:
+        typed(here, "knowledge add papers")
+    typed(here, "knowledge add trees")
+    base = here.loom_workbench.equipment.knowledge.base()
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(base.index(lambda step: step.done >= 32 and base.cancel()))
+    (kept,) = (here.loom_workbench.settings.home / "knowledge").glob("of-*.db")
+
+    def words():
+        return b"".join(one.read_bytes() for one in kept.parent.glob(f"{kept.name}*"))
+
+    assert b"Ermintrude" in words()
+    typed(here, "knowledge rm trees")
+    assert b"Ermintrude" not in words() and b"Plumtree" not in words() and b"trees" not in words()
+    assert base.state().indexed is None  # nothing was read that nobody asked for
+    assert (b"uokka" in words()) is others
+
+
 def test_a_base_in_a_variable_is_looked_at_in_the_same_words(indexed):
     indexed.run_cell(
         "from loom_nb.capabilities.knowledge import KnowledgeBase, KnowledgeSource\n"

@@ -372,8 +372,10 @@ class KnowledgeBase:
             return work(db)
 
     def compact(self) -> None:
-        """Let the words of what is gone be gone from the file, too, and not only from what is found.
+        """Let what is of sources that are no longer its own go, and the words of what is gone from the file.
 
+        No source is asked for it, so that nothing keeps it from its end, and one that was never indexed to
+        its end leaves nothing, either.
         What latent semantics had learnt goes with it, as words of what is gone are among that: the next look
         learns it anew from what is there. While another process reads, the last of it goes later.
 

@@ -497,9 +497,13 @@ def _forget(db: "Connection", numbers: set[int]) -> None:
 
 
 def forget_others(db: "Connection", sources: Sequence[str]) -> None:
-    """What was read of other sources and is not served, as a pass leaves it that broke off."""
-    rows = db.execute("SELECT id, source FROM documents WHERE served = 0")
+    """All that is of other sources: what is served, and what a pass had read that broke off."""
+    rows = db.execute("SELECT id, source FROM documents")
     _forget(db, {number for number, source in rows if source not in sources})
+    row = db.execute("SELECT value FROM meta WHERE key = 'asked'").fetchone()
+    asked = {} if row is None else json.loads(row[0])
+    asked = {source: moment for source, moment in asked.items() if source in sources}
+    db.execute("UPDATE meta SET value = ? WHERE key = 'asked'", (json.dumps(asked),))
 
 
 def _readers(db: "Connection") -> list[str]:
