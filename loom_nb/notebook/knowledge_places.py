@@ -147,7 +147,7 @@ class KnowledgePlaces:
         from loom_nb.capabilities.knowledge.base import KnowledgeBase
 
         if self._made is not None:
-            self._made[2].base().cancel()  # it would bring back what it was reading
+            await self._made[2].base().stop()  # it would bring back what it was reading
         owner, sources = self.owner, self.sources()
         if not self._path(owner).exists():
             return

@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from loom_nb.capabilities.knowledge import listing
 from loom_nb.capabilities.knowledge.chunking import CHUNK_TOKENS, OVERLAP_TOKENS
 from loom_nb.capabilities.knowledge.graph_search import Subgraph, subgraph, traced
-from loom_nb.capabilities.knowledge.indexing import PASSES, Form, OvertakenError, Pass, count_up, forget_others
+from loom_nb.capabilities.knowledge.indexing import (
+    PASSES,
+    Form,
+    OvertakenError,
+    Pass,
+    count_up,
+    forget_others,
+)
 from loom_nb.capabilities.knowledge.meaning import Meaning, Reader, Vectors, check_reader, forget_learnt
 from loom_nb.capabilities.knowledge.query import Evidence, KnowledgeQuery
 from loom_nb.capabilities.knowledge.rows import (
@@ -166,6 +173,13 @@ class KnowledgeBase:
         for job in running:
             job.cancel()
         return bool(running)
+
+    async def stop(self) -> None:
+        """`cancel`, and wait until what goes on in this loop has come to its end: it writes no more then."""
+        here = asyncio.get_running_loop()
+        ending = [job.task for job in self._running() if job.loop is here]
+        self.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
 
     async def refresh(self) -> IndexReport | None:
         """`index` what is cheap to look at, unless it was looked at a moment ago."""

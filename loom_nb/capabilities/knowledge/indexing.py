@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from loom_nb.border import clean
 from loom_nb.capabilities.knowledge import graph_forgetting
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
     from loom_nb.capabilities.knowledge.meaning import Meaning
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 FORM = "2"
 """Of converters and chunks: when they change, documents are read again."""
@@ -178,7 +181,7 @@ class Pass:
             if is_same and not self.meaning.changed:
                 served = await asyncio.to_thread(self._counted)
             else:
-                served = await asyncio.to_thread(self._serve, plan)
+                served = await to_its_end(self._serve, plan)
         documents, chunks, removed = served
         self.report = IndexReport(
             documents, chunks, plan.added, plan.changed, plan.unchanged, removed, embedded, plan.failed,
@@ -282,7 +285,8 @@ class Pass:
                 *(self._fetched(source, found) for source, found in batch if source.kind == "urls")
             )
             pages = {one[0]: one[1] for one in fetched}
-            await asyncio.to_thread(self._take, plan, batch, pages, known)
+            read = await asyncio.to_thread(self._read_all, batch, pages)
+            await to_its_end(self._stage_all, plan, read, known)
             done = first + len(batch)
             left = _left(self.monotonic() - began, done, len(to_read))
             name = batch[-1][1].key
@@ -296,18 +300,17 @@ class Pass:
         except Exception as error:  # noqa: BLE001  the border: an address is any text at all
             return (source.name, found.key), Unreadable(_why(error))
 
-    def _take(
+    def _read_all(
         self,
-        plan: _Plan,
         batch: Sequence[tuple[KnowledgeSource, Found]],
         pages: dict[tuple[str, str], Raw | LoomError],
-        known: dict[tuple[str, str], _Known],
-    ) -> None:
-        """Read some documents and keep them, unserved."""
-        read = []
-        for source, found in batch:
-            where = (source.name, found.key)
-            read.append(self._read(source.name, found, pages.get(where)))
+    ) -> list[_Read]:
+        return [
+            self._read(source.name, found, pages.get((source.name, found.key))) for source, found in batch
+        ]
+
+    def _stage_all(self, plan: _Plan, read: Sequence[_Read], known: dict[tuple[str, str], _Known]) -> None:
+        """Keep what was read, unserved."""
         is_new = any(one.document is not None or one.error for one in read)
         with self.database.transaction("IMMEDIATE" if is_new else "DEFERRED") as db:
             for one in read:
@@ -430,6 +433,19 @@ class Pass:
         )
         db.execute("INSERT OR REPLACE INTO meta VALUES ('indexed', ?)", (repr(self.now()),))
         db.execute("INSERT OR REPLACE INTO meta VALUES ('asked', ?)", (json.dumps(plan.asked),))
+
+
+async def to_its_end(work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+    """`asyncio.to_thread` for what writes: who is cancelled meanwhile goes when that is done.
+
+    So nothing is written any more by what was stopped.
+    """
+    writing = asyncio.ensure_future(asyncio.to_thread(work, *given, **named))
+    try:
+        return await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        await asyncio.gather(writing, return_exceptions=True)
+        raise
 
 
 def _why(error: Exception) -> str:

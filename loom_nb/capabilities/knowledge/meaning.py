@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from loom_nb.capabilities.knowledge.indexing import said
+from loom_nb.capabilities.knowledge.indexing import said, to_its_end
 from loom_nb.database import Database
 from loom_nb.errors import EmbeddingError, LoomUsageError
 from loom_nb.retrieval.embedding import LEAST_LIFT, Embedder, vectors_of
@@ -75,7 +75,7 @@ class Meaning:
             texts = [text for _, text in some]
             vectors = await vectors_of(patient, texts, "document", dimension, zeros=True)
             dimension = vectors.shape[1]
-            await asyncio.to_thread(self._keep, embedder.name, [one for one, _ in some], vectors)
+            await to_its_end(self._keep, embedder.name, [one for one, _ in some], vectors)
             yield first + len(some), len(missing)
 
     def is_served(self, db: "Connection") -> bool:
@@ -98,13 +98,16 @@ class Meaning:
         if not isinstance(self._reader, str):
             return self._reader
         try:
-            return LatentEmbedder(await asyncio.to_thread(self._space, documents))
+            space, fitted_on = await asyncio.to_thread(self._space, documents)
         except EmbeddingError as error:
             notes.append(f"words alone are looked for: {error.title}")
             return None
+        if fitted_on:
+            await to_its_end(self._keep_space, space, fitted_on)
+        return LatentEmbedder(space)
 
-    def _space(self, documents: Sequence[int]) -> LatentSemantics:
-        """The latent semantics as they are, or fitted anew where much has changed."""
+    def _space(self, documents: Sequence[int]) -> tuple[LatentSemantics, int]:
+        """The latent semantics as they are, and 0; or, where much has changed, fitted anew, on so many."""
         with self._database.transaction() as db:
             texts = _texts(db, documents)
             name = _meta(db, "embedder")
@@ -113,16 +116,18 @@ class Meaning:
         new = sum(1 for one in texts if one not in have)
         if row is not None and new <= REFIT * max(1, row[1]) and len(texts) >= row[1] * (1 - REFIT):
             try:
-                return LatentSemantics.from_bytes(row[0])
+                return LatentSemantics.from_bytes(row[0]), 0
             except EmbeddingError:
                 pass  # it is damaged: made anew
         space = LatentSemantics.fit(list(texts.values()))
         if not space.dimension:
             raise EmbeddingError("The texts are too much alike to learn from")
+        return space, len(texts)
+
+    def _keep_space(self, space: LatentSemantics, fitted_on: int) -> None:
+        values = (f"lsa:{space.version}", space.to_bytes(), fitted_on)
         with self._database.transaction("IMMEDIATE") as db:
-            values = (f"lsa:{space.version}", space.to_bytes(), len(texts))
             db.execute("INSERT OR REPLACE INTO spaces VALUES (?, ?, ?)", values)
-        return space
 
     def _served_name(self) -> str:
         with self._database.transaction() as db:

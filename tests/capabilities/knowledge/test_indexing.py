@@ -1,7 +1,9 @@
 """What a pass does, counted: it touches what has changed, and waits for nobody where nothing has."""
 
+import asyncio
 import os
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,29 @@ async def test_a_look_at_what_has_not_changed_reads_no_file_and_waits_for_nobody
     if count > 1:  # of one text nothing can be learnt, so that it is tried each time
         assert steps == ["looking", "reading", "done"]
     other.close()
+    base.close()
+
+
+async def test_what_was_stopped_writes_nothing_any_more(tmp_path, monkeypatch):
+    begun, go = threading.Event(), threading.Event()
+
+    class Slow(Pass):
+        def _read(self, *given):
+            begun.set()
+            assert go.wait(30)
+            return super()._read(*given)
+
+    monkeypatch.setattr("loom_nb.capabilities.knowledge.base.Pass", Slow)
+    base = KnowledgeBase([KnowledgeSource.texts(["Owls turn."])], path=tmp_path / "k.db", embedder=None)
+    task = asyncio.create_task(base.index())
+    await asyncio.to_thread(begun.wait, 30)
+
+    await base.stop()
+    go.set()
+    await asyncio.get_running_loop().shutdown_default_executor()  # until the thread has come to its end
+
+    assert task.cancelled()
+    assert base.reading(lambda db: db.execute("SELECT count(*) FROM documents").fetchone()) == (0,)
     base.close()
 
 
