@@ -124,7 +124,8 @@ class KnowledgeBase:
         A look that is asked for while one goes on waits for that one, and is told how far it is.
 
         Args:
-            progress: told how far it is, after each portion.
+            progress: told how far it is, after each portion. What it raises is raised here, and to nobody else
+                who waits.
             everything: fetch pages, call functions and read files again, too, also those that could not be
                 read; else look at files, and read those whose size or times have changed. A look that
                 finds nothing new reads no texts and waits for nobody who writes.
@@ -136,20 +137,20 @@ class KnowledgeBase:
                 others wait goes on without that caller.
         """
         job = self._job_for(everything)
-        if progress is not None:
-            job.tell(progress)
+        listener = _Listener(progress, job.loop.create_future())
         job.waiting += 1
         try:
-            return await asyncio.shield(job.task)
-        except asyncio.CancelledError:
-            if job.waiting == 1 and not job.task.done():  # nobody else waits for it
+            job.tell(listener)
+            await asyncio.wait([job.task, listener.raised], return_when=asyncio.FIRST_COMPLETED)
+            if listener.raised.done():
+                raise listener.raised.result()
+            return job.task.result()
+        finally:
+            job.leave(listener)
+            job.waiting -= 1
+            if not job.waiting and not job.task.done():  # it goes on for nobody
                 job.task.cancel()
                 await asyncio.gather(job.task, return_exceptions=True)
-            raise
-        finally:
-            job.waiting -= 1
-            if progress is not None:
-                job.leave(progress)
 
     async def indexing(self, *, everything: bool = True) -> AsyncIterator[IndexProgress]:
         """`index`, as what it tells on the way. Leaving the iteration early cancels it."""
@@ -436,6 +437,23 @@ class KnowledgeBase:
 
 
 @dataclass(eq=False, slots=True)
+class _Listener:
+    """Who is told how far an indexing is."""
+
+    progress: Callable[[IndexProgress], object] | None
+    raised: "asyncio.Future[Exception]"
+    """What it raised, where it did: it is told no more."""
+
+    def told(self, step: IndexProgress) -> None:
+        if self.progress is None or self.raised.done():
+            return
+        try:
+            self.progress(step)
+        except Exception as error:  # noqa: BLE001  the border: somebody else's function; its own caller is told
+            self.raised.set_result(error)
+
+
+@dataclass(eq=False, slots=True)
 class _Job:
     """An indexing that goes on, and who waits for it."""
 
@@ -446,7 +464,7 @@ class _Job:
     task: "asyncio.Task[IndexReport]" = field(init=False)
     waiting: int = 0
     has_begun: bool = False
-    _listeners: list[Callable[[IndexProgress], object]] = field(default_factory=list)
+    _listeners: list[_Listener] = field(default_factory=list)
     _last: IndexProgress | None = None
 
     def is_running(self) -> bool:
@@ -463,19 +481,19 @@ class _Job:
             with suppress(RuntimeError):  # the loop has come to its end
                 self.loop.call_soon_threadsafe(self.task.cancel)
 
-    def tell(self, progress: Callable[[IndexProgress], object]) -> None:
+    def tell(self, listener: _Listener) -> None:
         """From now on tell it how far this is."""
-        self._listeners.append(progress)
+        self._listeners.append(listener)
         if self._last is not None:
-            progress(self._last)
+            listener.told(self._last)
 
-    def leave(self, progress: Callable[[IndexProgress], object]) -> None:
-        self._listeners.remove(progress)
+    def leave(self, listener: _Listener) -> None:
+        self._listeners.remove(listener)
 
     def told(self, step: IndexProgress) -> None:
         self._last = step
-        for progress in list(self._listeners):
-            progress(step)
+        for listener in list(self._listeners):
+            listener.told(step)
 
 
 _OPEN: "weakref.WeakSet[KnowledgeBase]" = weakref.WeakSet()

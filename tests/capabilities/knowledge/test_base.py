@@ -423,6 +423,29 @@ async def test_who_asks_while_it_goes_on_waits_for_the_same_and_is_told_too(tmp_
     base.close()
 
 
+async def test_what_a_listener_raises_is_raised_to_its_own_caller_and_the_others_have_their_report(tmp_path):
+    texts = {f"text {n}": f"Words of number {n} " * 20 for n in range(100)}
+    base = KnowledgeBase([KnowledgeSource.texts(texts)], path=tmp_path / "k.db", embedder=None)
+    told: list[str] = []
+
+    def broken(step):
+        told.append(step.phase)
+        raise KeyError(step.phase)
+
+    first, second, third = (
+        asyncio.create_task(base.index(one)) for one in (broken, lambda step: told.append("well"), None)
+    )
+    await asyncio.wait([first, second, third])
+
+    assert isinstance(first.exception(), KeyError)
+    assert second.result() is third.result() and second.result().documents == 100
+    assert told.count("looking") == 1 and told.count("well") > 5  # who raised is told no more
+    with pytest.raises(KeyError):
+        await base.index(broken)
+    assert not base.cancel()  # it does not go on for nobody
+    base.close()
+
+
 async def test_a_caller_that_is_cancelled_leaves_it_to_those_who_wait_and_the_last_one_ends_it(tmp_path):
     go = threading.Event()
 
