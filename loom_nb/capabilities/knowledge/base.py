@@ -199,6 +199,8 @@ class KnowledgeBase:
         loop = asyncio.get_running_loop()
         mine = [job for job in self._running() if job.loop is loop]
         for job in mine:
+            if job.task.cancelling():
+                continue
             if not everything or (job.everything and not job.has_begun):
                 return job
         job = _Job(everything, loop, mine)

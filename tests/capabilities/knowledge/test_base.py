@@ -474,6 +474,18 @@ async def test_a_caller_that_is_cancelled_leaves_it_to_those_who_wait_and_the_la
     base.close()
 
 
+async def test_who_asks_while_an_indexing_is_being_stopped_has_one_of_its_own(tmp_path):
+    base = KnowledgeBase([KnowledgeSource.texts(["Bees dance."])], path=tmp_path / "k.db", embedder=None)
+    first = asyncio.create_task(base.index())
+    await asyncio.sleep(0)
+    assert base.cancel()
+
+    report = await base.index(everything=False)
+
+    assert first.cancelled() and report.documents == 1
+    base.close()
+
+
 async def test_it_is_stopped_from_another_thread(tmp_path):
     go, begun = threading.Event(), threading.Event()
 
