@@ -150,6 +150,8 @@ class Pass:
     report: IndexReport | None = None
     _chunks: int = 0
     _asked: dict[str, float] = field(default_factory=dict)
+    _had_end: bool = False
+    """Whether a pass over this base ever came to its end."""
 
     async def progress(self) -> AsyncIterator[IndexProgress]:
         """Carry it out, telling how far it is. `report` is there at the end.
@@ -167,7 +169,7 @@ class Pass:
         async for step in self._reading(plan, to_read, known, total):
             yield step
         notes = plan.notes
-        is_same = not self.everything and plan.is_served(known.values(), self._asked)
+        is_same = not self.everything and self._had_end and plan.is_served(known.values(), self._asked)
         served = await asyncio.to_thread(self._as_served) if is_same else None
         embedded = 0
         if served is None:
@@ -197,6 +199,7 @@ class Pass:
                 "SELECT source, key, id, stamp, sha256, form, error, indexed FROM documents WHERE served = 1"
             ).fetchall()
             asked = db.execute("SELECT value FROM meta WHERE key = 'asked'").fetchone()
+            self._had_end = db.execute("SELECT 1 FROM meta WHERE key = 'indexed'").fetchone() is not None
         self._asked = json.loads(asked[0]) if asked is not None else {}
         return {(source, key): _Known(*rest) for source, key, *rest in rows}
 

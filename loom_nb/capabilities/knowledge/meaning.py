@@ -9,7 +9,7 @@ from loom_nb.capabilities.knowledge.indexing import said, to_its_end
 from loom_nb.database import Database
 from loom_nb.errors import EmbeddingError, LoomUsageError
 from loom_nb.retrieval.embedding import LEAST_LIFT, Embedder, vectors_of
-from loom_nb.retrieval.lsa import LatentEmbedder, LatentSemantics
+from loom_nb.retrieval.lsa import LEAST_TEXTS, LatentEmbedder, LatentSemantics
 from loom_nb.retrieval.retrying import Retrying
 from loom_nb.retrieval.vectors import VectorIndex, to_bytes
 from loom_nb.runtime.retry import RetryPolicy
@@ -79,13 +79,14 @@ class Meaning:
             yield first + len(some), len(missing)
 
     def is_served(self, db: "Connection") -> bool:
-        """Whether what is served was read by this reader: all of it has its vectors then."""
-        meta = dict(db.execute("SELECT key, value FROM meta"))
-        name = str(meta.get("embedder", ""))
-        if "indexed" not in meta:
-            return False
+        """Whether what is served was read by this reader: all of it that can has its vectors then."""
+        name = _meta(db, "embedder")
         if not isinstance(self._reader, str):
             return name == ("" if self._reader is None else self._reader.name)
+        if not name:
+            served = """SELECT count(DISTINCT c.hash) FROM chunks c JOIN documents d ON d.id = c.document
+                WHERE d.served = 1"""
+            return int(db.execute(served).fetchone()[0]) < LEAST_TEXTS
         return db.execute("SELECT 1 FROM spaces WHERE name = ?", (name,)).fetchone() is not None
 
     def serve(self, db: "Connection") -> None:

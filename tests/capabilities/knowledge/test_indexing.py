@@ -82,7 +82,7 @@ async def test_a_document_that_another_process_forgets_meanwhile_is_read_again(t
 
 
 @pytest.mark.parametrize("embedder", [None, "lsa"])
-@pytest.mark.parametrize("count", [1, 60])
+@pytest.mark.parametrize("count", [0, 1, 60])
 async def test_a_look_at_what_has_not_changed_reads_no_file_and_waits_for_nobody(tmp_path, embedder, count):
     source = KnowledgeSource.folder(folder_of(tmp_path / "docs", count))
     base = KnowledgeBase([source], path=tmp_path / "k.db", embedder=embedder)
@@ -94,9 +94,32 @@ async def test_a_look_at_what_has_not_changed_reads_no_file_and_waits_for_nobody
     report = await base.index(lambda step: steps.append(step.phase), everything=False)
 
     assert (report.documents, report.unchanged, report.added) == (count, count, 0)
-    if count > 1:  # of one text nothing can be learnt, so that it is tried each time
-        assert steps == ["looking", "reading", "done"]
+    assert steps == ["looking", "reading", "done"]
     other.close()
+    base.close()
+
+
+@pytest.mark.parametrize("embedder", [None, "lsa"])
+async def test_a_look_at_an_empty_folder_is_known_as_an_indexing_from_then_on(tmp_path, embedder):
+    source = KnowledgeSource.folder(folder_of(tmp_path / "docs", 0))
+    base = KnowledgeBase([source], path=tmp_path / "k.db", embedder=embedder)
+
+    await base.index(everything=False)
+
+    assert base.state().indexed is not None
+    base.close()
+
+
+async def test_texts_that_become_enough_to_learn_from_are_learnt_from(tmp_path):
+    folder = folder_of(tmp_path / "docs", 49)
+    base = KnowledgeBase([KnowledgeSource.folder(folder)], path=tmp_path / "k.db")
+    await base.index()
+    assert base.state().embedder == ""
+    (folder / "49.md").write_text("word49 of text 0 and rain or snow")
+
+    report = await base.index(everything=False)
+
+    assert (report.embedded, base.state().vectors) == (50, 50)
     base.close()
 
 
