@@ -124,8 +124,8 @@ class KnowledgeBase:
         A look that is asked for while one goes on waits for that one, and is told how far it is.
 
         Args:
-            progress: told how far it is, after each portion. What it raises is raised here, and to nobody else
-                who waits.
+            progress: told how far it is, after each portion. What it raises is raised here, and nowhere else
+                where the same indexing is waited for.
             everything: fetch pages, call functions and read files again, too, also those that could not be
                 read; else look at files, and read those whose size or times have changed. A look that
                 finds nothing new reads no texts and waits for nobody who writes.
@@ -141,7 +141,8 @@ class KnowledgeBase:
         job.waiting += 1
         try:
             job.tell(listener)
-            await asyncio.wait([job.task, listener.raised], return_when=asyncio.FIRST_COMPLETED)
+            either: list[asyncio.Future[Any]] = [job.task, listener.raised]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if listener.raised.done():
                 raise listener.raised.result()
             return job.task.result()
