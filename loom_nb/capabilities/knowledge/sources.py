@@ -169,10 +169,6 @@ class KnowledgeSource:
             case _:
                 return "a function"
 
-    def found(self) -> Iterator[Found]:
-        """Its documents, in an order that stays. May take a while. Raises as `listing` does."""
-        return iter(self.listing().found)
-
     def listing(self) -> Listing:
         """Its documents, in an order that stays, and where it could not look. May take a while.
 

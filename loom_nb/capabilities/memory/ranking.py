@@ -90,8 +90,7 @@ class MemoryWeights:
 
     def __post_init__(self) -> None:
         check(self, _NUMBERS)
-        weights = (self.words, self.vector, self.salience, self.recency)
-        if not all(0 <= one < math.inf for one in weights) or not self.words + self.vector > 0:
+        if not self.words + self.vector > 0:
             raise LoomUsageError(
                 "MemoryWeights: weights are numbers from 0 on, and words or vector counts",
                 fixes=["MemoryWeights(words=1, vector=1, salience=0.2, recency=0.1)"],

@@ -100,7 +100,7 @@ def test_what_is_put_in_the_place_of_a_file_after_it_was_found_is_not_read(tmp_p
     for one in (file, tmp_path / "outside" / "c.md"):
         one.parent.mkdir(parents=True)
         one.write_text("words of a file")
-    (found,) = KnowledgeSource.folder(tmp_path / "docs").found()
+    (found,) = KnowledgeSource.folder(tmp_path / "docs").listing().found
     replaced_by(kind, file, tmp_path / "outside")
 
     with pytest.raises(Unreadable):
@@ -110,7 +110,7 @@ def test_what_is_put_in_the_place_of_a_file_after_it_was_found_is_not_read(tmp_p
 def test_a_file_that_has_become_a_pipe_is_not_waited_for(tmp_path):
     file = tmp_path / "c.md"
     file.write_text("words of a file")
-    (found,) = KnowledgeSource.files(file).found()
+    (found,) = KnowledgeSource.files(file).listing().found
     file.unlink()
     os.mkfifo(file)
 
@@ -123,7 +123,7 @@ def test_a_folder_that_is_itself_a_link_is_read(tmp_path):
     (tmp_path / "docs" / "c.md").write_text("words of a file")
     (tmp_path / "link").symlink_to(tmp_path / "docs")
 
-    (found,) = KnowledgeSource.folder(tmp_path / "link").found()
+    (found,) = KnowledgeSource.folder(tmp_path / "link").listing().found
 
     assert found.read().data == b"words of a file"
 

@@ -215,6 +215,7 @@ def test_of_equals_the_important_and_the_fresh_come_first_and_irrelevance_is_not
         {"half_life_days": 0},
         {"vector_floor": 1.0},
         {"salience": float("nan")},
+        {"words": float("inf")},
     ],
 )
 def test_weights_that_make_no_sense_are_refused(given):
