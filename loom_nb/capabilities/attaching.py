@@ -16,6 +16,7 @@ from typing import Any, TypeAlias, TypeVar
 from urllib.parse import unquote
 
 from loom_nb.border import clean
+from loom_nb.capabilities.addresses import is_address
 from loom_nb.capabilities.describe import describe_image, describe_value
 from loom_nb.capabilities.secret_names import looks_secret
 from loom_nb.errors import LoomUsageError, ToolError
@@ -35,7 +36,6 @@ SECONDS = 60.0
 """For a download with all its redirects."""
 _NAMED = 100
 """Characters of a name."""
-_URL = ("http://", "https://")
 
 T = TypeVar("T")
 Attachment: TypeAlias = ImagePart | FilePart | DataPart
@@ -62,7 +62,7 @@ def attach(
             its name it holds secrets; or the address is refused or does not answer.
         SetupError: an image has to be drawn anew, and Pillow is not installed.
     """
-    if _is_address(what):
+    if is_address(what):
         return _waited(attached(what, name, longest=longest, allow=allow))
     return made_of(what, name, longest=longest)
 
@@ -71,7 +71,7 @@ async def attached(
     what: Any, name: str = "", *, longest: int = LONGEST, allow: Iterable[tuple[str, int]] = ()
 ) -> Attachment:
     """`attach` for an event loop, which goes on meanwhile."""
-    if _is_address(what):
+    if is_address(what):
         data, called, origin = await _fetched(what.strip(), allow)
         return await asyncio.to_thread(_part, data, name or called, origin, longest)
     if isinstance(what, str | os.PathLike):
@@ -108,10 +108,6 @@ def media_of(value: Any, name: str) -> ImagePart | FilePart | None:
         return None
     part = made_of(value, name)
     return part if isinstance(part, ImagePart | FilePart) else None
-
-
-def _is_address(what: Any) -> bool:
-    return isinstance(what, str) and what.strip().lower().startswith(_URL)
 
 
 def _part(data: bytes, name: str, origin: Origin, longest: int) -> ImagePart | FilePart:

@@ -10,7 +10,7 @@ from pathlib import Path
 from shlex import quote
 from urllib.parse import quote as quoted_url
 
-from loom_nb.capabilities.knowledge.found import is_address
+from loom_nb.capabilities.addresses import is_address
 from loom_nb.capabilities.knowledge.graph_search import Subgraph
 from loom_nb.capabilities.knowledge.rows import (
     BaseState,

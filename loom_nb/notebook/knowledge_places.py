@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loom_nb.capabilities.knowledge.found import is_address
+from loom_nb.capabilities.addresses import is_address
 from loom_nb.capabilities.knowledge.sources import KnowledgeSource
 from loom_nb.database import Database, Schema
 from loom_nb.errors import LoomUsageError

@@ -63,8 +63,3 @@ class Look:
 
     closed: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-
-
-def is_address(place: str) -> bool:
-    """Whether a place is one of the web; else it is a path."""
-    return place.startswith(("http://", "https://"))

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from loom_nb.border import clean
+from loom_nb.capabilities.addresses import is_address
 from loom_nb.capabilities.knowledge.converting import of_row, of_text
 from loom_nb.capabilities.knowledge.documents import Document
 from loom_nb.capabilities.knowledge.folder_files import in_folder, of_files
-from loom_nb.capabilities.knowledge.found import Found, Listing, Look, Raw, is_address
+from loom_nb.capabilities.knowledge.found import Found, Listing, Look, Raw
 from loom_nb.checks import checked, path_of
 from loom_nb.errors import LoomUsageError, ToolError, Unreadable
 from loom_nb.redaction.hiding import Hiding
@@ -137,7 +138,8 @@ class KnowledgeSource:
             case KnowledgeSource():
                 return value
             case str() if is_address(value):
-                return cls.urls(value, name=Hiding()(value))
+                address = value.strip()
+                return cls.urls(address, name=Hiding()(address))
             case str() | Path():
                 path = Path(value).expanduser()
                 return cls.folder(path) if path.is_dir() else cls.files(path, name=path.name)

@@ -45,6 +45,14 @@ async def test_a_source_that_fails_is_told_and_the_others_are_indexed(tmp_path, 
     base.close()
 
 
+@pytest.mark.parametrize("typed", ["https://example.org/Page", " HTTPS://example.org/Page\n"])
+def test_an_address_is_one_however_it_is_typed(typed):
+    source = KnowledgeSource.of(typed)
+
+    assert source.kind == "urls"
+    assert source.name == source.where == typed.strip()
+
+
 async def test_cells_without_a_value_are_empty_and_others_are_their_words(tmp_path):
     frame = pd.DataFrame({
         "name": pd.array(["Ada", pd.NA, "Alan"], dtype="string"),
