@@ -23,7 +23,7 @@ from loom_nb.retrieval.embedding import Embedder
 from loom_nb.wording import counted
 
 _TOLD = 3
-"""Files of the folder beside the notes of which a run tells what went wrong; the others are counted."""
+"""Files of the folder beside the notes of which a run tells what came of them; the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,8 @@ class OpenedMemory:
         self._mirror = None
         self._turn = asyncio.Lock()
         self._looked = False
+        self._untold: list[str] = []
+        """What the folder says once alone, for the next run that begins."""
         self._upkeep = Upkeep(store, described.embedder, wait) if described.embedder is not None else None
         if described.mirror is not None:
             from loom_nb.capabilities.memory.mirror import Mirror
@@ -130,7 +132,10 @@ class OpenedMemory:
             self._mirror = Mirror(described.mirror, store)
 
     async def in_step(self) -> tuple[str, ...]:
-        """Bring folder and notes together; what of it went wrong, in words."""
+        """Bring folder and notes together; what is wrong with the folder, in words.
+
+        What is said of it once alone, such as what lost in a conflict, is kept for the next run that begins.
+        """
         self._looked = True
         if self._mirror is None:
             return ()
@@ -139,8 +144,14 @@ class OpenedMemory:
                 report = await asyncio.to_thread(self._mirror.sync)
         except LoomError as error:  # the notes are there without their folder, too
             return (f"{error.title}: notes and folder are not in step",)
-        told, more = report.problems[:_TOLD], len(report.problems) - _TOLD
-        return (*told, f"and {counted(more, 'other file')} of {self._mirror.folder}") if more > 0 else told
+        self._untold += report.told_once
+        return self._few(report.problems)
+
+    def _few(self, words: Sequence[str]) -> tuple[str, ...]:
+        """The first of what is said of files, and how many more there are."""
+        told, more = tuple(words[:_TOLD]), len(words) - _TOLD
+        where = self._mirror.folder if self._mirror is not None else ""
+        return (*told, f"and {counted(more, 'other file')} of {where}") if more > 0 else told
 
     async def changed(self) -> None:
         """After a change by a tool: folder and vectors follow; the next run tells what fails."""
@@ -168,7 +179,9 @@ class OpenedMemory:
         facts: list[Kept] = []
         query = Query(self.store.clean(enquiry.text))
         if not enquiry.preview:
-            facts += [Noticed(words, "warning") for words in await self.in_step()]
+            problems = await self.in_step()
+            untold, self._untold = self._untold, []
+            facts += [Noticed(words, "warning") for words in (*self._few(untold), *problems)]
             query, told = await self._asked(query)
             facts += told
         viewer = Viewer(enquiry.session, enquiry.notebook)

@@ -70,7 +70,9 @@ class SyncReport:
     conflicts: list[str] = field(default_factory=list)
     """Ids of notes of which a field was changed in both places."""
     problems: tuple[str, ...] = ()
-    """What could not be read or written, and what lost in a conflict, in words."""
+    """What could not be read or written, in words. The next `sync` says it again, where that is still so."""
+    told_once: list[str] = field(default_factory=list)
+    """What lost in a conflict, and that files were written anew, in words. No later `sync` says it again."""
 
     def __bool__(self) -> bool:
         return any((self.added, self.edited, self.forgotten, self.written, self.removed, self.conflicts))
@@ -133,7 +135,7 @@ class Mirror:
         gone = [row for path, row in rows.items() if path not in files and _is_gone(self.folder / path)]
         lost = fresh or (len(gone) >= _MANY and len(gone) == len(rows) and not looks)
         if lost and gone:
-            problems.append(
+            report.told_once.append(
                 f"all files of {self.folder} were gone: {counted(len(gone), 'note')} written anew"
             )
         self._each(looks, lambda db, path: self._look(db, path, report, problems))
@@ -175,21 +177,19 @@ class Mirror:
             problems.append(f"{path} is not taken over: {error.title}")
             return
         row = row or self._moved(db, told, sha)
-        clash = self._take(db, path, told, row, sha, status, report)
-        problems += [clash] if clash else []
+        self._take(db, path, told, row, sha, status, report)
 
     def _take(
         self, db: "Connection", path: str, told: FileNote, row: _Row | None, sha: str, status: os.stat_result,
         report: SyncReport,
-    ) -> str:  # fmt: skip
-        """Make a note of what a file says, or of both; what of it was lost, in words."""
+    ) -> None:  # fmt: skip
+        """Make a note of what a file says, or of both."""
         note_id = row.note if row else ""
         if row is None and told.id and not self._rows(db, note=told.id):
             note_id = told.id  # a file of another checkout, or one that was put back
         note = tables.read(db, note_id) if note_id else None
         if note is not None and note.place and row is None:  # of a session or notebook: no file bears its id
             note_id, note = "", None
-        version, clash = 0, ""
         if note is None:
             note = self._new(db, told, note_id, status)
             report.added.append(note.id)
@@ -197,19 +197,18 @@ class Mirror:
         elif content(note) == content(msgspec.structs.replace(note, **told.fields)):
             version = note.version
         else:  # where the file is not yet what the note is, it is written next
-            version, clash = self._both(db, path, note, told, row, status, report)
+            version = self._both(db, path, note, told, row, status, report)
         if row is not None and row.path != path:
             db.execute("DELETE FROM files WHERE folder = ? AND path = ?", (self._key, row.path))
         self._agree(db, path, note.id, version, sha, status)
-        return clash
 
     def _both(
         self, db: "Connection", path: str, note: Note, told: FileNote, row: _Row | None,
         status: os.stat_result, report: SyncReport,
-    ) -> tuple[int, str]:  # fmt: skip
-        """Take what a file says otherwise into its note; the version that it is, and what was lost, in words.
+    ) -> int:  # fmt: skip
+        """Take what a file says otherwise into its note; the version that the file is then.
 
-        The version is the one that file and note had last where the file is to be written again.
+        That is the one that file and note had last where the file is to be written again.
         """
         agreed = row.version if row is not None else 0
         told_now = msgspec.structs.replace(note, **told.fields)
@@ -218,7 +217,7 @@ class Mirror:
         if agreed != note.version and any(
             one.version > agreed and content(one) == content(told_now) for one in versions
         ):
-            return agreed, ""  # nobody edited the file, which only was not written since
+            return agreed  # nobody edited the file, which only was not written since
         made = merged(base, note, told.fields, is_later=status.st_mtime > note.updated)
         if content(made.note) != content(note):
             note = self._edited(db, made.note, status)
@@ -226,15 +225,14 @@ class Mirror:
         if made.lost is not None:
             lost = msgspec.structs.replace(made.lost, version=note.version)
             tables.version(db, lost, "conflict", self._now(), _FILE)
-        clash = ""
         if made.clashes:
             report.conflicts.append(note.id)
             later, other = ("the note", "file") if made.lost is not None else ("the file", "note")
-            clash = (
+            report.told_once.append(
                 f"{path} and its note {note.id} were both changed, {later} later, whose "
                 f"{' and '.join(made.clashes)} holds: an undo of the note brings back what the {other} said"
             )
-        return (note.version if content(note) == content(told_now) else agreed), clash
+        return note.version if content(note) == content(told_now) else agreed
 
     def _new(self, db: "Connection", told: FileNote, note_id: str, status: os.stat_result) -> Note:
         salt = 0

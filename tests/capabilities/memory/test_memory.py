@@ -507,6 +507,28 @@ async def test_notes_edited_in_the_folder_are_there_in_the_next_run(path, tmp_pa
     assert any("broken.md" in one.text for one in of(result, Noticed))
 
 
+async def test_a_conflict_of_a_file_with_a_change_by_a_tool_is_told_to_the_next_run(path, tmp_path):
+    folder = tmp_path / "notes"
+    told = Capability.memory(path=path, mirror=folder)
+    opened = OpenedMemory(told, NoteStore(path))
+    note = opened.store.add("Ann likes tea").note
+    await opened.enrich(Enquiry("hello", run="r1"))
+    (file,) = folder.glob("*.md")
+    file.write_text(file.read_text().replace("tea", "milk"))
+    opened.store.change(note.id, text="Ann likes cocoa")
+    await opened.changed()  # as a tool does after its change
+
+    preview = await opened.enrich(Enquiry("what does Ann like?", run="r2", preview=True))
+    first, second = [await opened.enrich(Enquiry("what does Ann like?", run=one)) for one in ("r2", "r3")]
+
+    await opened.close()
+    words = [
+        [fact.text for fact in shown.facts if isinstance(fact, Noticed)] for shown in (preview, first, second)
+    ]
+    assert words[0] == words[2] == []
+    assert len(words[1]) == 1 and f"its note {note.id} were both changed" in words[1][0]
+
+
 class Fails:
     name = "test:fails"
 

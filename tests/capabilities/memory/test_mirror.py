@@ -230,7 +230,7 @@ def test_what_a_file_lost_is_told_and_an_undo_brings_it_back(at):
 
     report = at.sync()
 
-    (told,) = report.problems
+    (told,) = report.told_once
     assert all(word in told for word in (name, note.id, "note later", "whose text holds", "undo"))
     assert at.store.get(note.id).text == "Ann likes cocoa"
     undone = at.store.undo(note.id)
@@ -331,7 +331,7 @@ def test_a_folder_that_is_gone_or_empty_all_at_once_forgets_nothing(at):
     for name in at.files():
         (at.folder / name).unlink()
     report = at.sync()
-    assert report.problems and not report.forgotten and len(at.files()) == 4
+    assert report.told_once and not report.forgotten and len(at.files()) == 4
     for name in at.files():
         (at.folder / name).unlink()
     at.folder.rmdir()
