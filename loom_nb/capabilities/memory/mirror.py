@@ -89,6 +89,17 @@ class _Row(msgspec.Struct, frozen=True):
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A file as it was judged."""
+
+    sha256: str = ""
+    told: FileNote | None = None
+    """What it says; None where it is as it was, or is refused."""
+    refused: str = ""
+    """Why it is not taken over."""
+
+
 def folder_key(folder: Path) -> str:
     """By which the notes of a folder are kept apart from those of others."""
     return hashlib.sha256(os.fsencode(_real(folder))).hexdigest()[:16]
@@ -138,7 +149,9 @@ class Mirror:
             report.told_once.append(
                 f"all files of {self.folder} were gone: {counted(len(gone), 'note')} written anew"
             )
-        self._each(looks, lambda db, path: self._look(db, path, report, problems))
+        for start in range(0, len(looks), CHUNK):
+            seen = [(path, self._seen(path, rows.get(path))) for path in looks[start : start + CHUNK]]
+            self._each(seen, lambda db, one: self._look(db, *one, report, problems))
         batch = [0]
         self._each(gone, lambda db, row: self._gone(db, row, report, batch, lost))
         with self._store.writing() as db:
@@ -153,8 +166,34 @@ class Mirror:
 
     # -- from the folder ---------------------------------------------------------------------------------
 
-    def _look(self, db: "Connection", path: str, report: SyncReport, problems: list[str]) -> None:
-        """Take over a file that is new or other than it was."""
+    def _seen(self, path: str, row: _Row | None) -> "_Seen":
+        """What a file says, judged. Whether it holds a secret may take a moment to say: nobody waits for a
+        lock of the store meanwhile.
+        """
+        try:
+            found = self._read(path)
+        except OSError:
+            return _Seen()  # it is told by `_look`, which reads it, too
+        if found is None:
+            return _Seen()
+        sha = hashlib.sha256(found[0]).hexdigest()
+        if row is not None and row.sha256 == sha:
+            return _Seen(sha)
+        try:
+            told = parsed(found[0])
+            self._refuse_secret(told)
+        except StoreError:
+            raise
+        except LoomError as error:
+            return _Seen(sha, None, error.title)
+        return _Seen(sha, told)
+
+    def _look(
+        self, db: "Connection", path: str, seen: "_Seen", report: SyncReport, problems: list[str]
+    ) -> None:
+        """Take over a file that is new or other than it was, unless it has changed since it was judged: the
+        next `sync` looks.
+        """
         try:
             found = self._read(path)
         except OSError as error:
@@ -168,16 +207,13 @@ class Mirror:
         if row is not None and row.sha256 == sha:
             self._agree(db, path, row.note, row.version, sha, status)
             return
-        try:
-            told = parsed(data)
-            self._refuse_secret(told)
-        except StoreError:
-            raise
-        except LoomError as error:
-            problems.append(f"{path} is not taken over: {error.title}")
+        if seen.sha256 != sha:
             return
-        row = row or self._moved(db, told, sha)
-        self._take(db, path, told, row, sha, status, report)
+        if seen.refused:
+            problems.append(f"{path} is not taken over: {seen.refused}")
+        elif seen.told is not None:
+            row = row or self._moved(db, seen.told, sha)
+            self._take(db, path, seen.told, row, sha, status, report)
 
     def _take(
         self, db: "Connection", path: str, told: FileNote, row: _Row | None, sha: str, status: os.stat_result,

@@ -1,6 +1,7 @@
 """The folder of a memory: what people write there counts, and nothing of it is lost or stamped anew."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 from contextlib import closing
@@ -464,6 +465,47 @@ def test_a_secret_in_a_file_becomes_no_note(tmp_path):
     assert len(report.problems) == 4 and all("secret" in one for one in report.problems)
     assert store.page().total == 0
     assert b"hunter22" not in (tmp_path / "m.db").read_bytes()
+
+
+def test_who_is_asked_for_secrets_holds_up_nobody_who_writes(tmp_path):
+    asked = []
+
+    def kept(text):
+        asked.append(text)
+        with closing(sqlite3.connect(tmp_path / "m.db", timeout=0, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+        return text
+
+    with closing(NoteStore(tmp_path / "m.db", kept=kept)) as store:
+        mirror = Mirror(tmp_path / "notes", store)
+        mirror.folder.mkdir()
+        for n in range(3):
+            (mirror.folder / f"{n}.md").write_text(f"the lantern {n} is on its shelf")
+
+        assert len(mirror.sync().added) == len(asked) == 3
+        assert not mirror.sync() and len(asked) == 3  # of a file that is as it was nobody is asked
+
+
+def test_a_file_that_another_process_writes_while_it_is_judged_is_not_taken_for_what_it_was(tmp_path):
+    folder = tmp_path / "notes"
+    with closing(NoteStore(tmp_path / "m.db")) as other:
+        note = other.add("Ann likes tea").note
+        Mirror(folder, other).sync()
+        (file,) = folder.glob("*.md")
+        file.write_text(file.read_text().replace("tea", "milk"))
+
+        def kept(text):
+            if other.get(note.id).text == "Ann likes tea":
+                Mirror(folder, other).sync()
+                other.edit(note.id, "text", "Ann likes cocoa")
+                Mirror(folder, other).sync()
+            return text
+
+        with closing(NoteStore(tmp_path / "m.db", kept=kept, busy_seconds=0.01)) as store:
+            Mirror(folder, store).sync()
+
+        assert other.get(note.id).text == "Ann likes cocoa" and "cocoa" in file.read_text()
+        assert [one.note.text.split()[-1] for one in other.history(note.id)] == ["tea", "milk", "cocoa"]
 
 
 def test_notes_of_a_session_have_no_file_and_lose_it_when_they_become_such(at):
