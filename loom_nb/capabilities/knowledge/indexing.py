@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING
 
 from loom_nb.border import clean
 from loom_nb.capabilities.knowledge import graph_forgetting
@@ -20,6 +20,7 @@ from loom_nb.capabilities.knowledge.found import Found, Listing, Raw
 from loom_nb.capabilities.knowledge.rows import IndexProgress, IndexReport
 from loom_nb.capabilities.knowledge.sources import KnowledgeSource
 from loom_nb.capabilities.knowledge.tables import marks, portions
+from loom_nb.capabilities.unbroken import unbroken
 from loom_nb.database import Database
 from loom_nb.errors import LoomError, SetupError, StoreError, Unreadable
 from loom_nb.retrieval.analysis import index_text
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
     from loom_nb.capabilities.knowledge.meaning import Meaning
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 FORM = "2"
 """Of converters and chunks: when they change, documents are read again."""
@@ -183,7 +181,7 @@ class Pass:
             if is_same and not self.meaning.changed:
                 served = await asyncio.to_thread(self._counted)
             else:
-                served = await to_its_end(self._serve, plan)
+                served = await unbroken(self._serve, plan)
         documents, chunks, removed = served
         self.report = IndexReport(
             documents, chunks, plan.added, plan.changed, plan.unchanged, removed, embedded, plan.failed,
@@ -289,7 +287,7 @@ class Pass:
             )
             pages = {one[0]: one[1] for one in fetched}
             read = await asyncio.to_thread(self._read_all, batch, pages)
-            await to_its_end(self._stage_all, plan, read, known)
+            await unbroken(self._stage_all, plan, read, known)
             done = first + len(batch)
             left = _left(self.monotonic() - began, done, len(to_read))
             name = batch[-1][1].key
@@ -436,19 +434,6 @@ class Pass:
         )
         db.execute("INSERT OR REPLACE INTO meta VALUES ('indexed', ?)", (repr(self.now()),))
         db.execute("INSERT OR REPLACE INTO meta VALUES ('asked', ?)", (json.dumps(plan.asked),))
-
-
-async def to_its_end(work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
-    """`asyncio.to_thread` for what writes: who is cancelled meanwhile goes when that is done.
-
-    So nothing is written any more by what was stopped.
-    """
-    writing = asyncio.ensure_future(asyncio.to_thread(work, *given, **named))
-    try:
-        return await asyncio.shield(writing)
-    except asyncio.CancelledError:
-        await asyncio.gather(writing, return_exceptions=True)
-        raise
 
 
 def _why(error: Exception) -> str:

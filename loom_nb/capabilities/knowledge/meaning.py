@@ -5,7 +5,8 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from loom_nb.capabilities.knowledge.indexing import said, to_its_end
+from loom_nb.capabilities.knowledge.indexing import said
+from loom_nb.capabilities.unbroken import unbroken
 from loom_nb.database import Database
 from loom_nb.errors import EmbeddingError, LoomUsageError
 from loom_nb.retrieval.embedding import LEAST_LIFT, Embedder, vectors_of
@@ -75,7 +76,7 @@ class Meaning:
             texts = [text for _, text in some]
             vectors = await vectors_of(patient, texts, "document", dimension, zeros=True)
             dimension = vectors.shape[1]
-            await to_its_end(self._keep, embedder.name, [one for one, _ in some], vectors)
+            await unbroken(self._keep, embedder.name, [one for one, _ in some], vectors)
             yield first + len(some), len(missing)
 
     def is_served(self, db: "Connection") -> bool:
@@ -104,7 +105,7 @@ class Meaning:
             notes.append(f"words alone are looked for: {error.title}")
             return None
         if fitted_on:
-            await to_its_end(self._keep_space, space, fitted_on)
+            await unbroken(self._keep_space, space, fitted_on)
         return LatentEmbedder(space)
 
     def _space(self, documents: Sequence[int]) -> tuple[LatentSemantics, int]:

@@ -486,6 +486,16 @@ class NoteStore:
                         [(number, key, to_bytes(row)) for row in rows],
                     )
 
+    def forget_vectors(self, model: str, dimension: int) -> None:
+        """Let vectors of a model go that have another dimension, so that their notes count as without any."""
+        key, size = tables.vector_key(model), 4 * dimension
+        ends = """SELECT 1 WHERE EXISTS (SELECT 1 FROM (SELECT vector FROM vectors WHERE model = :key
+            ORDER BY seq LIMIT 1) WHERE length(vector) <> :size) OR EXISTS (SELECT 1 FROM (SELECT vector FROM
+            vectors WHERE model = :key ORDER BY seq DESC LIMIT 1) WHERE length(vector) <> :size)"""
+        with self.writing() as db:
+            if db.execute(ends, {"key": key, "size": size}).fetchone():
+                db.execute("DELETE FROM vectors WHERE model = ? AND length(vector) <> ?", (key, size))
+
     def check(self) -> list[str]:
         """What does not agree in the store, in words; nothing where it is sound. Reads all of it."""
         with self._database.transaction() as db:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from loom_nb.capabilities.memory.finding import Query
 from loom_nb.capabilities.memory.store import NoteStore
-from loom_nb.capabilities.memory.tables import vector_key
+from loom_nb.capabilities.unbroken import unbroken
 from loom_nb.retrieval.analysis import query_terms
 from loom_nb.retrieval.embedding import Embedder, vectors_of
 from loom_nb.retrieval.retrying import Retrying
@@ -45,7 +45,8 @@ async def embed_notes(
     """Make the vectors of notes that have none yet, `most` notes at most; how many were made.
 
     Words leave for the embedder without what is known as a secret by now. Where the embedder has come to
-    give vectors of another dimension, those that it gave before are forgotten, and made anew.
+    give vectors of another dimension, those that it gave before are forgotten, and made anew. Nobody waits
+    in the event loop for another process that writes.
 
     Args:
         store: the notes.
@@ -58,8 +59,11 @@ async def embed_notes(
     """
     embedder, done = Retrying(embedder, PATIENCE), 0
     if dimension is not None:
-        _forget_others(store, embedder.name, dimension)
-    while done < most and (missing := store.without_vectors(embedder.name, min(BATCH, most - done))):
+        await unbroken(store.forget_vectors, embedder.name, dimension)
+    while done < most:
+        missing = await unbroken(store.without_vectors, embedder.name, min(BATCH, most - done))
+        if not missing:
+            break
         texts = [
             (number, piece)
             for number, text in missing
@@ -73,9 +77,9 @@ async def embed_notes(
             dimension = made.shape[1]
             for (number, _), row in zip(some, made, strict=True):
                 rows[number].append(row)
-        store.keep_vectors(embedder.name, rows)
+        await unbroken(store.keep_vectors, embedder.name, rows)
         if not done and dimension is not None:
-            _forget_others(store, embedder.name, dimension)
+            await unbroken(store.forget_vectors, embedder.name, dimension)
         done += len(missing)
     return done
 
@@ -90,14 +94,3 @@ async def embedded_query(embedder: Embedder | None, text: str) -> Query:
     patient = Retrying(embedder, PATIENCE)
     made = await vectors_of(patient, [text], "query", zeros=True)
     return Query(text, made[0], patient.name, patient.least)
-
-
-def _forget_others(store: NoteStore, model: str, dimension: int) -> None:
-    """Let vectors of a model go that have another dimension, so that their notes count as without any."""
-    key, size = vector_key(model), 4 * dimension
-    ends = """SELECT 1 WHERE EXISTS (SELECT 1 FROM (SELECT vector FROM vectors WHERE model = :key
-        ORDER BY seq LIMIT 1) WHERE length(vector) <> :size) OR EXISTS (SELECT 1 FROM (SELECT vector FROM
-        vectors WHERE model = :key ORDER BY seq DESC LIMIT 1) WHERE length(vector) <> :size)"""
-    with store.writing() as db:
-        if db.execute(ends, {"key": key, "size": size}).fetchone():
-            db.execute("DELETE FROM vectors WHERE model = ? AND length(vector) <> ?", (key, size))

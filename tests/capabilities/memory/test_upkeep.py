@@ -1,6 +1,7 @@
 """Vectors are made beside the runs: batch by batch, and nobody waits for them longer than a moment."""
 
 import asyncio
+import sqlite3
 from contextlib import closing
 
 import numpy as np
@@ -74,6 +75,25 @@ async def test_what_was_made_is_kept_when_a_session_ends_in_the_middle(store):
     await upkeep.close()
 
     assert 0 < missing(store, embedder) < NOTES
+
+
+async def test_who_writes_beside_it_holds_up_the_work_and_not_the_loop(store):
+    embedder = Reached(free=1_000)
+    upkeep = Upkeep(store, embedder)
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        work = upkeep.begin()
+        await embedder.reached.wait()
+        assert not work.done()  # this loop goes on, while what was made waits to be kept
+
+    assert await work is None and missing(store, embedder) == 0
+    await upkeep.close()
+
+
+class Reached(Gated):
+    async def embed(self, texts, *, kind="document"):
+        self.reached.set()
+        return await super().embed(texts)
 
 
 async def test_a_failure_is_told_and_tried_again_the_next_time(store):
