@@ -487,13 +487,18 @@ class NoteStore:
                     )
 
     def forget_vectors(self, model: str, dimension: int) -> None:
-        """Let vectors of a model go that have another dimension, so that their notes count as without any."""
+        """Let vectors of a model go that have another dimension, so that their notes count as without any.
+
+        Where there are none, it waits for nobody who writes.
+        """
         key, size = tables.vector_key(model), 4 * dimension
         ends = """SELECT 1 WHERE EXISTS (SELECT 1 FROM (SELECT vector FROM vectors WHERE model = :key
             ORDER BY seq LIMIT 1) WHERE length(vector) <> :size) OR EXISTS (SELECT 1 FROM (SELECT vector FROM
             vectors WHERE model = :key ORDER BY seq DESC LIMIT 1) WHERE length(vector) <> :size)"""
-        with self.writing() as db:
-            if db.execute(ends, {"key": key, "size": size}).fetchone():
+        with self._database.transaction() as db:
+            is_mixed = db.execute(ends, {"key": key, "size": size}).fetchone() is not None
+        if is_mixed:
+            with self.writing() as db:
                 db.execute("DELETE FROM vectors WHERE model = ? AND length(vector) <> ?", (key, size))
 
     def check(self) -> list[str]:

@@ -57,7 +57,7 @@ async def embed_notes(
     Raises:
         ModelError, LoomKeyError, EmbeddingError: the embedder failed; what was made before is kept.
     """
-    embedder, done = Retrying(embedder, PATIENCE), 0
+    embedder, done, is_known = Retrying(embedder, PATIENCE), 0, dimension is not None
     if dimension is not None:
         await unbroken(store.forget_vectors, embedder.name, dimension)
     while done < most:
@@ -78,7 +78,8 @@ async def embed_notes(
             for (number, _), row in zip(some, made, strict=True):
                 rows[number].append(row)
         await unbroken(store.keep_vectors, embedder.name, rows)
-        if not done and dimension is not None:
+        if dimension is not None and not is_known:
+            is_known = True
             await unbroken(store.forget_vectors, embedder.name, dimension)
         done += len(missing)
     return done

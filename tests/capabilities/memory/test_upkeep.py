@@ -123,6 +123,21 @@ async def test_an_embedder_is_closed_by_the_last_who_uses_it(store):
     assert embedder.closed == 1
 
 
+async def test_where_no_vector_is_missing_nobody_who_writes_is_waited_for(store):
+    embedder = Gated(free=1_000)
+    upkeep = Upkeep(store, embedder)
+    await upkeep.query("lantern")
+    assert await upkeep.caught_up()
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with closing(NoteStore(store.path, busy_seconds=0.01)) as impatient:
+            again = Upkeep(impatient, embedder)
+            await again.query("lantern")
+            assert await again.caught_up()
+            await again.close()
+    await upkeep.close()
+
+
 async def test_vectors_of_another_dimension_are_made_anew_once_a_query_has_told(store):
     embedder = Gated(free=1_000)
     upkeep = Upkeep(store, embedder)
