@@ -12,7 +12,7 @@ from loom_nb.capabilities.memory.notes import SCOPES, Provenance, Scope, Viewer
 from loom_nb.capabilities.memory.ranking import Hit, MemoryWeights
 from loom_nb.capabilities.memory.store import THRESHOLD, TOKENS, NoteStore
 from loom_nb.capabilities.memory.tools import MemoryTools, recalled
-from loom_nb.capabilities.memory.upkeep import WAIT, Upkeep
+from loom_nb.capabilities.memory.upkeep import QUERY, WAIT, Upkeep
 from loom_nb.credentials.kept_secrets import KeptSecrets
 from loom_nb.errors import LoomError, LoomUsageError, StoreError
 from loom_nb.events import Kept, Noticed
@@ -115,9 +115,12 @@ class OpenedMemory:
         described: what it is to be.
         store: the notes.
         wait: seconds that a run waits for vectors of notes.
+        patience: seconds that it waits for the vector of its task.
     """
 
-    def __init__(self, described: MemoryCapability, store: NoteStore, wait: float = WAIT) -> None:
+    def __init__(
+        self, described: MemoryCapability, store: NoteStore, wait: float = WAIT, patience: float = QUERY
+    ) -> None:
         self.store = store
         self._described = described
         self._mirror = None
@@ -125,7 +128,8 @@ class OpenedMemory:
         self._looked = False
         self._untold: list[str] = []
         """What the folder says once alone, for the next run that begins."""
-        self._upkeep = Upkeep(store, described.embedder, wait) if described.embedder is not None else None
+        embedder = described.embedder
+        self._upkeep = Upkeep(store, embedder, wait, patience) if embedder is not None else None
         if described.mirror is not None:
             from loom_nb.capabilities.memory.mirror import Mirror
 
@@ -229,9 +233,10 @@ class OpenedMemory:
         if self._upkeep is None:
             return query, []
         try:
+            made = await self._upkeep.query(query.text)  # first: it tells the dimension that vectors have now
             is_whole = await self._upkeep.caught_up()
-            made = await self._upkeep.query(query.text)
         except TimeoutError:
+            self._upkeep.begin()  # a model that is slow to load is there for the next run
             why = "the embedder takes too long"
         except LoomError as error:
             why = error.title

@@ -485,6 +485,53 @@ async def test_a_slow_embedder_keeps_no_note_from_being_found_by_its_words(path,
     await opened.close()
 
 
+class Swapped(Vendor):
+    """A server behind which another model may come to stand, with vectors of another length."""
+
+    dimension = 3
+
+    async def embed(self, texts, *, kind="document"):
+        return np.ones((len(texts), self.dimension))
+
+
+async def test_a_memory_in_use_recovers_from_vectors_of_another_dimension_though_notes_are_added(path):
+    embedder = Swapped()
+    opened = OpenedMemory(Capability.memory(path=path, embedder=embedder), NoteStore(path))
+    opened.store.add(REX)
+    await opened.enrich(Enquiry("what is my dog called", run="r1"))
+    embedder.dimension = 5
+    opened.store.add("The dog sleeps in the hall.")
+
+    found = await opened.enrich(Enquiry("what is my dog called", run="r2"))
+
+    assert [one.text for one in found.facts if isinstance(one, Noticed)] == []
+    with opened.store.writing() as db:
+        sizes = db.execute("SELECT DISTINCT length(vector) FROM vectors").fetchall()
+    assert sizes == [(4 * 5,)] and opened.store.without_vectors(embedder.name) == []
+    await opened.close()
+
+
+async def test_the_vectors_of_notes_are_begun_though_that_of_a_task_takes_too_long(path, store):
+    class SlowToAsk(Vendor):
+        asked = asyncio.Event()
+
+        async def embed(self, texts, *, kind="document"):
+            if kind == "query":
+                await asyncio.Event().wait()
+            self.asked.set()
+            return await super().embed(texts, kind=kind)
+
+    store.add(REX)
+    embedder = SlowToAsk()
+    opened = OpenedMemory(Capability.memory(path=path, embedder=embedder), NoteStore(path), patience=0)
+    found = await opened.enrich(Enquiry("what is my dog called", run="r1"))
+    assert any("takes too long" in one.text for one in found.facts if isinstance(one, Noticed))
+
+    await embedder.asked.wait()
+
+    await opened.close()
+
+
 async def test_the_budget_holds_and_what_had_no_room_is_counted(path, store):
     for n in range(20):
         store.add(f"kayak number {n} lies in shed {n} " + "beside the jetty " * 10)
