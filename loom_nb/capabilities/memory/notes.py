@@ -15,7 +15,7 @@ persistent  everybody: the person and their ways   30 days
 import hashlib
 import math
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
 import msgspec
@@ -119,6 +119,11 @@ class NoteVersion(msgspec.Struct, frozen=True):
     note: Note
     """After the change; of a forgotten note as it was."""
     undone: bool = False
+
+
+def undoable(history: Sequence[NoteVersion]) -> NoteVersion | None:
+    """What an undo takes back of a note with this history; None where there is nothing."""
+    return next((one for one in reversed(history) if not one.undone), None)
 
 
 class Viewer(msgspec.Struct, frozen=True):

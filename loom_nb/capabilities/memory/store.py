@@ -49,6 +49,7 @@ from loom_nb.capabilities.memory.notes import (
     checked,
     id_of,
     place_of,
+    undoable,
 )
 from loom_nb.capabilities.memory.ranking import Hit, MemoryWeights
 from loom_nb.capabilities.memory.sameness import digest, extends, is_told
@@ -167,7 +168,7 @@ class NoteStore:
             better = _merged(old, fields)
             if better.said == old.said:
                 return Added(old, "known", similar)
-            return Added(self._put(db, better, by), "updated", similar)
+            return Added(self._put(db, better, by)[0], "updated", similar)
 
     def get(self, note_id: str) -> Note:
         """The note of an id. Raises `NoteNotFound`."""
@@ -204,7 +205,7 @@ class NoteStore:
             if fields.get("scope", old.scope) != old.scope:
                 fields["place"] = place_of(fields["scope"], viewer)
             new = msgspec.structs.replace(old, **fields)
-            return old if new.said == old.said else self._put(db, new, by)
+            return old if new.said == old.said else self._put(db, new, by)[0]
 
     def pin(self, note_id: str, on: bool = True, by: Provenance = PERSON) -> Note:
         """Show a note in every run, or no longer. Raises `NoteNotFound`."""
@@ -213,15 +214,10 @@ class NoteStore:
     def pin_all(self, note_ids: Iterable[str], on: bool = True, by: Provenance = PERSON) -> tuple[Note, ...]:
         """Show notes in every run, or no longer: one change. Those of them that are there and were not so."""
         with self.writing() as db:
-            notes = (tables.read(db, note_id) for note_id in dict.fromkeys(note_ids))
-            moment, batch, done = self._now(), 0, []
-            for old in notes:
+            batch, done = 0, []
+            for old in (tables.read(db, note_id) for note_id in dict.fromkeys(note_ids)):
                 if old is not None and old.pinned != on:
-                    note = msgspec.structs.replace(
-                        old, pinned=on, updated=moment, version=old.version + 1, by=by
-                    )
-                    tables.write(db, note)
-                    batch = tables.version(db, note, "edited", moment, by, batch)
+                    note, batch = self._put(db, msgspec.structs.replace(old, pinned=on), by, batch)
                     done.append(note)
             return tuple(done)
 
@@ -245,7 +241,7 @@ class NoteStore:
 
     def undoable(self, note_id: str) -> NoteVersion | None:
         """What `undo` would take back of a note; None where there is nothing."""
-        return next((one for one in reversed(self.history(note_id)) if not one.undone), None)
+        return undoable(self.history(note_id))
 
     def undo(
         self, note_id: str | None = None, by: Provenance = PERSON, *, only_by: Who | None = None,
@@ -575,13 +571,12 @@ class NoteStore:
         tables.version(db, note, "added", moment, by)
         return note
 
-    def _put(self, db: "Connection", note: Note, by: Provenance, moment: float | None = None) -> Note:
-        """Another version of a note."""
-        moment = self._now() if moment is None else moment
+    def _put(self, db: "Connection", note: Note, by: Provenance, batch: int = 0) -> tuple[Note, int]:
+        """Another version of a note; gives it, and its batch."""
+        moment = self._now()
         note = msgspec.structs.replace(note, updated=moment, version=note.version + 1, by=by)
         tables.write(db, note)
-        tables.version(db, note, "edited", moment, by)
-        return note
+        return note, tables.version(db, note, "edited", moment, by, batch)
 
     def _undo(
         self, db: "Connection", note_id: str | None, by: Provenance, only_by: Who | None = None,

@@ -11,7 +11,15 @@ from typing import Any, Literal
 
 from loom_nb.capabilities.memory.choosing import shown
 from loom_nb.capabilities.memory.finding import Query
-from loom_nb.capabilities.memory.notes import Note, NoteNotFound, NoteVersion, Provenance, Scope, Viewer
+from loom_nb.capabilities.memory.notes import (
+    Note,
+    NoteNotFound,
+    NoteVersion,
+    Provenance,
+    Scope,
+    Viewer,
+    undoable,
+)
 from loom_nb.capabilities.memory.ranking import Hit
 from loom_nb.capabilities.memory.store import NoteStore
 from loom_nb.errors import LoomUsageError, StoreError, ToolError
@@ -259,7 +267,7 @@ class MemoryTools:
         history = self._store.history(note_id)
         if not history or not viewer.sees(history[-1].note):
             raise ToolError(f"there is no note {note_id!r:.80}")
-        last = next((one for one in reversed(history) if not one.undone), None)
+        last = undoable(history)
         if last is None:
             raise ToolError(f"there is nothing to undo of {note_id}")
         if last.by.who != "agent":
