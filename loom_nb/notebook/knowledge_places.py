@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 from loom_nb.capabilities.addresses import is_address
 from loom_nb.capabilities.knowledge.sources import KnowledgeSource
 from loom_nb.database import Database, Schema
-from loom_nb.errors import LoomUsageError
+from loom_nb.errors import LoomError, LoomUsageError
 
 if TYPE_CHECKING:
     from loom_nb.capabilities.knowledge.base import KnowledgeBase
@@ -141,6 +142,8 @@ class KnowledgePlaces:
     async def forget(self) -> None:
         """Let what was indexed of sources that were removed go, from what is found and from the file.
 
+        What is left is learnt from anew, where it was indexed before.
+
         Raises:
             StoreError: the file cannot be used.
         """
@@ -154,6 +157,9 @@ class KnowledgePlaces:
         base = self.base() if sources else KnowledgeBase((), path=self._path(owner), embedder=None)
         try:
             await asyncio.to_thread(base.compact)
+            if sources and base.state().indexed is not None:
+                with suppress(LoomError):  # the source is gone; what is wrong here the next look tells
+                    await base.index(everything=False)
         finally:
             if not sources:
                 base.close()

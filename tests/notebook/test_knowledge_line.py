@@ -175,6 +175,18 @@ def test_of_a_source_whose_indexing_broke_off_no_word_stays_in_the_file_once_it_
     assert (b"uokka" in words()) is others
 
 
+def test_what_is_left_is_found_by_meaning_too_after_a_source_was_removed(here, papers):
+    for number in range(60):
+        (papers / f"{number}.md").write_text(f"word{number} of text {number % 7} and rain {number % 11}")
+    Path("notes.txt").write_text("The plumtree was planted in 2019.")
+    for line in ("add papers", "add notes.txt", "index", "rm notes.txt"):
+        typed(here, f"knowledge {line}")
+
+    card = typed(here, "knowledge search text and rain")
+
+    assert "vector" in card.tables[0].rows[0][4]
+
+
 def test_a_base_in_a_variable_is_looked_at_in_the_same_words(indexed):
     indexed.run_cell(
         "from loom_nb.capabilities.knowledge import KnowledgeBase, KnowledgeSource\n"
