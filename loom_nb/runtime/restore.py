@@ -40,7 +40,7 @@ from loom_nb.events import (
 from loom_nb.messages import Conversation, Message, Origin, TextPart, ToolResultPart
 from loom_nb.protocols import OutputSchema
 from loom_nb.questions import Question, misfits
-from loom_nb.remedies import Known, remedies
+from loom_nb.remedies import remedies
 from loom_nb.runtime.active_skills import with_skill
 from loom_nb.runtime.context import Fact
 from loom_nb.runtime.evidence import Numbers
@@ -330,4 +330,4 @@ def take_up(stage: Stage, past: Waiting) -> None:
         elif isinstance(entry.event, CallFinished) and entry.event.outcome == "denied":
             result = entry.event.result
             stage.denied = (*stage.denied, result.text)
-            stage.allowing = stage.allowing or remedies("denied", "denied", Known(tool=result.name))
+            stage.allowing = stage.allowing or remedies("denied", "denied")

@@ -944,8 +944,7 @@ class Session:
         if len(message.parts) > 1 and any(isinstance(part, ImagePart | FilePart) for part in message.parts):
             # what the model cannot take is refused here: in the conversation it would be sent ever again
             self._model(agent.model).encode(Request("", Conversation([message])))
-        self.view.add(message)
-        self._meter.tail += (message,)
+        self._add(message)
         run.say(MessageAdded(message))
         if work.told:
             run.say(Noticed(work.told, "warning"))

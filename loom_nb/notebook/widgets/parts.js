@@ -1,6 +1,23 @@
 // What cards and tables are made of. It is joined in front of each of them as one module, so that nothing
 // is built. Only text nodes are written, so no word of a model can become markup.
 
+// anywidget (0.11) gives a page two seconds to load a widget; where it took longer, what the kernel says is
+// dropped from then on. So it is taken from the comm itself, wherever the page lets us find it.
+async function hearing(model) {
+  const soon = new Promise((resolve) => setTimeout(resolve, 500));
+  try {
+    const whole = await Promise.race([model.widget_manager.get_model(model.get("_loom_id")), soon]);
+    const further = whole._handle_comm_msg.bind(whole);
+    whole.comm.on_msg((message) => {
+      const { method, content } = message.content.data;
+      if (method !== "custom") return further(message);
+      whole.trigger("msg:custom", content, message.buffers);
+    });
+  } catch {
+    // a page that is made in another way hears as it does
+  }
+}
+
 const HIDDEN = /(⟨U\+[0-9A-F]{4,6}⟩)/;
 const VIEW = "application/vnd.jupyter.widget-view+json";
 

@@ -636,7 +636,7 @@ export default () => {
       }
     };
     model.on("msg:custom", heard);
-    model.send({ type: "ready" });
+    hearing(model).then(() => model.send({ type: "ready" }));
     return () => {
       saveAsBefore();
       model.off("msg:custom", heard);

@@ -75,4 +75,6 @@ function render({ model, el }) {
   };
 }
 
-export default { render };
+const initialize = ({ model }) => void hearing(model);
+
+export default { initialize, render };

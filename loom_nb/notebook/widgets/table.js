@@ -1254,7 +1254,7 @@ export default () => {
   const initialize = ({ model }) => {
     const listener = (message) => heard(model, message);
     model.on("msg:custom", listener);
-    model.send({ type: "ready" });
+    hearing(model).then(() => model.send({ type: "ready" }));
     return () => model.off("msg:custom", listener);
   };
 
