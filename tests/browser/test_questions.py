@@ -126,6 +126,28 @@ AbortSignal.timeout = (ms) => patient.call(AbortSignal, ms === 2000 ? 0 : ms);""
 """anywidget gives a page two seconds to load a widget, and is deaf for good where it takes longer."""
 
 
+LOSES = """from loom_nb.notebook.widgets.live import LiveWidget
+whole, lost = LiveWidget.take, []
+def take(self, content):
+    if content["type"] in lost:
+        whole(self, content)
+    else:
+        lost.append(content["type"])
+LiveWidget.take = take
+"""
+"""The first message of each kind never comes, as on a kernel that sleeps over it."""
+
+
+def test_what_the_kernel_did_not_confirm_is_said_again(lab: Lab):
+    with WireServer([SAVE, Say("Saved.")]) as server:
+        nb = lab.notebook([wired(server), LOSES + TOOLS, LOOM.format("save_report"), TOLD])
+        nb.run_all()
+        shown = card(nb, "Approval a1")
+        choose(shown, "Allow once")
+        shown.locator("button").click()
+        assert told(nb) == "[['out/report.csv', 1180]]"
+
+
 def test_a_page_that_loads_a_card_slowly_hears_what_the_kernel_says(lab: Lab):
     with WireServer([SAVE, Say("Saved.")]) as server:
         nb = asking(lab, server, first=IMPATIENT)

@@ -40,23 +40,14 @@ class QuestionCard(LiveWidget):
         on_ready: Callable[[], None],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        super().__init__()
+        super().__init__(loop)
         self._content = content
         self._on_entries = on_entries
         self._on_ready = on_ready
-        self._loop = loop
         self._nonce = ""
         self._shown_at = 0.0
         self._left = False
         self._pages = 0
-        self.on_msg(self._heard)
-
-    def _heard(self, _widget: Any, content: Any, _buffers: Any) -> None:
-        self.take(content)
-
-    def take(self, content: Any) -> None:
-        """One custom message of the front end, on any thread."""
-        self._loop.call_soon_threadsafe(self._taken, content)
 
     def _taken(self, content: Any) -> None:
         kind = content.get("type") if isinstance(content, dict) else None

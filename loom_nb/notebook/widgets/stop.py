@@ -24,13 +24,8 @@ class StopButton(LiveWidget):
     def __init__(self, on_stop: Callable[[], None]) -> None:
         super().__init__()
         self._on_stop = on_stop
-        self.on_msg(self._heard)
 
-    def _heard(self, _widget: Any, content: Any, _buffers: Any) -> None:
-        self.take(content)
-
-    def take(self, content: Any) -> None:
-        """One custom message of the front end."""
+    def _taken(self, content: Any) -> None:
         if isinstance(content, dict) and content.get("type") == "stop":
             self._on_stop()
 

@@ -59,7 +59,7 @@ class TableView(LiveWidget):
         on_changed: "Callable[[TableView], Awaitable[None]]",
         on_left: "Callable[[TableView], None]",
     ) -> None:
-        super().__init__()
+        super().__init__(loop)
         self._source = source
         self._contents = contents
         self._state: Hashable = source.state()
@@ -71,16 +71,8 @@ class TableView(LiveWidget):
         self._shown = False
         self._turn = asyncio.Lock()
         self._work: set[asyncio.Task[None]] = set()
-        self.on_msg(self._heard)
 
     # -- what a page says --------------------------------------------------------------------------
-
-    def _heard(self, _widget: Any, content: Any, _buffers: Any) -> None:
-        self.take(content)
-
-    def take(self, content: Any) -> None:
-        """One custom message of the front end, on any thread."""
-        self._loop.call_soon_threadsafe(self._taken, content)
 
     def _taken(self, content: Any) -> None:
         task = self._loop.create_task(self._answered(content))
