@@ -13,7 +13,10 @@ MOST = 3
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of an end beside its name. A line that needs what is not known is left out."""
+    """What is known of an end beside its name.
+
+    What is not known is told in capitals or as a usual limit; lines of a variable are left out then.
+    """
 
     vendor: str = ""
     """Of the model."""
@@ -73,7 +76,7 @@ REMEDIES: dict[tuple[str, str], tuple[str, ...]] = {
     ),
     ("denied", "denied"): (
         "%loom policy   (which rule refused it)",
-        'Runtime(governance=GovernancePolicy.default().with_rules(Allow("{tool}")))   (a script)',
+        "%loom show last   (what it was about to do)",
     ),
     ("denied", "read-only"): (
         "%%loom --approve ask",

@@ -78,8 +78,8 @@ class Assessment:
     """Stands for what was looked at (a file's content); if it differs when the leave comes, it is void."""
 
 
-_EFFECTS = frozenset(EFFECTS)
 _WANTED = {
+    "effects": checks.some_of(*EFFECTS, such_as='["reads"]'),
     "function": checks.function("the arguments", such_as="my_function"),
     "description": checks.text(such_as='"what it does"'),
     **dict.fromkeys(("destructive", "idempotent"), checks.flag()),
@@ -87,11 +87,6 @@ _WANTED = {
     "timeout": checks.number(above=0, unit="a number of seconds", such_as="60"),
     "max_chars": checks.whole(1, such_as="20_000"),
 }
-
-
-def _several(effects: object) -> Iterable[Any]:
-    """One effect or several."""
-    return effects if isinstance(effects, Iterable) and not isinstance(effects, str) else (effects,)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,13 +123,6 @@ class Tool:
             raise LoomUsageError(
                 f"{checks.shown(self.name)} is no name for a tool",
                 cause="a name has 1 to 64 letters, digits, '_' or '-'",
-            )
-        if type(self.effects) is not frozenset:
-            object.__setattr__(self, "effects", frozenset(_several(self.effects)))
-        if not self.effects <= _EFFECTS:
-            unknown = sorted(map(str, self.effects - _EFFECTS))
-            raise LoomUsageError(
-                f"tool {self.name}: unknown effect {unknown[0]!r}", fixes=[f"one of {', '.join(EFFECTS)}"]
             )
         checks.check(self, _WANTED, called="tool")
 
@@ -278,7 +266,8 @@ def tool(
         timeout: seconds.
         max_chars: characters of the result that the model is given at once.
     """
-    effects = None if effects is None else tuple(_several(effects))
+    if effects is not None:
+        effects = checks.checked("tool", "effects", effects, _WANTED["effects"])
     if read_only and (destructive or (effects is not None and not {*effects} <= {"reads", "network"})):
         raise LoomUsageError("a tool cannot be read_only and have effects", fixes=["drop one of the two"])
 

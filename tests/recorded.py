@@ -35,7 +35,7 @@ class Vendor:
 
 CAFES = Vendor(
     "ANTHROPIC_BASE_URL",
-    "ANTHROPIC_API_KEY",
+    "ANTHROPIC_APIKEY",
     (
         Say("I look up both cities.")
         .then(Calls(("opening_hours", {"city": "Rome"}), ("opening_hours", {"city": "Oslo"})))
@@ -53,7 +53,7 @@ SCRIPTS: Mapping[str, Vendor] = {"13_a_real_model": CAFES}
 """By the name of the lesson."""
 
 
-_KEY = "a-key-that-opens-nothing"
+KEY = "a-key-that-opens-nothing"
 
 
 def recording_of(path: Path) -> Path | None:
@@ -76,8 +76,8 @@ def record(path: Path, notebook: Any, folder: Path, environment: Mapping[str, st
     take.cells = [cell for cell in take.cells if not _tags(cell) & RAISES]
     for cell in take.cells:
         cell.source = cell.source.replace("%loom replay strict", "%loom replay record")
-    with WireServer(vendor.script, rules=True, strict=False, key=_KEY) as server:
-        told = {**environment, vendor.address: server.url, vendor.key: _KEY}
+    with WireServer(vendor.script, rules=True, strict=False, key=KEY) as server:
+        told = {**environment, vendor.address: server.url, vendor.key: KEY}
         problems = play(take, folder, told).problems
         by_hand = [one for one in server.requests if "x-stainless-lang" not in one.headers]
         left = [f"the script still has {server.leftover!r}"] if server.leftover else []

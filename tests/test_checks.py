@@ -298,6 +298,8 @@ def test_what_is_right_is_taken_as_it_is(tmp_path):
         lambda: Capability.http(timeout="x"),
         lambda: Capability.web(hosts=5),
         lambda: Capability.skills(folders=5),
+        lambda: Capability.skills(write="false"),
+        lambda: Capability.skills(listed=True),
         lambda: Agent(skills=5),
         lambda: Agent().run_sync("go", context={"table": 1}),
         lambda: MemoryWeights(words="x"),

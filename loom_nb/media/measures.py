@@ -19,7 +19,7 @@ _MOST_UNPACKED = 4 * 2**20
 _MOST_LISTS = 2_000
 _MOST_TOGETHER = 64 * 2**20
 """Bytes of all of them, unpacked."""
-_LIST = re.compile(rb"/ObjStm\b[^\0]{0,2000}?(?<!end)stream\r?\n?")
+_LIST = re.compile(rb"/ObjStm\b(?:(?!/ObjStm)[^\0]){0,2000}?(?<!end)stream\r?\n?")
 """The head of a packed list, up to where it begins."""
 _SIZED = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 """JPEG's marks of a frame, which tells its size."""

@@ -35,6 +35,7 @@ from loom_nb.events import CallDelta, Delta, TextDelta, ThinkingDelta
 from loom_nb.models.blotting import Blotter
 from loom_nb.models.plain import plain_request
 from loom_nb.protocols import LanguageModel, Reply, Request
+from loom_nb.remedies import remedies
 
 Mode = Literal["auto", "record", "replay", "strict"]
 """auto: play what is recorded, ask the model for the rest and record it. record: always ask, and
@@ -270,7 +271,7 @@ class CassetteModel:
         return ReplayDrift(
             f"request {cassette.place + 1} is not in the recording {cassette.path.name}",
             cause=cause,
-            fixes=['Model.cassette(path, model, mode="record") records anew', "%loom replay record"],
+            fixes=remedies("failed", "replay"),
         )
 
     def _opened(self) -> LanguageModel:

@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import cast, get_args
+from typing import get_args
 
 import msgspec
 
-from loom_nb.checks import checked, texts
+from loom_nb.checks import checked, some_of
 from loom_nb.checks import number as a_number
-from loom_nb.errors import Fault, LoomKeyError, LoomUsageError, ModelError
+from loom_nb.errors import Fault, LoomKeyError, ModelError
 from loom_nb.events import Delta
 from loom_nb.messages import Conversation, Discarded, ThinkingPart
 from loom_nb.models.registry import Model
@@ -69,16 +69,12 @@ class FallbackPolicy:
         cls, on: Collection[str] | None, cool_down: float, patience: float, clock: Clock | None
     ) -> "FallbackPolicy":
         """A policy of what a user wrote. Raises LoomUsageError for a fault that there is not."""
-        words = texts(alone=True, such_as='["rate_limit"]')
-        faults = FAULTS if on is None else frozenset(checked("Model.fallback", "on", on, words))
-        if unknown := sorted(faults - set(get_args(Fault))):
-            raise LoomUsageError(
-                f"there is no fault '{unknown[0]}'", fixes=[f"one of {', '.join(get_args(Fault))}"]
-            )
+        words = some_of(*get_args(Fault), such_as='["rate_limit"]')
+        faults = FAULTS if on is None else checked("Model.fallback", "on", on, words)
         seconds = a_number(0, unit="a number of seconds", such_as="60")
         cool_down = checked("Model.fallback", "cool_down", cool_down, seconds)
         patience = checked("Model.fallback", "patience", patience, seconds)
-        return cls(cast("frozenset[Fault]", faults), cool_down, patience, clock)
+        return cls(faults, cool_down, patience, clock)
 
 
 @dataclass(slots=True)

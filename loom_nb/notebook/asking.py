@@ -209,7 +209,7 @@ class Desk:
         if self._faces.gate is not None:
             self._faces.gate.watch(card.model_id, card.take)
         metadata = {"loom": {"question": shown.question.id}}
-        shown.take_off = self._board.put_card(card.view(**self._words(shown)), metadata)
+        shown.take_off = self._board.put_card(card.bundle(**self._words(shown)), metadata)
 
     def _take_away(self, shown: _Shown, words: str) -> None:
         if shown.waiting is not None:

@@ -11,6 +11,7 @@ from loom_nb.notebook.interrupt import sigint_calls
 from loom_nb.notebook.knowledge_indexing import Lines, LiveSight, Sight
 from loom_nb.notebook.line_words import flag
 from loom_nb.questions import Question
+from loom_nb.settings import money
 from loom_nb.wording import counted
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def told_of(wanted: "Expected", model: "Model") -> str:
     """What it costs, as far as it is known before."""
     usage = wanted.usage
     dollars = model.cost(usage)
-    price = "its price is not known" if dollars is None else f"about ${dollars:.2f} at the list price"
+    price = "its price is not known" if dollars is None else f"about {money(dollars)} at the list price"
     return (
         f"up to {counted(wanted.calls, 'call')} of the model, with about {usage.input_tokens:,} tokens in "
         f"and {usage.output_tokens:,} out: {price}.\n"

@@ -302,7 +302,7 @@ def _decide(stage: Stage, ready: Ready, reply: Reply) -> bool:
 def _ruled_out(ready: Ready, verdict: Verdict, changed: str = "") -> Refused:
     """A rule or the mode says no."""
     fault = "read-only" if verdict.by == "mode read-only" else "denied"
-    fixes = remedies("denied", fault, Known(tool=ready.tool.name))
+    fixes = remedies("denied", fault)
     return Refused(f"{ready.tool.name} was refused{changed}: {verdict.reason}", verdict.reason, fixes)
 
 

@@ -9,12 +9,10 @@ import inspect
 import traceback
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
-
-import msgspec
+from typing import Any, cast
 
 from loom_nb.border import clean
-from loom_nb.errors import BorderError, LoomError, LoomUsageError, ModelError, RunLimited, ToolError
+from loom_nb.errors import BorderError, EndFault, LoomError, LoomUsageError, ModelError, RunLimited, ToolError
 from loom_nb.events import (
     AttemptStarted,
     Change,
@@ -205,13 +203,12 @@ class _Attempts:
         reason = f"{finished.reason}; the answer before was " + (
             f"not accepted: {_brief(verdict.missing)}" if verdict is not None else "not evaluated"
         )
-        return msgspec.structs.replace(
-            self._stage.finished(
-                finished.status, finished.output or done[-1].text, "", reason, finished.data
-            ),
-            fault=finished.fault,
-            fixes=finished.fixes,
-        )
+        return self._ended(finished, finished.output or done[-1].text, reason)
+
+    def _ended(self, finished: RunFinished, output: str, reason: str) -> RunFinished:
+        """The end of an attempt as that of the run, which has spent more since."""
+        fault = cast("EndFault", finished.fault)
+        return self._stage.finished(finished.status, output, fault, reason, finished.data, finished.fixes)
 
     # -- by a function of the user -----------------------------------------------------------------
 
@@ -243,8 +240,7 @@ class _Attempts:
             return self._failed(f"it returned {_brief(repr(chosen))} in place of a candidate, a text or None")
         if chosen.status != "completed":
             finished, stage.value = self._ends[chosen.number - self.candidates[0].number]
-            ended = stage.finished(finished.status, finished.output, "", finished.reason, finished.data)
-            return msgspec.structs.replace(ended, fault=finished.fault, fixes=finished.fixes)
+            return self._ended(finished, finished.output, finished.reason)
         verdict: Acceptance | None = Acceptance(passed=True)
         if self.gate is not None:
             known = chosen.number in self._verdicts

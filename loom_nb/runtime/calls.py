@@ -63,7 +63,7 @@ async def perform(stage: Stage, calls: Sequence[ToolCallPart], *, cut: bool) -> 
         _tell_begun(stage, waiting[0])
         if stage.commit is not None and not waiting[0].tool.read_only:
             await stage.commit()
-        return [await _run(stage, waiting[0], stage.run.task)]
+        return [await _run(stage, waiting[0])]
     group: list[Ready] = []
     for ready in waiting:
         if group and not (ready.tool.side_by_side and group[-1].tool.side_by_side):
@@ -184,7 +184,7 @@ async def _run_group(stage: Stage, group: list[Ready], results: dict[int, ToolRe
     if stage.commit is not None and not all(ready.tool.read_only for ready in group):
         await stage.commit()  # the intent is on disk before the effect
     if len(group) == 1:
-        results[group[0].place] = await _run(stage, group[0], stage.run.task)
+        results[group[0].place] = await _run(stage, group[0])
         return
     tasks = [asyncio.ensure_future(_run(stage, ready)) for ready in group]
     try:
@@ -218,12 +218,12 @@ async def _look_again(stage: Stage, ready: Ready) -> ToolResultPart | None:
     return None
 
 
-async def _run(stage: Stage, ready: Ready, task: "asyncio.Task[None] | None" = None) -> ToolResultPart:
-    """One call within its time; what it raises is its result. `task`: who carries it out, where known."""
+async def _run(stage: Stage, ready: Ready) -> ToolResultPart:
+    """One call within its time; what it raises is its result."""
     part, tool, clock, results = ready.part, ready.tool, stage.clock.monotonic, stage.results
     started = clock()
     stage.started_calls.add(part.id)
-    outcome, parts = await _within(stage, ready, task or asyncio.current_task())
+    outcome, parts = await _within(stage, ready)
     if ready.live is not None:
         await ready.live.end()
     if ready.edited:
@@ -249,34 +249,32 @@ async def _run(stage: Stage, ready: Ready, task: "asyncio.Task[None] | None" = N
     return result
 
 
-async def _within(
-    stage: Stage, ready: Ready, task: "asyncio.Task[Any] | None"
-) -> tuple[Outcome, tuple[ResultPart, ...]]:
+async def _within(stage: Stage, ready: Ready) -> tuple[Outcome, tuple[ResultPart, ...]]:
     """Call the function within its time limit."""
-    tool = ready.tool
+    tool, run, task = ready.tool, stage.run, asyncio.current_task()
     assert task is not None  # noqa: S101  we are in a coroutine
     before = current_call.set(InCall(stage, ready, task))
     late = stage.deadlines.clear
-    stage.deadlines.set(task, tool.timeout)
+    stage.deadlines.set(run, task, tool.timeout)
     try:
         value = await (tool.function(**ready.arguments) if tool.is_async else _called(tool, ready.arguments))
         parts = result_parts(value, tool.origin)
     except asyncio.CancelledError:
-        if late(task) and task.uncancel() == 0:
+        if late(run, task) and task.uncancel() == 0:
             return "timeout", _too_late(tool)
         if task.cancelling():
             raise
         return "error", _words(f"{tool.name} cancelled itself.", tool)
     except (SystemExit, KeyboardInterrupt) as way_out:  # let through, it would end a kernel
-        late(task)
+        late(run, task)
         if task.cancelling():  # the second Ctrl-C of a script
             raise
         return "error", _words(f"{tool.name} raised {type(way_out).__name__}.", tool)
     except Exception as error:  # noqa: BLE001  the border: what a tool raises is a result for the model
-        if not late(task):
+        if not late(run, task):
             return "error", _words(_told(error, tool), tool)
     else:
-        if not late(task):
+        if not late(run, task):
             return "ok", parts
     finally:
         current_call.reset(before)

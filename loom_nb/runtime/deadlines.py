@@ -7,6 +7,7 @@ import asyncio
 import contextvars
 import math
 import weakref
+from operator import itemgetter
 
 
 class Deadlines:
@@ -15,21 +16,22 @@ class Deadlines:
     __slots__ = ("__weakref__", "_armed", "_due")
 
     def __init__(self) -> None:
-        self._due: dict[asyncio.Task[object], float] = {}
+        self._due: dict[tuple[object, asyncio.Task[object]], float] = {}
+        """By run and task: a tool may await another run in its own task."""
         self._armed = math.inf
         """When the timer that counts goes off. One that was set for later finds that it does not."""
 
-    def set(self, task: "asyncio.Task[object]", seconds: float) -> None:
-        """Cancel the task after so many seconds, unless it is cleared before."""
+    def set(self, run: object, task: "asyncio.Task[object]", seconds: float) -> None:
+        """Cancel the task, as a run asks, after so many seconds, unless it is cleared before."""
         loop = task.get_loop()
         due = loop.time() + seconds
-        self._due[task] = due
+        self._due[run, task] = due
         if due < self._armed:
             self._arm(loop, due)
 
-    def clear(self, task: "asyncio.Task[object]") -> bool:
+    def clear(self, run: object, task: "asyncio.Task[object]") -> bool:
         """Take the limit back; tells whether it had passed, so that the cancellation was ours."""
-        return self._due.pop(task, None) is None
+        return self._due.pop((run, task), None) is None
 
     def _arm(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         self._armed = due
@@ -41,10 +43,11 @@ class Deadlines:
             return
         self._armed = math.inf
         now = loop.time()
-        for task, due in list(self._due.items()):
-            if due <= now:
-                del self._due[task]
-                task.cancel()
+        for due, run, task in sorted(((due, *key) for key, due in self._due.items()), key=itemgetter(0)):
+            if due > now:
+                break
+            del self._due[run, task]
+            task.cancel()
         if self._due:
             self._arm(loop, min(self._due.values()))
 

@@ -81,12 +81,12 @@ class InCall(msgspec.Struct, frozen=True, eq=False):
         asked = msgspec.structs.replace(
             question, call_id=self.call_id, asked_by=self._ready.tool.name, expires=expires
         )
-        stage.deadlines.clear(self._task)
+        stage.deadlines.clear(stage.run, self._task)
         try:
             wait = stage.asking.attended or policy.unattended == "wait"
             reply = await stage.asking.ask(asked, stage.say, stage.commit, wait=wait)
         finally:
-            stage.deadlines.set(self._task, self._ready.tool.timeout)
+            stage.deadlines.set(stage.run, self._task, self._ready.tool.timeout)
         if reply.how == "person" or reply.value is not None:
             return reply.value
         if reply.how == "timeout":

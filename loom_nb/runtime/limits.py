@@ -38,7 +38,7 @@ class Limits:
         if turns >= self.max_iterations:
             made = f"{counted(turns, 'model call')} {'was' if turns == 1 else 'were'} made"
             return "turns", f"{made}, the limit is {self.max_iterations}"
-        return self.overspent(usage, cost) if turns else None
+        return self.overspent(usage, cost)
 
     def overspent(self, usage: Usage, cost: float | None) -> tuple[EndFault, str] | None:
         """The (fault, reason) of the limit that forbids whatever costs anything, or None."""

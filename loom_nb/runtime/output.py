@@ -31,9 +31,7 @@ class OutputType:
             raise LoomUsageError(
                 f"{kind!r} cannot be the schema of an answer",
                 cause=str(error).splitlines()[0],
-                fixes=schema_fixes(
-                    error, "use a dataclass, a pydantic model, a TypedDict, or list[…] of one"
-                ),
+                fixes=schema_fixes(error, ANSWER_TYPES),
             ) from None
         self.wrapped = schema.get("type") != "object" and "$ref" not in schema
         if self.wrapped:

@@ -11,7 +11,7 @@ _WANTED = {
     "above": whole(1, optional=True, such_as="30_000"),
     "cost": number(above=0, optional=True, unit="US dollars: a number", such_as="0.50"),
     "times": number(above=1, such_as="2"),
-    "answer_within": number(above=0, unit="a number of seconds", such_as="600"),
+    "answer_within": number(above=0, endless=True, unit="a number of seconds", such_as="600"),
     "ask": flag(),
 }
 

@@ -26,6 +26,7 @@ from loom_nb.events import (
     Noticed,
     PlanItem,
     PlanUpdated,
+    QualityChecked,
     QuestionAnswered,
     QuestionAsked,
     ResultKept,
@@ -39,6 +40,7 @@ from loom_nb.events import (
 from loom_nb.messages import Conversation, Message, Origin, TextPart, ToolResultPart
 from loom_nb.protocols import OutputSchema
 from loom_nb.questions import Question, misfits
+from loom_nb.remedies import remedies
 from loom_nb.runtime.active_skills import with_skill
 from loom_nb.runtime.context import Fact
 from loom_nb.runtime.evidence import Numbers
@@ -308,3 +310,24 @@ def _close_calls(
         events.append(CallFinished(result, outcome))
     events.append(MessageAdded(Message("tool", tuple(have[call.id] for call in messages[-1].calls))))
     return events
+
+
+def take_up(stage: Stage, past: Waiting) -> None:
+    """Stand where the run stood when its process ended."""
+    stage.resumed = past.resumed
+    stage.products.remember(past.entries)
+    for entry in past.entries:
+        if isinstance(entry.event, TurnFinished):
+            stage.turns += 1
+            played = entry.event.played
+            for one in entry.event.discarded:
+                stage.spend(one.usage, one.model, aside=True, played=played)
+            stage.spend(entry.event.usage, entry.event.model, played=played)
+        elif isinstance(entry.event, QualityChecked):
+            stage.spend(entry.event.usage)
+        elif isinstance(entry.event, ContextCompacted) and entry.event.usage.total_tokens:
+            stage.spend(entry.event.usage, aside=True)
+        elif isinstance(entry.event, CallFinished) and entry.event.outcome == "denied":
+            result = entry.event.result
+            stage.denied = (*stage.denied, result.text)
+            stage.allowing = stage.allowing or remedies("denied", "denied")

@@ -12,26 +12,12 @@ import random
 import warnings
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Protocol, get_args
+from typing import Any, get_args
 
 import msgspec
 
-from loom_nb.border import clean, parse_object
-from loom_nb.errors import (
-    CredentialError,
-    EndFault,
-    LeaseLost,
-    LoomContextError,
-    LoomError,
-    LoomKeyError,
-    LoomUsageError,
-    ModelError,
-    ReplayDrift,
-    SetupError,
-    StoreError,
-)
+from loom_nb.errors import LeaseLost, LoomError, LoomUsageError, StoreError
 from loom_nb.events import (
-    CallFinished,
     Change,
     CompactionUndone,
     ContextCompacted,
@@ -44,55 +30,31 @@ from loom_nb.events import (
     Mark,
     MessageAdded,
     Noticed,
-    QualityChecked,
-    RunFinished,
     RunInterrupted,
     RunResumed,
     RunStarted,
     SessionOpened,
-    Status,
-    TurnFinished,
     VariablesChanged,
 )
 from loom_nb.inputs import Answer, RunContext, RuntimeTask, SessionConfig, Stop
-from loom_nb.messages import (
-    Conversation,
-    DataPart,
-    FilePart,
-    ImagePart,
-    Message,
-    Origin,
-    TextPart,
-    Usage,
-    to_json,
-    user,
-)
-from loom_nb.protocols import (
-    Book,
-    Capability,
-    Clock,
-    Enquiry,
-    Generation,
-    LanguageModel,
-    PartitionItem,
-    Request,
-    Spent,
-    Store,
-)
+from loom_nb.messages import Conversation, DataPart, FilePart, ImagePart, Message, Usage
+from loom_nb.protocols import Book, Clock, Enquiry, LanguageModel, PartitionItem, Request, Spent, Store
 from loom_nb.questions import Question
-from loom_nb.remedies import Known, first_of, remedies
+from loom_nb.remedies import first_of, remedies
+from loom_nb.runtime.agent_description import AgentDescription
 from loom_nb.runtime.artifact_files import files_beside
 from loom_nb.runtime.asking import Asking
+from loom_nb.runtime.beginning import Beginning, as_text, first_message, plain_metadata
 from loom_nb.runtime.calls import tell
 from loom_nb.runtime.clock import SYSTEM_CLOCK
 from loom_nb.runtime.compaction import chosen, make_room, tried
 from loom_nb.runtime.context import LEFT_OUT, Fact, View, copy_of, grown
 from loom_nb.runtime.dashboard import Course, Dashboard, dashboard_of
 from loom_nb.runtime.deadlines import Deadlines, deadlines_of
+from loom_nb.runtime.ending import Ending, failed, is_left, settle_run, stopped, tell_safely, tell_the_end
 from loom_nb.runtime.enriching import enrich, enriched, knowledge_of, seen_in
 from loom_nb.runtime.fairness import FairQueue, fair_queue
 from loom_nb.runtime.fork import fork, messages_of
-from loom_nb.runtime.hooks import Hooks
 from loom_nb.runtime.ledger import Ledger, Notes, ledger_of
 from loom_nb.runtime.log import Log
 from loom_nb.runtime.loop import carry_out
@@ -103,69 +65,18 @@ from loom_nb.runtime.pressure import UNSEEN, budget_of, handoff
 from loom_nb.runtime.quality import task_of, with_criteria
 from loom_nb.runtime.recall import recall_tool
 from loom_nb.runtime.redacting import Redacting
-from loom_nb.runtime.restore import Past, Waiting, form_to_keep, settle
+from loom_nb.runtime.restore import Past, Waiting, form_to_keep, take_up
 from loom_nb.runtime.restored import keeping_the_question, restoring
-from loom_nb.runtime.run import GRACE_SECONDS, MOMENT, Run, RunResult
+from loom_nb.runtime.run import GRACE_SECONDS, Run, RunResult
 from loom_nb.runtime.spending import Purse, Watched, recording_of, records
-from loom_nb.runtime.stage import Meter, ModelReference, Stage, cleaned, so_far
+from loom_nb.runtime.stage import Meter, ModelReference, Stage
 from loom_nb.runtime.tally import Tally
 from loom_nb.runtime.toolkit import Toolkit
 from loom_nb.runtime.turnstile import Turnstile
 from loom_nb.runtime.working import around_of, begin, follow, seconds_of
-from loom_nb.tools import Tool, readable
 
 MAX_KITS = 16
 """Agents whose tools and capabilities a session keeps open; each run may name another agent."""
-
-
-class AgentDescription(Protocol):
-    """What a session needs of an Agent."""
-
-    @property
-    def name(self) -> str:
-        """What it is called."""
-        ...
-
-    @property
-    def model(self) -> ModelReference:
-        """Who speaks."""
-        ...
-
-    @property
-    def instructions(self) -> str:
-        """The system side of every request."""
-        ...
-
-    @property
-    def tools(self) -> Sequence[Tool]:
-        """What the model may call."""
-        ...
-
-    @property
-    def capabilities(self) -> Sequence[Capability]:
-        """What else it is given; opened by the session."""
-        ...
-
-    @property
-    def generation(self) -> Generation:
-        """Sampling options."""
-        ...
-
-    @property
-    def runtime(self) -> Runtime:
-        """The policies of its runs."""
-        ...
-
-    @property
-    def hooks(self) -> Hooks:
-        """Functions of the user that are told what happens."""
-        ...
-
-    @property
-    def tally(self) -> Tally:
-        """The calls of all its sessions."""
-        ...
-
 
 _Watch = asyncio.TimerHandle | asyncio.Future[None]
 """Something that goes on until it is cancelled."""
@@ -213,7 +124,7 @@ class Session:
         self._owns_store = owns_store
         self._files = files_beside(store)
         self._clock: Clock = clock or SYSTEM_CLOCK
-        self._describe = describe or _as_text
+        self._describe = describe or as_text
         self._redacting = redacting or Redacting()
         self._log = Log(self.id, store, self._clock, self._redacting)
         self._asking = Asking(
@@ -317,9 +228,9 @@ class Session:
         """A new run of this session, and the work that carries it out."""
         if self._closed:
             self._refuse_if_closed()
-        message = _first_message(task, context, self._describe)
+        message = first_message(task, context, self._describe)
         knowledge = knowledge_of(context) if context is not None else ()
-        metadata = {} if isinstance(task, str) else _plain_metadata(task)
+        metadata = {} if isinstance(task, str) else plain_metadata(task)
         output = OutputType(schema) if schema is not None else None
         if loop is not self._loop:
             self._move_to(loop)
@@ -337,7 +248,7 @@ class Session:
         )
         self._active.append(run)
         form = None if output is None else form_to_keep(output)
-        return run, self._drive(run, agent, _Beginning(message, metadata, form, knowledge), output)
+        return run, self._drive(run, agent, Beginning(message, metadata, form, knowledge), output)
 
     async def stream(self, task: str | RuntimeTask, **options: Any) -> AsyncIterator[Event]:
         """`start`, and every event as it happens. Leaving the iteration early stops the run."""
@@ -365,7 +276,7 @@ class Session:
         """
         self._refuse_if_closed()
         agent = agent or self.agent
-        message, _ = await self._redacting.asked(_first_message(task, context, self._describe))
+        message, _ = await self._redacting.asked(first_message(task, context, self._describe))
         output = OutputType(schema) if schema is not None else None
         async with self._opened():
             kit = await self._kit(agent)
@@ -540,7 +451,7 @@ class Session:
         """
         agent = agent or self.agent
         output = OutputType(schema) if schema is not None else None
-        message = _first_message(task, None, self._describe) if task is not None else None
+        message = first_message(task, None, self._describe) if task is not None else None
         async with self._opened():
             kit = await self._kit(agent)
             partitions = kit.partitions()
@@ -856,11 +767,11 @@ class Session:
         self,
         run: Run,
         agent: AgentDescription,
-        work: "_Beginning | Waiting",
+        work: Beginning | Waiting,
         output: OutputType | None,
     ) -> None:
         """Carry out one run, from its beginning or from where it waited. It gets a result in any case."""
-        ending = _Ending()
+        ending = Ending()
         try:
             if self._turnstile.must_wait():  # for the run before, and for other sessions
                 await self._turnstile.turn()
@@ -883,10 +794,10 @@ class Session:
                     ending.value = stage.value
                 except asyncio.CancelledError as stop:
                     ending.cancelled = stop
-                    ending.finished = _stopped(stage, run)
+                    ending.finished = stopped(stage, run)
                 except Exception as failure:  # noqa: BLE001  the border: a failure becomes the run's last event
                     ending.error = failure
-                    ending.finished = _failed(stage, failure)
+                    ending.finished = failed(stage, failure)
                 finally:
                     for watch in watches:
                         watch.cancel()
@@ -896,19 +807,19 @@ class Session:
                 self._turnstile.leave()
         except asyncio.CancelledError as stop:  # it was still waiting in the queue
             ending.cancelled = stop
-            ending.finished = _stopped(None, run)
+            ending.finished = stopped(None, run)
         finally:
             self._hand_out(run, ending)
         _pass_on(ending.cancelled, run)
 
-    async def _prepare(self, stage: Stage, agent: AgentDescription, work: "_Beginning | Waiting") -> None:
+    async def _prepare(self, stage: Stage, agent: AgentDescription, work: Beginning | Waiting) -> None:
         """Before the first turn: add what capabilities know of the task, and tell the hooks."""
-        if isinstance(work, _Beginning) and (stage.kit.enriching or work.knowledge):
+        if isinstance(work, Beginning) and (stage.kit.enriching or work.knowledge):
             await enrich(stage, self._enquiry(agent, work.message, stage.run), work.knowledge)
         if stage.hooks.given:
             await tell(stage, "before_run", goal=work.goal)
 
-    def _hand_out(self, run: Run, ending: "_Ending") -> None:
+    def _hand_out(self, run: Run, ending: Ending) -> None:
         if run in self._active:
             self._active.remove(run)
         entries = tuple(run.entries)
@@ -920,7 +831,7 @@ class Session:
 
     def _never_began(self, run: Run) -> None:
         """Its task was cancelled before its first step."""
-        self._hand_out(run, _Ending(_stopped(None, run)))
+        self._hand_out(run, Ending(stopped(None, run)))
 
     def _watch(self, run: Run, limit: float | None) -> Sequence[_Watch]:
         """Beside a run, until cancelled: its time limit, and the word to others that its writer lives."""
@@ -932,8 +843,8 @@ class Session:
         return watches
 
     def _set_out(
-        self, run: Run, work: "_Beginning | Waiting", agent: AgentDescription
-    ) -> "Coroutine[Any, Any, _Beginning | Waiting] | None":
+        self, run: Run, work: Beginning | Waiting, agent: AgentDescription
+    ) -> Coroutine[Any, Any, Beginning | Waiting] | None:
         """Say that the run begins or goes on; gives what is to be awaited for that, where anything is."""
         if isinstance(work, Waiting):
             return self._go_on(run, work)
@@ -942,10 +853,10 @@ class Session:
         self._begin(run, work, agent)
         return None
 
-    async def _begin_with_care(self, run: Run, work: "_Beginning", agent: AgentDescription) -> "_Beginning":
+    async def _begin_with_care(self, run: Run, work: Beginning, agent: AgentDescription) -> Beginning:
         """Say that the run begins, where its prompt may hold secrets or its beginning has to be on disk."""
         message, told = await self._redacting.asked(work.message)
-        work = _Beginning(message, work.metadata, work.form, work.knowledge, told)
+        work = Beginning(message, work.metadata, work.form, work.knowledge, told)
         self._begin(run, work, agent)
         if self.store.durable:
             await self._commit_beginning(run)
@@ -956,7 +867,7 @@ class Session:
         empty: Stage,
         run: Run,
         agent: AgentDescription,
-        work: "_Beginning | Waiting",
+        work: Beginning | Waiting,
         output: OutputType | None,
     ) -> Stage:
         """The stage of a run that has begun, or goes on."""
@@ -969,7 +880,7 @@ class Session:
         if self._meter.limit is not None:
             stage.room = 0
         if isinstance(work, Waiting):
-            _take_up(stage, work)
+            take_up(stage, work)
         if stage.counted:
             stage.purse = self._purse(agent, lambda words: run.say(Noticed(words, "warning")), stage.spent())
             stage.model = stage.watched(stage.model, agent.model)
@@ -993,7 +904,7 @@ class Session:
             self._book = self._book_of(self.store)
         return Purse(agent.runtime.caps, self._book, self._asking.place, self._clock.now, tell, spent)
 
-    def _close_waiting(self, run: Run, past: "_Beginning | Waiting") -> None:
+    def _close_waiting(self, run: Run, past: Beginning | Waiting) -> None:
         """A run that could not be taken up: its calls get results and its questions an end."""
         if not isinstance(past, Waiting) or past.run == self._given_up:
             return
@@ -1016,7 +927,7 @@ class Session:
                 self._add(event.message)
         self._restore()
 
-    def _begin(self, run: Run, work: "_Beginning", agent: AgentDescription) -> None:
+    def _begin(self, run: Run, work: Beginning, agent: AgentDescription) -> None:
         if self._waiting is not None:
             self._give_up_waiting(self._waiting)
         message = work.message
@@ -1033,8 +944,7 @@ class Session:
         if len(message.parts) > 1 and any(isinstance(part, ImagePart | FilePart) for part in message.parts):
             # what the model cannot take is refused here: in the conversation it would be sent ever again
             self._model(agent.model).encode(Request("", Conversation([message])))
-        self.view.add(message)
-        self._meter.tail += (message,)
+        self._add(message)
         run.say(MessageAdded(message))
         if work.told:
             run.say(Noticed(work.told, "warning"))
@@ -1084,7 +994,7 @@ class Session:
         self._runs = max(taken, default=0) + 1
         run.id = f"r{self._runs}"
 
-    def _end_at_once(self, stage: Stage | None, run: Run, ending: "_Ending") -> bool:
+    def _end_at_once(self, stage: Stage | None, run: Run, ending: Ending) -> bool:
         """Do what `_end` does, where nothing of it takes time; whether that was so."""
         if stage is None or run.unless is not None or stage.hooks.given:
             return False
@@ -1093,7 +1003,7 @@ class Session:
             return False
         if self.store.durable or run.id == self._given_up:
             return False
-        _settle(stage, run, ending)
+        settle_run(stage, run, ending)
         run.entries.append(self._log.note(run.id, ending.finished))
         try:
             self._log.commit_now()
@@ -1101,25 +1011,23 @@ class Session:
             self._not_kept(run, ending, refused)
         return True
 
-    async def _end(
-        self, stage: Stage | None, run: Run, work: "_Beginning | Waiting", ending: "_Ending"
-    ) -> None:
+    async def _end(self, stage: Stage | None, run: Run, work: Beginning | Waiting, ending: Ending) -> None:
         """Settle the conversation and keep the end; a store that refuses makes the run a failure."""
-        if run.unless is not None and await _is_left(run.unless, ending):
+        if run.unless is not None and await is_left(run.unless, ending):
             return
         if stage is None:
             self._close_waiting(run, work)
         else:
-            _settle(stage, run, ending)
+            settle_run(stage, run, ending)
             if stage.hooks.given:
                 try:
-                    await _tell_the_end(stage, run, ending)
+                    await tell_the_end(stage, run, ending)
                 except asyncio.CancelledError as stop:
                     ending.cancelled = stop
         if not self._log.is_open or run.id == self._given_up:  # that one has its end in the log
             return
         if self._redacting.at_work:
-            await self._tell_safely(ending)
+            await tell_safely(ending, self._redacting)
         run.entries.append(self._log.note(run.id, ending.finished))
         try:
             if self.store.durable or not self._log.commit_now():
@@ -1129,7 +1037,7 @@ class Session:
         except Exception as refused:  # noqa: BLE001  the border: what was said stays pending until it is taken
             self._not_kept(run, ending, refused)
 
-    def _not_kept(self, run: Run, ending: "_Ending", refused: Exception) -> None:
+    def _not_kept(self, run: Run, ending: Ending, refused: Exception) -> None:
         """The store refused the end of a run, which makes it a failure."""
         reason = refused.title if isinstance(refused, LoomError) else f"{type(refused).__name__}: {refused}"
         fixes = first_of(refused.fixes if isinstance(refused, LoomError) else (), remedies("failed", "store"))
@@ -1138,23 +1046,6 @@ class Session:
         )
         run.entries[-1] = self._log.renote(ending.finished)
         ending.error = refused
-
-    async def _tell_safely(self, ending: "_Ending") -> None:
-        """The end of a run as it may be told: its reason, and what helps, may be in the words of a server."""
-        finished = ending.finished
-        if self._redacting.asks and finished.reason:
-            reason = "withheld: it was not seen whether it holds a secret"
-            fixes, known = finished.fixes, remedies(finished.status, finished.fault)
-            seen = "\n".join(fixes)
-            try:
-                reason = await self._redacting.text(finished.reason)
-                looked_through = seen if fixes == known else await self._redacting.text(seen)
-                fixes = fixes if looked_through == seen else known
-            except asyncio.CancelledError as stop:
-                ending.cancelled, fixes = stop, known
-            finished = msgspec.structs.replace(finished, reason=reason, fixes=fixes)
-        told = self._redacting.kept(finished)
-        ending.finished = told if isinstance(told, RunFinished) else finished
 
     async def _empty_stage(self, agent: AgentDescription) -> Stage:
         """What all runs of an agent in this session have in common; kept for its next one."""
@@ -1287,35 +1178,6 @@ _NO_REQUEST = Request("", Conversation())
 """On a stage that no run has entered."""
 
 
-class _Beginning(msgspec.Struct, frozen=True):
-    """What a run begins with."""
-
-    message: Message
-    metadata: dict[str, Any]
-    form: dict[str, Any] | None = None
-    knowledge: tuple[Any, ...] = ()
-    """What it was given to look things up in."""
-    told: str = ""
-    """What the user should know of secrets in it."""
-
-    @property
-    def goal(self) -> str:
-        """The words of the user."""
-        return self.message.text
-
-
-_CUT_OFF = RunFinished("stopped", reason="its task was cancelled", fixes=remedies("stopped"))
-
-
-class _Ending(msgspec.Struct):
-    """How a run comes to its end, while it does."""
-
-    finished: RunFinished = _CUT_OFF
-    value: Any = None
-    error: BaseException | None = None
-    cancelled: asyncio.CancelledError | None = None
-
-
 async def _close(one: Toolkit | LanguageModel) -> None:
     """Close something that a session opened; what goes wrong there must not cost a result."""
     try:
@@ -1349,135 +1211,3 @@ def _last_number(store: Store, session: str) -> int:
     except StoreError:
         return 0
     return max((int(name[1:]) for name in names if name[:1] == "r" and name[1:].isdecimal()), default=0)
-
-
-def _first_message(
-    task: str | RuntimeTask, context: RunContext | None, describe: Callable[[str, Any], DataPart]
-) -> Message:
-    """The user's message: the goal with its criteria, then every value as a data part."""
-    if isinstance(task, str):
-        if context is None and task.strip():
-            return Message("user", (TextPart(clean(task)),))
-        task = RuntimeTask(task)
-    if not isinstance(task, RuntimeTask):
-        raise LoomUsageError(f"a task is a string or a RuntimeTask, not {type(task).__name__}")
-    if not isinstance(task.goal, str) or not task.goal.strip():
-        raise LoomUsageError(
-            "the prompt is empty", fixes=["write what you want: a text under %%loom, or a goal"]
-        )
-    goal = task.goal
-    if task.criteria:
-        goal += "\n\nThe result must meet these criteria:\n"
-        goal += "\n".join(f"- {criterion}" for criterion in task.criteria)
-    if context is not None and not isinstance(context, RunContext):
-        raise LoomUsageError("context is a RunContext", fixes=["context=RunContext(inputs={…})"])
-    values = {**task.input, **(context.inputs if context is not None else {})}
-    parts = (describe(name, value) for name, value in values.items())
-    return cleaned(user(goal, *task.attachments, *parts))
-
-
-def _plain_metadata(task: RuntimeTask) -> dict[str, Any]:
-    """The metadata of a task as the log keeps it: plain JSON, checked before the run begins."""
-    if not task.metadata:
-        return {}
-    try:
-        return parse_object(to_json(dict(task.metadata)), what="RuntimeTask.metadata")
-    except (TypeError, ValueError) as error:
-        raise LoomUsageError(
-            "RuntimeTask.metadata must be plain JSON",
-            cause=str(error).splitlines()[0],
-            fixes=["values that the model should see belong to RuntimeTask.input"],
-        ) from None
-
-
-def _as_text(name: str, value: Any) -> DataPart:
-    text = readable(value)
-    return DataPart(name, text, Origin("user", name), f"{type(value).__name__}, {len(text):,} characters")
-
-
-def _take_up(stage: Stage, past: Waiting) -> None:
-    """Stand where the run stood when its process ended."""
-    stage.resumed = past.resumed
-    stage.products.remember(past.entries)
-    for entry in past.entries:
-        if isinstance(entry.event, TurnFinished):
-            stage.turns += 1
-            played = entry.event.played
-            for one in entry.event.discarded:
-                stage.spend(one.usage, one.model, aside=True, played=played)
-            stage.spend(entry.event.usage, entry.event.model, played=played)
-        elif isinstance(entry.event, QualityChecked):
-            stage.spend(entry.event.usage)
-        elif isinstance(entry.event, ContextCompacted) and entry.event.usage.total_tokens:
-            stage.spend(entry.event.usage, aside=True)
-        elif isinstance(entry.event, CallFinished) and entry.event.outcome == "denied":
-            result = entry.event.result
-            stage.denied = (*stage.denied, result.text)
-            stage.allowing = stage.allowing or remedies("denied", "denied", Known(tool=result.name))
-
-
-async def _tell_the_end(stage: Stage, run: Run, ending: _Ending) -> None:
-    finished = ending.finished
-    told = {"id": run.id, "status": finished.status, "output": finished.output, "reason": finished.reason}
-    if finished.status == "failed":
-        await tell(stage, "run_error", error=ending.error, result=told)
-    await tell(stage, "after_run", result=told)
-
-
-def _settle(stage: Stage, run: Run, ending: "_Ending") -> None:
-    """Bring the conversation to a valid point, where the run did not end at one."""
-    stage.closed = True
-    if run.task is not None:  # something that a tool has left behind may have set one
-        stage.deadlines.clear(run.task)
-    if ending.finished.status not in ("completed", "denied"):
-        for event in settle(stage):
-            run.say(event)
-
-
-async def _is_left(unless: Callable[[], bool], ending: "_Ending") -> bool:
-    """Whether the process ends with its run: then another one finds it interrupted."""
-    try:
-        await asyncio.sleep(MOMENT)
-    except asyncio.CancelledError as stop:
-        ending.cancelled = stop
-    return unless()
-
-
-def _stopped(stage: Stage | None, run: Run) -> RunFinished:
-    """The end of a run that was told to end: its words so far are its output."""
-    reason = run.stop_reason or "its task was cancelled"
-    if stage is None:
-        return RunFinished("stopped", reason=reason, fixes=remedies("stopped"))
-    if run.expired:
-        seconds = stage.runtime.limits.timeout
-        return stage.finished("limit", so_far(stage), "timeout", f"it took longer than {seconds:g} s")
-    return stage.finished("stopped", so_far(stage), reason=reason)
-
-
-def _failed(stage: Stage | None, failure: Exception) -> RunFinished:
-    fault: EndFault
-    match failure:
-        case LoomKeyError():
-            fault = "key"
-        case ModelError():
-            fault = failure.fault
-        case StoreError():
-            fault = "store"
-        case ReplayDrift():
-            fault = "replay"
-        case CredentialError():
-            fault = "credential"
-        case SetupError():
-            fault = "setup"
-        case LoomContextError():
-            fault = "context"
-        case _:
-            fault = "internal"
-    reason = failure.title if isinstance(failure, LoomError) else f"{type(failure).__name__}: {failure}"
-    status: Status = "limit" if fault == "context" else "failed"
-    fixes = failure.fixes if isinstance(failure, LoomError) else ()
-    if not (fixes and isinstance(failure, SetupError)):  # else it knows best
-        fixes = first_of(fixes, remedies(status, fault, stage.known() if stage is not None else Known()))
-    if stage is None:
-        return RunFinished("failed", reason=reason, fault=fault, fixes=fixes)
-    return stage.finished(status, so_far(stage), fault, reason, fixes=fixes)

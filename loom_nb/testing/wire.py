@@ -81,7 +81,7 @@ class WireServer:
     """Serves a script, one step for each model call.
 
     Args:
-        script: the steps in order; or one function of the request, for any number of calls.
+        script: the steps in order, or a lone one; or one function of the request, for any number of calls.
         strict: leaving the ``with`` block raises AssertionError when steps are left over, or one failed: its
             function, or what it made.
         key: the API key that clients must show; others get a 401. Empty: any will do.
@@ -96,7 +96,7 @@ class WireServer:
 
     def __init__(
         self,
-        script: Iterable[Step] | Callable[[WireRequest], Fixed] = (),
+        script: Iterable[Step] | Step | Callable[[WireRequest], Fixed] = (),
         *,
         strict: bool = True,
         key: str = "",
@@ -109,7 +109,7 @@ class WireServer:
         self._steps: deque[Step] = deque()
         if not callable(script):
             given: Any = script
-            self.add(*([given] if isinstance(given, str) else given))
+            self.add(*(given if isinstance(given, Iterable) and not isinstance(given, str) else [given]))
         self._strict = strict
         self._key = key
         self._models = tuple(models)

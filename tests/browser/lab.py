@@ -308,10 +308,12 @@ class Lab:
         application: Application = "lab",
         path: Path | None = None,
         kernel: str = "python3",
+        first: str = "",
     ) -> "Notebook":
         """Write a notebook of code cells, or copy the one at `path`, and open it with a kernel.
 
-        A cell that starts with "# %% md" becomes a Markdown cell.
+        A cell that starts with "# %% md" becomes a Markdown cell. `first` is JavaScript that the page runs
+        before its own.
         """
         target = self.server.folder / f"{name or f'{self.name}-{len(self.notebooks)}'}.ipynb"
         if path is None:
@@ -319,6 +321,8 @@ class Lab:
         else:
             shutil.copyfile(path, target)
         opened = Notebook(self, self.page(), target, application)
+        if first:
+            opened.page.add_init_script(first)
         self.notebooks.append(opened)
         opened.open()
         opened.wait_for_kernel()

@@ -121,6 +121,46 @@ def test_a_call_is_allowed_by_mouse_and_nothing_is_chosen_before(lab: Lab, appli
     assert "a1 allowed once" in nb.output_text(2)
 
 
+IMPATIENT = """const patient = AbortSignal.timeout;
+AbortSignal.timeout = (ms) => patient.call(AbortSignal, ms === 2000 ? 0 : ms);"""
+"""anywidget gives a page two seconds to load a widget, and is deaf for good where it takes longer."""
+
+
+LOSES = """from loom_nb.notebook.widgets.live import LiveWidget
+whole, lost = LiveWidget.take, []
+def take(self, content):
+    if content["type"] in lost:
+        whole(self, content)
+    else:
+        lost.append(content["type"])
+LiveWidget.take = take
+"""
+"""The first message of each kind never comes, as on a kernel that sleeps over it."""
+
+
+def test_what_the_kernel_did_not_confirm_is_said_again(lab: Lab):
+    with WireServer([SAVE, Say("Saved.")]) as server:
+        nb = lab.notebook([wired(server), LOSES + TOOLS, LOOM.format("save_report"), TOLD])
+        nb.run_all()
+        shown = card(nb, "Approval a1")
+        choose(shown, "Allow once")
+        shown.locator("button").click()
+        assert told(nb) == "[['out/report.csv', 1180]]"
+
+
+def test_a_page_that_loads_a_card_slowly_hears_what_the_kernel_says(lab: Lab):
+    with WireServer([SAVE, Say("Saved.")]) as server:
+        nb = asking(lab, server, first=IMPATIENT)
+        shown = card(nb, "Approval a1")
+        choose(shown, "Allow once")
+        shown.locator("button").click()
+        assert told(nb) == "[['out/report.csv', 1180]]"
+        assert nb.output(2).get_by_role("alertdialog").count() == 0
+    assert lab.problems  # what anywidget says of it
+    assert all("Failed to initialize model" in problem for problem in lab.problems)
+    lab.problems.clear()
+
+
 @pytest.mark.parametrize(("ipykernel", "comms"), KERNELS)
 def test_an_answer_arrives_on_every_kernel_and_by_every_route(
     lab: Lab, older_kernel: Callable[[str], str], ipykernel, comms

@@ -109,6 +109,11 @@ def test_no_byte_of_a_pdf_is_unpacked_twice(ends):
     assert pages(data) == 12
 
 
+@pytest.mark.timeout(60)  # each head that is none was read for 2,000 characters: for minutes
+def test_a_pdf_of_nothing_but_heads_of_lists_is_given_up_soon():
+    assert pages(b"%PDF-1.7\n" + b"/ObjStm " * 3_000_000) is None
+
+
 def test_a_list_of_a_pdf_that_unpacks_to_much_is_read_in_part():
     bomb = zlib.compress(bytes(2**26) + b"<< /Type /Pages /Count 99 >>")
     data = b"%PDF-1.5\n" + b"/ObjStm >> stream\n" + bomb + b"\nendstream\n"

@@ -352,6 +352,9 @@ def test_the_stop_button_is_labelled_and_leaves_nothing_in_its_state():
     button.take({"type": "other"})
     button.take("stop")
     assert clicks == [1]
+    for said in ("p-1", "p-1", "p-2"):  # a page says again what was not confirmed
+        button.take({"type": "stop", "said": said})
+    assert clicks == [1, 1, 1]
     own = set(button.get_state()) - {"layout", "tabbable", "tooltip"}
     assert all(name.startswith("_") for name in own)
     button.leave()

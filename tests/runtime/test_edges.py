@@ -168,6 +168,38 @@ async def test_a_tool_that_swallows_its_time_limit_still_timed_out_and_harms_no_
     assert [use.outcome for use in result.tools] == ["timeout", "timeout"]
 
 
+@pytest.mark.parametrize("within", [(), (Call("look"),)], ids=["no tool inside", "a tool inside"])
+async def test_a_tool_may_await_another_agent_and_keeps_its_own_time_limit(within):
+    @tool(read_only=True)
+    async def look() -> str:
+        return "seen"
+
+    def expert():
+        return agent(*within, "inner done", tools=(look,))
+
+    @tool(timeout=60)
+    async def ask() -> str:
+        return (await expert().run("go")).output
+
+    @tool(timeout=0.2)
+    async def ask_and_hang() -> None:
+        assert (await expert().run("go")).status == "completed"
+        await asyncio.Event().wait()
+
+    @tool(timeout=0.2)
+    async def ask_one_that_hangs() -> None:
+        await agent(Call("hang"), tools=(hang,)).run("go")
+
+    @tool(timeout=60)
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    tools = (ask, ask_and_hang, ask_one_that_hangs)
+    result = await agent(*(Call(one.name) for one in tools), "done", tools=tools).run("go")
+    assert [use.outcome for use in result.tools] == ["ok", "timeout", "timeout"]
+    assert (result.status, result.tools[0].result) == ("completed", "inner done")
+
+
 async def test_a_tool_that_is_left_behind_says_nothing_after_the_end():
     release, begun, ended = asyncio.Event(), asyncio.Barrier(3), asyncio.Event()
 

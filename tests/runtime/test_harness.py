@@ -344,6 +344,24 @@ async def test_a_stop_ends_a_coroutine_and_the_next_run_goes_on():
         assert (again.status, again.output) == ("completed", "3")
 
 
+async def test_an_attempt_in_a_task_of_its_own_survives_a_tool_that_takes_too_long():
+    @tool(timeout=0.05)
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    async def apart(trial):
+        return await asyncio.wait_for(trial.attempt(), 60)  # in Python 3.11 it has a task of its own
+
+    spec = Agent(
+        Model.scripted([Call("hang"), "fine"]),
+        tools=[hang],
+        session_store=MemoryStore(),
+        runtime=Runtime(harness=Harness.custom(apart)),
+    )
+    result = await spec.run("go")
+    assert (result.status, result.output, result.tools[0].outcome) == ("completed", "fine", "timeout")
+
+
 async def test_a_check_without_a_gate_is_a_clear_error():
     async def checks(trial):
         return await trial.check(await trial.attempt())

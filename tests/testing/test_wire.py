@@ -275,6 +275,7 @@ def test_arguments_of_a_call_may_be_a_mapping():
         lambda: Say("a").then("b"),
         lambda: WireServer(["hello"]),
         lambda: WireServer("hello"),
+        lambda: WireServer(5),
         lambda: WireServer([("add", {"a": 1})]),
         lambda: WireServer().add(5),
     ],
@@ -284,6 +285,12 @@ def test_what_no_script_can_hold_is_refused_when_it_is_written(wrong):
         wrong()
 
     assert raised.value.fixes
+
+
+def test_a_lone_step_is_a_script_of_one():
+    with WireServer(Say("a")) as server:
+        assert post(server, "/v1/chat/completions", ASKED)[0] == 200
+        assert not server.leftover
 
 
 @pytest.mark.parametrize("streamed", [True, False])

@@ -18,6 +18,7 @@ from loom_nb.capabilities.skills.places import Place, agent_folder, usual_places
 from loom_nb.capabilities.skills.seen import Seen
 from loom_nb.capabilities.skills.shelf import Shelf, Skill
 from loom_nb.capabilities.skills.tools import Finding
+from loom_nb.checks import check, flag, whole
 from loom_nb.errors import LoomUsageError
 from loom_nb.messages import DataPart, Origin
 from loom_nb.protocols import Enquiry, Enrichment, PartitionItem, Toolset
@@ -28,6 +29,8 @@ LISTED = 1_500
 """Tokens that the names and descriptions of skills may take in a request."""
 FITTING = 8
 """Skills that are named with a task where not all of them are listed."""
+
+_WANTED = {"write": flag(), "listed": whole(0, such_as="1_500")}
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,7 @@ class SkillsCapability:
                 f"Capability.skills: folders is a folder, or a list of them, not {self.folders!r:.80}",
                 fixes=['folders="my-skills"', 'folders=["my-skills", Path("more")]'],
             )
-        if isinstance(self.listed, bool) or not isinstance(self.listed, int) or self.listed < 0:
-            raise LoomUsageError("Capability.skills: listed is a number of tokens, 0 or more")
+        check(self, _WANTED, called="Capability.skills")
         object.__setattr__(self, "folders", tuple(str(one) for one in given))
 
     @property
@@ -66,17 +68,20 @@ class SkillsCapability:
         return self.folders if isinstance(self.folders, tuple) else ()
 
     @property
+    def _home(self) -> Path:
+        return self.home if self.home is not None else settings.load().home
+
+    @property
     def places(self) -> tuple[Place, ...]:
         """Where it looks for skills."""
-        home = self.home if self.home is not None else settings.load().home
-        return usual_places(home, self.here or Path.cwd(), self._own)
+        return usual_places(self._home, self.here or Path.cwd(), self._own)
 
     async def open(self) -> Toolset:
         """Look which skills there are; what is damaged is left aside and blocks nothing."""
         shelf = Shelf(self.places)
         skills = await asyncio.to_thread(shelf.usable)
         told, told_all = catalogue(skills, self.listed)
-        home = self.home if self.home is not None else settings.load().home
+        home = self._home
         seen = Seen(home / "skills.db", time.time_ns())
         tools = Finding(shelf, seen).tools()
         if self.write:
@@ -133,6 +138,6 @@ def fitting(shelf: Shelf, enquiry: Enquiry, told: frozenset[str], budget: int) -
 
 def quiet(skill: Skill) -> bool:
     """Whether nothing in its name and description looks like an attempt on the agent."""
-    from loom_nb.capabilities.skills.guard import check
+    from loom_nb.capabilities.skills import guard
 
-    return skill.tier == "builtin" or check([("description", skill.description)]).verdict == "pass"
+    return skill.tier == "builtin" or guard.check([("description", skill.description)]).verdict == "pass"

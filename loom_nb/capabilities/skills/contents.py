@@ -252,10 +252,26 @@ _RUN = (
 )
 
 
+def spelled(path: str) -> str:
+    """The one spelling of a path within a skill."""
+    return "/".join(part for part in path.split("/") if part not in ("", "."))
+
+
+_BEFORE = 300
+"""Characters before the name of a file in which a text says that it is to be run."""
+
+
 def _in_doubt(one: Unread, texts: Sequence[tuple[str, str]]) -> Unread:
     """A picture that a text speaks of as of a program is not harmless: shells and Python run any file."""
     if not one.harmless:
         return one
-    name = re.escape(one.path.rpartition("/")[2])
+    word = one.path.rpartition("/")[2]
+    name = re.escape(word)
     run = re.compile(rf"{_RUN}\s[^\n]{{0,200}}{name}|(?:^|[\s`;&|])\./[^\s`]{{0,200}}{name}", re.MULTILINE)
-    return replace(one, harmless=not any(run.search(text) for _, text in texts))
+    run_by = any(
+        run.search(text, max(0, at.start() - _BEFORE), at.end())
+        for _, text in texts
+        if word in text
+        for at in re.finditer(name, text)
+    )
+    return replace(one, harmless=not run_by)

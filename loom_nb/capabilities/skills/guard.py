@@ -6,7 +6,6 @@ tabled or warned of is not what is said. A guard is no proof: what it passes is 
 every act is judged.
 """
 
-import hashlib
 import re
 import threading
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from typing import Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from loom_nb.border import clean
+from loom_nb.capabilities.files.plans import sealed
 from loom_nb.capabilities.skills.code_dangers import Deed, deeds, language_of
 from loom_nb.capabilities.skills.contents import Unread
 from loom_nb.capabilities.skills.disguises import decoded, turned, unmask
@@ -91,7 +91,8 @@ def check(texts: Sequence[tuple[str, str]], unread: Sequence[Unread] = ()) -> Re
         texts: its files by name with what is in them; `SKILL.md` is read as one, others as Markdown or code.
         unread: what nobody looked at.
     """
-    key = _key(texts, unread)
+    parts = (*(part for pair in texts for part in pair), *map(repr, unread))
+    key = sealed(*(part.encode("utf-8", "surrogateescape") for part in parts))
     with _LOCK:
         report = _REPORTS.get(key)
     if report is None:
@@ -104,16 +105,8 @@ def check(texts: Sequence[tuple[str, str]], unread: Sequence[Unread] = ()) -> Re
 
 
 _LOCK = threading.Lock()
-_REPORTS: dict[bytes, Report] = {}
+_REPORTS: dict[str, Report] = {}
 """By the hash of what was looked at: the texts themselves may be large."""
-
-
-def _key(texts: Sequence[tuple[str, str]], unread: Sequence[Unread]) -> bytes:
-    whole = hashlib.sha256()
-    for part in (*(part for pair in texts for part in pair), *map(repr, unread)):
-        data = part.encode("utf-8", "surrogateescape")
-        whole.update(len(data).to_bytes(8) + data)
-    return whole.digest()
 
 
 def _findings(texts: Sequence[tuple[str, str]]) -> Iterator[Finding]:
@@ -134,10 +127,10 @@ def _unread(unread: Sequence[Unread]) -> Iterator[Finding]:
     by_reason: dict[tuple[str, bool, bool], list[str]] = {}
     for one in unread:
         by_reason.setdefault((one.why, one.sealed, one.harmless), []).append(one.path)
-    for (why, sealed, harmless), paths in by_reason.items():
+    for (why, is_sealed, harmless), paths in by_reason.items():
         more = f" ({len(paths):,} of them)" if len(paths) > 1 else ""
         reason = f"has files that nobody looked at{more}: {why}"
-        kind = "unread" if sealed else "unknown"
+        kind = "unread" if is_sealed else "unknown"
         yield Finding(kind, "low" if harmless else "medium", reason, clean(paths[0]) or ".", 1)
 
 

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from loom_nb.border import clean
 from loom_nb.capabilities.files.folder import FILE_FLAGS, FOLDER_FLAGS, Folder
+from loom_nb.capabilities.files.plans import sealed
 from loom_nb.capabilities.skills.contents import HEAD, MAX_RESOURCE, Unread, contents
 from loom_nb.capabilities.skills.front_matter import MAX_FILE, FrontMatter, NotASkill, is_name, parse
 from loom_nb.capabilities.skills.places import Place
@@ -80,14 +81,6 @@ class Opened:
     """Stands for all of that: another one is another skill."""
     changed: int = 0
     """When the last of it was changed, in nanoseconds since the epoch."""
-
-
-def _sealed(marks: Sequence[tuple[str, str]]) -> str:
-    whole = hashlib.sha256()
-    for part in (part for mark in marks for part in mark):
-        data = part.encode("utf-8", "surrogateescape")
-        whole.update(len(data).to_bytes(8) + data)
-    return whole.hexdigest()
 
 
 class Known:
@@ -252,9 +245,8 @@ def read_skill(skill: Skill) -> Opened:
         raise ToolError(f"the skill {skill.name} cannot be read: {error.strerror or error}") from None
     texts = ((HEAD, text), *beside.texts)
     marks = ((HEAD, hashlib.sha256(text.encode()).hexdigest()), *beside.marks)
-    return Opened(
-        skill, matter, text, body, beside.files, texts, beside.unread, marks, _sealed(marks), beside.changed
-    )
+    seal = sealed(*(part.encode("utf-8", "surrogateescape") for mark in marks for part in mark))
+    return Opened(skill, matter, text, body, beside.files, texts, beside.unread, marks, seal, beside.changed)
 
 
 def read_resource(root: Path, path: str) -> str | None:

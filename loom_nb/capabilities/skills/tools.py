@@ -7,7 +7,7 @@ from typing import Any
 
 from loom_nb.capabilities.skills.activating import MAX_ARGUMENTS, Ready, look_at, told
 from loom_nb.capabilities.skills.choosing import best, line
-from loom_nb.capabilities.skills.contents import HEAD
+from loom_nb.capabilities.skills.contents import HEAD, spelled
 from loom_nb.capabilities.skills.seen import Seen
 from loom_nb.capabilities.skills.shelf import Shelf, Skill
 from loom_nb.errors import ToolError
@@ -102,7 +102,7 @@ class Finding:
         opened = self.shelf.open(self.shelf.get(name))
         if self.looked.get(name, opened.sha256) != opened.sha256:
             raise ToolError(f"the skill {name} changed just now", fixes=["activate_skill again"])
-        text = dict(opened.texts).get("/".join(one for one in path.split("/") if one not in ("", ".")))
+        text = dict(opened.texts).get(spelled(path))
         if text is None:
             raise ToolError(f"the skill {name} has no readable file {path!r:.120}")
         part = text[max(start, 0) : max(start, 0) + 40_000]
@@ -138,7 +138,7 @@ class Finding:
             opened = self.shelf.open(self.shelf.get(name))
         except ToolError as error:
             return Assessment(_READS, failure=error.title)
-        self.looked[name] = opened.sha256
+        self.looked.setdefault(name, opened.sha256)  # another reading may be under way
         return Assessment(_READS, paths=(str(opened.skill.folder),), seal=opened.sha256)
 
     def _ready(self, name: str) -> Ready:

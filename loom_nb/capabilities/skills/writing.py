@@ -20,7 +20,7 @@ from loom_nb.capabilities.files.guards import TRASH, folded
 from loom_nb.capabilities.files.history import History, Moved, Wrote
 from loom_nb.capabilities.files.paths import Refused, amount
 from loom_nb.capabilities.files.plans import WORST
-from loom_nb.capabilities.skills.contents import HEAD
+from loom_nb.capabilities.skills.contents import HEAD, spelled
 from loom_nb.capabilities.skills.front_matter import is_name, parse
 from loom_nb.capabilities.skills.guard import Report, check
 from loom_nb.capabilities.skills.places import Place
@@ -61,7 +61,7 @@ class Wish:
     @property
     def file(self) -> str:
         """The file it is about, from the folder of the skill, in its one spelling."""
-        return "/".join(part for part in self.path.split("/") if part not in ("", ".")) or HEAD
+        return spelled(self.path) or HEAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +191,7 @@ def _check_wish(wish: Wish) -> None:
         if not wish.path or folded(wish.file) == folded(HEAD):
             raise ToolError("path names a file beside SKILL.md, which edit and patch change")
         if wish.path.startswith("/") or len(parts) > 4 or any(part.startswith(".") for part in parts):
-            raise ToolError("path has one to four names, none of which is empty or begins with a dot")
+            raise ToolError("path is relative and has one to four names, none of which begins with a dot")
     elif wish.path and wish.action != "patch":
         raise ToolError(f"path: {wish.action} is about the whole skill")
 
@@ -254,7 +254,8 @@ class Writing:
         context = current_call.get()
         if context is not None:
             change = _DONE.get(action, "changed")
-            context.say(SkillChanged(skill, change, path if action != "undo" else "", told, context.call_id))
+            file = wish.file if path and action != "undo" else ""
+            context.say(SkillChanged(skill, change, file, told, context.call_id))
         return told
 
     def assess(self, action: Action, **given: str) -> Assessment:

@@ -1,6 +1,68 @@
 // What cards and tables are made of. It is joined in front of each of them as one module, so that nothing
 // is built. Only text nodes are written, so no word of a model can become markup.
 
+const AGAIN_MS = 2000;
+const MOST_TIMES = 5;
+
+// What the kernel says comes to `listener`, and `say` tells it something. anywidget (0.11) gives a page two
+// seconds to load a widget, and drops what the kernel says where it took longer; and a kernel that has just
+// made a thread for comms (ipykernel 7) may sleep over a message until the next one. So what is said is taken
+// from the comm itself, where the page lets us find it, and what was not confirmed is said again.
+function talking(model, listener) {
+  const page = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
+  const open = new Map();
+  let count = 0;
+  let timer = 0;
+  let times = 0;
+
+  const later = () => {
+    clearTimeout(timer);
+    if (open.size && times < MOST_TIMES) timer = setTimeout(again, AGAIN_MS * 2 ** times);
+  };
+  const again = () => {
+    times += 1;
+    for (const message of open.values()) model.send(message);
+    later();
+  };
+  const heard = (message) => {
+    if (message.type !== "heard") return listener(message);
+    open.delete(message.said);
+    times = 0;
+    later();
+  };
+  model.on("msg:custom", heard);
+  return {
+    listens: listening(model),
+    say(message) {
+      count += 1;
+      const said = `${page}-${count}`;
+      open.set(said, { ...message, said });
+      model.send(open.get(said));
+      times = 0;
+      later();
+    },
+    end() {
+      clearTimeout(timer);
+      model.off("msg:custom", heard);
+    },
+  };
+}
+
+async function listening(model) {
+  const soon = new Promise((resolve) => setTimeout(resolve, 500));
+  try {
+    const whole = await Promise.race([model.widget_manager.get_model(model.get("_loom_id")), soon]);
+    const further = whole._handle_comm_msg.bind(whole);
+    whole.comm.on_msg((message) => {
+      const { method, content } = message.content.data;
+      if (method !== "custom") return further(message);
+      whole.trigger("msg:custom", content, message.buffers);
+    });
+  } catch {
+    // a page that is made in another way hears as it does
+  }
+}
+
 const HIDDEN = /(⟨U\+[0-9A-F]{4,6}⟩)/;
 const VIEW = "application/vnd.jupyter.widget-view+json";
 

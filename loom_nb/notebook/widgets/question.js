@@ -599,10 +599,11 @@ export default () => {
   const views = new Set();
   let content = null;
   let nonce = "";
+  let talk = null;
 
   const draw = (model, view) => {
     view.card?.stop();
-    view.card = drawCard(content, (entries) => model.send({ type: "answer", nonce, entries }));
+    view.card = drawCard(content, (entries) => talk.say({ type: "answer", nonce, entries }));
     view.el.replaceChildren(view.card.section);
     view.before = document.activeElement;
     setTimeout(() => arrive(view.card), 0);
@@ -635,11 +636,11 @@ export default () => {
         gone(model, message.text);
       }
     };
-    model.on("msg:custom", heard);
-    model.send({ type: "ready" });
+    talk = talking(model, heard);
+    talk.listens.then(() => talk.say({ type: "ready" }));
     return () => {
       saveAsBefore();
-      model.off("msg:custom", heard);
+      talk.end();
     };
   };
 

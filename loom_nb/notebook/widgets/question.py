@@ -10,17 +10,17 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import anywidget
 import msgspec
 
 from loom_nb.notebook.question_view import Content, Entries, EntriesRefused
+from loom_nb.notebook.widgets.live import LiveWidget
 from loom_nb.notebook.widgets.sources import script, style
 
 BURST = 0.3
 """Seconds after it appeared in which nothing is an answer: a click that was meant for something else."""
 
 
-class QuestionCard(anywidget.AnyWidget):
+class QuestionCard(LiveWidget):
     """One question, until it is answered.
 
     Args:
@@ -40,23 +40,14 @@ class QuestionCard(anywidget.AnyWidget):
         on_ready: Callable[[], None],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        super().__init__()
+        super().__init__(loop)
         self._content = content
         self._on_entries = on_entries
         self._on_ready = on_ready
-        self._loop = loop
         self._nonce = ""
         self._shown_at = 0.0
         self._left = False
         self._pages = 0
-        self.on_msg(self._heard)
-
-    def _heard(self, _widget: Any, content: Any, _buffers: Any) -> None:
-        self.take(content)
-
-    def take(self, content: Any) -> None:
-        """One custom message of the front end, on any thread."""
-        self._loop.call_soon_threadsafe(self._taken, content)
 
     def _taken(self, content: Any) -> None:
         kind = content.get("type") if isinstance(content, dict) else None
@@ -109,21 +100,7 @@ class QuestionCard(anywidget.AnyWidget):
         self._left = True
         self._nonce = ""
         self.send({"type": "gone", "text": words})
-        if self.layout is not None:
-            self.layout.close()
-        self.close()
-
-    def view(self, plain: str, html: str) -> dict[str, Any]:
-        """The MIME bundle that shows it; the texts are for where widgets do not appear."""
-        return {
-            "text/plain": plain,
-            "text/html": html,
-            "application/vnd.jupyter.widget-view+json": {
-                "version_major": 2,
-                "version_minor": 0,
-                "model_id": self.model_id,
-            },
-        }
+        self.retire()
 
     def __repr__(self) -> str:
         return "QuestionCard()"

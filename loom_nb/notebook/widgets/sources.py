@@ -15,5 +15,10 @@ def style(name: str) -> str:
     return _joined("theme.css", f"{name}.css")
 
 
+def sheet(name: str) -> str:
+    """The one sheet of a widget that looks like no other."""
+    return _joined(f"{name}.css")
+
+
 def _joined(*names: str) -> str:
     return "\n".join((_HERE / name).read_text(encoding="utf-8") for name in names)

@@ -51,7 +51,7 @@ function render({ model, el }) {
   const onClick = () => {
     if (button.getAttribute("aria-disabled") === "true") return;
     stopping();
-    model.send({ type: "stop" });
+    talk.say({ type: "stop" });
   };
   // the notebook's own shortcuts ("x" cuts a cell) must not see keys meant for the button
   const onKey = (event) => {
@@ -66,12 +66,12 @@ function render({ model, el }) {
   const saveAsBefore = leftOutOfTheFile(model);
   button.addEventListener("click", onClick);
   button.addEventListener("keydown", onKey);
-  model.on("msg:custom", onMessage);
+  const talk = talking(model, onMessage);
   return () => {
     saveAsBefore();
     button.removeEventListener("click", onClick);
     button.removeEventListener("keydown", onKey);
-    model.off("msg:custom", onMessage);
+    talk.end();
   };
 }
 

@@ -5,34 +5,27 @@ nothing of it is left in a saved notebook.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import anywidget
+from loom_nb.notebook.widgets.live import LiveWidget
+from loom_nb.notebook.widgets.sources import script, sheet
 
-_HERE = Path(__file__).parent
 
-
-class StopButton(anywidget.AnyWidget):
+class StopButton(LiveWidget):
     """One button, one line of status.
 
     Args:
         on_stop: called at a click, on whichever thread the kernel reads the message.
     """
 
-    _esm = _HERE / "stop.js"
-    _css = _HERE / "stop.css"
+    _esm = script("stop")
+    _css = sheet("stop")
 
     def __init__(self, on_stop: Callable[[], None]) -> None:
         super().__init__()
         self._on_stop = on_stop
-        self.on_msg(self._heard)
 
-    def _heard(self, _widget: Any, content: Any, _buffers: Any) -> None:
-        self.take(content)
-
-    def take(self, content: Any) -> None:
-        """One custom message of the front end."""
+    def _taken(self, content: Any) -> None:
         if isinstance(content, dict) and content.get("type") == "stop":
             self._on_stop()
 
@@ -47,21 +40,12 @@ class StopButton(anywidget.AnyWidget):
     def leave(self) -> None:
         """Take it off the page, with every trace in the widget state."""
         self.send({"type": "gone"})
-        if self.layout is not None:
-            self.layout.close()
-        self.close()
+        self.retire()
 
     def view(self) -> dict[str, Any]:
         """The MIME bundle that shows it."""
-        return {
-            "text/plain": "(running: interrupt the kernel to stop)",
-            "text/html": "<p>(running: interrupt the kernel to stop)</p>",
-            "application/vnd.jupyter.widget-view+json": {
-                "version_major": 2,
-                "version_minor": 0,
-                "model_id": self.model_id,
-            },
-        }
+        words = "(running: interrupt the kernel to stop)"
+        return self.bundle(words, f"<p>{words}</p>")
 
     def __repr__(self) -> str:
         return "StopButton()"

@@ -1218,6 +1218,7 @@ export default () => {
   let saved = null;
   let isGone = false;
   let leaving = 0;
+  let talk = null;
 
   const HEARD = {
     show: (t, message) => show(t, message.head, message.note),
@@ -1252,15 +1253,14 @@ export default () => {
   };
 
   const initialize = ({ model }) => {
-    const listener = (message) => heard(model, message);
-    model.on("msg:custom", listener);
-    model.send({ type: "ready" });
-    return () => model.off("msg:custom", listener);
+    talk = talking(model, (message) => heard(model, message));
+    talk.listens.then(() => talk.say({ type: "ready" }));
+    return talk.end;
   };
 
   const render = ({ model, el }) => {
     clearTimeout(leaving);
-    const t = tableOnPage((message) => model.send(message));
+    const t = tableOnPage(talk.say);
     tables.add(t);
     el.append(t.section);
     if (last) show(t, last.head, "");
@@ -1269,7 +1269,7 @@ export default () => {
       clearTimeout(t.patience);
       tables.delete(t);
       // a cell that is moved is drawn anew at once; one that was run again or deleted is not
-      if (!tables.size && !isGone) leaving = setTimeout(() => model.send({ type: "left" }), LEFT_MS);
+      if (!tables.size && !isGone) leaving = setTimeout(() => talk.say({ type: "left" }), LEFT_MS);
     };
   };
 

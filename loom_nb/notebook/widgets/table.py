@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import anywidget
 import msgspec
 
 from loom_nb.errors import LoomError
 from loom_nb.notebook import table as tables
 from loom_nb.notebook.render.strict_markdown import visible
 from loom_nb.notebook.table import Contents, PagedSource, Query, Receipt, Row, Source, Stale
+from loom_nb.notebook.widgets.live import LiveWidget
 from loom_nb.notebook.widgets.sources import script, style
 
 
@@ -37,7 +37,7 @@ class _Edit(msgspec.Struct, frozen=True):
     """The version of the row when it was begun."""
 
 
-class TableView(anywidget.AnyWidget):
+class TableView(LiveWidget):
     """One table, for as long as it is on a page.
 
     Args:
@@ -59,7 +59,7 @@ class TableView(anywidget.AnyWidget):
         on_changed: "Callable[[TableView], Awaitable[None]]",
         on_left: "Callable[[TableView], None]",
     ) -> None:
-        super().__init__()
+        super().__init__(loop)
         self._source = source
         self._contents = contents
         self._state: Hashable = source.state()
@@ -71,16 +71,8 @@ class TableView(anywidget.AnyWidget):
         self._shown = False
         self._turn = asyncio.Lock()
         self._work: set[asyncio.Task[None]] = set()
-        self.on_msg(self._heard)
 
     # -- what a page says --------------------------------------------------------------------------
-
-    def _heard(self, _widget: Any, content: Any, _buffers: Any) -> None:
-        self.take(content)
-
-    def take(self, content: Any) -> None:
-        """One custom message of the front end, on any thread."""
-        self._loop.call_soon_threadsafe(self._taken, content)
 
     def _taken(self, content: Any) -> None:
         task = self._loop.create_task(self._answered(content))
@@ -288,23 +280,12 @@ class TableView(anywidget.AnyWidget):
             if task is not asyncio.current_task(self._loop):
                 task.cancel()
         self.send({"type": "gone"})
-        if self.layout is not None:
-            self.layout.close()
-        self.close()
+        self.retire()
 
     def view(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The MIME bundle that shows it, and its metadata; the card is for where widgets do not appear."""
         card = self._contents.card
-        data = {
-            "text/plain": str(card),
-            "text/html": card.to_html(),
-            "application/vnd.jupyter.widget-view+json": {
-                "version_major": 2,
-                "version_minor": 0,
-                "model_id": self.model_id,
-            },
-        }
-        return data, {"loom": {"table": self.model_id}}
+        return self.bundle(str(card), card.to_html()), {"loom": {"table": self.model_id}}
 
     def __repr__(self) -> str:
         return "TableView()"

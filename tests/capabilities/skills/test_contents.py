@@ -98,13 +98,30 @@ def test_a_picture_that_is_one_by_its_name_and_its_bytes_is_told_of_and_not_aske
 
 
 @pytest.mark.parametrize(
-    "body", ["Run `sh assets/logo.png` first.", "python3 assets/logo.png", "./assets/logo.png", ". logo.png"]
+    "body",
+    [
+        "Run `sh assets/logo.png` first.",
+        "python3 assets/logo.png",
+        "./assets/logo.png",
+        ". logo.png",
+        "sh\nlogo.png",
+    ],
 )
 def test_a_picture_that_is_to_be_run_is_asked_about(tmp_path, body):
     folder = put(tmp_path, "tool", body=body)
     (folder / "assets").mkdir()
     (folder / "assets" / "logo.png").write_bytes(PNG)
     assert verdict(tmp_path) == "ask"
+
+
+@pytest.mark.timeout(60)  # of each text each character was looked at for each picture: for hours
+def test_many_pictures_beside_long_texts_cost_no_more_than_reading_them(tmp_path):
+    texts = {f"t{number}__md": "sh x " * 50_000 for number in range(20)}
+    folder = put(tmp_path, "tool", **texts)
+    for number in range(100):
+        (folder / f"p{number}.png").write_bytes(PNG)
+    unread = opened(tmp_path).unread
+    assert len(unread) == 100 and all(one.harmless for one in unread)
 
 
 @pytest.mark.parametrize("path", ["go.sh", "big.bin", ".hid/x", "a/b/c/d/e/f/g.md", "SKILL.md", "deep.md"])
@@ -155,4 +172,4 @@ def test_the_guard_keeps_findings_and_no_texts():
     first = check(texts)
     assert check(list(texts)) is first
     assert check([("SKILL.md", texts[0][1] + " ")]) is not first
-    assert all(isinstance(key, bytes) for key in guard._REPORTS) and len(guard._REPORTS) <= guard.MAX_REPORTS
+    assert all(len(key) == 64 for key in guard._REPORTS) and len(guard._REPORTS) <= guard.MAX_REPORTS

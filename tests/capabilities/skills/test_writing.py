@@ -186,7 +186,7 @@ def test_what_somebody_else_changed_since_is_not_taken_back(tmp_path):
                              ("../note-taking/SKILL.md", "dot"))),
         (Wish("write_file", "note-taking", "x", "./SKILL.md"), "beside SKILL.md"),
         (Wish("write_file", "note-taking", "x", "../../x"), "dot"),
-        (Wish("write_file", "note-taking", "x", "/etc/x"), "empty"),
+        (Wish("write_file", "note-taking", "x", "/etc/x"), "path is relative"),
         (Wish("write_file", "note-taking", "x", "skill.md"), "beside SKILL.md"),
         (Wish("write_file", "note-taking", "x", ".hidden"), "dot"),
         (Wish("write_file", "note-taking", "x", ""), "beside SKILL.md"),
