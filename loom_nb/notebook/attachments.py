@@ -8,8 +8,6 @@ from loom_nb.notebook.cell import CellRequest, Reference
 if TYPE_CHECKING:
     from loom_nb.messages import Part
 
-_URL = ("http://", "https://")
-
 
 async def attached_to(request: CellRequest) -> "tuple[list[Part], list[str]]":
     """The parts that `--attach` names, and what is to be told of those that were not read.
@@ -22,12 +20,13 @@ async def attached_to(request: CellRequest) -> "tuple[list[Part], list[str]]":
     """
     if not request.attach:
         return [], []
+    from loom_nb.capabilities.addresses import is_address
     from loom_nb.capabilities.attaching import attached
 
     parts: list[Part] = []
     left: list[str] = []
     for name in request.attach:
-        if request.dry_run and name.lower().startswith(_URL):
+        if request.dry_run and is_address(name):
             left.append(f"{name} is fetched when the cell runs")
             continue
         parts.append(await attached(name))
