@@ -35,7 +35,7 @@ class Vendor:
 
 CAFES = Vendor(
     "ANTHROPIC_BASE_URL",
-    "ANTHROPIC_APIKEY",
+    "ANTHROPIC_API_KEY",
     (
         Say("I look up both cities.")
         .then(Calls(("opening_hours", {"city": "Rome"}), ("opening_hours", {"city": "Oslo"})))
