@@ -51,7 +51,7 @@ def tokens(table: Locator) -> int:
 
 
 def receipt(table: Locator, words: str) -> None:
-    expect(table.locator(".loom-table-word")).to_contain_text(words, timeout=15_000)
+    expect(table.locator(".loom-table-word")).to_contain_text(words)
 
 
 def test_the_context_is_a_table_that_is_sorted_filtered_and_read_in_every_theme(lab: Lab):

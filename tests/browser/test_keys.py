@@ -117,7 +117,7 @@ def card(nb: Notebook, index: int, name: str) -> Locator:
 
 
 def receipt(table: Locator, words: str) -> None:
-    expect(table.locator(".loom-table-word")).to_contain_text(words, timeout=15_000)
+    expect(table.locator(".loom-table-word")).to_contain_text(words)
 
 
 def faint(nb: Notebook, index: int) -> list[str]:

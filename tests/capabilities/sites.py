@@ -26,9 +26,12 @@ class Site:
     asked: list = field(default_factory=list)
     bodies: list = field(default_factory=list)
     connections: int = 0
+    serving: set = field(default_factory=set)
+    """The tasks of the connections that are open."""
 
     async def serve(self, reader, writer):
         self.connections += 1
+        self.serving.add(asyncio.current_task())
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             self.asked.append(head)
@@ -46,10 +49,17 @@ class Site:
             else:
                 writer.write(body)
             await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
+            self.serving.discard(asyncio.current_task())
             writer.close()
+
+    async def end(self):
+        """End the connections, also those whose page is never finished: a server waits for them to close."""
+        for task in (left := list(self.serving)):
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     def page(self, path, body, kind=HTML, status=200, **headers):
         data = body.encode() if isinstance(body, str) else body
@@ -79,7 +89,10 @@ async def serving():
     server = await asyncio.start_server(site.serve, "127.0.0.1", 0)
     site.port = server.sockets[0].getsockname()[1]
     async with server:
-        yield site
+        try:
+            yield site
+        finally:
+            await site.end()
 
 
 @dataclass

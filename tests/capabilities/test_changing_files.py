@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from loom_nb.capabilities.files import FilesCapability, history
 from loom_nb.capabilities.files.differences import difference
 from loom_nb.errors import ToolError
+from tests.capabilities.descriptors import open_below
 
 
 def opened(root, **options):
@@ -609,9 +610,9 @@ def test_changes_from_several_threads_come_one_after_the_other(root, tools):
 
 
 def test_a_closed_folder_changes_nothing_and_leaves_no_descriptor(root):
-    before = len(list(Path("/proc/self/fd").iterdir()))
     toolset = opened(root)
     tools = {tool.name: tool for tool in toolset.tools}
+    assert open_below(root.parent) == [str(root)]
     for name, arguments in (
         ("write_file", {"path": "a/b", "content": "x"}),
         ("write_file", {"path": "../x", "content": "x"}),
@@ -629,7 +630,7 @@ def test_a_closed_folder_changes_nothing_and_leaves_no_descriptor(root):
             tools[name].function(**arguments)
     asyncio.run(toolset.close())
 
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert open_below(root.parent) == []
     with pytest.raises(ToolError, match="closed"):
         tools["write_file"].function(path="x", content="x")
     assert tools["write_file"].assess(path="x", content="x").reasons

@@ -2,7 +2,6 @@ import asyncio
 import os
 import socket
 import threading
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 
 from loom_nb.capabilities import Capability, files
 from loom_nb.errors import LoomUsageError, SetupError, ToolError
+from tests.capabilities.descriptors import open_below
 
 
 @pytest.fixture
@@ -469,9 +469,9 @@ def test_no_mixture_of_names_leads_out(tmp_path_factory, parts):
 
 
 async def test_a_closed_folder_reads_nothing_and_leaves_no_descriptor(home):
-    before = len(list(Path("/proc/self/fd").iterdir()))
     toolset = await Capability.files(str(home)).open()
     tools = {tool.name: tool.function for tool in toolset.tools}
+    assert open_below(home.parent) == [str(home)]
     for path in ("notes.txt", "out_file", "missing", "src/deep/b.py", "inside/up", "pipe", "src"):
         try:
             tools["read_file"](path)
@@ -483,7 +483,7 @@ async def test_a_closed_folder_reads_nothing_and_leaves_no_descriptor(home):
 
     with pytest.raises(ToolError, match="closed"):
         tools["read_file"]("notes.txt")
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert open_below(home.parent) == []
 
 
 async def test_opening_a_folder_that_is_not_there_says_so(tmp_path):

@@ -118,6 +118,17 @@ class Shells:
         for connection in tuple(self.connections):
             connection.abort()
 
+    async def end(self, acceptor: asyncssh.SSHAcceptor) -> None:
+        """Take no more, and end what still runs: also what an ended command left in the background."""
+        acceptor.close()
+        self.hang_up()
+        await acceptor.wait_closed()
+        for child in self.children:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            await child.wait()
+            child._transport.close()  # it may be told of the end of its pipes only after that of the loop
+
 
 def lives(pid: str) -> bool:
     """Whether a process of this machine still runs; one that is only waited for by nobody does not."""
@@ -218,14 +229,7 @@ async def shells(
     try:
         yield made
     finally:
-        acceptor.close()
-        made.hang_up()
-        await acceptor.wait_closed()
-        for child in made.children:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
-            await child.wait()
-            child._transport.close()  # it may be told of the end of its pipes only after that of the loop
+        await made.end(acceptor)
 
 
 # -- OpenSSH -----------------------------------------------------------------------------------------
@@ -271,12 +275,9 @@ def openssh(folder: Path) -> Iterator[OpenSsh]:
         fingerprints[kind] = asyncssh.read_public_key(f"{path}.pub").get_fingerprint("sha256")
     (folder / "authorized").write_bytes(key.export_public_key())
     (folder / "authorized").chmod(0o600)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     config = folder / "sshd_config"
     config.write_text(
-        f"Port {port}\nListenAddress 127.0.0.1\nPidFile none\nUsePAM no\nStrictModes no\n"
+        "ListenAddress 127.0.0.1\nPidFile none\nUsePAM no\nStrictModes no\n"
         + "".join(f"HostKey {folder}/host_{kind}\n" for kind in fingerprints)
         + f"AuthorizedKeysFile {folder}/authorized\nPasswordAuthentication no\nPermitRootLogin yes\n"
         "KbdInteractiveAuthentication no\nAcceptEnv *\nPrintMotd no\nLogLevel VERBOSE\n"
@@ -284,21 +285,41 @@ def openssh(folder: Path) -> Iterator[OpenSsh]:
     if os.getuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where it separates its privileges
     log = folder / "sshd.log"
-    process = subprocess.Popen([SSHD, "-D", "-E", log, "-f", config], stdin=subprocess.DEVNULL)
+    port, process = _listening(config, log)
     try:
-        _await_port(port, process)
         yield OpenSsh(port, user, key, fingerprints, process, log)
     finally:
-        process.terminate()
+        _ended(process)
+
+
+def _listening(config: Path, log: Path) -> tuple[int, subprocess.Popen[bytes]]:
+    """The port of an sshd that listens, and it; another port where somebody took the free one meanwhile."""
+    for _ in range(5):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        log.write_bytes(b"")
+        process = subprocess.Popen(
+            [SSHD, "-D", "-E", log, "-f", config, "-p", str(port)], stdin=subprocess.DEVNULL
+        )
+        try:
+            while f"Server listening on 127.0.0.1 port {port}." not in log.read_text(errors="replace"):
+                if process.poll() is not None:
+                    break
+                time.sleep(0.02)
+            else:
+                return port, process
+        except BaseException:
+            _ended(process)
+            raise
+        assert "Cannot bind" in log.read_text(errors="replace"), log.read_text(errors="replace")
+    raise AssertionError("no port for sshd")
+
+
+def _ended(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
         process.wait(10)
-
-
-def _await_port(port: int, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(200):
-        assert process.poll() is None, "sshd did not start"
-        with socket.socket() as line:
-            line.settimeout(1)
-            if line.connect_ex(("127.0.0.1", port)) == 0 and line.recv(4) == b"SSH-":
-                return
-        time.sleep(0.05)
-    raise AssertionError("sshd does not answer")
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

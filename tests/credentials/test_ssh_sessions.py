@@ -158,7 +158,8 @@ async def test_a_command_that_takes_too_long_is_given_up_whole_and_the_session_g
 
 
 async def test_a_command_that_does_not_let_itself_be_interrupted_takes_the_session_with_it(talk):
-    ran = await talk.say("X=lost; trap '' INT; sleep 60", seconds=0.3)
+    await talk.say("X=lost; trap '' INT")
+    ran = await talk.say("sleep 60", seconds=0.3)
     assert (ran.ended, ran.session) == ("timeout", "")
     assert (await talk.say("echo [$X]")).out == "[]\n"
 
@@ -243,7 +244,9 @@ async def test_a_session_whose_server_dies_is_told_as_lost():
 
 async def test_what_is_no_shell_is_no_session(monkeypatch):
     monkeypatch.setattr(ssh_sessions, "SHELL", "exec cat")
-    async with talking(connect=0.5) as talk:
+    async with talking() as talk:
+        await talk.ssh.call(talk.facts, password(), "true", seconds=10)
+        talk.ssh.limits = Limits(connect=1.0)  # the connection stands; so long is waited for a shell
         with pytest.raises(ToolError, match="what answers over there is no shell"):
             await talk.say("true")
         assert talk.sessions.ssh.links.of("")[0].used == 0

@@ -1,12 +1,10 @@
 """Channels of SSH: a machine that sends back what one logged in with, and all that goes wrong on the way."""
 
 import asyncio
-import os
-import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -81,14 +79,7 @@ class Machine:
         self.shells.port = acceptor.get_port()
         ready.set()
         await self._stop.wait()
-        acceptor.close()
-        self.shells.hang_up()
-        await acceptor.wait_closed()
-        for child in self.shells.children:
-            if child.returncode is None:
-                with suppress(ProcessLookupError):
-                    os.killpg(child.pid, signal.SIGKILL)
-            await child.wait()
+        await self.shells.end(acceptor)
 
 
 @contextmanager

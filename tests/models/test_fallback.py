@@ -255,7 +255,7 @@ async def test_a_model_rests_for_as_long_as_its_vendor_says():
 
 async def test_all_who_open_a_chain_share_what_is_known_of_its_models():
     first = scripted(BUSY)
-    chain = Model.fallback(first, scripted("two", "two"))
+    chain = Model.fallback(first, scripted("two", "two"), clock=ManualClock())
 
     await Asked(chain)()
     reply = await Asked(chain)()

@@ -17,6 +17,7 @@ from loom_nb.notebook.asking import Desk, Faces, Pages, faces_for
 from loom_nb.notebook.question_view import Entries, EntriesRefused, Where
 from loom_nb.notebook.typed import TerminalLines, converse
 from loom_nb.questions import Approval, Decision, Option, Question, checked
+from loom_nb.testing.clock import ManualClock
 from tests.notebook.kernels import kernel
 
 HERE = Where("r7", 2, now=1000.0)
@@ -316,7 +317,7 @@ class Board:
         return lambda: self.up.remove(view)
 
 
-def started(*, answer_within=600.0, tools=()):
+def started(*, answer_within=600.0, tools=(), clock=None):
     done = []
 
     def save(path: str) -> str:
@@ -330,6 +331,8 @@ def started(*, answer_within=600.0, tools=()):
         model, tools=(save, *tools), runtime=Runtime(governance=policy), session_store=MemoryStore()
     )
     session = agent.session()
+    if clock is not None:
+        session._clock = session._asking._clock = clock
     return session, session.start("go"), done
 
 
@@ -384,8 +387,21 @@ async def test_a_stop_ends_the_prompt():
 
 
 async def test_a_keyboard_that_is_closed_leaves_the_question_open_until_its_time_is_up():
-    session, run, done = started(answer_within=0.2)
-    lines = Script()
+    up = asyncio.Event()
+
+    class Waits(ManualClock):
+        async def sleep(self, seconds):
+            await up.wait()
+            await super().sleep(seconds)
+
+    class Closed(Script):
+        def write(self, text):
+            super().write(text)
+            if "stays open" in text:
+                up.set()
+
+    session, run, done = started(clock=Waits())
+    lines = Closed()
     await at_desk(session, run, lines)
     assert done == []
     assert lines.written[-1] == "(Approval a1 stays open: no answer: denied)"

@@ -99,7 +99,7 @@ async def test_a_bar_takes_the_first_place_and_the_text_moves_down():
     _, run = started(["word " * 60], chunk=5, delay=0.005)
     painter = LivePainter(page, draw, run.id, interval=0.01)
     leave = run.subscribe(painter.take)
-    while not page.outputs:
+    while "word" not in page.text:
         await asyncio.sleep(0.005)
     painter.put_bar({"text/plain": "BAR"})
     first, second = page.outputs.values()

@@ -45,7 +45,7 @@ def kill_one(path, effects, wait: float, *, at_work: bool) -> None:
     child = subprocess.Popen([sys.executable, "-c", CHILD, str(path), str(effects)], stdout=subprocess.PIPE)
     assert child.stdout is not None
     assert child.stdout.readline() == b"started\n"
-    while at_work and not effects.exists():
+    while at_work and not (effects.exists() and effects.stat().st_size):
         time.sleep(0.01)
     time.sleep(wait)  # the point at which it dies is random on purpose
     os.kill(child.pid, signal.SIGKILL)

@@ -39,6 +39,17 @@ NOON = time.mktime((2026, 3, 14, 12, 0, 0, 0, 0, -1))
 DAY = "day 2026-03-14"
 
 
+@pytest.fixture
+def at_noon(monkeypatch):
+    """Here and in new processes it is noon by the local time: no midnight comes in between."""
+    ahead = 12 - time.gmtime().tm_hour
+    with monkeypatch.context() as changed:
+        changed.setenv("TZ", f"NOON{-ahead:+d}")
+        time.tzset()
+        yield
+    time.tzset()
+
+
 class Priced:
     """A model that costs a tenth of a cent a token, or nobody knows."""
 
@@ -230,7 +241,7 @@ async def test_an_answer_that_passes_a_cap_is_broken_off_and_what_had_come_is_ke
     assert again.status == "completed"  # the conversation is a valid one
 
 
-async def test_on_the_wire_the_request_is_closed_in_the_middle_of_the_stream(monkeypatch):
+async def test_on_the_wire_the_request_is_closed_in_the_middle_of_the_stream(monkeypatch, at_noon):
     monkeypatch.setenv("ANTHROPIC_API_KEY", "test")
     with WireServer([Say("word " * 3_000).slow(0.0005)]) as server:
         model = Model.anthropic("claude-sonnet-4-5", base_url=server.url)
@@ -245,7 +256,7 @@ async def test_on_the_wire_the_request_is_closed_in_the_middle_of_the_stream(mon
     assert spent(spec.session_store, day_account(time.time())).dollars == pytest.approx(0.01, rel=0.1)
 
 
-async def test_the_price_of_the_table_is_what_is_put_down(monkeypatch):
+async def test_the_price_of_the_table_is_what_is_put_down(monkeypatch, at_noon):
     monkeypatch.setenv("ANTHROPIC_API_KEY", "test")
     said = Say("hello").with_usage(input_tokens=100_000, output_tokens=2_000)
     with WireServer([said]) as server:
@@ -351,7 +362,7 @@ def process(code, *arguments):
 
 
 @pytest.mark.parametrize("kind", STORES)
-def test_two_processes_that_spend_at_once_keep_to_one_cap(kind, tmp_path):
+def test_two_processes_that_spend_at_once_keep_to_one_cap(kind, tmp_path, at_noon):
     children = [process(SPENDS, kind, tmp_path, "5k") for _ in range(2)]
     assert [child.stdout.readline() for child in children] == ["ready\n"] * 2
     for child in children:
@@ -391,7 +402,7 @@ DIES = """
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 @pytest.mark.parametrize("kind", STORES)
-async def test_a_call_whose_process_was_killed_counts_as_estimated(kind, tmp_path):
+async def test_a_call_whose_process_was_killed_counts_as_estimated(kind, tmp_path, at_noon):
     child = process(DIES, kind, tmp_path)
     child.communicate(timeout=60)
     assert child.returncode == -9

@@ -27,22 +27,16 @@ async def site():
 
 
 async def test_a_secret_that_was_sent_is_looked_for_though_no_answer_came(broker, site):
-    over = asyncio.Event()
-
     async def silent(reader, writer):
         site.asked.append((await reader.readuntil(b"\r\n\r\n")).decode())
-        with contextlib.suppress(ConnectionError):
-            await reader.read()
         writer.close()
-        over.set()
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
         await keep(broker, site, hosts=(f"127.0.0.1:{port}",))
         with pytest.raises(ExchangeBroke):
-            await send(broker, f"http://127.0.0.1:{port}/", seconds=0.5)
-        await over.wait()
+            await send(broker, f"http://127.0.0.1:{port}/")
     assert CANARY in site.asked[0]  # whoever has it now may tell it elsewhere
     assert broker.in_use
     assert await broker.redact(f"they say {CANARY}") == "they say [secret git]"

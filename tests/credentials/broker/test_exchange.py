@@ -580,6 +580,8 @@ async def test_killed_in_the_middle_of_an_answer_it_says_so(tmp_path, site):
         with pytest.raises(CredentialError, match="ended in the middle"):
             await anext(chunks)
     go_on.set()
+    while broker.pid is not None:
+        await asyncio.sleep(0.01)
     assert await broker.redact(f"a {CANARY} b") == "a [secret git] b"  # also what the one before it used
     await keep(broker, site, "other", fields={"value": "sk-other-5c1b2c7d8e64a50"})
     site.page("/told", f"a {CANARY} b")
