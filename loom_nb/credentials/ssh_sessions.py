@@ -67,6 +67,7 @@ class _Running:
         self._until = UntilMark(mark), UntilMark(mark)
         self.done = asyncio.Event()
         """Both marks came, or none comes any more."""
+        self.interrupted = False
 
     @property
     def number(self) -> int | None:
@@ -89,6 +90,24 @@ class _Running:
             output.end()
 
 
+class _Without:
+    """Takes the marks of a command that was interrupted out of what follows it: a shell may say them late."""
+
+    def __init__(self, mark: str) -> None:
+        self._mark = mark
+        self._until = UntilMark(mark)
+
+    def feed(self, data: bytes) -> bytes:
+        """What is none of them; a piece that may be the beginning of one waits for the next piece."""
+        kept = b""
+        while True:
+            before, data = self._until.feed(data)
+            kept += before
+            if self._until.number is None:
+                return kept
+            self._until = UntilMark(self._mark)
+
+
 class _ShellEar(Ear):
     """Hears a shell: gives each byte to the command that it belongs to."""
 
@@ -96,10 +115,19 @@ class _ShellEar(Ear):
         super().__init__()
         self._filters = filters
         self.running: _Running | None = None
+        self._stale: tuple[_Without, _Without] | None = None
         self._late = self._nothing()
+
+    def turn_to(self, running: _Running) -> None:
+        """From here on all belongs to this command, but the marks of the one before that was interrupted."""
+        before, self.running = self.running, running
+        if before is not None and before.interrupted:
+            self._stale = _Without(before.mark), _Without(before.mark)
 
     def hear(self, data: bytes, *, error: bool) -> None:
         """Sort it."""
+        if self._stale is not None:
+            data = self._stale[error].feed(data)
         if self.running is not None:
             data = self.running.hear(data, error=error)
             data = data.replace(self.running.again[error], b"")
@@ -210,7 +238,7 @@ class Session:
 
     def _begin(self, mark: str) -> tuple[str, _Running]:
         running = _Running(mark, self._ssh.limits.output, self._ssh.filters)
-        self._ear.running = running
+        self._ear.turn_to(running)
         if not self.alive:
             running.done.set()
         return mark, running
@@ -223,6 +251,7 @@ class Session:
 
     async def _interrupt(self, running: _Running) -> None:
         """End a command; the whole shell where nothing else helps."""
+        running.interrupted = True
         pid = self._ear.pid
         if pid is None or not self.alive:
             return

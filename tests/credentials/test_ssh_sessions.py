@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from loom_nb.credentials import ssh_sessions
+from loom_nb.credentials.remote import Unfiltered
 from loom_nb.credentials.ssh import Limits, Ssh
 from loom_nb.credentials.ssh_sessions import Sessions
 from loom_nb.errors import ToolError
@@ -155,6 +156,23 @@ async def test_a_command_that_takes_too_long_is_given_up_whole_and_the_session_g
     assert not sign.exists()  # what stood behind the step that was interrupted did not run
     assert (await talk.say("while :; do sleep 0.1; done", seconds=0.3)).session
     assert (await talk.say("echo $X")).out == "kept\n"
+
+
+@pytest.mark.parametrize("size", [1, 7, 1_000])
+async def test_a_mark_that_comes_late_stands_in_no_output(size):
+    ear = ssh_sessions._ShellEar(Unfiltered)
+    session = ssh_sessions.Session(Ssh(), None, ear)
+    for mark in ("first", "second"):
+        _, before = session._begin(mark)
+        before.interrupted = True
+    _, running = session._begin("third")
+    said = b"\x1esecond 130\nkept\x1e\n\x1esecond 130\n\x1ethird 0\n"
+    for at in range(0, len(said), size):
+        ear.hear(said[at : at + size], error=False)
+    ear.hear(b"\x1ethird 0\n", error=True)
+    assert running.done.is_set()
+    running.end()
+    assert (running.out.text, running.number) == ("kept\x1e\n", 0)
 
 
 async def test_a_command_that_does_not_let_itself_be_interrupted_takes_the_session_with_it(talk):
