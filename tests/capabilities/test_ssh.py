@@ -194,7 +194,7 @@ async def test_what_is_revoked_or_rotated_ends_the_sessions_that_were_opened_wit
         await asyncio.sleep(0.01)
     await asyncio.to_thread(broker.revoke, "prod.db")
     assert (await running).ended == "lost"
-    assert not server.connections
+    await server.left()
 
 
 async def test_a_run_that_is_stopped_ends_its_command_over_there(broker, server, tmp_path):
@@ -242,7 +242,7 @@ async def test_without_a_broker_process_the_same_is_done_in_a_thread(tmp_path, s
         assert (await broker.ssh_send(use, "echo hi", seconds=5)).session
     finally:
         await asyncio.to_thread(broker.stop)
-    assert not server.connections
+    await server.left()
 
 
 def test_the_capability_says_what_it_takes():

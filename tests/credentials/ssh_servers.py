@@ -113,6 +113,11 @@ class Shells:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
 
+    async def left(self) -> None:
+        """Wait until everybody has gone: a server hears of it later than who goes."""
+        while self.connections:
+            await asyncio.sleep(0.01)
+
     def hang_up(self) -> None:
         """Drop all connections without a word."""
         for connection in tuple(self.connections):
