@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -17,5 +18,9 @@ async def unbroken(work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T
     try:
         return await asyncio.shield(working)
     except asyncio.CancelledError:
-        await asyncio.gather(working, return_exceptions=True)
+        while not working.done():
+            with suppress(asyncio.CancelledError):  # who cancels again waits, too
+                await asyncio.wait([working])
+        if not working.cancelled():
+            working.exception()  # it is nobody's any more
         raise

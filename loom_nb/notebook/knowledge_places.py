@@ -5,7 +5,6 @@ notebook; where it tells none, as in a terminal, under the folder it runs in. Al
 one base, so that another one does not index the others anew.
 """
 
-import asyncio
 import hashlib
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from loom_nb.capabilities.addresses import is_address
 from loom_nb.capabilities.knowledge.sources import KnowledgeSource
+from loom_nb.capabilities.unbroken import unbroken
 from loom_nb.database import Database, Schema
 from loom_nb.errors import LoomError, LoomUsageError
 
@@ -156,7 +156,7 @@ class KnowledgePlaces:
             return
         base = self.base() if sources else KnowledgeBase((), path=self._path(owner), embedder=None)
         try:
-            await asyncio.to_thread(base.compact)
+            await unbroken(base.compact)
             if sources and base.state().indexed is not None:
                 with suppress(LoomError):  # the source is gone; what is wrong here the next look tells
                     await base.index(everything=False)

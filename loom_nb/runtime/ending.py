@@ -49,7 +49,7 @@ async def tell_the_end(stage: Stage, run: Run, ending: Ending) -> None:
 def settle_run(stage: Stage, run: Run, ending: Ending) -> None:
     """Bring the conversation to a valid point, where the run did not end at one."""
     stage.closed = True
-    if stage.started_calls and run.task is not None:  # what a tool has left behind may have set one
+    if run.task is not None:  # something that a tool has left behind may have set one
         stage.deadlines.clear(run, run.task)
     if ending.finished.status not in ("completed", "denied"):
         for event in settle(stage):

@@ -342,7 +342,7 @@ def test_the_gate_stands_only_where_clicks_would_wait(version, needed):
     assert is_needed(version) is needed
 
 
-def test_the_stop_button_is_labelled_and_leaves_nothing_in_its_state():
+async def test_the_stop_button_is_labelled_and_leaves_nothing_in_its_state():
     from loom_nb.notebook.widgets.stop import StopButton
 
     clicks = []
@@ -351,9 +351,11 @@ def test_the_stop_button_is_labelled_and_leaves_nothing_in_its_state():
     button.take({"type": "stop"})
     button.take({"type": "other"})
     button.take("stop")
+    await asyncio.sleep(0)
     assert clicks == [1]
     for said in ("p-1", "p-1", "p-2"):  # a page says again what was not confirmed
         button.take({"type": "stop", "said": said})
+    await asyncio.sleep(0)
     assert clicks == [1, 1, 1]
     own = set(button.get_state()) - {"layout", "tabbable", "tooltip"}
     assert all(name.startswith("_") for name in own)

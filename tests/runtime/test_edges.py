@@ -1,15 +1,18 @@
 """Runs at their edges: whatever happens there, the log, the status and the waiting task agree."""
 
 import asyncio
+import contextlib
 import threading
 
 import pytest
 
 from loom_nb import Agent, MemoryStore, Model, SessionConfig, SqliteStore, Stop, tool
+from loom_nb.errors import LoomError
 from loom_nb.events import CallFinished, MessageAdded, Noticed, RunFinished
 from loom_nb.messages import FilePart, Message, Origin, TextPart, ToolCallPart
 from loom_nb.models.scripted import Call
-from loom_nb.protocols import Reply, Toolset
+from loom_nb.protocols import Reply, Toolset, current_call
+from loom_nb.questions import Question
 
 
 def agent(*replies, tools=(), store=None, **options):
@@ -198,6 +201,30 @@ async def test_a_tool_may_await_another_agent_and_keeps_its_own_time_limit(withi
     result = await agent(*(Call(one.name) for one in tools), "done", tools=tools).run("go")
     assert [use.outcome for use in result.tools] == ["ok", "timeout", "timeout"]
     assert (result.status, result.tools[0].result) == ("completed", "inner done")
+
+
+async def test_the_limit_of_what_a_tool_left_behind_ends_with_its_run(tmp_path):
+    left = []
+
+    @tool(timeout=0.05)
+    async def asks() -> str:
+        context = current_call.get()
+
+        async def aside():
+            with contextlib.suppress(LoomError):
+                await context.ask(Question(id="q", kind="text", title="?"))
+
+        left.append(asyncio.create_task(aside()))
+        return "asked"
+
+    spec = agent(Call("asks"), Call("no_such_tool"), "done", tools=(asks,))
+
+    async def until_it_asked(**_):
+        await asyncio.wait(left)
+
+    spec.on("after_tool", until_it_asked)
+    assert (await spec.run("go")).status == "completed"
+    await asyncio.sleep(0.1)  # past the limit: this task is the run's own
 
 
 async def test_a_tool_that_is_left_behind_says_nothing_after_the_end():

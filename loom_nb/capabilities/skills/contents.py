@@ -82,8 +82,8 @@ def contents(root: Path, head: str = "") -> Contents:
         texts = list(_looked_at(folder, walk))
     finally:
         folder.close()
-    unread = [_in_doubt(one, [(HEAD, head), *texts]) for one in walk.unread]
-    return Contents(told, tuple(texts), tuple(unread), tuple(walk.marks), walk.changed)
+    doubted = _in_doubt(walk.unread, [head, *(text for _, text in texts)])
+    return Contents(told, tuple(texts), doubted, tuple(walk.marks), walk.changed)
 
 
 def only(root: Path, name: str) -> Contents:
@@ -259,19 +259,32 @@ def spelled(path: str) -> str:
 
 _BEFORE = 300
 """Characters before the name of a file in which a text says that it is to be run."""
+_WORD = 40
+"""Characters of the name of a program, which may stand at the end of the line before."""
 
 
-def _in_doubt(one: Unread, texts: Sequence[tuple[str, str]]) -> Unread:
+def _in_doubt(unread: Sequence[Unread], texts: Sequence[str]) -> tuple[Unread, ...]:
     """A picture that a text speaks of as of a program is not harmless: shells and Python run any file."""
-    if not one.harmless:
-        return one
-    word = one.path.rpartition("/")[2]
+    words = {one.path.rpartition("/")[2] for one in unread if one.harmless}
+    run = {word for word in words if _is_run(word, texts)}
+    return tuple(
+        replace(one, harmless=one.harmless and one.path.rpartition("/")[2] not in run) for one in unread
+    )
+
+
+def _is_run(word: str, texts: Sequence[str]) -> bool:
+    """Whether a text says that a file of this name is to be run."""
     name = re.escape(word)
     run = re.compile(rf"{_RUN}\s[^\n]{{0,200}}{name}|(?:^|[\s`;&|])\./[^\s`]{{0,200}}{name}", re.MULTILINE)
-    run_by = any(
-        run.search(text, max(0, at.start() - _BEFORE), at.end())
-        for _, text in texts
+    return any(
+        run.search(text, _from(text, at.start()), at.end())
+        for text in texts
         if word in text
         for at in re.finditer(name, text)
     )
-    return replace(one, harmless=not run_by)
+
+
+def _from(text: str, place: int) -> int:
+    """From where on it may be said what is done with the name at this place: the end of the line before."""
+    far = max(0, place - _BEFORE)
+    return max(far, text.rfind("\n", far, place) - _WORD)

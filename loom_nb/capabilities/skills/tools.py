@@ -32,7 +32,7 @@ class Finding:
     shelf: Shelf
     seen: Seen
     looked: dict[str, str] = field(default_factory=dict)
-    """The hash of each skill as it was told of last: nothing else is given."""
+    """The hash of each skill as it was last activated, or first read: nothing else is given."""
 
     def tools(self) -> tuple[Tool, ...]:
         """As the capability brings them."""

@@ -1,8 +1,8 @@
 """What all our widgets are: they speak by custom messages alone, and leave nothing in a saved notebook."""
 
 import asyncio
+import contextvars
 import uuid
-from abc import abstractmethod
 from typing import Any
 
 import anywidget
@@ -19,24 +19,22 @@ class LiveWidget(anywidget.AnyWidget):
     here each message counts once. The widget knows its own id, by which the page finds its comm.
 
     Args:
-        loop: where messages are taken in, on whichever thread the kernel reads them; None for that thread.
+        loop: where messages are taken in, on whichever thread the kernel reads them.
     """
 
     _loom_id = traitlets.Unicode().tag(sync=True)
 
-    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         own = uuid.uuid4().hex
         super().__init__(model_id=own, _loom_id=own)
         self._hears_on = loop
+        self._context = contextvars.copy_context()  # the thread that reads knows of no cell to answer to
         self._known: dict[str, None] = {}
         self.on_msg(lambda _widget, content, _buffers: self.take(content))
 
     def take(self, content: Any) -> None:
         """One custom message of the front end, on any thread."""
-        if self._hears_on is None:
-            self._confirmed(content)
-        else:
-            self._hears_on.call_soon_threadsafe(self._confirmed, content)
+        self._hears_on.call_soon_threadsafe(self._confirmed, content, context=self._context)
 
     def _confirmed(self, content: Any) -> None:
         said = content.get("said") if isinstance(content, dict) else None
@@ -49,9 +47,9 @@ class LiveWidget(anywidget.AnyWidget):
                 del self._known[next(iter(self._known))]
         self._taken(content)
 
-    @abstractmethod
     def _taken(self, content: Any) -> None:
         """What a page has said, once."""
+        raise NotImplementedError
 
     def bundle(self, plain: str, html: str) -> dict[str, Any]:
         """The MIME bundle that shows it; the texts are for where widgets do not appear."""

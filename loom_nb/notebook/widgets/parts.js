@@ -1,4 +1,4 @@
-// What cards and tables are made of. It is joined in front of each of them as one module, so that nothing
+// What widgets talk by, and what cards and tables are made of. It is joined in front of each of them as one module, so that nothing
 // is built. Only text nodes are written, so no word of a model can become markup.
 
 const AGAIN_MS = 2000;
@@ -17,9 +17,10 @@ function talking(model, listener) {
 
   const later = () => {
     clearTimeout(timer);
-    if (open.size && times < MOST_TIMES) timer = setTimeout(again, AGAIN_MS * 2 ** times);
+    if (open.size) timer = setTimeout(again, AGAIN_MS * 2 ** times);
   };
   const again = () => {
+    if (times === MOST_TIMES) return open.clear(); // what was meant a minute ago is not done later
     times += 1;
     for (const message of open.values()) model.send(message);
     later();
@@ -27,8 +28,7 @@ function talking(model, listener) {
   const heard = (message) => {
     if (message.type !== "heard") return listener(message);
     open.delete(message.said);
-    times = 0;
-    later();
+    if (!open.size) clearTimeout(timer);
   };
   model.on("msg:custom", heard);
   return {
@@ -36,8 +36,12 @@ function talking(model, listener) {
     say(message) {
       count += 1;
       const said = `${page}-${count}`;
+      for (const [id, one] of open) {
+        if (message.nonce && one.nonce === message.nonce) open.delete(id); // another answer in its place
+      }
       open.set(said, { ...message, said });
       model.send(open.get(said));
+      if (open.size > 1) return; // its time comes with that of the one before
       times = 0;
       later();
     },

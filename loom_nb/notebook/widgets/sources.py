@@ -6,7 +6,7 @@ _HERE = Path(__file__).parent
 
 
 def script(name: str) -> str:
-    """One module: what cards and tables are made of, and the widget of this name."""
+    """One module: what widgets talk by and are made of, and the widget of this name."""
     return _joined("parts.js", f"{name}.js")
 
 

@@ -4,6 +4,7 @@ It carries no state of its own: clicks come as custom messages, words go as cust
 nothing of it is left in a saved notebook.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -15,14 +16,14 @@ class StopButton(LiveWidget):
     """One button, one line of status.
 
     Args:
-        on_stop: called at a click, on whichever thread the kernel reads the message.
+        on_stop: called at a click, on the loop in which this was made.
     """
 
     _esm = script("stop")
     _css = sheet("stop")
 
     def __init__(self, on_stop: Callable[[], None]) -> None:
-        super().__init__()
+        super().__init__(asyncio.get_running_loop())
         self._on_stop = on_stop
 
     def _taken(self, content: Any) -> None:
