@@ -55,6 +55,7 @@ KERNELS = [
     ("", "perCommTarget"),
     ("", "disabled"),
     ("6.31.0", "perCommTarget"),
+    ("7.0.1", "perCommTarget"),
     ("7.3.0", "perCommTarget"),
     ("7.3.0", "disabled"),
 ]
