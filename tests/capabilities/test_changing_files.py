@@ -594,19 +594,20 @@ def test_changes_from_several_threads_come_one_after_the_other(root, tools):
             while True:
                 now = (root / "n.txt").read_text()
                 try:
-                    tools["edit_file"].function(path="n.txt", old_text=now, new_text=f"{int(now) + 1}")
+                    new = f"[{int(now[1:-1]) + 1}]"  # bracketed: "1" would also be found in "10"
+                    tools["edit_file"].function(path="n.txt", old_text=now, new_text=new)
                     break
                 except ToolError:
                     continue
 
-    (root / "n.txt").write_text("0")
+    (root / "n.txt").write_text("[0]")
     threads = [threading.Thread(target=count) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
-    assert (root / "n.txt").read_text() == "100"
+    assert (root / "n.txt").read_text() == "[100]"
 
 
 def test_a_closed_folder_changes_nothing_and_leaves_no_descriptor(root):
