@@ -31,7 +31,7 @@ class Deadlines:
 
     def clear(self, run: object, task: "asyncio.Task[object]") -> bool:
         """Take the limit back; tells whether it had passed, so that the cancellation was ours."""
-        return self._due.pop((run, task), None) is None
+        return not self._due or self._due.pop((run, task), None) is None
 
     def _arm(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         self._armed = due

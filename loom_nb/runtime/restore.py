@@ -205,7 +205,7 @@ def _fold(past: Past, entry: LogEntry) -> None:
             past.skills = ()
         case MessageAdded(message=message):
             past.conversation.add(message)
-            past.meter.added(message)
+            past.meter.tail += (message,)
         case CallStarted(name=name):
             past.tally.add(name, entry.time)
         case TurnStarted(working=working):

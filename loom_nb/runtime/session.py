@@ -1171,7 +1171,7 @@ class Session:
 
     def _add(self, message: Message) -> None:
         self.view.add(message)
-        self._meter.added(message)
+        self._meter.tail += (message,)
 
 
 _NO_REQUEST = Request("", Conversation())

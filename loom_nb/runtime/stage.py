@@ -81,10 +81,6 @@ class Meter:
     """Tokens of the last request that was answered."""
     tail: tuple[Message, ...] = ()
 
-    def added(self, message: Message) -> None:
-        """The conversation grew."""
-        self.tail += (message,)
-
     def counted_by_vendor(self, usage: Usage) -> None:
         """A reply, already added, told what its request and itself weighed."""
         sent = usage.input_tokens

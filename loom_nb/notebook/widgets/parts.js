@@ -1,5 +1,5 @@
-// What widgets talk by, and what cards and tables are made of. It is joined in front of each of them as one module, so that nothing
-// is built. Only text nodes are written, so no word of a model can become markup.
+// What widgets talk by, and what cards and tables are made of. It is joined in front of each of them as one
+// module, so that nothing is built. Only text nodes are written, so no word of a model can become markup.
 
 const AGAIN_MS = 2000;
 const MOST_TIMES = 5;
