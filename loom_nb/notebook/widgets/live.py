@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import anywidget
@@ -20,14 +21,16 @@ class LiveWidget(anywidget.AnyWidget):
 
     Args:
         loop: where messages are taken in, on whichever thread the kernel reads them.
+        taken: called there with what a page has said, once.
     """
 
     _loom_id = traitlets.Unicode().tag(sync=True)
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, taken: Callable[[Any], None]) -> None:
         own = uuid.uuid4().hex
         super().__init__(model_id=own, _loom_id=own)
         self._hears_on = loop
+        self._taken_in = taken
         self._context = contextvars.copy_context()  # the thread that reads knows of no cell to answer to
         self._known: dict[str, None] = {}
         self.on_msg(lambda _widget, content, _buffers: self.take(content))
@@ -45,11 +48,7 @@ class LiveWidget(anywidget.AnyWidget):
             self._known[said] = None
             if len(self._known) > MOST_KNOWN:
                 del self._known[next(iter(self._known))]
-        self._taken(content)
-
-    def _taken(self, content: Any) -> None:
-        """What a page has said, once."""
-        raise NotImplementedError
+        self._taken_in(content)
 
     def bundle(self, plain: str, html: str) -> dict[str, Any]:
         """The MIME bundle that shows it; the texts are for where widgets do not appear."""

@@ -40,7 +40,7 @@ class QuestionCard(LiveWidget):
         on_ready: Callable[[], None],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        super().__init__(loop)
+        super().__init__(loop, self._taken)
         self._content = content
         self._on_entries = on_entries
         self._on_ready = on_ready

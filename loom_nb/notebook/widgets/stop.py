@@ -23,7 +23,7 @@ class StopButton(LiveWidget):
     _css = sheet("stop")
 
     def __init__(self, on_stop: Callable[[], None]) -> None:
-        super().__init__(asyncio.get_running_loop())
+        super().__init__(asyncio.get_running_loop(), self._taken)
         self._on_stop = on_stop
 
     def _taken(self, content: Any) -> None:

@@ -59,7 +59,7 @@ class TableView(LiveWidget):
         on_changed: "Callable[[TableView], Awaitable[None]]",
         on_left: "Callable[[TableView], None]",
     ) -> None:
-        super().__init__(loop)
+        super().__init__(loop, self._taken)
         self._source = source
         self._contents = contents
         self._state: Hashable = source.state()
